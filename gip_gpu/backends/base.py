@@ -1,0 +1,106 @@
+"""The hooks that a backend supplies: what touches arrays of m items. Everything else is written once, on the host."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import step
+from gip_gpu.rows import Rows
+from gip_gpu.state import Reason, State
+
+if TYPE_CHECKING:
+    from gip_gpu.columns import Columns
+    from gip_gpu.plan import Plan
+
+
+class Backend(ABC):
+    """Embeddings on a device, and the operations on them that a selection needs.
+
+    Semantics that all backends share: indices are int64 in the order of the pool; a Gram column is the products of
+    all m rows with one row, exact to `gamma`; rows come back as the float64 values that define the problem; no hook
+    modifies F or G. A backend serves one selection at a time.
+
+    Attributes:
+        name: the registry's key.
+        precisions: what Gram columns can be kept in, the most exact first.
+        rows_of: the exact rows.
+        exponent: rows are stored divided by 2**exponent, so that no stored norm exceeds 1; 0 for unit rows.
+        gamma: bound on the error of one stored Gram entry (`bounds.gram_entry_error`).
+    """
+
+    name: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]]
+    precisions: ClassVar[tuple[str, ...]]
+    gamma: float
+
+    def __init__(self, rows: Rows, plan: "Plan") -> None:
+        self.rows_of = rows
+        self.m, self.d = rows.shape
+        self.exponent = 0 if rows.normalize else max(int(np.frexp(rows.largest)[1]), -400)
+
+    @property
+    def largest_norm(self) -> float:
+        """The largest norm of a row."""
+        return self.rows_of.largest
+
+    @property
+    def square(self) -> float:
+        """The factor from a stored Gram entry to a true one: the square of the rows' common scale."""
+        return float(4.0**self.exponent)
+
+    def rows(self, indices: Any) -> NDArray[np.float64]:
+        """Exact rows (len(indices), d), float64."""
+        return self.rows_of.take(indices)
+
+    @abstractmethod
+    def begin(self, state: State) -> None:
+        """Allocates the arrays of a selection."""
+
+    @abstractmethod
+    def refresh(self, state: State) -> None:
+        """Recomputes W~ = G - F A in float64 for all items, rounds it to the device's type, sets `state.error`."""
+
+    @abstractmethod
+    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
+        """Takes as many whole steps as it can, up to `until` picks, and says why it came back."""
+
+    @abstractmethod
+    def columns(self, indices: Sequence[int], out: Any) -> None:
+        """Writes the Gram columns of these items into `out`, (len(indices), m) in the columns' precision."""
+
+    @abstractmethod
+    def gram(self) -> Any:
+        """The whole Gram matrix, (m, m) in the columns' precision."""
+
+    @abstractmethod
+    def empty_columns(self, count: int) -> Any:
+        """An uninitialised (count, m) array on the device in the columns' precision."""
+
+    @abstractmethod
+    def speculate(self, state: State, known: Container[int], count: int) -> list[int]:
+        """The pending pick and up to `count` - 1 more items, none of them `known`, that will probably be picked next.
+
+        Only the time depends on how good the guess is, never the answer.
+        """
+
+
+class HostBackend(Backend):
+    """A backend whose steps the host drives one by one: it supplies four operations on the residual."""
+
+    @abstractmethod
+    def best(self, state: State) -> float:
+        """The largest ||W~_j|| over the items left; its square was summed in float32."""
+
+    @abstractmethod
+    def window(self, state: State, floor: float) -> NDArray[np.int64]:
+        """Ascending indices of the items left with ||W~_j||^2 >= floor."""
+
+    @abstractmethod
+    def update(self, state: State, index: int, column: Any, residual: NDArray[np.float64]) -> float:
+        """W~ -= column * square * residual, `index` no longer eligible; returns ||W~||^2 over the whole pool."""
+
+    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
+        return step.advance(self, state, columns, until)

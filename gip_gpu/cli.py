@@ -1,0 +1,277 @@
+"""The command line, `gip-gpu`: select, plan, demo.
+
+Exit status: 0 done; 1 unexpected failure; 2 usage or bad input; 130 interrupted; 143 terminated.
+"""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from tabulate import tabulate
+
+import gip_gpu
+from gip_gpu import files, memory
+from gip_gpu.plan import make_plan
+from gip_gpu.selection import Selection
+from gip_gpu.validate import as_count, as_matrix, as_scores
+
+SELF_COMPRESSION = "self-compression"
+CHOICE_SUFFIXES = (".npy", ".csv", ".txt", ".json", ".npz")
+FILE = click.Path(path_type=Path)
+
+Command = Callable[..., None]
+
+
+def number(text: str) -> int | float:
+    """An int if it reads as one, else a float: a count or a share."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    raise click.BadParameter(f"{text!r} is no number")
+
+
+def size(text: str) -> int | float | str:
+    """As `number`, but text such as 2GB stays text."""
+    try:
+        return number(text)
+    except click.BadParameter:
+        return text
+
+
+def run_options(command: Command) -> Command:
+    """The options that say how to run, shared by `select` and `plan`."""
+    for option in reversed(
+        (
+            click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."),
+            click.option("--backend", help="A registered backend; else the device's default."),
+            click.option("--precision", default="auto", show_default=True, help="auto, fp32 or fp16."),
+            click.option("--columns", default="auto", show_default=True, help="auto, gram or lazy."),
+            click.option("--memory-limit", type=size, help="2GB, '500 MiB', bytes, or a share of free: 0.5."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group("gip-gpu", no_args_is_help=False)
+@click.version_option(gip_gpu.__version__, message="gip-gpu %(version)s")
+def commands() -> None:
+    """Choose the most informative examples of a pool by Greedy Information Projection."""
+
+
+@commands.command()
+@click.argument("embeddings", type=FILE)
+@click.option("--scores", required=True, help=f".npy, .npz or .csv, one row an item; or: {SELF_COMPRESSION}.")
+@click.option("-k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
+@click.option("-o", "--output", type=FILE, help="Indices: .npy, .csv, .txt; all of the result: .npz, .json.")
+@click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item.")
+@click.option("--rows-out", type=FILE, help="Where the chosen lines of --rows go, most informative first.")
+@click.option("--key", help="Name of the embeddings in a .npz of several arrays.")
+@click.option("--scores-key", help="Name of the scores in a .npz of several arrays.")
+@run_options
+@click.option("--objective", default="mp", show_default=True, help="mp: greedy matching pursuit.")
+@click.option("--query", default="direct", show_default=True, help="direct: the scores as they are.")
+@click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
+@click.option("--no-normalize", is_flag=True, help="Take rows of the embeddings at the length they have.")
+@click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
+@click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
+def select(
+    embeddings: Path, scores: str, k: int | float, output: Path | None, rows: Path | None, rows_out: Path | None,
+    key: str | None, scores_key: str | None, no_normalize: bool, force: bool, quiet: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Choose k rows of EMBEDDINGS (.npy or .npz), most informative first.
+
+    Without -o, the indices go to standard output, one a line, and the summary to standard error.
+    """
+    F = as_matrix(files.read_embeddings(embeddings, key), "F")
+    m, d = F.shape
+    count = as_count(k, m)
+    given = None if scores == SELF_COMPRESSION else as_scores(files.read_scores(scores, scores_key), (m, d))
+    if given is None and scores_key is not None:
+        raise click.UsageError(f"--scores-key names an array in a file, but --scores is {SELF_COMPRESSION}")
+    if (rows is None) != (rows_out is None):
+        raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
+    pool_rows = None if rows is None else files.read_jsonl_rows(rows, m)
+    sources = [embeddings, *([] if given is None else [Path(scores)]), *([] if rows is None else [rows])]
+    _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
+    if quiet:
+        warnings.simplefilter("ignore")
+    shown = not quiet and sys.stderr.isatty()
+    G = gip_gpu.signals.self_compression(F, normalize=not no_normalize) if given is None else given
+    selection = gip_gpu.select(F, G, count, normalize=not no_normalize, progress=shown or None, **options)
+    if output is not None:
+        with _writing(output):
+            _write_choice(selection, output)
+    if pool_rows is not None and rows_out is not None:
+        with _writing(rows_out), files.atomic_write(rows_out) as target:
+            pool_rows.copy(selection, target)
+    if output is None:
+        click.echo("".join(f"{index}\n" for index in selection), nl=False)
+    if not quiet:
+        written = [str(path) for path in (output, rows_out) if path is not None]
+        click.echo(_summary(selection, written), err=output is None)
+
+
+@commands.command()
+@click.argument("embeddings", type=FILE, required=False)
+@click.option("--rows", type=click.IntRange(min=1), help="Items in the pool, without a file.")
+@click.option("--dim", type=click.IntRange(min=1), help="Length of an embedding, without a file.")
+@click.option("--signals", type=click.IntRange(min=1), default=1, show_default=True, help="Columns of scores.")
+@click.option("-k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
+@click.option("--key", help="Name of the embeddings in a .npz of several arrays.")
+@run_options
+def plan(
+    embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float, key: str | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    """What a selection from EMBEDDINGS, or from --rows items of length --dim, will take. Selects nothing."""
+    if embeddings is not None and (rows, dim) == (None, None):
+        m, d = as_matrix(files.read_embeddings(embeddings, key), "F").shape
+    elif embeddings is None and rows is not None and dim is not None:
+        m, d = rows, dim
+    else:
+        raise click.UsageError("give either EMBEDDINGS, or both --rows and --dim")
+    click.echo(_table(make_plan(m, d, signals, as_count(k, m), measure=True, **options).table()))
+
+
+@commands.command()
+@click.option(
+    "-o", "--out", "--output", "out", type=FILE, default="gip-gpu-demo", show_default=True, help="Folder to write to."
+)
+@click.option("--share", type=float, default=0.05, show_default=True, help="Share of the pool to choose.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the embedding.")
+@click.option("--quiet", is_flag=True, help="Print nothing, only write chosen.jsonl and demo.png.")
+def demo(out: Path, share: float, seed: int, quiet: bool) -> None:
+    """Choose from the docstrings of Python's standard library; compare with random and top-k choice."""
+    from gip_gpu.demo import run
+
+    if quiet:
+        warnings.simplefilter("ignore")
+    report = run(out, share=share, seed=seed)
+    if not quiet:
+        click.echo(report)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status; errors are one line on standard error.
+
+    With GIP_GPU_DEBUG=1 in the environment, the traceback is shown too.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # A signal that is ignored (nohup) stays ignored.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _terminate)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            commands.main(arguments, prog_name="gip-gpu", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        return _failed("interrupted", 130)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        return _failed(error.format_message() + (f" (see {context.command_path} --help)" if context else ""), 2)
+    except (ValueError, TypeError, ImportError) as error:
+        return _failed(str(error), 2)
+    except OSError as error:
+        return _failed(f"{error.strerror or error}", 1)
+    except MemoryError as error:
+        return _failed(f"not enough memory: {error}", 1)
+    except Exception as error:
+        return _failed(f"{type(error).__name__}: {error} (GIP_GPU_DEBUG=1 shows where)", 1)
+    return 0
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Ends the run by way of its `finally` blocks, so that temporary files go."""
+    raise SystemExit(128 + number)
+
+
+def _failed(message: str, status: int) -> int:
+    if os.environ.get("GIP_GPU_DEBUG") == "1":
+        traceback.print_exc()
+    print("gip-gpu: error:", " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
+) -> None:  # fmt: skip
+    print("gip-gpu: warning:", " ".join(str(message).split()), file=sys.stderr)
+
+
+def _check_targets(targets: Sequence[tuple[Path | None, Sequence[str]]], sources: Sequence[Path], force: bool) -> None:
+    taken = {os.path.realpath(path) for path in sources}
+    for path, suffixes in targets:
+        if path is None:
+            continue
+        if os.path.realpath(path) in taken:
+            raise click.UsageError(f"{path} is named twice, as an output and as another file of this run")
+        files.check_target(path, suffixes, overwrite=force)
+        taken.add(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _write_choice(selection: Selection, path: Path) -> None:
+    if path.suffix in (".npz", ".json"):
+        selection.save(path)
+        return
+    with files.atomic_write(path) as file:
+        file.write(_encoded(selection, path.suffix))
+
+
+def _encoded(selection: Selection, suffix: str) -> bytes:
+    if suffix == ".npy":
+        # Written straight to a file that does not fit the disk, NumPy's error does not say why.
+        buffer = io.BytesIO()
+        np.save(buffer, selection.indices)
+        return buffer.getvalue()
+    if suffix == ".txt":
+        return "".join(f"{index}\n" for index in selection).encode()
+    values = zip(selection, selection.gains.tolist(), selection.explained.tolist(), strict=True)
+    lines = (f"{rank},{index},{gain!r},{share!r}\n" for rank, (index, gain, share) in enumerate(values))
+    return ("rank,index,gain,explained\n" + "".join(lines)).encode()
+
+
+def _summary(selection: Selection, written: Sequence[str]) -> str:
+    chosen = selection.plan
+    entries = [
+        ("items", f"{chosen.m:,} of length {chosen.d:,}"),
+        ("signals", f"{chosen.n:,}"),
+        ("chosen", f"{len(selection):,}" + (f" of {chosen.k:,} asked for" if len(selection) < chosen.k else "")),
+        ("Gram columns", f"{chosen.columns}, {chosen.precision}, on {chosen.device} ({chosen.backend})"),
+        ("time", f"{selection.timings['total']:.3g} s"),
+        ("peak memory", memory.readable(selection.peak_bytes)),
+        ("explained share", _explained(selection.explained, selection.rounds)),
+        *(("written", path) for path in written),
+    ]
+    return f"{_table(entries)}\ncertificate: {selection.certificate}"
+
+
+def _explained(explained: NDArray[np.float64], rounds: Sequence[int]) -> str:
+    if not len(explained):
+        return "none"
+    first = explained[rounds[1] - 1] if len(rounds) > 1 else explained[-1]
+    return f"{first:.4%}" + (f" by the first of {len(rounds)} rounds" if len(rounds) > 1 else "")
+
+
+def _table(entries: Sequence[tuple[str, str]]) -> str:
+    return str(tabulate(entries, tablefmt="simple", disable_numparse=True))

@@ -1,0 +1,94 @@
+"""Where Gram columns come from: the whole matrix, or batches computed when they are needed."""
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gip_gpu.batching import BatchSize
+from gip_gpu.state import State
+
+if TYPE_CHECKING:
+    from gip_gpu.backends.base import Backend
+
+
+class Columns(Protocol):
+    """A source of Gram columns.
+
+    Attributes:
+        computed: columns computed so far.
+        seconds: time spent on that.
+    """
+
+    computed: int
+    seconds: float
+
+    def get(self, index: int) -> Any:
+        """The column of an item, (m,), or None where it is not at hand."""
+
+    def provide(self, state: State) -> None:
+        """Computes the column of the pending pick, and of others that will be wanted."""
+
+
+class GramColumns:
+    """The whole Gram matrix, blockwise, the upper triangle computed and mirrored."""
+
+    def __init__(self, backend: "Backend") -> None:
+        start = time.perf_counter()
+        self.matrix = backend.gram()
+        self.computed = backend.m
+        self.seconds = time.perf_counter() - start
+
+    def get(self, index: int) -> Any:
+        return self.matrix[index]
+
+    def provide(self, state: State) -> None:
+        raise AssertionError("every column of a Gram matrix is at hand")
+
+
+class LazyColumns:
+    """Columns computed on demand, in speculative batches, into a ring of slots.
+
+    Each batch takes consecutive slots, the oldest first, so that the product writes straight into its place. A column
+    stays until its slot comes round again: another selection on the same pool may use it.
+    """
+
+    def __init__(self, backend: "Backend", slots: int) -> None:
+        self.backend = backend
+        self.ring = backend.empty_columns(slots)
+        self.items: list[int | None] = [None] * slots
+        self.slot_of: dict[int, int] = {}
+        self.next = 0
+        # A batch leaves room for the unused columns of the one before.
+        self.batch = BatchSize(slots // 2)
+        self.computed = 0
+        self.seconds = 0.0
+
+    def get(self, index: int) -> Any:
+        slot = self.slot_of.get(index)
+        return None if slot is None else self.ring[slot]
+
+    def provide(self, state: State) -> None:
+        began = time.perf_counter()
+        if state.t == 0:
+            self.batch.begin()
+        count = self.batch.choose(state.t, state.k - state.t)
+        indices = self.backend.speculate(state, self.slot_of, count)
+        first = self._claim(len(indices))
+        self.backend.columns(indices, self.ring[first : first + len(indices)])
+        for slot, index in enumerate(indices, first):
+            self.items[slot] = index
+            self.slot_of[index] = slot
+        seconds = time.perf_counter() - began
+        self.batch.record(count, seconds)
+        self.computed += len(indices)
+        self.seconds += seconds
+
+    def _claim(self, count: int) -> int:
+        """The first of `count` consecutive slots, emptied."""
+        first = self.next if self.next + count <= len(self.items) else 0
+        for slot in range(first, first + count):
+            item = self.items[slot]
+            if item is not None:
+                del self.slot_of[item]
+                self.items[slot] = None
+        self.next = first + count
+        return first

@@ -1,0 +1,116 @@
+"""The greedy loop, written once for all backends: steps, missing columns, refreshes, rounds, the end."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import ties
+from gip_gpu.backends.base import Backend
+from gip_gpu.columns import Columns
+from gip_gpu.state import Reason, State
+
+Progress = Callable[[int, int], None]
+
+# Calls of `progress` in a run, about.
+REPORTS = 200
+
+
+def run(
+    backend: Backend, columns: Columns, state: State, on_exhausted: str, progress: Progress | None = None
+) -> dict[str, float]:
+    """Fills `state` with its k picks, or fewer where `on_exhausted` is "stop".
+
+    Returns:
+        Seconds by part: "columns", "refresh" and "steps".
+    """
+    began, columns_before = time.perf_counter(), columns.seconds
+    refreshing = 0.0
+    backend.begin(state)
+    going = _begin_round(backend, state, on_exhausted)
+    stride = max(1, state.k // REPORTS)
+    while going and state.t < state.k:
+        reason = backend.advance(state, columns, min(state.k, state.t + stride) if progress else state.k)
+        if reason is Reason.NEED_COLUMN:
+            columns.provide(state)
+        elif reason is Reason.NEED_REFRESH:
+            start = time.perf_counter()
+            backend.refresh(state)
+            state.excess = 0
+            state.refreshes += 1
+            refreshing += time.perf_counter() - start
+        elif reason is Reason.EXHAUSTED:
+            if on_exhausted == "continue":
+                _continue_literally(backend, state, progress)
+                break
+            going = on_exhausted == "restart" and _begin_round(backend, state, on_exhausted)
+        if progress:
+            progress(state.t, state.k)
+    making = columns.seconds - columns_before
+    total = time.perf_counter() - began
+    return {"columns": making, "refresh": refreshing, "steps": total - making - refreshing}
+
+
+def _begin_round(backend: Backend, state: State, on_exhausted: str) -> bool:
+    """Starts on the original scores of the items left; returns whether there is anything to go on with."""
+    left = np.flatnonzero(state.left)
+    scale = float(np.sqrt(np.einsum("jn,jn->j", state.scores[left], state.scores[left]).max()))
+    if scale == 0:
+        if on_exhausted != "stop":
+            _take_in_order(state, left)
+        return False
+    state.rounds.append(state.t)
+    state.unit = float(2.0 ** np.frexp(scale)[1])
+    state.scale = scale / state.unit
+    state.A[:] = 0
+    state.drift = 0.0
+    state.excess = 0
+    backend.refresh(state)
+    return True
+
+
+def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
+    """Items whose scores are all zero tie at every step, and projecting them out changes nothing."""
+    taken = left[: state.k - state.t]
+    span = slice(state.t, state.t + len(taken))
+    state.rounds.append(state.t)
+    state.indices[span] = taken
+    state.gains[span] = 0
+    state.weights[span] = 0
+    state.explained[span] = 1 if state.energy == 0 else state.explained[state.t - 1]
+    state.margins[span] = 0
+    state.candidates[span] = state.ties[span] = np.arange(len(left), len(left) - len(taken), -1)
+    state.left[taken] = False
+    state.t += len(taken)
+
+
+def _continue_literally(backend: Backend, state: State, progress: Progress | None) -> None:
+    """The paper's loop beyond the float64 floor, where picks are decided by the rounding of that very loop.
+
+    It is replayed from the first pick with the reference's arithmetic, so that its rounding is the reference's.
+    """
+    W = state.scores.copy()
+    scale = state.scale * state.unit
+    column = np.empty(len(W))
+    for t in range(state.k):
+        gains = np.einsum("jn,jn->j", W, W)
+        if t >= state.t:
+            candidates = np.where(state.left, gains, -np.inf)
+            index, tied = ties.first_best(candidates, scale)
+            gain = candidates[index]
+            candidates[index] = -np.inf
+            state.indices[t], state.gains[t], state.weights[t] = index, gain, W[index]
+            state.margins[t] = max(0.0, 1 - max(candidates.max(), 0) / gain) if gain else 0.0
+            state.candidates[t], state.ties[t] = len(W) - t, tied
+            state.left[index] = False
+        s = int(state.indices[t])
+        row = backend.rows([s])[0]
+        for start, stop in backend.rows_of.bounds():
+            column[start:stop] = np.einsum("jd,d->j", backend.rows_of.block(start, stop), row)
+        W -= np.outer(column, W[s])
+        if t >= state.t:
+            state.explained[t] = 1 - float(np.einsum("jn,jn->", W, W)) / state.energy
+        if progress:
+            progress(max(t + 1, state.t), state.k)
+    state.t = state.k

@@ -1,0 +1,314 @@
+"""Files of the command line: reading that names what is wrong, writing that is whole or not at all."""
+
+import contextlib
+import csv
+import os
+import secrets
+import shutil
+import tokenize
+import zipfile
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.validate import NUMERIC_KINDS
+
+AnyPath = str | os.PathLike[str]
+Header = tuple[tuple[int, ...], np.dtype[Any]]
+
+# What NumPy, zipfile and csv raise on a file that is cut off, damaged or of another format.
+UNREADABLE = (
+    *(ValueError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, RuntimeError),
+    *(csv.Error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+
+
+def read_embeddings(path: AnyPath, key: str | None = None) -> NDArray[Any]:
+    """Embeddings from a .npy file, memory-mapped, or from a .npz file, read into memory.
+
+    Args:
+        path: .npy or .npz.
+        key: name of the array in a .npz; needed where it holds several 2-d arrays of numbers.
+
+    Returns:
+        (m, d) array of the dtype in the file.
+
+    Raises:
+        ValueError: unreadable, truncated, of another format, Python objects inside, or not 2-d.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     np.savez(folder + "/pool.npz", F=np.eye(3), ids=np.arange(3))
+    ...     read_embeddings(folder + "/pool.npz").shape
+    (3, 3)
+    """
+    return _read_array(Path(path), key, dimensions=(2,), suffixes=(".npy", ".npz"))
+
+
+def read_scores(path: AnyPath, key: str | None = None) -> NDArray[Any]:
+    """Scores from .npy or .npz (as `read_embeddings`), or from comma-separated .csv.
+
+    A .csv has one row an item and one or several columns of numbers; a first row with a cell that is no
+    number is taken as the header.
+
+    Args:
+        path: .npy, .npz or .csv.
+        key: name of the array in a .npz; needed where it holds several arrays of numbers.
+
+    Returns:
+        (m,) or (m, n) array; always (m, n) float64 from a .csv.
+
+    Raises:
+        ValueError: as above; in a .csv also the line and column of the first cell that is no number, a row of
+            another length, an empty line inside, or a column without a name.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "scores.csv").write_text("quality,length\\n1,2\\n3,4.5\\n")
+    ...     read_scores(folder + "/scores.csv")
+    array([[1. , 2. ],
+           [3. , 4.5]])
+    """
+    path = Path(path)
+    if path.suffix == ".csv" and key is None:
+        with _reading(path), open(path, encoding="utf-8-sig", newline="") as source:
+            return _parse_csv(csv.reader(source, strict=True))
+    return _read_array(path, key, dimensions=(1, 2), suffixes=(".npy", ".npz", ".csv"))
+
+
+@dataclass(frozen=True)
+class JsonlRows:
+    """Rows of a .jsonl file by number: only where each begins is held in memory.
+
+    Attributes:
+        path: the file.
+        offsets: (rows + 1,) int64, byte where each row begins, and where the last one ends.
+        state: size and time of change when the file was scanned.
+    """
+
+    path: Path
+    offsets: NDArray[np.int64]
+    state: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def copy(self, indices: Iterable[int], target: BinaryIO) -> None:
+        """Write the rows with these indices to an open file, byte for byte, in this order.
+
+        Raises:
+            ValueError: the file has changed since it was scanned.
+        """
+        with _reading(self.path):
+            if _state(self.path) != self.state:
+                raise ValueError("it has changed since its rows were counted")
+        with open(self.path, "rb") as source:
+            for i in indices:
+                source.seek(self.offsets[i])
+                row = source.read(self.offsets[i + 1] - self.offsets[i])
+                target.write(row if row.endswith(b"\n") else row + b"\n")
+
+
+def read_jsonl_rows(path: AnyPath, count: int | None = None) -> JsonlRows:
+    """Find the rows of a .jsonl (or .ndjson) file, one an item; what is inside a row is not looked at.
+
+    Args:
+        path: the file, UTF-8; empty lines at its end do not count.
+        count: how many rows there must be: those of the embeddings.
+
+    Raises:
+        ValueError: unreadable, no row, an empty line inside (it is named), or not `count` rows.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "data.jsonl").write_text('{"a": 1}\\n{"a": 2}\\n')
+    ...     len(read_jsonl_rows(folder + "/data.jsonl"))
+    2
+    """
+    path = Path(path)
+    _known_suffix(path, (".jsonl", ".ndjson"))
+    offsets, empty = array("q"), 0
+    with _reading(path), open(path, "rb") as source:
+        state = _state(path)
+        mark = b"\xef\xbb\xbf"  # some editors begin a UTF-8 file with it; it belongs to no row
+        start = end = len(mark) if source.read(len(mark)) == mark else 0
+        source.seek(start)
+        for number, line in enumerate(source, 1):
+            if line.isspace():
+                empty = empty or number
+            elif empty:
+                raise ValueError(f"line {empty} is empty; it must have one row a line")
+            else:
+                offsets.append(start)
+                end = start + len(line)
+            start += len(line)
+        rows = len(offsets)
+        if count is not None and rows != count:
+            raise ValueError(f"it has {rows} rows and the embeddings have {count}; row i belongs to row i")
+        if not rows:
+            raise ValueError("it has no rows")
+    offsets.append(end)
+    return JsonlRows(path, np.array(offsets, dtype=np.int64), state)
+
+
+@contextlib.contextmanager
+def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
+    """A new file, open for writing bytes, that becomes `path` when the `with` block ends well.
+
+    Until then it stands beside `path` under a hidden temporary name; at the end it is flushed to disk and
+    renamed. On any exception it is removed, and what stood at `path` stays as it was. A link is followed: the
+    file that it points to is replaced. Only a process killed without notice leaves the temporary file behind.
+
+    Raises:
+        OSError: the file cannot be made, written or renamed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with atomic_write(folder + "/hello.txt") as file:
+    ...         _ = file.write(b"hello")
+    ...     os.listdir(folder)
+    ['hello.txt']
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
+    try:
+        # The tempfile module would make the result readable by its owner only, whatever the umask.
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> None:
+    """Find out now whether `path` can be written later.
+
+    Raises:
+        ValueError: another suffix, no such folder, not writable, no regular file, or it exists and
+            `overwrite` is false.
+    """
+    path = Path(path)
+    _known_suffix(path, suffixes)
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {folder}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"cannot write {path}: it is no regular file")
+    if path.exists() and not overwrite:
+        raise ValueError(f"cannot write {path}: it exists; --force overwrites it")
+    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        # Permission bits do not tell of read-only disks and access lists; making a file does.
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _read_array(path: Path, key: str | None, *, dimensions: tuple[int, ...], suffixes: Sequence[str]) -> NDArray[Any]:
+    _known_suffix(path, suffixes)
+    wanted = f"{' or '.join(f'{n}-d' for n in dimensions)}, of real numbers"
+    if path.suffix == ".npz":
+        return _read_npz(path, key, dimensions, wanted)
+    if key is not None:
+        raise ValueError(f"key is {key!r}, but {path} is no .npz file with named arrays")
+    with _reading(path, hint="; it may be cut off, or no .npy file"):
+        found = np.lib.format.open_memmap(path, mode="r")
+    if not _fits((found.shape, found.dtype), dimensions):
+        raise ValueError(f"{path} holds {found.dtype} {found.shape}; it must be {wanted}")
+    return found
+
+
+def _read_npz(path: Path, key: str | None, dimensions: tuple[int, ...], wanted: str) -> NDArray[Any]:
+    damaged = "; it may be cut off, or no .npz file"
+    with _reading(path, hint=damaged), zipfile.ZipFile(path) as archive:
+        members = [name for name in archive.namelist() if name.endswith(".npy")]
+        headers = {name.removesuffix(".npy"): _header(archive, name) for name in members}
+    fitting = [name for name, header in headers.items() if _fits(header, dimensions) and key in (None, name)]
+    if len(fitting) != 1:
+        what = "one array" if key is None else f"an array {key!r}"
+        held = ", ".join(f"{name}: {dtype} {shape}" for name, (shape, dtype) in headers.items()) or "none"
+        hint = "; give the key of one" if len(fitting) > 1 else ""
+        raise ValueError(f"{path} must hold {what}, {wanted}; it holds {held}{hint}")
+    with _reading(path, hint=damaged), np.load(path, allow_pickle=False) as arrays:
+        found: NDArray[Any] = arrays[fitting[0]]
+    return found
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> Header:
+    with archive.open(name) as file:
+        first = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _fits(header: Header, dimensions: tuple[int, ...]) -> bool:
+    return len(header[0]) in dimensions and header[1].kind in NUMERIC_KINDS
+
+
+def _parse_csv(lines: Any) -> NDArray[np.float64]:
+    values, width, empty = array("d"), 0, 0
+    for cells in lines:
+        number = lines.line_num
+        numeric = [_is_number(cell) for cell in cells]
+        if not any(map(str.strip, cells)):
+            empty = empty or number
+            continue
+        if empty:
+            raise ValueError(f"line {empty} is empty; every item needs a row")
+        if width and len(cells) != width:
+            raise ValueError(f"line {number} has {len(cells)} columns and the lines above have {width}")
+        if all(numeric):
+            values.extend(map(float, cells))
+        elif width:
+            column = numeric.index(False)
+            raise ValueError(f"line {number}, column {column + 1}: {cells[column]!r} is not a number")
+        elif not all(map(str.strip, cells)):
+            # Tables written with row numbers look like this; taken as scores, they would rule the choice.
+            column = [cell.strip() for cell in cells].index("")
+            raise ValueError(f"line {number}: column {column + 1} has no name; does it hold row numbers?")
+        width = len(cells)
+    if not values:
+        raise ValueError("it has no rows of numbers")
+    return np.frombuffer(values, dtype=np.float64).reshape(-1, width)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _reading(path: Path, hint: str = "") -> Iterator[None]:
+    """Turns all that reading can raise into a ValueError of one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        raise ValueError(f"cannot read {path}: {str(error) or type(error).__name__}{hint}") from error
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _known_suffix(path: Path, known: Sequence[str]) -> None:
+    if path.suffix not in known:
+        raise ValueError(f"{path} has suffix {path.suffix!r}; it must be {' or '.join(known)}")

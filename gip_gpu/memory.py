@@ -1,0 +1,57 @@
+"""Memory: how much is free, how much was used, and sizes for people."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def available() -> int:
+    """Bytes that can be allocated without swapping: what the system has free, or the container's limit leaves."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return _physical()
+    try:
+        cgroup = Path("/sys/fs/cgroup")
+        room = int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return max(0, min(free, room))
+
+
+def _physical() -> int:
+    """Half of the machine's memory, where the system does not say what is free."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return 4 << 30
+
+
+def peak() -> int:
+    """The largest resident size of this process so far, in bytes; 0 where the system does not tell."""
+    try:
+        # Not getrusage where there is a choice: it starts from the size of the parent process.
+        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return 0
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024
+
+
+def readable(count: float) -> str:
+    """Bytes for people, in powers of 1000.
+
+    >>> readable(79_872_000)
+    '79.9 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,78 @@
+"""Rows of F as float64, as they were given: the values that define the problem, whatever a device stores."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gip_gpu.validate import as_matrix, bad_rows
+
+# Float64 values in one block: 2 MiB stay in a core's cache while a block is converted, normalised and multiplied.
+BLOCK_VALUES = 1 << 18
+
+
+class Rows:
+    """Rows of an embedding matrix, cast to float64 and then normalised in float64.
+
+    Args:
+        F: (m, d) embeddings, any float or integer type and any strides; kept by reference, never modified.
+        normalize: divide each row by its l2 norm.
+
+    Attributes:
+        shape: (m, d).
+        norms: (m,) float64, the l2 norms of the rows as given.
+        largest: the largest norm of the rows that `take` and `block` return.
+
+    Raises:
+        TypeError, ValueError: F is no finite real (m, d) matrix, or has a zero row and `normalize` is true.
+
+    >>> Rows([[3, 4], [0, 2]]).take([0])
+    array([[0.6, 0.8]])
+    """
+
+    def __init__(self, F: ArrayLike, *, normalize: bool = True) -> None:
+        self.values = as_matrix(F, "F")
+        self.normalize = normalize
+        self.shape: tuple[int, int] = self.values.shape
+        self.norms = np.empty(len(self.values))
+        for start, stop in self.bounds():
+            self.norms[start:stop] = row_norms(self.values[start:stop].astype(np.float64))
+        bad_rows("F", self.values, self.norms, zero_allowed=not normalize)
+        self.largest = 1.0 if normalize else float(self.norms.max())
+
+    def bounds(self) -> Iterator[tuple[int, int]]:
+        """(start, stop) of consecutive blocks of rows that fit a core's cache."""
+        m, d = self.shape
+        step = max(1, BLOCK_VALUES // d)
+        return ((start, min(start + step, m)) for start in range(0, m, step))
+
+    def block(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own."""
+        rows = self.values[start:stop].astype(np.float64, order="C")
+        if self.normalize:
+            rows /= self.norms[start:stop, None]
+        return rows
+
+    def take(self, indices: Any) -> NDArray[np.float64]:
+        """The rows with these indices, (len(indices), d) float64, C-contiguous and the caller's own."""
+        rows: NDArray[np.float64] = self.values[indices].astype(np.float64, order="C")
+        if self.normalize:
+            rows /= self.norms[indices, None]
+        return rows
+
+
+def row_norms(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """l2 norms of float64 rows, also where squares would overflow or underflow; not finite where a value is not."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        squares = np.einsum("jd,jd->j", block, block)
+        norms: NDArray[np.float64] = np.sqrt(squares)
+        extreme = np.flatnonzero(~((squares > 1e-280) & (squares < 1e280)))
+        if len(extreme):
+            rows = block[extreme]
+            largest = np.abs(rows).max(axis=1)
+            # A power of two scales without rounding; zero and non-finite rows pass through as they are.
+            scale = np.ldexp(1.0, np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1] - 1)
+            scaled = rows / scale[:, None]
+            norms[extreme] = np.sqrt(np.einsum("jd,jd->j", scaled, scaled)) * scale
+    return norms

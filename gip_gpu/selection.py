@@ -1,0 +1,210 @@
+"""The result of a selection: what was chosen, why it can be trusted, what it took."""
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import memory
+from gip_gpu.files import atomic_write
+from gip_gpu.plan import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """The proof, step by step, that each pick is the float64 argmax.
+
+    Attributes:
+        margins: (k,) float64 in [0, 1], by how much of its own gain each pick beats every other item; a lower bound.
+            0 means a tie, decided for the lowest index.
+        candidates: (k,) int64, items that the error bound left in doubt and that were rescored in float64.
+        ties: (k,) int64, items that equalled the best, itself included; 1 without a tie.
+        refreshes: how often the whole residual was recomputed in float64.
+        rounds: picks made before each round began; more than one entry after exhaustion.
+    """
+
+    margins: NDArray[np.float64]
+    candidates: NDArray[np.int64]
+    ties: NDArray[np.int64]
+    refreshes: int
+    rounds: tuple[int, ...]
+
+    @property
+    def tied(self) -> int:
+        """Picks that were decided by the tie rule."""
+        return int((self.ties > 1).sum())
+
+    def __str__(self) -> str:
+        if not len(self.margins):
+            return "no picks"
+        text = (
+            f"every pick is the float64 argmax: {self.candidates.mean():.3g} candidates rescored a pick, "
+            f"{self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
+            f"{self.margins[self.ties == 1].min(initial=1.0):.2g}"
+        )
+        if len(self.rounds) > 1:
+            text += f", rounds began after picks {', '.join(map(str, self.rounds[1:]))}"
+        return text
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The chosen examples, most informative first.
+
+    `len`, iteration and `numpy.asarray` give the indices, so `F[selection]` works.
+
+    Attributes:
+        indices: (k,) int64, rows of F in order of choice.
+        gains: (k,) float64, ||W_s||^2 of each pick when it was made: exact, not accumulated.
+        weights: (k, n) float64, the residual rows W_s: the coefficients of the projection on the chosen rows.
+        explained: (k,) float64, 1 - ||W||^2 / ||G||^2 over the pool after each pick, to float32 accuracy. It starts
+            anew with each round, and it can fall below 0 where the scores lie far from the range of F: a pick takes out
+            of every item what it shares with that item, whether the scores are alike or not.
+        certificate: why the indices are those of the float64 reference.
+        plan: what was decided before the run.
+        timings: seconds by part.
+        peak_bytes: the largest resident size of the process so far; 0 where the system does not tell.
+    """
+
+    indices: NDArray[np.int64]
+    gains: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    certificate: Certificate
+    plan: Plan
+    timings: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int = 0
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Picks made before each round began: (0,) unless the scores were exhausted."""
+        return self.certificate.rounds
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices.tolist())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.indices, dtype=dtype) if copy else np.asarray(self.indices, dtype=dtype)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(str, self.indices[:6])) + (", ..." if len(self) > 6 else "")
+        explained = f"{self.explained[-1]:.4g}" if len(self) else "0"
+        seconds = self.timings.get("total", 0.0)
+        return (
+            f"Selection of {len(self)} from {self.plan.m}: [{shown}]\n"
+            f"  explained {explained}; {self.certificate}\n"
+            f"  {self.plan.columns} columns in {self.plan.precision} on {self.plan.device} ({self.plan.backend}), "
+            f"{seconds:.3g} s, peak {memory.readable(self.peak_bytes)}"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all of it to a .npz or .json file, beside it first and then renamed.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        target = Path(path)
+        arrays, rest = self._split()
+        if _suffix(target) == ".npz":
+            # In memory first: a zip file that is cut off by a full disk complains once more when it is collected.
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays, meta=np.array(json.dumps(rest)))
+            with atomic_write(target) as file:
+                file.write(buffer.getvalue())
+        else:
+            lists = {name: array.tolist() for name, array in arrays.items()}
+            with atomic_write(target) as file:
+                file.write(json.dumps({"meta": rest, **lists}).encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Selection":
+        """Reads what `save` wrote; equal to it in every array and field.
+
+        Raises:
+            ValueError: another suffix, or a file that holds no selection.
+        """
+        source = Path(path)
+        try:
+            if _suffix(source) == ".npz":
+                # Opened here, so that it is closed where NumPy fails on what is inside.
+                with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                    content = {name: stored[name] for name in stored.files}
+                rest = json.loads(str(content.pop("meta")))
+            else:
+                content = json.loads(source.read_text())
+                rest = content.pop("meta")
+            return cls._join(content, rest)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{source} holds no selection that can be read: {error}") from error
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Gain and explained share over the picks; a matplotlib Figure, also written to `path` if one is given.
+
+        Raises:
+            ImportError: matplotlib is not installed (`pip install "gip_gpu[plot]"`).
+        """
+        from gip_gpu.plotting import plot_selection
+
+        return plot_selection(self, path)
+
+    def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        proof = self.certificate
+        arrays: dict[str, Any] = {
+            "indices": self.indices,
+            "gains": self.gains,
+            "weights": self.weights,
+            "explained": self.explained,
+            "margins": proof.margins,
+            "candidates": proof.candidates,
+            "ties": proof.ties,
+        }
+        rest = {
+            "refreshes": proof.refreshes,
+            "rounds": list(proof.rounds),
+            "plan": asdict(self.plan),
+            "timings": self.timings,
+            "peak_bytes": self.peak_bytes,
+        }
+        return arrays, rest
+
+    @classmethod
+    def _join(cls, arrays: dict[str, Any], rest: dict[str, Any]) -> "Selection":
+        k = len(arrays["indices"])
+        whole = ("indices", "candidates", "ties")
+        stored: dict[str, NDArray[Any]] = {
+            name: np.asarray(values, np.int64 if name in whole else np.float64) for name, values in arrays.items()
+        }
+        if any(len(array) != k for array in stored.values()):
+            raise ValueError("its arrays differ in length")
+        n = int(rest["plan"]["n"])
+        proof = Certificate(
+            stored["margins"], stored["candidates"], stored["ties"], rest["refreshes"], tuple(rest["rounds"])
+        )
+        known = {entry.name for entry in fields(Plan)}
+        return cls(
+            stored["indices"],
+            stored["gains"],
+            stored["weights"].reshape(k, n),
+            stored["explained"],
+            proof,
+            Plan(**{name: value for name, value in rest["plan"].items() if name in known}),
+            rest["timings"],
+            rest["peak_bytes"],
+        )
+
+
+def _suffix(path: Path) -> str:
+    if path.suffix not in (".npz", ".json"):
+        raise ValueError(f"{path} ends in {path.suffix!r}; a selection is kept in .npz or .json")
+    return path.suffix

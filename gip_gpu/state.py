@@ -1,0 +1,98 @@
+"""What one selection knows while it runs: small and on the host, whatever the backend."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import bounds
+from gip_gpu.objectives import Objective
+
+
+class Reason(Enum):
+    """Why a backend's `advance` came back."""
+
+    DONE = "the steps that were asked for are taken"
+    NEED_COLUMN = "the pick's Gram column is not at hand"
+    NEED_REFRESH = "the error bound is too wide to tell the candidates apart cheaply"
+    EXHAUSTED = "the best score has fallen to the float64 floor"
+
+
+@dataclass
+class Pick:
+    """An item found to be the exact argmax, before it is projected out."""
+
+    index: int
+    row: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    gain: float
+    margin: float
+    candidates: int
+    ties: int
+
+
+@dataclass
+class State:
+    """A selection in progress.
+
+    Scores are divided by `unit`, a power of two of the round's largest score, so that float32 holds the residual of
+    any input; A, the residual and all bounds are in that unit, the recorded gains are not.
+
+    Attributes:
+        scores: (m, n) float64 scores as given.
+        left: (m,) bool, items not chosen yet.
+        t: picks made.
+        A: (n, d) float64, what was projected out in this round.
+        error: e, the bound on ||W~_j - W_j|| over the items left.
+        drift: bound on the rounding that A has collected.
+        scale: largest ||G_j|| over the items left when the round began, in `unit`.
+        excess: candidates beyond the usual few that were rescored since the last refresh.
+        rounds: for each round the number of picks made before it began.
+    """
+
+    scores: NDArray[np.float64]
+    k: int
+    d: int
+    objective: Objective
+    t: int = 0
+    unit: float = 1.0
+    scale: float = 0.0
+    error: float = 0.0
+    drift: float = 0.0
+    excess: int = 0
+    refreshes: int = 0
+    pending: Pick | None = None
+    rounds: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        m, n = self.scores.shape
+        self.left = np.ones(m, dtype=bool)
+        self.A = np.zeros((n, self.d))
+        self.energy = float(np.einsum("jn,jn->", self.scores, self.scores))
+        self.indices = np.empty(self.k, dtype=np.int64)
+        self.gains = np.empty(self.k)
+        self.weights = np.empty((self.k, n))
+        self.explained = np.empty(self.k)
+        self.margins = np.empty(self.k)
+        self.candidates = np.empty(self.k, dtype=np.int64)
+        self.ties = np.empty(self.k, dtype=np.int64)
+
+    def projected(self, square: float) -> float:
+        """Bound on |f_j A| over all items: ||A|| times the largest norm of a row, whose square is at most `square`."""
+        return float(np.sqrt(np.vdot(self.A, self.A) * square))
+
+    def noise(self, square: float) -> float:
+        """Bound on the float64 rounding of an exact residual G_j - f_j A, the rounding within A included."""
+        return self.drift + bounds.float64_error(self.d, self.projected(square), self.scale)
+
+    def record(self, pick: Pick, energy_left: float) -> None:
+        """Enters a pick; `energy_left` is ||W||^2 over the pool after it, in `unit`."""
+        t = self.t
+        self.indices[t] = pick.index
+        self.gains[t] = pick.gain * self.unit**2
+        self.weights[t] = pick.residual * self.unit
+        self.explained[t] = 1 - energy_left * self.unit**2 / self.energy if self.energy else 1.0
+        self.margins[t], self.candidates[t], self.ties[t] = pick.margin, pick.candidates, pick.ties
+        self.left[pick.index] = False
+        self.t = t + 1

@@ -1,0 +1,111 @@
+"""The certified greedy step: an approximate residual with a bound on its error, and exact rescoring of the few
+items that the bound leaves in doubt (design: the true argmax is never outside the window)."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import bounds, ties
+from gip_gpu.state import Pick, Reason, State
+
+if TYPE_CHECKING:
+    from gip_gpu.backends.base import HostBackend
+    from gip_gpu.columns import Columns
+
+# A window of this many rows costs little beside the passes over the residual.
+USUAL_WINDOW = 8
+# Candidates are rescored in blocks of this many float64 values, however wide the window is.
+RESCORE_VALUES = 1 << 20
+# Beyond this the residual grows without end: rows of norm above sqrt(2) are amplified, not projected out.
+DIVERGED = 2.0**60
+
+
+def advance(backend: "HostBackend", state: State, columns: "Columns", until: int) -> Reason:
+    """Takes certified steps until `until` picks are made or something is needed; returns what."""
+    # A residual that overflows is seen as diverging before the next pick.
+    with np.errstate(over="ignore", invalid="ignore"):
+        while state.t < until:
+            if state.pending is None:
+                reason = _choose(backend, state)
+                if reason is not None:
+                    return reason
+            pick = state.pending
+            assert pick is not None
+            column = columns.get(pick.index)
+            if column is None:
+                return Reason.NEED_COLUMN
+            _project_out(backend, state, pick, column)
+            state.pending = None
+    return Reason.DONE
+
+
+def _choose(backend: "HostBackend", state: State) -> Reason | None:
+    """Sets `state.pending` to the exact argmax, or says why it cannot."""
+    best = backend.best(state)
+    if not best < DIVERGED:
+        raise ValueError(
+            f"the residual diverges after {state.t} picks: F has rows of norm up to {backend.largest_norm:g}, and "
+            "matching pursuit needs norms of at most 1; pass normalize=True"
+        )
+    noise = state.noise(backend.square)
+    tie = ties.RELATIVE * (best + state.error) + ties.ABSOLUTE * state.scale + 2 * noise
+    floor = bounds.window_floor(best, state.error, tie, state.scores.shape[1])
+    window = backend.window(state, floor)
+    if _refresh_pays(state, len(window), best, noise):
+        return Reason.NEED_REFRESH
+    residual, gains = _rescore(backend, state, window)
+    position, tied = ties.first_best(gains, state.scale)
+    gain = float(gains[position])
+    if ties.exhausted(float(gains.max()), state.scale):
+        return Reason.EXHAUSTED
+    gains[position] = -np.inf
+    outside = (np.sqrt(floor) * (1 + bounds.U32) + state.error) ** 2 if len(window) < len(state.left) - state.t else 0.0
+    runner_up = max(float(gains.max()), outside, 0.0)
+    index = int(window[position])
+    state.pending = Pick(
+        index=index,
+        row=backend.rows([index])[0],
+        residual=residual[position],
+        gain=gain,
+        margin=max(0.0, 1 - runner_up / gain),
+        candidates=len(window),
+        ties=tied,
+    )
+    return None
+
+
+def _refresh_pays(state: State, candidates: int, best: float, noise: float) -> bool:
+    """Whether the rows rescored because of a wide bound have come to cost as much as computing the residual anew.
+
+    A refresh helps only where it makes the bound much smaller; exact ties keep the window wide all the same.
+    """
+    state.excess += max(0, candidates - USUAL_WINDOW)
+    if 2 * state.excess < len(state.left):
+        return False
+    return state.error > 4 * (bounds.cast_error(best + state.error) + noise)
+
+
+def _rescore(
+    backend: "HostBackend", state: State, window: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Exact residuals (c, n) and gains (c,) of the candidates."""
+    step = max(1, RESCORE_VALUES // state.d)
+    residual = np.empty((len(window), state.scores.shape[1]))
+    for start in range(0, len(window), step):
+        part = window[start : start + step]
+        residual[start : start + step] = state.objective.residual(
+            state.scores[part] / state.unit, backend.rows(part), state.A
+        )
+    return residual, state.objective.gain(residual)
+
+
+def _project_out(backend: "HostBackend", state: State, pick: Pick, column: NDArray[np.generic]) -> None:
+    norm = float(np.sqrt(pick.gain))
+    moved = norm * backend.square
+    state.objective.project(state.A, pick.row, pick.residual)
+    # Each of A's entries was rounded once, and so was the product added to it.
+    state.drift += bounds.U64 * (state.projected(backend.square) + 2 * moved)
+    energy_left = backend.update(state, pick.index, column, pick.residual)
+    state.error = bounds.step_error(state.error, backend.gamma, norm, moved)
+    state.record(pick, energy_left)

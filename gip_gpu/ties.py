@@ -1,0 +1,34 @@
+"""The tie rule, shared by the reference and by every backend, and the floor below which picks would be noise."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Scores (squared norms) within this relative distance of the best count as equal.
+RELATIVE = 1e-12
+# ... and so do norms within this many units of float64 rounding of the round's largest score. Two rows that are
+# mathematically tied (a row and three times that row, say) differ by a few such units once the residual is small.
+ABSOLUTE = 16 * 2.0**-53
+# A residual this small against the round's largest score is float64 rounding noise to a degree that decides picks.
+FLOOR = 1e-10
+
+
+def lowest_tied(best: float, scale: float) -> float:
+    """The smallest score that counts as equal to `best`.
+
+    Args:
+        best: the largest squared norm ||W_j||^2.
+        scale: the largest norm ||G_j|| over the items that were eligible when the round began.
+    """
+    norm = np.sqrt(best) * (1 - RELATIVE / 2) - ABSOLUTE * scale
+    return float(max(norm, 0.0) ** 2)
+
+
+def first_best(scores: NDArray[np.float64], scale: float) -> tuple[int, int]:
+    """Position of the best score, the lowest one where several tie, and how many tie (1 if none)."""
+    tied = np.flatnonzero(scores >= lowest_tied(float(scores.max()), scale))
+    return int(tied[0]), len(tied)
+
+
+def exhausted(best: float, scale: float) -> bool:
+    """Whether a best score (squared norm) has fallen to the float64 floor of the round's scores."""
+    return bool(np.sqrt(best) <= FLOOR * scale)

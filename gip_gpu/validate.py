@@ -1,0 +1,228 @@
+"""Every error in the input, in one place and in the user's words; conversion of what is accepted."""
+
+import math
+import operator
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Norms outside this range leave no room for the squares and products of float64.
+LARGEST = 1e150
+# NumPy's own float kinds and widths that float64 holds exactly, or rounds to (long double).
+NUMERIC_KINDS = "buif"
+
+
+def as_matrix(value: Any, name: str) -> NDArray[Any]:
+    """`value` as a 2-d real array of any float or integer type, without a copy where there is one to share.
+
+    Accepts arrays of any strides, memory maps, nested lists, CPU tensors (with gradients too), and whatever offers
+    `__dlpack__`, `__array_interface__` or `__array__`.
+
+    Raises:
+        TypeError: complex, object, string or other values that are no real numbers; a tensor on another device.
+        ValueError: not 2-d, or without rows or columns.
+    """
+    array = _as_array(value, name)
+    if array.ndim != 2:
+        hint = f"; a single column is {name}.reshape(-1, 1)" if array.ndim == 1 else ""
+        raise ValueError(f"{name} has shape {array.shape}; it must be a 2-d array, one row an item{hint}")
+    if 0 in array.shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must have at least one row and one column")
+    return array
+
+
+def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """`value` as (m, n) float64 scores that fit F of the given shape; the caller's own copy.
+
+    Raises:
+        TypeError: no real numbers, or None.
+        ValueError: not (m,) or (m, n), a NaN or an infinity (the first such row is named), or beyond 1e150.
+    """
+    if value is None:
+        raise TypeError("G is None; it must be scores of shape (m,) or (m, n); where there are none, "
+                        "gip_gpu.signals.self_compression(F) makes them from F")  # fmt: skip
+    array = _as_array(value, "G")
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise ValueError(f"G has shape {array.shape}; it must be (m,) or (m, n), one row an item")
+    m, d = shape
+    if len(array) != m:
+        hint = ""
+        if len(array) == d:
+            hint = "; F looks transposed: it must have one row an item, so give F.T"
+        elif array.shape[1] == m:
+            hint = "; G looks transposed: give G.T"
+        raise ValueError(f"G has {len(array)} rows and F has {m} (shapes {array.shape} and {shape}); "
+                         f"row i of G belongs to row i of F{hint}")  # fmt: skip
+    if array.shape[1] == 0:
+        raise ValueError(f"G has shape {array.shape}; it must have at least one column")
+    scores = array.astype(np.float64)
+    finite = np.isfinite(scores)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite.all(axis=1))[0])
+        raise ValueError(f"G has a value that is not finite in row {row} ({_brief(scores[row])}); all must be finite")
+    if np.abs(scores).max() > LARGEST:
+        row = int(np.flatnonzero((np.abs(scores) > LARGEST).any(axis=1))[0])
+        raise ValueError(
+            f"G has a value beyond {LARGEST:g} in row {row} ({_brief(scores[row])}); scale the scores down"
+        )
+    return scores
+
+
+def bad_rows(name: str, values: NDArray[Any], norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
+    """Raises ValueError naming the first row that is not finite, too large, or zero where that is not allowed."""
+    usable = norms <= LARGEST if zero_allowed else (norms <= LARGEST) & (norms > 0)
+    if usable.all():
+        return
+    row = int(np.flatnonzero(~usable)[0])
+    shown = f"row {row} ({_brief(values[row])})"
+    if not np.isfinite(values[row].astype(np.float64)).all():
+        raise ValueError(f"{name} has a value that is not finite in {shown}; all must be finite")
+    if norms[row] > LARGEST:
+        raise ValueError(f"{name} has norm {norms[row]:g} in {shown}; at most {LARGEST:g} is possible")
+    count = int((norms == 0).sum())
+    raise ValueError(f"{name} has a zero row, {shown}, {count} in all, which cannot be normalised; "
+                     "drop such rows or pass normalize=False")  # fmt: skip
+
+
+def as_count(k: Any, m: int) -> int:
+    """The number of picks that `k` asks for: an int from 1 to m, or a share of m in (0, 1), rounded, at least 1.
+
+    Raises:
+        TypeError: k is no number, or a bool.
+        ValueError: outside the range.
+    """
+    wanted = f"k must be an int from 1 to m = {m}, or a float in (0, 1) for a share of m"
+    if isinstance(k, (bool, np.bool_)):
+        raise TypeError(f"k is {k!r}, a bool; {wanted}")
+    if isinstance(k, (float, np.floating)):
+        if not 0 < k < 1:
+            raise ValueError(f"k is {k!r}; {wanted}")
+        return max(1, round(float(k) * m))
+    try:
+        count = operator.index(k)
+    except TypeError:
+        raise TypeError(f"k is {k!r}, a {type(k).__name__}; {wanted}") from None
+    if not 1 <= count <= m:
+        raise ValueError(f"k is {count}; {wanted}")
+    return count
+
+
+def one_of(name: str, value: Any, known: Sequence[str]) -> str:
+    """`value` if it is one of the known strings.
+
+    Raises:
+        TypeError: no string.
+        ValueError: not known.
+    """
+    wanted = f"{name} must be one of {', '.join(map(repr, known))}"
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; {wanted}")
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; {wanted}")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` if it is a bool; a TypeError otherwise, so that a misplaced argument is not taken for a yes."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be True or False")
+    return bool(value)
+
+
+def as_bytes(limit: Any, free: int) -> int | None:
+    """`memory_limit` in bytes: None for none, an int of bytes, a float in (0, 1) for a share of what is free, or text.
+
+    Raises:
+        TypeError, ValueError: anything else.
+
+    >>> as_bytes("2GB", 0), as_bytes("1.5 GiB", 0), as_bytes(0.25, 4000)
+    (2000000000, 1610612736, 1000)
+    """
+    wanted = (
+        "memory_limit must be bytes (an int), text such as '2GB' or '500 MiB', or a share in (0, 1) of what is free"
+    )
+    if limit is None:
+        return None
+    if isinstance(limit, (bool, np.bool_)):
+        raise TypeError(f"memory_limit is {limit!r}, a bool; {wanted}")
+    if isinstance(limit, str):
+        return _parse_size(limit, wanted)
+    if isinstance(limit, (float, np.floating)):
+        if not 0 < limit < 1:
+            raise ValueError(f"memory_limit is {limit!r}; {wanted}")
+        return int(limit * free)
+    try:
+        count = operator.index(limit)
+    except TypeError:
+        raise TypeError(f"memory_limit is {limit!r}, a {type(limit).__name__}; {wanted}") from None
+    if count <= 0:
+        raise ValueError(f"memory_limit is {count}; {wanted}")
+    return count
+
+
+def _parse_size(text: str, wanted: str) -> int:
+    compact = text.replace(" ", "").upper()
+    digits = compact.rstrip("BKMGTI")
+    powers = {"": 0, "B": 0, **{p + tail: i for i, p in enumerate("KMGT", 1) for tail in ("", "B", "IB")}}
+    unit = compact[len(digits) :]
+    try:
+        number = float(digits)
+    except ValueError:
+        number = math.nan
+    if unit not in powers or not 0 < number < math.inf:
+        raise ValueError(f"memory_limit is {text!r}; {wanted}")
+    return int(number * (1024 if "I" in unit else 1000) ** powers[unit])
+
+
+def _as_array(value: Any, name: str) -> NDArray[Any]:
+    """A NumPy array of real numbers that shares memory with `value` where it can."""
+    value = _from_torch(value, name)
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise TypeError(f"{name} is a masked array with masked values; fill them or drop the rows")
+        value = value.data
+    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
+        value = _from_dlpack(value, name)
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(f"{name} is a sparse {type(value).__name__}; it must be dense: {name}.toarray()")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"{name} is a {type(value).__name__} that is no array of numbers: {error}") from None
+    if array.dtype.kind not in NUMERIC_KINDS:
+        raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers, any float or integer type")
+    return array
+
+
+def _from_torch(value: Any, name: str) -> Any:
+    """A torch tensor as an array; torch is not imported to look."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
+        return value
+    if value.device.type != "cpu":
+        raise TypeError(f"{name} is a tensor on {value.device}; the CPU needs {name}.cpu()")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} is a sparse tensor; it must be dense: {name}.to_dense()")
+    value = value.detach().resolve_conj().resolve_neg()
+    # NumPy has no bfloat16; float32 holds each of its values.
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
+def _from_dlpack(value: Any, name: str) -> Any:
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+            return value
+        raise TypeError(f"{name} is a {type(value).__name__} that NumPy cannot take: {error}") from None
+
+
+def _brief(row: NDArray[Any]) -> str:
+    """The first values of a row, for a message."""
+    shown = ", ".join(f"{float(value):g}" for value in row[:3])
+    return f"[{shown}{', ...' if len(row) > 3 else ''}]"

@@ -1,0 +1,132 @@
+"""The registry, and the hooks: a second backend plugs in without touching the engine."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from gip_gpu import Pool, backends, device, select, signals
+from gip_gpu.backends.base import Backend, HostBackend
+from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu.bounds import gram_entry_error
+from gip_gpu.reference import matching_pursuit
+
+
+class PlainBackend(HostBackend):
+    """The hooks in their plainest form, on float64 arrays: what a backend must do and no more."""
+
+    name = "plain"
+    devices = ("cpu",)
+    precisions = ("fp32",)
+
+    def __init__(self, rows, plan):
+        super().__init__(rows, plan)
+        self.gamma = gram_entry_error(self.d)
+        self.stored = (rows.block(0, self.m) * 2.0**-self.exponent).astype(np.float32)
+
+    def begin(self, state):
+        self.W = np.full(state.scores.shape, np.nan)
+
+    def refresh(self, state):
+        self.W = state.scores / state.unit - self.rows_of.block(0, self.m) @ state.A.T
+        self.left = state.left.copy()
+        state.error = state.noise(self.square)
+
+    def best(self, state):
+        return float(np.sqrt((self.W**2).sum(axis=1)[self.left].max()))
+
+    def window(self, state, floor):
+        return np.flatnonzero(((self.W**2).sum(axis=1) >= floor) & self.left)
+
+    def update(self, state, index, column, residual):
+        self.W -= np.outer(column * self.square, residual)
+        self.left[index] = False
+        return float((self.W**2).sum())
+
+    def columns(self, indices, out):
+        out[:] = self.stored[indices] @ self.stored.T
+
+    def gram(self):
+        return self.stored @ self.stored.T
+
+    def empty_columns(self, count):
+        return np.full((count, self.m), np.nan, np.float32)
+
+    def speculate(self, state, known, count):
+        ranked = np.argsort(-np.where(self.left, (self.W**2).sum(axis=1), -1), kind="stable").tolist()
+        others = [index for index in ranked if index not in known and index != state.pending.index]
+        return [state.pending.index, *others[: count - 1]]
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setattr(backends, "_TARGETS", dict(backends._TARGETS))
+    backends.register("plain", f"{__name__}:PlainBackend")
+
+
+@pytest.mark.parametrize("name", ["numpy", "plain"])
+@pytest.mark.parametrize("columns", ["gram", "lazy"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_every_backend_gives_the_reference(name, columns, normalize, cone):
+    F = cone / 20
+    G = np.column_stack([signals.self_compression(cone), np.arange(len(cone)) % 6])
+    expected = matching_pursuit(F, G, 250, normalize=normalize)
+    chosen = select(F, G, 250, backend=name, columns=columns, normalize=normalize)
+    np.testing.assert_array_equal(chosen.indices, expected)
+    assert chosen.plan.backend == name
+
+
+@pytest.mark.parametrize("kind", [NumpyBackend, PlainBackend])
+def test_signatures_agree(kind):
+    for name, hook in inspect.getmembers(HostBackend, inspect.isfunction):
+        if not name.startswith("_"):
+            assert list(inspect.signature(getattr(kind, name)).parameters) == list(inspect.signature(hook).parameters)
+
+
+def test_hooks_are_required():
+    class Incomplete(Backend):
+        name = "incomplete"
+
+    with pytest.raises(TypeError, match="abstract"):
+        Incomplete(None, None)
+
+
+def test_backend_that_does_not_serve_the_device(monkeypatch):
+    monkeypatch.setattr(PlainBackend, "devices", ("cuda",))
+    with pytest.raises(ValueError, match=r"backend is 'plain', which serves device 'cuda'; the device is 'cpu'"):
+        Pool(np.eye(3), backend="plain", device="cpu")
+
+
+def test_precision_that_a_backend_does_not_have():
+    with pytest.raises(ValueError, match=r"precision is 'fp16', which backend 'plain' does not have; it has 'fp32'"):
+        select(np.eye(3), np.ones(3), 1, backend="plain", precision="fp16")
+
+
+def test_cuda_says_what_was_looked_for(monkeypatch):
+    assert device.resolve("auto") == "cpu"
+    monkeypatch.setattr(device, "DRIVER", "libno-such-driver.so")
+    with pytest.raises(ValueError, match=r"a backend that serves CUDA.*driver library libno-such-driver.so"):
+        device.resolve("cuda")
+    monkeypatch.setitem(backends.DEFAULTS, "cuda", "plain")
+    monkeypatch.setattr(device, "_driver_devices", lambda: 2)
+    assert device.resolve("auto") == "cuda"
+    assert device.resolve("cuda:1") == "cuda:1"
+    with pytest.raises(ValueError, match="looked for CUDA device 2, and the driver reports 2"):
+        device.resolve("cuda:2")
+
+
+def test_gram_matrix_of_each_precision(cone):
+    from gip_gpu.plan import make_plan
+    from gip_gpu.rows import Rows
+
+    rows = Rows(cone[:1500])
+    exact = rows.block(0, 1500) @ rows.block(0, 1500).T
+    for precision in ("fp32", "fp16"):
+        backend = NumpyBackend(rows, make_plan(1500, 48, 1, 10, precision=precision, columns="gram"))
+        gram = backend.gram()
+        assert gram.dtype == backend.dtype
+        assert np.abs(gram - exact).max() <= backend.gamma
+        np.testing.assert_array_equal(gram[:1024, 1024:], gram[1024:, :1024].T)
+        few = backend.empty_columns(5)
+        backend.columns([3, 1499, 0, 7, 7], few)
+        assert np.abs(few - exact[[3, 1499, 0, 7, 7]]).max() <= backend.gamma

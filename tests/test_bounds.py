@@ -1,0 +1,114 @@
+"""The error bound is real (never exceeded) and needed (without it picks go wrong)."""
+
+import numpy as np
+import pytest
+
+from gip_gpu import backends, bounds, select, signals
+from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu.reference import matching_pursuit
+from gip_gpu.state import Reason, State
+
+
+class CheckedBackend(NumpyBackend):
+    """After each pick, compares the residual with one computed in extended precision from the picks so far."""
+
+    name = "checked"
+    tightest = np.inf
+    checks = 0
+
+    def advance(self, state, columns, until):
+        reason = Reason.DONE
+        while state.t < until and reason is Reason.DONE:
+            reason = super().advance(state, columns, state.t + 1)
+            self.check(state)
+        return reason
+
+    def check(self, state):
+        rows = self.rows_of.block(0, self.m).astype(np.longdouble)
+        exact = (state.scores / state.unit).astype(np.longdouble)
+        picks = slice(state.rounds[-1], state.t)
+        weights = (state.weights[picks] / state.unit).astype(np.longdouble)
+        exact -= rows @ (rows[state.indices[picks]].T @ weights)
+        off = np.sqrt(((self.residual.T - exact)[state.left] ** 2).sum(axis=1))
+        if len(off):
+            assert off.max() <= state.error
+            CheckedBackend.tightest = min(CheckedBackend.tightest, state.error / max(off.max(), np.longdouble(1e-300)))
+            CheckedBackend.checks += 1
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    monkeypatch.setattr(backends, "_TARGETS", dict(backends._TARGETS))
+    backends.register("checked", f"{__name__}:CheckedBackend")
+    monkeypatch.setattr(CheckedBackend, "checks", 0)
+    return CheckedBackend
+
+
+def adversarial():
+    rng = np.random.default_rng(11)
+    unit = rng.standard_normal((300, 40))
+    near = unit[rng.integers(0, 5, 300)] + 1e-7 * rng.standard_normal((300, 40))
+    wide = rng.standard_normal((300, 3)) * 10.0 ** rng.integers(-12, 13, (300, 1))
+    yield "huge and tiny scores", unit, wide
+    yield "near duplicates", near, rng.standard_normal((300, 2))
+    yield "near duplicates, huge and tiny scores", near, wide
+    yield "one signal dominates", unit, rng.standard_normal((300, 2)) * [1e12, 1]
+    yield "tiny scores", unit, rng.standard_normal((300, 1)) * 1e-140
+    yield "huge scores", unit, rng.standard_normal((300, 1)) * 1e140
+    yield "tiny and huge components", unit * 10.0 ** rng.integers(-30, 31, (1, 40)), rng.standard_normal((300, 1))
+    yield "positive cone", np.abs(unit), np.ones(300)
+
+
+@pytest.mark.parametrize(("case", "F", "G"), list(adversarial()), ids=[case for case, *_ in adversarial()])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_bound_holds_at_every_step(checked, case, F, G, precision):
+    for columns in ("gram", "lazy"):
+        select(F, G, 150, backend="checked", columns=columns, precision=precision)
+    assert checked.checks > 100
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.6, 1.3])
+def test_bound_holds_for_rows_that_are_not_unit(checked, scale):
+    F = np.random.default_rng(5).standard_normal((200, 30))
+    F *= scale / np.linalg.norm(F, axis=1).max()
+    select(F, F.sum(axis=1), 40, backend="checked", normalize=False)
+    assert checked.checks >= 40
+
+
+def test_bound_holds_on_real_rows(checked, real):
+    F = real("gsm8k_minilm_f16.npy")[:1500]
+    select(F, signals.self_compression(F), 300, backend="checked", precision="fp16", columns="gram")
+    assert checked.checks >= 300
+
+
+def test_without_the_bound_picks_go_wrong(monkeypatch, cone):
+    G = signals.self_compression(cone)
+    expected = matching_pursuit(cone, G, 300)
+    np.testing.assert_array_equal(select(cone, G, 300, precision="fp16").indices, expected)
+    monkeypatch.setattr(bounds, "step_error", lambda *_: 0.0)
+    monkeypatch.setattr(bounds, "cast_error", lambda *_: 0.0)
+    monkeypatch.setattr(State, "noise", lambda *_: 0.0)
+    wrong = select(cone, G, 300, precision="fp16").indices != expected
+    assert wrong.any()
+
+
+@pytest.mark.parametrize("d", [1, 3, 64, 1000])
+def test_gram_entry_error(d):
+    rng = np.random.default_rng(d)
+    rows = np.abs(rng.standard_normal((200, d)))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    exact = rows.astype(np.longdouble) @ rows.T.astype(np.longdouble)
+    cast = rows.astype(np.float32)
+    # One product after the other, the order with the largest error.
+    product = np.zeros((200, 200), np.float32)
+    for i in range(d):
+        product += np.multiply.outer(cast[:, i], cast[:, i])
+    assert np.abs(product - exact).max() <= bounds.gram_entry_error(d)
+    assert np.abs(product.astype(np.float16) - exact).max() <= bounds.gram_entry_error(d, "fp16")
+    if d > 1:
+        assert np.abs(product.astype(np.float16) - exact).max() > bounds.gram_entry_error(d)
+
+
+def test_too_long_rows_for_float32_have_no_bound():
+    with pytest.raises(ValueError, match="d = 16777216"):
+        bounds.dot_error(1 << 24, bounds.U32)

@@ -1,0 +1,472 @@
+"""The command line as a user meets it: results, exit status, one-line errors, and no half-written files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import gip_gpu
+from gip_gpu import cli, metrics
+from gip_gpu.reference import matching_pursuit
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and terminals of POSIX")
+
+
+@dataclass
+class Files:
+    """A pool of 60 items on disk."""
+
+    folder: Path
+    F: NDArray[np.float32]
+    G: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        np.save(self["F.npy"], self.F)
+        np.save(self["G.npy"], self.G)
+        np.savez(self["pool.npz"], F=self.F, G=self.G)
+        np.savetxt(self["G.csv"], self.G, "%d", ",", header="quality,difficulty", comments="")
+        self.rows = [f'{{"id": {i}, "text": "\u00e9\\n"}}\n'.encode() for i in range(len(self.F))]
+        self["data.jsonl"].write_bytes(b"".join(self.rows))
+
+    def __getitem__(self, name: str) -> Path:
+        return self.folder / name
+
+    def names(self) -> set[str]:
+        return set(os.listdir(self.folder))
+
+
+@pytest.fixture
+def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GIP_GPU_DEBUG", raising=False)
+    rng = np.random.default_rng(5)
+    return Files(tmp_path, rng.normal(size=(60, 8)).astype(np.float32), rng.integers(0, 6, size=(60, 2)))
+
+
+@dataclass
+class Result:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[[str], Result]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line in this process."""
+
+    def call(line: str) -> Result:
+        status = cli.main(line.split())
+        return Result(status, *capsys.readouterr())
+
+    return call
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gip_gpu", *arguments]
+
+
+@contextmanager
+def started(line: str, before: str = "") -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """A command line as a process of its own, after some Python code, with its output and error streams."""
+    code = f"import sys\n{before}\nfrom gip_gpu.cli import main\nsys.exit(main({line.split()!r}))"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            yield process, process.stdout, process.stderr
+        finally:
+            process.kill()
+
+
+# Results
+
+
+@pytest.mark.parametrize(
+    ("sources", "columns"),
+    [
+        ("F.npy --scores G.npy", slice(None)),
+        ("F.npy --scores G.csv", slice(None)),
+        ("pool.npz --key F --scores pool.npz --scores-key G", slice(None)),
+        ("F.npy --scores one.csv", slice(0, 1)),
+    ],
+)
+@pytest.mark.parametrize("options", ["", "--columns gram --precision fp16", "--no-normalize --memory-limit 40MB"])
+def test_indices_are_those_of_the_reference(sources: str, columns: slice, options: str, pool: Files, run: Run) -> None:
+    np.savetxt(pool["one.csv"], pool.G[:, 0], "%d")
+    result = run(f"select {sources} -k 12 {options}")
+    assert result.status == 0, result.err
+    wanted = matching_pursuit(pool.F, pool.G[:, columns], 12, normalize="no-normalize" not in options)
+    assert [int(line) for line in result.out.splitlines()] == wanted.tolist()
+
+
+def test_self_compression_and_a_share(pool: Files, run: Run) -> None:
+    for option in ("", "--no-normalize"):
+        result = run(f"select F.npy --scores self-compression -k 0.2 --quiet {option}")
+        scores = gip_gpu.signals.self_compression(pool.F, normalize=not option)
+        wanted = gip_gpu.select(pool.F, scores, 12, normalize=not option, device="cpu")
+        assert [int(line) for line in result.out.splitlines()] == list(wanted)
+
+
+def test_every_kind_of_output(pool: Files, run: Run) -> None:
+    wanted = gip_gpu.select(pool.F, pool.G, 7, device="cpu")
+    for suffix in ("npy", "csv", "txt", "npz", "json"):
+        assert run(f"select F.npy --scores G.npy -k 7 -o out.{suffix}").status == 0
+    stored = np.load(pool["out.npy"])
+    assert stored.dtype == np.int64
+    assert stored.tolist() == list(wanted)
+    assert [int(line) for line in pool["out.txt"].read_text().splitlines()] == list(wanted)
+    with open(pool["out.csv"], newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["rank"]) for row in rows] == list(range(7))
+    assert [int(row["index"]) for row in rows] == list(wanted)
+    assert [float(row["gain"]) for row in rows] == wanted.gains.tolist()
+    assert [float(row["explained"]) for row in rows] == wanted.explained.tolist()
+    for suffix in ("npz", "json"):
+        loaded = gip_gpu.Selection.load(pool[f"out.{suffix}"])
+        assert list(loaded) == list(wanted)
+        assert (loaded.gains == wanted.gains).all()
+
+
+def test_chosen_rows_are_copied_in_order(pool: Files, run: Run) -> None:
+    result = run("select F.npy --scores G.npy -k 9 -o out.npy --rows data.jsonl --rows-out chosen.jsonl")
+    assert result.status == 0, result.err
+    assert pool["chosen.jsonl"].read_bytes() == b"".join(pool.rows[i] for i in np.load(pool["out.npy"]))
+
+
+def test_summary_goes_where_the_indices_do_not(pool: Files, run: Run) -> None:
+    line = "select F.npy --scores self-compression -k 9"
+    alone = run(line)
+    assert len(alone.out.split()) == 9
+    beside = run(f"{line} -o out.npy")
+    assert beside.err == ""
+    for text in (alone.err, beside.out):
+        for part in ("60 of length 8", "signals", "lazy", "time", "peak memory", "explained share"):
+            assert part in text
+        assert "certificate: every pick is the float64 argmax" in text
+    scores = gip_gpu.signals.self_compression(pool.F)
+    share = metrics.explained_share(pool.F, scores, np.load(pool["out.npy"]))
+    shown = next(line for line in beside.out.splitlines() if line.startswith("explained share"))
+    assert 0 < float(shown.split()[-1].rstrip("%")) / 100 <= share + 1e-6
+
+
+def test_rounds_and_fewer_picks_are_said(pool: Files, run: Run) -> None:
+    signs = np.sign(pool.F[:, :1])  # of length 1: a single pick explains all
+    np.save("F.npy", signs)
+    result = run("select F.npy --scores self-compression -k 3 -o out.npy")
+    assert "rounds began after picks 1, 2" in result.out
+    assert "100.0000% by the first of 3 rounds" in result.out
+    result = run("select F.npy --scores self-compression -k 3 -o fewer.npy --on-exhausted stop")
+    assert "1 of 3 asked for" in result.out
+    assert len(np.load(pool["fewer.npy"])) == 1
+
+
+def test_plan_selects_nothing(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(gip_gpu, "select", refuse)
+    monkeypatch.setattr(gip_gpu.Pool, "__init__", refuse)
+    result = run("plan F.npy --signals 2 -k 0.5")
+    assert result.status == 0, result.err
+    assert "60 items of length 8, 2 signals" in result.out
+    assert "predicted time" in result.out
+    result = run("plan --rows 1000000 --dim 256 -k 5000 --memory-limit 4GB --columns lazy")
+    assert "1,000,000 items of length 256, 1 signal" in result.out
+    assert "limit: 4 GB" in result.out
+    assert "lazy" in result.out
+
+
+def test_help_and_version(run: Run) -> None:
+    assert run("--version").out == f"gip-gpu {gip_gpu.__version__}\n"
+    for line, words in (("--help", ("select", "plan", "demo")), ("select --help", ("--scores", "--rows-out"))):
+        result = run(line)
+        assert result.status == 0
+        assert all(word in result.out for word in words)
+
+
+# Errors: exit status 2, one line, before any work
+
+
+SELECT = "select F.npy --scores G.npy -k 5"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "Missing command"),
+        ("choose", "No such command 'choose'"),
+        ("select F.npy -k 5", "Missing option '--scores'"),
+        ("select F.npy --scores G.npy", "Missing option '-k'"),
+        ("select F.npy --scores G.npy -k many", "'many' is no number"),
+        ("select F.npy --scores G.npy -k 0", "k is 0; k must be an int from 1 to m = 60"),
+        ("select F.npy --scores G.npy -k 61", "k is 61; k must be"),
+        ("select F.npy --scores G.npy -k 1.5", "k is 1.5; k must be"),
+        ("select F.npy --scores G.npy -k nan", "k is nan; k must be"),
+        ("select none.npy --scores G.npy -k 5", "cannot read none.npy: No such file"),
+        ("select data.jsonl --scores G.npy -k 5", "it must be .npy or .npz"),
+        ("select cut.npy --scores G.npy -k 5", "cannot read cut.npy"),
+        ("select object.npy --scores G.npy -k 5", "cannot read object.npy"),
+        ("select nan.npy --scores G.npy -k 5", "F has a value that is not finite in row 3"),
+        ("select zero.npy --scores self-compression -k 5", "F has a zero row, row 4"),
+        ("select across.npy --scores G.npy -k 5", "F looks transposed"),
+        ("select pool.npz --scores G.npy -k 5", "give the key of one"),
+        ("select F.npy --scores none.csv -k 5", "cannot read none.csv"),
+        ("select F.npy --scores short.csv -k 5", "G has 2 rows and F has 60"),
+        ("select F.npy --scores nan.csv -k 5", "G has a value that is not finite in row 1"),
+        ("select F.npy --scores self-compression --scores-key G -k 5", "--scores-key names an array"),
+        (f"{SELECT} --device cuda:99", "device is 'cuda:99'"),
+        (f"{SELECT} --device gpu", "device is 'gpu'"),
+        (f"{SELECT} --backend abacus", "backend is 'abacus'"),
+        (f"{SELECT} --objective best", "objective is 'best'"),
+        (f"{SELECT} --precision fp7", "precision is 'fp7'"),
+        (f"{SELECT} --columns some", "columns is 'some'"),
+        (f"{SELECT} --query ask", "query is 'ask'"),
+        (f"{SELECT} --on-exhausted rest", "on_exhausted is 'rest'"),
+        (f"{SELECT} --memory-limit 1kB", "memory_limit"),
+        (f"{SELECT} --memory-limit lots", "memory_limit is 'lots'"),
+        (f"{SELECT} --rows data.jsonl", "--rows and --rows-out belong together"),
+        (f"{SELECT} --rows-out out.jsonl", "--rows and --rows-out belong together"),
+        (f"{SELECT} --rows short.jsonl --rows-out out.jsonl", "it has 2 rows and the embeddings have 60"),
+        (f"{SELECT} --rows gap.jsonl --rows-out out.jsonl", "cannot read gap.jsonl: line 2 is empty"),
+        (f"{SELECT} --rows none.jsonl --rows-out out.jsonl", "cannot read none.jsonl"),
+        (f"{SELECT} -o out.xlsx", "out.xlsx has suffix '.xlsx'"),
+        (f"{SELECT} -o none/out.npy", "cannot write none/out.npy: there is no folder"),
+        (f"{SELECT} -o F.npy --force", "F.npy is named twice"),
+        (f"{SELECT} -o G.csv", "cannot write G.csv: it exists; --force overwrites it"),
+        (f"{SELECT} --rows data.jsonl --rows-out ./data.jsonl --force", "data.jsonl is named twice"),
+        ("plan -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
+        ("plan F.npy --rows 3 -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
+        ("plan --rows 0 --dim 4 -k 5", "Invalid value for '--rows'"),
+        ("plan F.npy -k 100", "k is 100"),
+        ("plan --rows 1000000 --dim 4 -k 5 --columns gram --memory-limit 1GB", "columns='gram' needs"),
+        ("demo --share 2 --out out", "share is 2.0; it must lie in (0, 1)"),
+        ("demo --out F.npy", "cannot make folder F.npy"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    line: str, message: str, pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool["cut.npy"].write_bytes(pool["F.npy"].read_bytes()[:-4])
+    pool["short.csv"].write_text("1\n2\n")
+    pool["nan.csv"].write_text("\n".join(["1", "nan", *["1"] * 58]))
+    pool["short.jsonl"].write_text("1\n2\n")
+    pool["gap.jsonl"].write_text("1\n\n2\n")
+    for name, row, value in (("nan", 3, np.nan), ("zero", 4, 0)):
+        bad = pool.F.copy()
+        bad[row] = value
+        np.save(f"{name}.npy", bad)
+    np.save("across.npy", pool.F.T)
+    np.save("object.npy", np.array([[None]], dtype=object))
+    before = pool.names()
+
+    def work(*_: object) -> None:
+        pytest.fail("the selection has begun")
+
+    monkeypatch.setattr("gip_gpu.engine.run", work)
+    result = run(line)
+    assert result.status == 2
+    assert message in result.err
+    assert result.err.startswith("gip-gpu: error: ")
+    assert result.err.count("\n") == 1
+    assert result.out == ""
+    assert pool.names() - {"out"} == before
+
+
+def test_unwritable_folders_are_found_before_the_work(pool: Files, run: Run) -> None:
+    folder = pool["read-only"]
+    folder.mkdir()
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):  # root, whom permission bits do not bind
+        folder = Path("/proc/self")
+        if not folder.is_dir():
+            pytest.skip("this user may write to every folder here")
+    result = run(f"{SELECT} -o {folder}/out.npy")
+    assert result.status == 2
+    assert f"cannot write {folder}/out.npy" in result.err
+
+
+def test_force_overwrites(pool: Files, run: Run) -> None:
+    pool["out.txt"].write_text("old")
+    assert run(f"{SELECT} -o out.txt").status == 2
+    assert pool["out.txt"].read_text() == "old"
+    assert run(f"{SELECT} -o out.txt --force").status == 0
+    assert len(pool["out.txt"].read_text().split()) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "status"),
+    [
+        (RuntimeError("a bug\nof two lines"), "RuntimeError: a bug of two lines (GIP_GPU_DEBUG=1 shows where)", 1),
+        (MemoryError("9 GB"), "not enough memory: 9 GB", 1),
+        (KeyboardInterrupt(), "interrupted", 130),
+    ],
+)
+def test_failures_are_one_line_without_traceback(
+    error: BaseException, message: str, status: int, pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(gip_gpu, "select", fail)
+    result = run(f"{SELECT} -o out.npy")
+    assert result.status == status
+    assert result.err.strip() == f"gip-gpu: error: {message}"
+    monkeypatch.setenv("GIP_GPU_DEBUG", "1")
+    result = run(f"{SELECT} -o out.npy")
+    assert result.status == status
+    assert "Traceback" in result.err
+    assert not pool["out.npy"].exists()
+
+
+def test_warnings_are_one_line_and_quiet_means_quiet(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = gip_gpu.select(pool.F, pool.G, 5, device="cpu")
+
+    def warn(*_: object, **__: object) -> gip_gpu.Selection:
+        import warnings
+
+        warnings.warn("slower than\nit could be", stacklevel=2)
+        return chosen
+
+    monkeypatch.setattr(gip_gpu, "select", warn)
+    with pytest.warns(UserWarning, match="slower"):
+        warn()  # pytest sees it; the command line shows it in its own way
+    monkeypatch.setattr("warnings.filters", [("default", None, Warning, None, 0)])
+    assert "gip-gpu: warning: slower than it could be\n" in run(SELECT).err
+    result = run(f"{SELECT} --quiet")
+    assert result.err == ""
+    assert len(result.out.split()) == 5
+    result = run(f"{SELECT} --quiet -o out.npy")
+    assert (result.out, result.err) == ("", "")
+
+
+# A process of its own
+
+
+def test_runs_as_a_module(pool: Files) -> None:
+    done = subprocess.run(command(*SELECT.split(), "--quiet"), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [int(line) for line in done.stdout.splitlines()] == matching_pursuit(pool.F, pool.G, 5).tolist()
+    done = subprocess.run(command("select", "none.npy"), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+@posix
+@pytest.mark.parametrize("quiet", [True, False])
+def test_the_bar_is_for_terminals(quiet: bool, pool: Files) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 25, 100, 0, 0))  # a new one has no columns
+    arguments = command(*SELECT.split(), "-o", "out.npy", *["--quiet"] * quiet)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux ends a terminal like this
+            part = b""
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert shown == b"" if quiet else b"5/5" in shown
+
+
+ANNOUNCE = """
+import gip_gpu.{module} as module
+original = module.{name}
+def announced(*arguments):
+    print('reached', file=sys.stderr, flush=True)
+    {then}
+    return original(*arguments)
+module.{name} = announced
+"""
+SELECTING = ANNOUNCE.format(module="engine", name="run", then="pass")
+WRITING = ANNOUNCE.format(module="files", name="os.fsync", then="import time; time.sleep(60)")
+
+
+@posix
+@pytest.mark.parametrize("before", [SELECTING, WRITING], ids=["selecting", "writing"])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)],
+)
+def test_a_killed_run_leaves_the_old_output(number: signal.Signals, status: int, before: str, pool: Files) -> None:
+    m, k = (60, 5) if before is WRITING else (20_000, 10_000)  # seconds of selecting
+    if before is SELECTING:
+        np.save("F.npy", np.random.default_rng(0).normal(size=(m, 64)))
+    pool["old.npy"].write_bytes(b"old")
+    names = pool.names()
+    line = f"select F.npy --scores self-compression -k {k} --columns lazy -o old.npy --force --quiet"
+    with started(line, before) as (process, _, err):
+        assert err.readline() == "reached\n"
+        process.send_signal(number)
+        assert process.wait(60) == status
+        assert "Traceback" not in err.read()
+    assert pool["old.npy"].read_bytes() == b"old"
+    left = pool.names() - names
+    if number == signal.SIGKILL and before is WRITING:
+        assert [name.startswith(".old") and name.endswith(".tmp") for name in left] == [True]
+    else:
+        assert left == set()
+
+
+@posix
+@pytest.mark.parametrize("suffix", ["npy", "csv", "txt", "npz", "json"])
+def test_a_full_disk_leaves_nothing(suffix: str, pool: Files) -> None:
+    names = pool.names()
+    little_space = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
+    line = f"select F.npy --scores G.npy -k 60 -o out.{suffix}"
+    with started(line, f"sys.dont_write_bytecode = True; {little_space}") as (process, _, err):
+        assert err.read() == f"gip-gpu: error: cannot write out.{suffix}: File too large\n"
+        assert process.wait(60) == 1
+    assert pool.names() == names
+
+
+@posix
+def test_a_reader_that_leaves_is_no_traceback(pool: Files) -> None:
+    m = 30_000
+    np.save("F.npy", np.ones((m, 1)))
+    np.save("zeros.npy", np.zeros(m))
+    with started(f"select F.npy --scores zeros.npy -k {m} --quiet") as (process, out, err):
+        assert out.readline() == "0\n"
+        out.close()
+        assert err.read() == ""
+        assert process.wait(60) in (0, 1)  # click's versions differ
+
+
+def test_ignored_signals_stay_ignored(pool: Files) -> None:
+    if not hasattr(signal, "SIGHUP"):
+        pytest.skip("no such signal")
+    before = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    after = "import atexit; atexit.register(lambda: print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN))"
+    with started("--version", f"{before}\n{after}") as (_, out, _):
+        assert "True" in out.read()
+
+
+def test_json_output_is_json(pool: Files, run: Run) -> None:
+    assert run(f"{SELECT} -o out.json").status == 0
+    assert json.loads(pool["out.json"].read_text())["indices"] == matching_pursuit(pool.F, pool.G, 5).tolist()

@@ -1,0 +1,127 @@
+"""The plan: what it chooses, that it keeps to the memory it names, and the batch size it leaves to the run."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gip_gpu import select
+from gip_gpu.batching import BatchSize
+from gip_gpu.plan import make_plan
+
+
+def plan(m, d, k, n=1, **options):
+    return make_plan(m, d, n, k, device="cpu", **options)
+
+
+def test_choice():
+    assert plan(7473, 384, 3700, memory_limit="1GB").columns == "gram"
+    assert plan(7473, 384, 10, memory_limit="1GB").columns == "lazy"
+    assert plan(7473, 384, 3700, memory_limit="100MB").columns == "lazy"
+    assert plan(1_000_000, 768, 500_000, memory_limit="20GB").columns == "lazy"
+    assert plan(7473, 384, 10, columns="gram", memory_limit="1GB").precision == "fp32"
+    assert plan(7473, 384, 10, columns="gram", memory_limit="190MB").precision == "fp16"
+    assert plan(52002, 384, 5200, memory_limit="4GB").total < 500e6
+
+
+@pytest.mark.parametrize("n", [1, 8])
+@pytest.mark.parametrize("limit", [25e6, 30e6, 40e6, 100e6, 200e6, 500e6])
+def test_total_keeps_to_the_limit(n, limit):
+    for precision in ("auto", "fp32", "fp16"):
+        made = plan(7473, 384, 700, n=n, memory_limit=int(limit), precision=precision)
+        assert made.total <= limit
+        assert made.total == sum(made.memory.values())
+
+
+def test_the_minimum_that_is_named_is_enough():
+    with pytest.raises(ValueError, match="at least") as caught:
+        plan(7473, 384, 700, memory_limit="1MB", columns="lazy")
+    megabytes = float(str(caught.value).split("at least ")[1].split(" MB")[0])
+    assert plan(7473, 384, 700, memory_limit=int((megabytes + 0.1) * 1e6), columns="lazy").cache == 1
+
+
+def test_table_and_line():
+    made = plan(7473, 384, 700, memory_limit="1GB", measure=True)
+    table = dict(made.table())
+    assert table["pool"] == "7,473 items of length 384, 1 signal"
+    assert "limit: 1 GB" in table["memory in all"]
+    assert "model" in table["predicted time"]
+    assert made.seconds > 0
+    assert "\n" not in str(made)
+
+
+MEASURE = """
+import sys
+import numpy as np
+from gip_gpu import select
+from gip_gpu.memory import peak
+rng = np.random.default_rng(0)
+F = rng.standard_normal((30000, 128), dtype=np.float32)
+G = rng.standard_normal((30000, 2))
+select(F[:64], G[:64], 4)
+before = peak()
+chosen = select(F, G, 300, memory_limit=sys.argv[1], columns=sys.argv[2])
+print(peak() - before, chosen.plan.total)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident size is read from Linux's accounting")
+@pytest.mark.parametrize(("limit", "columns"), [("30MB", "lazy"), ("45MB", "lazy"), ("150MB", "lazy"), ("2GB", "gram")])
+def test_memory_that_is_really_used(limit, columns):
+    script = MEASURE.replace("30000", "9000") if columns == "gram" else MEASURE
+    run = subprocess.run([sys.executable, "-c", script, limit, columns], capture_output=True, text=True, check=True)
+    used, planned = map(int, run.stdout.split())
+    # BLAS keeps a few megabytes of work space of its own.
+    assert used <= planned + 8e6
+    assert used >= planned / 3
+
+
+def test_tight_memory_gives_the_same_indices():
+    rng = np.random.default_rng(2)
+    F, G = rng.standard_normal((3000, 64)).astype(np.float32), rng.integers(0, 6, (3000, 2))
+    expected = select(F, G, 400, columns="gram").indices
+    caches = set()
+    for limit in ("10MB", "10.5MB", "11MB", "12MB", "14MB", "20MB"):
+        chosen = select(F, G, 400, memory_limit=limit, columns="lazy")
+        np.testing.assert_array_equal(chosen.indices, expected)
+        caches.add(chosen.plan.cache)
+    assert len(caches) > 3
+
+
+def simulate(hazard, picks, fixed, each, single, largest=256):
+    """Runs the batch size against a machine with these costs; returns seconds and the sizes it chose."""
+    rng = np.random.default_rng(0)
+    batch, t, seconds, sizes = BatchSize(largest), 0, 0.0, []
+    while t < picks:
+        size = batch.choose(t, picks - t)
+        cost = single if size == 1 else fixed + size * each
+        batch.record(size, cost)
+        seconds += cost
+        sizes.append(size)
+        misses = np.flatnonzero(rng.random(size - 1) < hazard)
+        t += 1 + (int(misses[0]) if len(misses) else size - 1)
+    return seconds, sizes
+
+
+def test_batch_size_follows_the_costs():
+    alone, sizes = simulate(hazard=0.9, picks=2000, fixed=4.0, each=0.1, single=1.0)
+    assert np.median(sizes) == 1
+    assert alone < 1.15 * 2000
+    best = min(2000 * (4.0 + size * 0.1) / ((1 - 0.97**size) / 0.03) for size in (8, 12, 16, 24, 32, 48, 64, 96, 128))
+    speculating, sizes = simulate(hazard=0.03, picks=2000, fixed=4.0, each=0.1, single=1.0)
+    assert speculating < 1.15 * best
+    _, sizes = simulate(hazard=0.0005, picks=20000, fixed=4.0, each=0.1, single=1.0)
+    assert max(sizes) == 256
+    _, sizes = simulate(hazard=0.03, picks=200, fixed=4.0, each=0.1, single=1.0, largest=1)
+    assert set(sizes) == {1}
+
+
+def test_batch_size_ignores_one_batch_that_was_held_up():
+    batch = BatchSize(256)
+    batch.record(1, 1.0)
+    for _ in range(10):
+        batch.record(16, 5.0)
+    batch.record(16, 500.0)
+    fixed, each = batch._line()
+    assert fixed + 16 * each < 7

@@ -1,0 +1,92 @@
+"""A pool is prepared once and selected from many times."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from gip_gpu import Pool, select, signals
+from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu.reference import matching_pursuit
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Counts preparations, Gram matrices and columns."""
+    counts = {"prepared": 0, "gram": 0, "columns": 0}
+
+    def count(name, method, size=lambda *_: 1):
+        original = getattr(NumpyBackend, method)
+
+        def wrapped(self, *args):
+            counts[name] += size(*args)
+            return original(self, *args)
+
+        monkeypatch.setattr(NumpyBackend, method, wrapped)
+
+    count("prepared", "__init__")
+    count("gram", "gram")
+    count("columns", "columns", lambda indices, out: len(indices))
+    return counts
+
+
+def test_many_budgets_and_scores_on_one_gram_matrix(cone, counted):
+    pool = Pool(cone, columns="gram")
+    for G in (signals.self_compression(cone), np.arange(len(cone)), np.random.default_rng(0).random((len(cone), 3))):
+        for k in (10, 200):
+            expected = matching_pursuit(cone, G, k, on_exhausted="restart")
+            np.testing.assert_array_equal(pool.select(G, k), expected)
+    assert counted == {"prepared": 1, "gram": 1, "columns": 0}
+
+
+def test_lazy_columns_serve_later_selections(cone, counted):
+    G = signals.self_compression(cone)
+    pool = Pool(cone, columns="lazy")
+    first = pool.select(G, 200)
+    computed = counted["columns"]
+    again = pool.select(G, 200)
+    np.testing.assert_array_equal(first, again)
+    assert counted["columns"] == computed
+    longer = pool.select(G, 300)
+    np.testing.assert_array_equal(longer.indices, select(cone, G, 300).indices)
+    assert counted["prepared"] == 2
+
+
+def test_auto_goes_from_lazy_to_gram_and_stays(cone, counted):
+    G = signals.self_compression(cone)
+    pool = Pool(cone)
+    strategies = [pool.select(G, k).plan.columns for k in (1, 1500, 1)]
+    assert strategies == ["lazy", "gram", "gram"]
+    assert counted["gram"] == 1
+
+
+def test_plan_goes_to_the_log(cone, caplog):
+    with caplog.at_level(logging.INFO, logger="gip_gpu"):
+        select(cone, np.ones(len(cone)), 5, columns="lazy")
+    (record,) = caplog.records
+    assert "m=2000 d=48 n=1 k=5 on cpu (numpy): lazy columns in fp32" in record.getMessage()
+
+
+def test_progress_is_called_and_ends_at_k(cone, capsys):
+    calls = []
+    select(cone, signals.self_compression(cone), 500, progress=lambda done, total: calls.append((done, total)))
+    assert calls == sorted(calls)
+    assert calls[-1] == (500, 500)
+    assert len(calls) > 50
+    assert not capsys.readouterr().err
+    select(cone, signals.self_compression(cone), 500, progress=True)
+    assert "500/500" in capsys.readouterr().err
+
+
+def test_interrupted_selection_leaves_the_pool_usable(cone):
+    G = signals.self_compression(cone)
+
+    def interrupt(done, total):
+        if done > 50:
+            raise KeyboardInterrupt
+
+    for columns in ("gram", "lazy"):
+        pool = Pool(cone, columns=columns)
+        with pytest.raises(KeyboardInterrupt):
+            pool.select(G, 200, progress=interrupt)
+        np.testing.assert_array_equal(pool.select(G, 200), matching_pursuit(cone, G, 200))
