@@ -2,11 +2,14 @@
 
 import math
 
-# Sizes tried; BLAS gains little beyond the last, and a guess that far ahead is seldom right.
-LADDER = (1, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+# Sizes tried: multiples of 16 fill the register tiles of a product (12 columns take longer than 16); BLAS gains little
+# beyond the last, and a guess that far ahead is seldom right.
+LADDER = (1, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256)
 FIRST = 16
 # Weight of the past against one more observation: forgets over some twenty batches.
 KEEP = 0.95
+# Until there are observations, one of thirty picks is taken to be unforeseen, with the weight of this many picks.
+UNFORESEEN, PRIOR = 1 / 30, 4.0
 # Picks without speculation after which the hazard that was measured counts half.
 ALONE = 128
 
@@ -15,10 +18,10 @@ class BatchSize:
     """Chooses the batch size during a run, from what batches cost and how long their columns last.
 
     The greedy sequence is chaotic: once the lookahead has missed one pick, most of what it foresaw after that is wrong.
-    So a batch lasts until the first pick that was not foreseen. With a chance `hazard` of that at each pick, a batch
-    of B columns serves (1 - (1 - hazard)^B) / hazard picks on average and takes `fixed + B * each` seconds (a line
-    through the measured times; a single column is a matrix-vector product and measured apart). The size with the least
-    time per pick is taken, and it may be 1.
+    So a batch lasts until the first pick that was not foreseen. The chance of that grows with the distance, and is
+    measured apart for each stretch between two sizes. What a batch takes is measured for each size, and read off a line
+    through the measured times for sizes that were not tried. The size with the least time per pick served is taken, and
+    it may be 1, a matrix-vector product.
 
     Args:
         largest: the largest size allowed.
@@ -26,11 +29,12 @@ class BatchSize:
 
     def __init__(self, largest: int) -> None:
         self.sizes = [size for size in LADDER if size <= largest]
-        self.single: float | None = None
+        self.seconds: dict[int, float] = {}
         # Decayed sums of 1, B, B^2, seconds, B * seconds over the batches.
         self.sums = [0.0] * 5
-        # As if one of thirty picks had not been foreseen.
-        self.served, self.missed = 30.0, 1.0
+        # For the stretch up to each size: picks that were foreseen or should have been, and those that were not.
+        self.passed = [0.0] * len(self.sizes)
+        self.missed = [0.0] * len(self.sizes)
         self.begin()
 
     def begin(self) -> None:
@@ -42,17 +46,15 @@ class BatchSize:
         """How many columns to compute at pick t, whose column is missing, with this many picks to come."""
         if self.open is not None:
             begun, size = self.open
-            served = t - begun
-            self.served = KEEP * self.served + served
-            self.missed = KEEP * self.missed + (served < size)
+            self._observe(t - begun, size)
             self.open = None
         allowed = [size for size in self.sizes if size <= remaining]
-        if self.single is None or len(allowed) < 2:
+        if 1 not in self.seconds or len(allowed) < 2:
             size = 1
         elif not self.sums[0]:
             size = min(FIRST, allowed[-1])
         else:
-            size = min(allowed, key=self._cost)
+            size = min(allowed, key=lambda size: self.expected(size) / self._served(size))
         if size > 1:
             self.open = (t, size)
             self.alone = 0
@@ -60,39 +62,54 @@ class BatchSize:
             self.alone += 1
             if self.alone % ALONE == 0:
                 # Doubt what was measured, until a batch looks worth another trial.
-                self.missed *= 0.5
+                self.missed = [0.5 * missed for missed in self.missed]
         return size
 
     def record(self, size: int, seconds: float) -> None:
         """Notes what computing `size` columns took, the lookahead included."""
-        if size == 1:
-            self.single = seconds if self.single is None else 0.8 * self.single + 0.2 * seconds
-            return
-        if self.sums[0]:
-            # One batch that was held up (by another process, say) must not decide the next twenty.
-            fixed, each = self._line()
-            seconds = min(seconds, 2 * (fixed + size * each))
-        for i, value in enumerate((1.0, size, size * size, seconds, size * seconds)):
-            self.sums[i] = KEEP * self.sums[i] + value
+        if size > 1:
+            if self.sums[0]:
+                # One batch that was held up (by another process, say) must not decide the next twenty.
+                seconds = min(seconds, 2 * self.expected(size))
+            for i, value in enumerate((1.0, size, size * size, seconds, size * seconds)):
+                self.sums[i] = KEEP * self.sums[i] + value
+        self.seconds[size] = 0.8 * self.seconds.get(size, seconds) + 0.2 * seconds
 
-    def _cost(self, size: int) -> float:
-        """Predicted seconds per pick."""
-        assert self.single is not None
-        if size == 1:
-            return self.single
-        hazard = min(max(self.missed / self.served, 1e-6), 0.99)
-        served = -math.expm1(size * math.log1p(-hazard)) / hazard
-        fixed, each = self._line()
-        return (fixed + size * each) / served
-
-    def _line(self) -> tuple[float, float]:
-        """Least squares of seconds over size; where sizes hardly varied, a column counts a tenth of a single one."""
-        count, size, square, seconds, cross = self.sums
-        spread = square * count - size * size
-        assert self.single is not None
-        prior = self.single / 10
-        if spread < 0.02 * square * count:
-            each = min(prior, seconds / size)
+    def expected(self, size: int) -> float:
+        """Seconds that a batch of this size will take."""
+        if size in self.seconds:
+            return self.seconds[size]
+        # Least squares; where sizes hardly varied, a column counts a tenth of a single one.
+        count, sizes, squares, seconds, cross = self.sums
+        spread = squares * count - sizes * sizes
+        prior, most = self.seconds[1] / 10, seconds / sizes
+        if spread < 0.02 * squares * count:
+            each = min(prior, most)
         else:
-            each = min(max((cross * count - size * seconds) / spread, prior / 4), seconds / size)
-        return max(0.0, (seconds - each * size) / count), each
+            each = min(max((cross * count - sizes * seconds) / spread, prior / 4), most)
+        return (seconds - each * sizes) / count + each * size
+
+    def _observe(self, served: int, size: int) -> None:
+        """Notes that a batch of this size served so many picks before one that it did not hold."""
+        for i, (start, stop) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), 1):
+            if start >= size or start > served:
+                break
+            missed = float(served < min(stop, size))
+            self.passed[i] = KEEP * self.passed[i] + min(stop, size, served) - start + missed
+            self.missed[i] = KEEP * self.missed[i] + missed
+
+    def _served(self, size: int) -> float:
+        """Picks that a batch of this size will serve, on average; the first is certain."""
+        total, alive, hazard = 1.0, 1.0, UNFORESEEN
+        for i, (start, stop) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), 1):
+            if start >= size:
+                break
+            nearer, hazard = hazard, (self.missed[i] + PRIOR * hazard) / (self.passed[i] + PRIOR)
+            if i > 1:
+                # Farther ahead it is not less likely to err.
+                hazard = max(hazard, nearer)
+            length = stop - start
+            lasting = math.exp(length * math.log1p(-hazard))
+            total += alive * (1 - hazard) * (1 - lasting) / hazard
+            alive *= lasting
+        return total

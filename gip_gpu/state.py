@@ -1,5 +1,6 @@
 """What one selection knows while it runs: small and on the host, whatever the backend."""
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -80,7 +81,7 @@ class State:
 
     def projected(self, square: float) -> float:
         """Bound on |f_j A| over all items: ||A|| times the largest norm of a row, whose square is at most `square`."""
-        return float(np.sqrt(np.vdot(self.A, self.A) * square))
+        return math.sqrt(float(np.vdot(self.A, self.A)) * square)
 
     def noise(self, square: float) -> float:
         """Bound on the float64 rounding of an exact residual G_j - f_j A, the rounding within A included."""

@@ -1,6 +1,7 @@
 """The certified greedy step: an approximate residual with a bound on its error, and exact rescoring of the few
 items that the bound leaves in doubt (design: the true argmax is never outside the window)."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,9 +60,11 @@ def _choose(backend: "HostBackend", state: State) -> Reason | None:
     gain = float(gains[position])
     if ties.exhausted(float(gains.max()), state.scale):
         return Reason.EXHAUSTED
-    gains[position] = -np.inf
-    outside = (np.sqrt(floor) * (1 + bounds.U32) + state.error) ** 2 if len(window) < len(state.left) - state.t else 0.0
-    runner_up = max(float(gains.max()), outside, 0.0)
+    gains[position] = 0.0
+    runner_up = float(gains.max())
+    if len(window) < len(state.left) - state.t:
+        # No item outside the window can be better than this.
+        runner_up = max(runner_up, (math.sqrt(floor) * (1 + bounds.U32) + state.error) ** 2)
     index = int(window[position])
     state.pending = Pick(
         index=index,
@@ -91,17 +94,14 @@ def _rescore(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Exact residuals (c, n) and gains (c,) of the candidates."""
     step = max(1, RESCORE_VALUES // state.d)
-    residual = np.empty((len(window), state.scores.shape[1]))
-    for start in range(0, len(window), step):
-        part = window[start : start + step]
-        residual[start : start + step] = state.objective.residual(
-            state.scores[part] / state.unit, backend.rows(part), state.A
-        )
+    parts = [window[start : start + step] for start in range(0, len(window), step)]
+    exact = [state.objective.residual(state.scores[part] / state.unit, backend.rows(part), state.A) for part in parts]
+    residual = exact[0] if len(exact) == 1 else np.concatenate(exact)
     return residual, state.objective.gain(residual)
 
 
 def _project_out(backend: "HostBackend", state: State, pick: Pick, column: NDArray[np.generic]) -> None:
-    norm = float(np.sqrt(pick.gain))
+    norm = math.sqrt(pick.gain)
     moved = norm * backend.square
     state.objective.project(state.A, pick.row, pick.residual)
     # Each of A's entries was rounded once, and so was the product added to it.

@@ -1,5 +1,7 @@
 """The tie rule, shared by the reference and by every backend, and the floor below which picks would be noise."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +21,8 @@ def lowest_tied(best: float, scale: float) -> float:
         best: the largest squared norm ||W_j||^2.
         scale: the largest norm ||G_j|| over the items that were eligible when the round began.
     """
-    norm = np.sqrt(best) * (1 - RELATIVE / 2) - ABSOLUTE * scale
-    return float(max(norm, 0.0) ** 2)
+    norm: float = math.sqrt(best) * (1 - RELATIVE / 2) - ABSOLUTE * scale
+    return max(norm, 0.0) ** 2
 
 
 def first_best(scores: NDArray[np.float64], scale: float) -> tuple[int, int]:
@@ -31,4 +33,4 @@ def first_best(scores: NDArray[np.float64], scale: float) -> tuple[int, int]:
 
 def exhausted(best: float, scale: float) -> bool:
     """Whether a best score (squared norm) has fallen to the float64 floor of the round's scores."""
-    return bool(np.sqrt(best) <= FLOOR * scale)
+    return math.sqrt(best) <= FLOOR * scale

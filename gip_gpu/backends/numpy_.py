@@ -1,5 +1,6 @@
 """The NumPy backend: BLAS for the products, fused array operations on blocks that stay in cache for the steps."""
 
+import math
 from collections.abc import Container, Sequence
 from typing import Any, ClassVar
 
@@ -17,8 +18,8 @@ Array = NDArray[Any]
 
 # Items whose largest score is kept, so that finding the window reads a few cells and not the whole residual.
 CELL = 512
-# Items that one pass of the step covers: column, residual, score, mask and work array fit a core's L2 cache together.
-BLOCK = 64 * CELL
+# Items that one pass of the step covers: residual, score, mask and work array fit a core's L2 cache together.
+BLOCK = 128 * CELL
 # Rows of the Gram matrix computed by one product: enough for BLAS to reach its full rate, small beside the matrix.
 GRAM_ROWS = 1024
 # Side of the squares in which the upper triangle is mirrored: source and destination fit the L2 cache together.
@@ -78,7 +79,7 @@ class NumpyBackend(HostBackend):
         state.error = bounds.cast_error(largest) + state.noise(self.square)
 
     def best(self, state: State) -> float:
-        return float(np.sqrt(self.cells.max()))
+        return math.sqrt(self.cells.max())
 
     def window(self, state: State, floor: float) -> NDArray[np.int64]:
         threshold = np.float32(floor)

@@ -1,0 +1,1 @@
+"""Benchmark: `gip_gpu.select` against plain NumPy, in time, memory and agreement with float64 (`python -m bench`)."""
