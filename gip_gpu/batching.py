@@ -8,6 +8,8 @@ LADDER = (1, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256)
 FIRST = 16
 # Weight of the past against one more observation: forgets over some twenty batches.
 KEEP = 0.95
+# What a size was measured to take fades by this at each batch of another size.
+OPTIMISM = 0.998
 # Until there are observations, one of thirty picks is taken to be unforeseen, with the weight of this many picks.
 UNFORESEEN, PRIOR = 1 / 30, 4.0
 # Picks without speculation after which the hazard that was measured counts half.
@@ -69,10 +71,14 @@ class BatchSize:
         """Notes what computing `size` columns took, the lookahead included."""
         if size > 1:
             if self.sums[0]:
-                # One batch that was held up (by another process, say) must not decide the next twenty.
-                seconds = min(seconds, 2 * self.expected(size))
+                # One batch that was held up (by another process, say) must not decide the next twenty,
+                seconds = min(seconds, 1.5 * self.expected(size))
             for i, value in enumerate((1.0, size, size * size, seconds, size * seconds)):
                 self.sums[i] = KEEP * self.sums[i] + value
+            # and a size that once looked bad gets another trial in time.
+            for other in self.sizes[1:]:
+                if other != size and other in self.seconds:
+                    self.seconds[other] *= OPTIMISM
         self.seconds[size] = 0.8 * self.seconds.get(size, seconds) + 0.2 * seconds
 
     def expected(self, size: int) -> float:

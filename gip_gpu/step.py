@@ -55,7 +55,7 @@ def _choose(backend: "HostBackend", state: State) -> Reason | None:
     window = backend.window(state, floor)
     if _refresh_pays(state, len(window), best, noise):
         return Reason.NEED_REFRESH
-    residual, gains = _rescore(backend, state, window)
+    rows, residual, gains = _rescore(backend, state, window)
     position, tied = ties.first_best(gains, state.scale)
     gain = float(gains[position])
     if ties.exhausted(float(gains.max()), state.scale):
@@ -68,7 +68,7 @@ def _choose(backend: "HostBackend", state: State) -> Reason | None:
     index = int(window[position])
     state.pending = Pick(
         index=index,
-        row=backend.rows([index])[0],
+        row=rows[position] if len(rows) == len(window) else backend.rows([index])[0],
         residual=residual[position],
         gain=gain,
         margin=max(0.0, 1 - runner_up / gain),
@@ -91,13 +91,15 @@ def _refresh_pays(state: State, candidates: int, best: float, noise: float) -> b
 
 def _rescore(
     backend: "HostBackend", state: State, window: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Exact residuals (c, n) and gains (c,) of the candidates."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Exact residuals (c, n) and gains (c,) of the candidates, behind the rows of the last block of them."""
     step = max(1, RESCORE_VALUES // state.d)
-    parts = [window[start : start + step] for start in range(0, len(window), step)]
-    exact = [state.objective.residual(state.scores[part] / state.unit, backend.rows(part), state.A) for part in parts]
-    residual = exact[0] if len(exact) == 1 else np.concatenate(exact)
-    return residual, state.objective.gain(residual)
+    residual = np.empty((len(window), state.scores.shape[1]))
+    for start in range(0, len(window), step):
+        part = window[start : start + step]
+        rows = backend.rows(part)
+        residual[start : start + step] = state.objective.residual(state.scores[part] / state.unit, rows, state.A)
+    return rows, residual, state.objective.gain(residual)
 
 
 def _project_out(backend: "HostBackend", state: State, pick: Pick, column: NDArray[np.generic]) -> None:

@@ -27,7 +27,7 @@ def lowest_tied(best: float, scale: float) -> float:
 
 def first_best(scores: NDArray[np.float64], scale: float) -> tuple[int, int]:
     """Position of the best score, the lowest one where several tie, and how many tie (1 if none)."""
-    tied = np.flatnonzero(scores >= lowest_tied(float(scores.max()), scale))
+    tied = (scores >= lowest_tied(float(scores.max()), scale)).nonzero()[0]
     return int(tied[0]), len(tied)
 
 

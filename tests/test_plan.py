@@ -112,7 +112,7 @@ def test_batch_size_follows_the_costs():
     speculating, sizes = simulate(hazard=0.03, picks=2000, fixed=4.0, each=0.1, single=1.0)
     assert speculating < 1.15 * best
     _, sizes = simulate(hazard=0.0005, picks=20000, fixed=4.0, each=0.1, single=1.0)
-    assert max(sizes) == 256
+    assert max(sizes) >= 128
     _, sizes = simulate(hazard=0.03, picks=200, fixed=4.0, each=0.1, single=1.0, largest=1)
     assert set(sizes) == {1}
 
@@ -123,4 +123,4 @@ def test_batch_size_ignores_one_batch_that_was_held_up():
     for _ in range(10):
         batch.record(16, 5.0)
     batch.record(16, 500.0)
-    assert batch.expected(16) < 7
+    assert batch.expected(16) < 6

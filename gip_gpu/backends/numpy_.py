@@ -21,7 +21,7 @@ CELL = 512
 # Items that one pass of the step covers: residual, score, mask and work array fit a core's L2 cache together.
 BLOCK = 128 * CELL
 # Rows of the Gram matrix computed by one product: enough for BLAS to reach its full rate, small beside the matrix.
-GRAM_ROWS = 1024
+GRAM_ROWS = 512
 # Side of the squares in which the upper triangle is mirrored: source and destination fit the L2 cache together.
 MIRROR = 256
 
@@ -85,9 +85,12 @@ class NumpyBackend(HostBackend):
         threshold = np.float32(floor)
         if threshold <= 0:
             return np.flatnonzero(state.left)
-        cells = np.flatnonzero(self.cells >= threshold)
-        found = np.flatnonzero(self.score.reshape(-1, CELL)[cells] >= threshold)
-        return cells[found // CELL] * CELL + found % CELL
+        cells = (self.cells >= threshold).nonzero()[0]
+        if len(cells) == 1:
+            start = int(cells[0]) * CELL
+            return (self.score[start : start + CELL] >= threshold).nonzero()[0] + start
+        found = (self.score.reshape(-1, CELL)[cells] >= threshold).nonzero()
+        return cells[found[0]] * CELL + found[1]
 
     def update(self, state: State, index: int, column: Array, residual: NDArray[np.float64]) -> float:
         weights = (residual * self.square).astype(np.float32)
