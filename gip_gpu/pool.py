@@ -1,5 +1,6 @@
 """Pool: embeddings on a device with their Gram columns, prepared once and selected from many times."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ class Pool:
     """Embeddings to select from, with their Gram matrix or the columns computed so far.
 
     Many budgets and many score sets on one pool pay for the preparation once. `gip_gpu.select` is a Pool used once.
+    Threads may share a pool; their selections take turns.
 
     Args:
         F, device, backend, precision, columns, memory_limit, normalize: as in `gip_gpu.select`. F is kept by reference
@@ -68,6 +70,7 @@ class Pool:
         }
         flag("normalize", normalize)
         self._rows = Rows(F, normalize=normalize)
+        self._turn = threading.Lock()
         self._plan: Plan | None = None
         self._backend: Backend | None = None
         self._columns: Columns | None = None
@@ -90,7 +93,8 @@ class Pool:
         """The k most informative items for these scores; arguments, result and errors as in `gip_gpu.select`."""
         scores, count = as_scores(G, self.shape), as_count(k, self.shape[0])
         check_options(objective, query, on_exhausted, progress)
-        return self._select(scores, count, objective, on_exhausted, progress, keep=True)
+        with self._turn:
+            return self._select(scores, count, objective, on_exhausted, progress, keep=True)
 
     def _select(
         self,

@@ -1,6 +1,7 @@
 """A pool is prepared once and selected from many times."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -90,3 +91,12 @@ def test_interrupted_selection_leaves_the_pool_usable(cone):
         with pytest.raises(KeyboardInterrupt):
             pool.select(G, 200, progress=interrupt)
         np.testing.assert_array_equal(pool.select(G, 200), matching_pursuit(cone, G, 200))
+
+
+def test_threads_take_turns(cone):
+    pool = Pool(cone, columns="lazy")
+    scores = [signals.self_compression(cone), np.arange(len(cone)) % 7, np.random.default_rng(1).random((len(cone), 3))]
+    with ThreadPoolExecutor(3) as threads:
+        chosen = list(threads.map(lambda G: pool.select(G, 150), scores * 3))
+    for G, selection in zip(scores * 3, chosen, strict=True):
+        np.testing.assert_array_equal(selection, matching_pursuit(cone, G, 150, on_exhausted="restart"))

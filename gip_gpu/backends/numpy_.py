@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gip_gpu import bounds
 from gip_gpu.backends.base import HostBackend
 from gip_gpu.backends.numpy_lookahead import Lookahead
-from gip_gpu.plan import Plan
+from gip_gpu.plan import CACHE, Plan
 from gip_gpu.rows import Rows
 from gip_gpu.state import State
 
@@ -141,8 +141,9 @@ class NumpyBackend(HostBackend):
 
     def empty_columns(self, count: int) -> Array:
         columns = np.empty((count, self.m), self.dtype)
-        # The pages are touched now, not batch by batch where that would pass for the cost of a product.
-        columns.fill(np.nan)
+        # Touched now, not batch by batch where that would pass for the cost of a product. A pool that is kept can have
+        # far more columns than it will use; those wait.
+        columns[:CACHE].fill(np.nan)
         return columns
 
     def gram(self) -> Array:
