@@ -69,7 +69,10 @@ class Pool:
             "memory_limit": memory_limit,
         }
         flag("normalize", normalize)
+        began = time.perf_counter()
         self._rows = Rows(F, normalize=normalize)
+        # Counted to the first selection, which is what had to wait for it.
+        self._waited = time.perf_counter() - began
         self._turn = threading.Lock()
         self._plan: Plan | None = None
         self._backend: Backend | None = None
@@ -105,7 +108,8 @@ class Pool:
         progress: Progress,
         keep: bool,
     ) -> Selection:
-        began = time.perf_counter()
+        began = time.perf_counter() - self._waited
+        self._waited = 0.0
         backend, columns, plan = self._prepare(scores.shape[1], k, keep)
         prepared = time.perf_counter()
         state = State(scores, k, self.shape[1], OBJECTIVES[objective])
