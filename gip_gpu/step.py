@@ -51,7 +51,8 @@ def _choose(backend: "HostBackend", state: State) -> Reason | None:
         )
     noise = state.noise(backend.square)
     tie = ties.RELATIVE * (best + state.error) + ties.ABSOLUTE * state.scale + 2 * noise
-    floor = bounds.window_floor(best, state.error, tie, state.scores.shape[1])
+    n = state.scores.shape[1]
+    floor = bounds.window_floor(best, state.error, tie, n)
     window = backend.window(state, floor)
     if _refresh_pays(state, len(window), best, noise):
         return Reason.NEED_REFRESH
@@ -64,7 +65,7 @@ def _choose(backend: "HostBackend", state: State) -> Reason | None:
     runner_up = float(gains.max())
     if len(window) < len(state.left) - state.t:
         # No item outside the window can be better than this.
-        runner_up = max(runner_up, (math.sqrt(floor) * (1 + bounds.U32) + state.error) ** 2)
+        runner_up = max(runner_up, (math.sqrt(floor) * (1 + (n + 2) * bounds.U32) + state.error) ** 2)
     index = int(window[position])
     state.pending = Pick(
         index=index,
