@@ -106,7 +106,7 @@ def select(
     _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
     if quiet:
         warnings.simplefilter("ignore")
-    shown = not quiet and sys.stderr.isatty()
+    shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
     G = gip_gpu.signals.self_compression(F, normalize=not no_normalize) if given is None else given
     selection = gip_gpu.select(F, G, count, normalize=not no_normalize, progress=shown or None, **options)
     if output is not None:

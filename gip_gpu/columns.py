@@ -24,6 +24,9 @@ class Columns(Protocol):
     def get(self, index: int) -> Any:
         """The column of an item, (m,), or None where it is not at hand."""
 
+    def begin(self) -> None:
+        """A new selection begins."""
+
     def provide(self, state: State) -> None:
         """Computes the column of the pending pick, and of others that will be wanted."""
 
@@ -39,6 +42,9 @@ class GramColumns:
 
     def get(self, index: int) -> Any:
         return self.matrix[index]
+
+    def begin(self) -> None:
+        pass
 
     def provide(self, state: State) -> None:
         raise AssertionError("every column of a Gram matrix is at hand")
@@ -64,12 +70,14 @@ class LazyColumns:
 
     def get(self, index: int) -> Any:
         slot = self.slot_of.get(index)
-        return None if slot is None else self.ring[slot]
+        # An interrupt may have come between the two notes.
+        return None if slot is None or self.items[slot] != index else self.ring[slot]
+
+    def begin(self) -> None:
+        self.batch.begin()
 
     def provide(self, state: State) -> None:
         began = time.perf_counter()
-        if state.t == 0:
-            self.batch.begin()
         count = self.batch.choose(state.t, state.k - state.t)
         indices = self.backend.speculate(state, self.slot_of, count)
         first = self._claim(len(indices))
@@ -88,7 +96,7 @@ class LazyColumns:
         for slot in range(first, first + count):
             item = self.items[slot]
             if item is not None:
-                del self.slot_of[item]
+                self.slot_of.pop(item, None)
                 self.items[slot] = None
         self.next = first + count
         return first

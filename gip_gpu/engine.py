@@ -28,25 +28,28 @@ def run(
     began, columns_before = time.perf_counter(), columns.seconds
     refreshing = 0.0
     backend.begin(state)
+    columns.begin()
     going = _begin_round(backend, state, on_exhausted)
     stride = max(1, state.k // REPORTS)
-    while going and state.t < state.k:
-        reason = backend.advance(state, columns, min(state.k, state.t + stride) if progress else state.k)
-        if reason is Reason.NEED_COLUMN:
-            columns.provide(state)
-        elif reason is Reason.NEED_REFRESH:
-            start = time.perf_counter()
-            backend.refresh(state)
-            state.excess = 0
-            state.refreshes += 1
-            refreshing += time.perf_counter() - start
-        elif reason is Reason.EXHAUSTED:
-            if on_exhausted == "continue":
-                _continue_literally(backend, state, progress)
-                break
-            going = on_exhausted == "restart" and _begin_round(backend, state, on_exhausted)
-        if progress:
-            progress(state.t, state.k)
+    # A residual that overflows is seen as diverging before the next pick.
+    with np.errstate(over="ignore", invalid="ignore"):
+        while going and state.t < state.k:
+            reason = backend.advance(state, columns, min(state.k, state.t + stride) if progress else state.k)
+            if reason is Reason.NEED_COLUMN:
+                columns.provide(state)
+            elif reason is Reason.NEED_REFRESH:
+                start = time.perf_counter()
+                backend.refresh(state)
+                state.excess = 0
+                state.refreshes += 1
+                refreshing += time.perf_counter() - start
+            elif reason is Reason.EXHAUSTED:
+                if on_exhausted == "continue":
+                    _continue_literally(backend, state, progress)
+                    break
+                going = on_exhausted == "restart" and _begin_round(backend, state, on_exhausted)
+            if progress:
+                progress(state.t, state.k)
     making = columns.seconds - columns_before
     total = time.perf_counter() - began
     return {"columns": making, "refresh": refreshing, "steps": total - making - refreshing}
@@ -54,12 +57,15 @@ def run(
 
 def _begin_round(backend: Backend, state: State, on_exhausted: str) -> bool:
     """Starts on the original scores of the items left; returns whether there is anything to go on with."""
-    left = np.flatnonzero(state.left)
-    scale = float(np.sqrt(np.einsum("jn,jn->j", state.scores[left], state.scores[left]).max()))
+    squares = np.einsum("jn,jn->j", state.scores, state.scores)
+    squares[~state.left] = 0
+    scale = float(np.sqrt(squares.max()))
     if scale == 0:
         if on_exhausted != "stop":
-            _take_in_order(state, left)
+            _take_in_order(state, np.flatnonzero(state.left))
         return False
+    state.pool[:] = state.left
+    state.energy = float(squares.sum())
     state.rounds.append(state.t)
     state.unit = float(2.0 ** np.frexp(scale)[1])
     state.scale = scale / state.unit
@@ -78,7 +84,7 @@ def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
     state.indices[span] = taken
     state.gains[span] = 0
     state.weights[span] = 0
-    state.explained[span] = 1 if state.energy == 0 else state.explained[state.t - 1]
+    state.explained[span] = 1
     state.margins[span] = 0
     state.candidates[span] = state.ties[span] = np.arange(len(left), len(left) - len(taken), -1)
     state.left[taken] = False

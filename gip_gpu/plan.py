@@ -37,12 +37,14 @@ class Rates:
         gemm: flops of a large float32 product.
         gemv: bytes read by a matrix-vector product.
         copy: bytes read and written by array operations that miss the caches.
+        touch: bytes of memory written for the first time, which the system has to find and clear.
         call: seconds that one array operation takes however small it is.
     """
 
     gemm: float = 2.0e11
     gemv: float = 3.0e10
     copy: float = 1.0e10
+    touch: float = 1.0e9
     call: float = 1.0e-6
 
 
@@ -117,6 +119,7 @@ def make_plan(
     columns: str = "auto",
     memory_limit: Any = None,
     keep: bool = False,
+    held: int = 0,
     measure: bool = False,
 ) -> Plan:
     """Chooses strategy, precision and cache from the sizes, the memory and a cost model.
@@ -125,6 +128,7 @@ def make_plan(
         m, d, n, k: items, length of a row, signals, picks.
         device, backend, precision, columns, memory_limit: as in `gip_gpu.select`.
         keep: whether later selections will use the same pool, so that columns are worth keeping.
+        held: bytes that an earlier plan of the same pool took, which this one may use again.
         measure: measure this machine's rates (a fraction of a second) for the predicted time.
 
     Raises:
@@ -143,9 +147,10 @@ def make_plan(
             f"{', '.join(map(repr, kind.precisions))}"
         )
     bounds.dot_error(d, bounds.U32)
-    free = memory.available()
+    free = memory.available() + held
     limit = as_bytes(memory_limit, free)
     room = free if limit is None else limit
+    found = f"{memory.readable(room)} {'of memory is free' if limit is None else 'is what memory_limit allows'}"
     sizes = _Sizes(m, d, n)
     precisions = kind.precisions if precision == "auto" else (precision,)
     rates = measured_rates() if measure else Rates()
@@ -162,16 +167,18 @@ def make_plan(
     if columns == "gram" and not fitting:
         need = min(sum(parts.values()) for parts in grams.values())
         raise ValueError(
-            f"memory_limit leaves {memory.readable(room)}, and columns='gram' needs {memory.readable(need)}; "
+            f"{found}, and columns='gram' needs {memory.readable(need)}; "
             f"columns='lazy' needs {memory.readable(sum(least.values()))}"
         )
-    if columns == "gram" or (columns == "auto" and fitting[:1] == ["fp32"] and gram_seconds < lazy_seconds):
+    # Unasked, a matrix takes no more than half of what is free: other programs need memory too.
+    modest = fitting[:1] == ["fp32"] and (limit is not None or 2 * sum(grams["fp32"].values()) <= free)
+    if columns == "gram" or (columns == "auto" and modest and gram_seconds < lazy_seconds):
         reason = "asked for" if columns == "gram" else "it fits, and k is a large share of m"
         return plan("gram", fitting[0], grams[fitting[0]], gram_seconds, reason)
 
     if sum(least.values()) > room:
         raise ValueError(
-            f"memory_limit leaves {memory.readable(room)}, and {m:,} x {d:,} embeddings with {n} signals need at least "
+            f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least "
             f"{memory.readable(sum(least.values()))} (columns='lazy')"
         )
     kept = precisions[0]
@@ -186,7 +193,7 @@ def make_plan(
     slots = max(1, min(m, wanted, most)) if lookahead else 1
     if columns == "lazy":
         reason = "asked for"
-    elif fitting[:1] != ["fp32"]:
+    elif not modest:
         reason = f"the Gram matrix would need {memory.readable(sum(grams[precisions[0]].values()))}"
     else:
         reason = "k is a small share of m"
@@ -205,7 +212,8 @@ class _Sizes:
         """What every strategy needs; blocks of rows pass through float64 a few at a time."""
         return {
             "embeddings in float32": 4 * self.m * self.d,
-            "scores and residual": self.m * (8 * self.n + 4 * self.n + 4 * 3 + 8 * 3),
+            # Scores, residual in float32, the exact residual of a window of all items at worst; masks, norms, indices.
+            "scores and residual": self.m * (8 * self.n + 4 * self.n + 8 * self.n + 4 * 4 + 8 * 5),
             "blocks of rows": 4 * 8 * max(BLOCK_VALUES, self.d),
         }
 
@@ -235,13 +243,15 @@ class _Sizes:
 
     def gram_seconds(self, rates: Rates, k: int) -> float:
         product = self.m * self.m * self.d / rates.gemm
-        return self._prepare_seconds(rates, k) + product + self.m * self.m * 8 / rates.copy
+        written = self.m * self.m * 4
+        return self._prepare_seconds(rates, k) + product + written / rates.touch + 2 * written / rates.copy
 
     def lazy_seconds(self, rates: Rates, k: int) -> float:
         # Batches of sixteen: the pool is read once and repacked, and the product runs at half its full rate.
         single = 4 * self.m * self.d / rates.gemv
         batched = 2.5 * single / 16 + 2 * 2 * self.m * self.d / rates.gemm
-        return self._prepare_seconds(rates, k) + k * min(single, batched / USED_SHARE + single * WORKING_SET)
+        foreseen = batched / USED_SHARE + single * WORKING_SET + 50 * rates.call
+        return self._prepare_seconds(rates, k) + k * min(single + 10 * rates.call, foreseen)
 
 
 @cache

@@ -31,7 +31,7 @@ class Pool:
     """Embeddings to select from, with their Gram matrix or the columns computed so far.
 
     Many budgets and many score sets on one pool pay for the preparation once. `gip_gpu.select` is a Pool used once.
-    Threads may share a pool; their selections take turns.
+    Threads may share a pool; their selections take turns. F must not change while the pool is in use.
 
     Args:
         F, device, backend, precision, columns, memory_limit, normalize: as in `gip_gpu.select`. F is kept by reference
@@ -73,7 +73,7 @@ class Pool:
         self._rows = Rows(F, normalize=normalize)
         # Counted to the first selection, which is what had to wait for it.
         self._waited = time.perf_counter() - began
-        self._turn = threading.Lock()
+        self._turn, self._busy = threading.RLock(), False
         self._plan: Plan | None = None
         self._backend: Backend | None = None
         self._columns: Columns | None = None
@@ -97,7 +97,20 @@ class Pool:
         scores, count = as_scores(G, self.shape), as_count(k, self.shape[0])
         check_options(objective, query, on_exhausted, progress)
         with self._turn:
-            return self._select(scores, count, objective, on_exhausted, progress, keep=True)
+            if self._busy:
+                raise RuntimeError("this pool is in the middle of a selection, whose progress function called it")
+            self._busy = True
+            try:
+                return self._select(scores, count, objective, on_exhausted, progress, keep=True)
+            finally:
+                self._busy = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_turn"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._turn = threading.RLock()
 
     def _select(
         self,
@@ -133,13 +146,16 @@ class Pool:
     def _prepare(self, n: int, k: int, keep: bool) -> tuple[Backend, Columns, Plan]:
         """The backend and the columns for such a selection; those at hand where they serve."""
         m, d = self.shape
-        plan = make_plan(m, d, n, k, keep=keep, **self._settings)
         held = self._plan
+        plan = make_plan(m, d, n, k, keep=keep, held=held.total if held else 0, **self._settings)
         if held is not None and (held.columns == "gram" or _same_storage(held, plan)):
             shared = "scores and residual"
-            plan = replace(held, n=n, k=k, memory={**held.memory, shared: plan.memory[shared]})
+            kept = replace(held, n=n, k=k, memory={**held.memory, shared: plan.memory[shared]})
+            # More signals can take what the columns had; then those are made anew within the limit.
+            if plan.limit is None or kept.total <= plan.limit:
+                plan = kept
         log.info("plan: %s", plan)
-        if self._backend is None or held is None or not _same_storage(held, plan):
+        if self._backend is None or held is None or not (_same_storage(held, plan) and held.cache == plan.cache):
             # Let go of the old arrays before the new ones are made.
             self._backend = self._columns = self._plan = None
             self._backend = self._backend_type(self._rows, plan)

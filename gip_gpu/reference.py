@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu.rows import Rows
 from gip_gpu.ties import exhausted, first_best
+from gip_gpu.validate import as_count, as_scores, one_of
 
 
 def matching_pursuit(
@@ -28,7 +29,8 @@ def matching_pursuit(
     """
     rows = Rows(F, normalize=normalize)
     m = rows.shape[0]
-    X, scores = rows.block(0, m), np.array(G, dtype=np.float64).reshape(m, -1)
+    X, scores, k = rows.block(0, m), as_scores(G, rows.shape), as_count(k, m)
+    one_of("on_exhausted", on_exhausted, ("restart", "stop", "continue"))
     left, picks = np.ones(m, dtype=bool), list[int]()
     while len(picks) < k:
         W = scores.copy()

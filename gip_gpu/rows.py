@@ -41,10 +41,10 @@ class Rows:
         bad_rows("F", self.values, self.norms, zero_allowed=not normalize)
         self.largest = 1.0 if normalize else float(self.norms.max())
 
-    def bounds(self) -> Iterator[tuple[int, int]]:
-        """(start, stop) of consecutive blocks of rows that fit a core's cache."""
+    def bounds(self, width: int = 1) -> Iterator[tuple[int, int]]:
+        """(start, stop) of consecutive blocks of rows that fit a core's cache, as do `width` values for each row."""
         m, d = self.shape
-        step = max(1, BLOCK_VALUES // d)
+        step = max(1, BLOCK_VALUES // max(d, width))
         return ((start, min(start + step, m)) for start in range(0, m, step))
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ def select(
             is free. None: what is free.
         normalize: divide each row by its l2 norm, in float64.
         query: "direct", the scores as they are.
-        on_exhausted: what to do when the residual has fallen to the float64 floor (1e-10 of the largest score), where
+        on_exhausted: what to do when the residual has fallen to the float64 floor (1e-7 of the largest score), where
             further picks would be rounding noise: "restart" on the original scores of the items left, "stop" with
             fewer than k, or "continue" with the paper's literal loop.
         progress: True for a bar on standard error, or a function called with (picks made, k).

@@ -22,7 +22,8 @@ class Certificate:
 
     Attributes:
         margins: (k,) float64 in [0, 1], by how much of its own gain each pick beats every other item; a lower bound.
-            0 means a tie, decided for the lowest index.
+            Float64 rounding is taken off, so 0 means a tie, decided for the lowest index, or a difference that
+            rounding could have made (`within_rounding` counts these).
         candidates: (k,) int64, items that the error bound left in doubt and that were rescored in float64.
         ties: (k,) int64, items that equalled the best, itself included; 1 without a tie.
         refreshes: how often the whole residual was recomputed in float64.
@@ -40,6 +41,11 @@ class Certificate:
         """Picks that were decided by the tie rule."""
         return int((self.ties > 1).sum())
 
+    @property
+    def within_rounding(self) -> int:
+        """Picks without a tie that lead by no more than the bound on float64 rounding."""
+        return int(((self.ties == 1) & (self.margins == 0)).sum())
+
     def __str__(self) -> str:
         if not len(self.margins):
             return "no picks"
@@ -48,8 +54,11 @@ class Certificate:
             f"{self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
             f"{self.margins[self.ties == 1].min(initial=1.0):.2g}"
         )
+        if self.within_rounding:
+            text += f", {self.within_rounding} picks led by less than float64 rounding"
         if len(self.rounds) > 1:
-            text += f", rounds began after picks {', '.join(map(str, self.rounds[1:]))}"
+            shown = ", ".join(map(str, self.rounds[1:6])) + (", ..." if len(self.rounds) > 6 else "")
+            text += f", rounds began after picks {shown}"
         return text
 
 
@@ -64,8 +73,8 @@ class Selection:
         gains: (k,) float64, ||W_s||^2 of each pick when it was made: exact, not accumulated.
         weights: (k, n) float64, the residual rows W_s: the coefficients of the projection on the chosen rows.
         explained: (k,) float64, 1 - ||W||^2 / ||G||^2 over the pool after each pick, to float32 accuracy. It starts
-            anew with each round, and it can fall below 0 where the scores lie far from the range of F: a pick takes out
-            of every item what it shares with that item, whether the scores are alike or not.
+            anew with each round, over the items then left. It can fall below 0 where the scores lie far from the range
+            of F: a pick takes out of every item what it shares with that item, whether the scores are alike or not.
         certificate: why the indices are those of the float64 reference.
         plan: what was decided before the run.
         timings: seconds by part.
@@ -83,7 +92,7 @@ class Selection:
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """Picks made before each round began: (0,) unless the scores were exhausted."""
+        """Picks made before each round began: (0,) unless the scores were exhausted, () if nothing was picked."""
         return self.certificate.rounds
 
     def __len__(self) -> int:
@@ -93,7 +102,10 @@ class Selection:
         return iter(self.indices.tolist())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self.indices, dtype=dtype) if copy else np.asarray(self.indices, dtype=dtype)
+        array = np.array(self.indices, dtype=dtype) if copy else np.asarray(self.indices, dtype=dtype)
+        if copy is False and array is not self.indices:
+            raise ValueError(f"indices are int64; as {dtype} they have to be copied")
+        return array
 
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.indices[:6])) + (", ..." if len(self) > 6 else "")

@@ -43,6 +43,8 @@ class State:
     Attributes:
         scores: (m, n) float64 scores as given.
         left: (m,) bool, items not chosen yet.
+        pool: (m,) bool, items that were left when the round began; `explained` is over them.
+        energy: ||G||^2 over `pool`.
         t: picks made.
         A: (n, d) float64, what was projected out in this round.
         error: e, the bound on ||W~_j - W_j|| over the items left.
@@ -70,7 +72,8 @@ class State:
         m, n = self.scores.shape
         self.left = np.ones(m, dtype=bool)
         self.A = np.zeros((n, self.d))
-        self.energy = float(np.einsum("jn,jn->", self.scores, self.scores))
+        self.pool = self.left.copy()
+        self.energy = 0.0
         self.indices = np.empty(self.k, dtype=np.int64)
         self.gains = np.empty(self.k)
         self.weights = np.empty((self.k, n))
@@ -88,7 +91,7 @@ class State:
         return self.drift + bounds.float64_error(self.d, self.projected(square), self.scale)
 
     def record(self, pick: Pick, energy_left: float) -> None:
-        """Enters a pick; `energy_left` is ||W||^2 over the pool after it, in `unit`."""
+        """Enters a pick; `energy_left` is ||W||^2 over `pool` after it, in `unit`."""
         t = self.t
         self.indices[t] = pick.index
         self.gains[t] = pick.gain * self.unit**2

@@ -24,20 +24,18 @@ DIVERGED = 2.0**60
 
 def advance(backend: "HostBackend", state: State, columns: "Columns", until: int) -> Reason:
     """Takes certified steps until `until` picks are made or something is needed; returns what."""
-    # A residual that overflows is seen as diverging before the next pick.
-    with np.errstate(over="ignore", invalid="ignore"):
-        while state.t < until:
-            if state.pending is None:
-                reason = _choose(backend, state)
-                if reason is not None:
-                    return reason
-            pick = state.pending
-            assert pick is not None
-            column = columns.get(pick.index)
-            if column is None:
-                return Reason.NEED_COLUMN
-            _project_out(backend, state, pick, column)
-            state.pending = None
+    while state.t < until:
+        if state.pending is None:
+            reason = _choose(backend, state)
+            if reason is not None:
+                return reason
+        pick = state.pending
+        assert pick is not None
+        column = columns.get(pick.index)
+        if column is None:
+            return Reason.NEED_COLUMN
+        _project_out(backend, state, pick, column)
+        state.pending = None
     return Reason.DONE
 
 
@@ -66,13 +64,15 @@ def _choose(backend: "HostBackend", state: State) -> Reason | None:
     if len(window) < len(state.left) - state.t:
         # No item outside the window can be better than this.
         runner_up = max(runner_up, (math.sqrt(floor) * (1 + (n + 2) * bounds.U32) + state.error) ** 2)
+    # What float64 rounding could make of the two does not count as a margin.
+    rival = math.sqrt(runner_up) + 2 * noise
     index = int(window[position])
     state.pending = Pick(
         index=index,
         row=rows[position] if len(rows) == len(window) else backend.rows([index])[0],
         residual=residual[position],
         gain=gain,
-        margin=max(0.0, 1 - runner_up / gain),
+        margin=max(0.0, 1 - rival * rival / gain),
         candidates=len(window),
         ties=tied,
     )

@@ -65,7 +65,10 @@ def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
     if not finite.all():
         row = int(np.flatnonzero(~finite.all(axis=1))[0])
         raise ValueError(f"G has a value that is not finite in row {row} ({_brief(scores[row])}); all must be finite")
-    if np.abs(scores).max() > LARGEST:
+    largest = max(scores.max(), -scores.min())
+    if 0 < largest < 1 / LARGEST:
+        raise ValueError(f"G has no value beyond {1 / LARGEST:g} in size; scale the scores up")
+    if largest > LARGEST:
         row = int(np.flatnonzero((np.abs(scores) > LARGEST).any(axis=1))[0])
         raise ValueError(
             f"G has a value beyond {LARGEST:g} in row {row} ({_brief(scores[row])}); scale the scores down"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gip_gpu import select, ties
+from gip_gpu import select, signals, ties
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.rows import Rows
 
@@ -87,3 +87,23 @@ def test_below_the_floor_two_float64_evaluations_differ(pool):
         A += rows[s] * (G[s] - rows[s] @ A)
     first = int(np.flatnonzero(np.array(picks) != literal)[0])
     assert levels[first] < ties.FLOOR / 10
+
+
+@pytest.mark.parametrize("columns", ["gram", "lazy"])
+def test_next_round_has_scores_of_another_size(columns):
+    """Scores of items taken before would overflow float32 in the unit of the second round."""
+    chosen = select(np.eye(5), [1e20, 1, 2, 3, 1e-20], 5, columns=columns)
+    assert chosen.indices.tolist() == [0, 3, 2, 1, 4]
+    np.testing.assert_allclose(chosen.gains, [1e40, 9, 4, 1, 1e-40])
+    assert chosen.rounds == (0, 1, 4)
+    np.testing.assert_allclose(chosen.explained, [1, 9 / 14, 13 / 14, 1, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("d", [3, 4, 16])
+def test_many_rounds(d, seed):
+    F = np.random.default_rng(seed).standard_normal((2000, d))
+    G = signals.self_compression(F)
+    chosen = select(F, G, 1000)
+    np.testing.assert_array_equal(chosen.indices, matching_pursuit(F, G, 1000, on_exhausted="restart"))
+    assert len(chosen.rounds) > 3

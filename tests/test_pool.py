@@ -1,12 +1,13 @@
 """A pool is prepared once and selected from many times."""
 
 import logging
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, select, signals
+from gip_gpu import Pool, memory, select, signals
 from gip_gpu.backends.numpy_ import NumpyBackend
 from gip_gpu.reference import matching_pursuit
 
@@ -100,3 +101,42 @@ def test_threads_take_turns(cone):
         chosen = list(threads.map(lambda G: pool.select(G, 150), scores * 3))
     for G, selection in zip(scores * 3, chosen, strict=True):
         np.testing.assert_array_equal(selection, matching_pursuit(cone, G, 150, on_exhausted="restart"))
+
+
+def test_a_pool_does_not_call_itself(cone):
+    pool = Pool(cone)
+    G = signals.self_compression(cone)
+    with pytest.raises(RuntimeError, match="in the middle of a selection"):
+        pool.select(G, 100, progress=lambda *_: pool.select(G, 3))
+    np.testing.assert_array_equal(pool.select(G, 100), matching_pursuit(cone, G, 100))
+
+
+def test_pickled_pool(cone):
+    G = signals.self_compression(cone)
+    pool = Pool(cone)
+    first = pool.select(G, 50)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pool)).select(G, 50), first)
+
+
+def test_what_a_pool_holds_counts_as_free_for_it(cone, monkeypatch):
+    """The Gram matrix takes more than half of what is free, and is there already for the second selection."""
+    G = signals.self_compression(cone)
+    free = 60_000_000
+    monkeypatch.setattr(memory, "available", lambda: free)
+    for options in ({"columns": "gram"}, {"columns": "gram", "memory_limit": 0.9}):
+        pool = Pool(cone, **options)
+        free = 60_000_000
+        held = pool.select(G, 20).plan.total
+        free -= held
+        assert held > free / 2
+        assert pool.select(G, 20).plan.columns == "gram"
+
+
+def test_limit_holds_when_signals_grow(cone):
+    limit = 13_000_000
+    pool = Pool(cone, columns="lazy", memory_limit=limit)
+    for n in (1, 2, 5, 20):
+        G = np.random.default_rng(n).random((len(cone), n))
+        chosen = pool.select(G, 100)
+        assert chosen.plan.total <= limit
+        np.testing.assert_array_equal(chosen, matching_pursuit(cone, G, 100))

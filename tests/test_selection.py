@@ -45,6 +45,9 @@ def test_behaves_like_its_indices(problem):
     assert np.asarray(chosen, dtype=np.float32).dtype == np.float32
     np.testing.assert_array_equal(F[chosen], F[chosen.indices])
     assert np.array(chosen) is not chosen.indices
+    assert chosen.__array__(copy=False) is chosen.indices
+    with pytest.raises(ValueError, match="have to be copied"):
+        chosen.__array__(float, copy=False)
     assert {"prepare", "columns", "refresh", "steps", "total"} == set(chosen.timings)
     assert chosen.peak_bytes > 10_000_000
 
@@ -113,3 +116,19 @@ def test_plot(problem, tmp_path, cone):
     np.testing.assert_array_equal(explained.lines[0].get_ydata(), problem[2].explained)
     rounds = select(cone[:, :4], signals.self_compression(cone[:, :4]), 300)
     assert len(rounds.plot().axes[0].lines) == len(rounds.rounds)
+
+
+@pytest.mark.parametrize(("m", "d"), [(3000, 64), (2000, 8)])
+def test_margins_are_lower_bounds(m, d):
+    """Against extended precision, down to the floor: a margin never says more than is true."""
+    F = np.random.default_rng(d).standard_normal((m, d))
+    G = signals.self_compression(F)
+    chosen = select(F, G, 250, on_exhausted="stop")
+    rows = Rows(F).block(0, m).astype(np.longdouble)
+    left, A = np.ones(m, bool), np.zeros(d, np.longdouble)
+    for t, s in enumerate(chosen):
+        W = np.where(left, np.abs(G - rows @ A), -1)
+        own, left[s] = W[s], False
+        assert chosen.certificate.margins[t] <= max(0, 1 - (W[left].max() / own) ** 2)
+        A += rows[s] * np.longdouble(chosen.weights[t, 0])
+    assert "every pick is the float64 argmax" in str(chosen.certificate)

@@ -29,6 +29,7 @@ BAD = {
     "G inf": ({"G": with_value(G, 5, np.inf)}, ValueError, r"G .*not finite in row 5"),
     "G too large": ({"G": with_value(G, 5, 1e200)}, ValueError, r"G has a value beyond 1e\+150 in row 5"),
     "F transposed": ({"F": F.T}, ValueError, r"F has 7 .*\(7, 60\).*F looks transposed.*give F.T"),
+    "G tiny": ({"G": G * 1e-160}, ValueError, r"G has no value beyond 1e-150 in size; scale the scores up"),
     "G transposed": ({"G": np.ones((2, 60))}, ValueError, r"G looks transposed: give G.T"),
     "G longer": ({"G": np.ones(61)}, ValueError, r"G has 61 rows and F has 60"),
     "G 3-d": ({"G": np.ones((60, 1, 1))}, ValueError, r"G has shape \(60, 1, 1\)"),
@@ -77,7 +78,11 @@ BAD = {
     "memory_limit share": ({"memory_limit": 1.5}, ValueError, r"memory_limit is 1.5.*share"),
     "memory_limit bool": ({"memory_limit": True}, TypeError, r"memory_limit is True"),
     "memory_limit type": ({"memory_limit": [1]}, TypeError, r"memory_limit is \[1\]"),
-    "memory_limit small": ({"memory_limit": 1000}, ValueError, r"memory_limit leaves 1 kB.* need at least \d.* MB"),
+    "memory_limit small": (
+        {"memory_limit": 1000},
+        ValueError,
+        r"1 kB is what memory_limit allows.* need at least \d.* MB",
+    ),
     "gram does not fit": (
         {"memory_limit": "8.39MB", "columns": "gram"},
         ValueError,
@@ -194,3 +199,15 @@ def test_torch_is_not_imported_to_look():
     if "torch" not in sys.modules:
         select(F, G, 3)
         assert "torch" not in sys.modules
+
+
+def test_reference_checks_its_input():
+    for arguments, message in (
+        ((F, G, 61), "k is 61"),
+        ((F, with_value(G, 2, np.nan), 3), "row 2"),
+        ((F, np.ones((2, 60)), 3), "G looks transposed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            matching_pursuit(*arguments)
+    with pytest.raises(ValueError, match="on_exhausted is 'restrat'"):
+        matching_pursuit(F, G, 3, on_exhausted="restrat")

@@ -100,7 +100,7 @@ class HostBackend(Backend):
 
     @abstractmethod
     def update(self, state: State, index: int, column: Any, residual: NDArray[np.float64]) -> float:
-        """W~ -= column * square * residual, `index` no longer eligible; returns ||W~||^2 over the whole pool."""
+        """W~ -= column * square * residual, `index` no longer eligible; returns ||W~||^2 over `state.pool`."""
 
     def advance(self, state: State, columns: "Columns", until: int) -> Reason:
         return step.advance(self, state, columns, until)

@@ -30,7 +30,7 @@ class NumpyBackend(HostBackend):
     """Products in float32 by BLAS, Gram columns kept in float32 or float16.
 
     The rows are stored transposed, (d, m): for a batch of few columns BLAS then reads them as they lie, which is up to
-    1.6 times faster than repacking (m, d) rows.
+    about half as fast again as with (m, d) rows on a processor with AVX-512.
     """
 
     name: ClassVar[str] = "numpy"
@@ -62,17 +62,20 @@ class NumpyBackend(HostBackend):
         self.score = np.zeros(cells * CELL, np.float32)
         self.cells = np.zeros(cells, np.float32)
         self.eligible = np.ones(self.m, np.float32)
+        self.counted: Array | None = None
 
     def refresh(self, state: State) -> None:
         norms = np.zeros(self.m)
         projected = state.A.any()
-        for start, stop in self.rows_of.bounds():
-            exact = state.scores[start:stop] / state.unit
+        for start, stop in self.rows_of.bounds(len(self.residual)):
+            # Items of earlier rounds may have scores beyond float32 in this round's unit; nothing reads them any more.
+            exact = np.where(state.pool[start:stop, None], state.scores[start:stop] / state.unit, 0.0)
             if projected:
                 exact -= self.rows_of.block(start, stop) @ state.A.T
             self.residual[:, start:stop] = exact.T
             norms[start:stop] = np.einsum("jn,jn->j", exact, exact)
         self.eligible[:] = state.left
+        self.counted = None if state.pool.all() else state.pool.astype(np.float32)
         for start in range(0, self.m, BLOCK):
             self._rescore(start, min(start + BLOCK, self.m))
         largest = float(np.sqrt(norms[state.left].max()))
@@ -107,12 +110,15 @@ class NumpyBackend(HostBackend):
         return energy
 
     def _rescore(self, start: int, stop: int) -> float:
-        """Squared norms of the residual and the largest of each cell; returns ||W~||^2 over the block."""
+        """Squared norms of a block and the largest of each cell; returns ||W~||^2 over the round's items in it."""
         score, buffer = self.score[start:stop], self.buffer[: stop - start]
         energy = 0.0
         for i, residual in enumerate(self.residual):
             part = residual[start:stop]
-            energy += float(np.dot(part, part))
+            if self.counted is not None:
+                np.multiply(part, self.counted[start:stop], out=buffer)
+            seen = part if self.counted is None else buffer
+            energy += float(np.dot(seen, seen))
             if i == 0:
                 np.multiply(part, part, out=score)
             else:

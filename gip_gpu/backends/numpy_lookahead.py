@@ -17,8 +17,7 @@ class Lookahead:
 
     Inside the working set the simulation is the selection itself up to rounding; it errs once an item from outside
     overtakes, and from there on most of what it foresees is wrong, for the greedy sequence is chaotic. On 52,002
-    sentence embeddings with a working set of a twelfth, 86 % of the columns computed in batches of 16 are used; if
-    simply the highest scores are taken, 10 to 22 %.
+    sentence embeddings about 4 of 5 columns computed get used (`bench/results`).
 
     Args:
         rows: (m, d) float32 rows, stored divided by a power of two.
