@@ -151,7 +151,7 @@ def test_chosen_rows_are_copied_in_order(pool: Files, run: Run) -> None:
 
 
 def test_summary_goes_where_the_indices_do_not(pool: Files, run: Run) -> None:
-    line = "select F.npy --scores self-compression -k 9"
+    line = "select F.npy --scores self-compression -k 9 --columns lazy"
     alone = run(line)
     assert len(alone.out.split()) == 9
     beside = run(f"{line} -o out.npy")
