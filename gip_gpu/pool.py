@@ -31,7 +31,7 @@ class Pool:
     """Embeddings to select from, with their Gram matrix or the columns computed so far.
 
     Many budgets and many score sets on one pool pay for the preparation once. `gip_gpu.select` is a Pool used once.
-    Threads may share a pool; their selections take turns. F must not change while the pool is in use.
+    Threads may share a pool; their selections take turns.
 
     Args:
         F, device, backend, precision, columns, memory_limit, normalize: as in `gip_gpu.select`. F is kept by reference
