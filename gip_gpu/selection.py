@@ -49,13 +49,14 @@ class Certificate:
     def __str__(self) -> str:
         if not len(self.margins):
             return "no picks"
+        unsure = (
+            f" but {self.within_rounding}, which led by less than float64 rounding," if self.within_rounding else ""
+        )
         text = (
-            f"every pick is the float64 argmax: {self.candidates.mean():.3g} candidates rescored a pick, "
+            f"every pick{unsure} is the float64 argmax: {self.candidates.mean():.3g} candidates rescored a pick, "
             f"{self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
             f"{self.margins[self.ties == 1].min(initial=1.0):.2g}"
         )
-        if self.within_rounding:
-            text += f", {self.within_rounding} picks led by less than float64 rounding"
         if len(self.rounds) > 1:
             shown = ", ".join(map(str, self.rounds[1:6])) + (", ..." if len(self.rounds) > 6 else "")
             text += f", rounds began after picks {shown}"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from gip_gpu import Selection, select, signals
+from gip_gpu import Certificate, Selection, select, signals
 from gip_gpu.rows import Rows
 
 
@@ -132,3 +132,9 @@ def test_margins_are_lower_bounds(m, d):
         assert chosen.certificate.margins[t] <= max(0, 1 - (W[left].max() / own) ** 2)
         A += rows[s] * np.longdouble(chosen.weights[t, 0])
     assert "every pick is the float64 argmax" in str(chosen.certificate)
+
+
+def test_certificate_names_picks_that_rounding_could_have_decided():
+    proof = Certificate(np.array([0.5, 0.0, 0.0]), np.array([1, 2, 2]), np.array([1, 2, 1]), 0, (0,))
+    assert (proof.tied, proof.within_rounding) == (1, 1)
+    assert str(proof).startswith("every pick but 1, which led by less than float64 rounding, is the float64 argmax")

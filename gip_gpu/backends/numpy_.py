@@ -29,8 +29,8 @@ MIRROR = 256
 class NumpyBackend(HostBackend):
     """Products in float32 by BLAS, Gram columns kept in float32 or float16.
 
-    The rows are stored transposed, (d, m): for a batch of few columns BLAS then reads them as they lie, which is up to
-    about half as fast again as with (m, d) rows on a processor with AVX-512.
+    The rows are stored transposed, (d, m): for a batch of few columns BLAS then reads them as they lie, which takes less
+    time than repacking (m, d) rows.
     """
 
     name: ClassVar[str] = "numpy"
