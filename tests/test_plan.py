@@ -112,7 +112,7 @@ def test_batch_size_follows_the_costs():
     speculating, sizes = simulate(hazard=0.03, picks=2000, fixed=4.0, each=0.1, single=1.0)
     assert speculating < 1.15 * best
     _, sizes = simulate(hazard=0.0005, picks=20000, fixed=4.0, each=0.1, single=1.0)
-    assert max(sizes) >= 128
+    assert max(sizes) >= 192
     _, sizes = simulate(hazard=0.03, picks=200, fixed=4.0, each=0.1, single=1.0, largest=1)
     assert set(sizes) == {1}
 

@@ -29,8 +29,8 @@ MIRROR = 256
 class NumpyBackend(HostBackend):
     """Products in float32 by BLAS, Gram columns kept in float32 or float16.
 
-    The rows are stored transposed, (d, m): for a batch of few columns BLAS then reads them as they lie, which takes less
-    time than repacking (m, d) rows.
+    The rows are stored transposed, (d, m): for a batch of few columns BLAS then reads them as they lie, which takes
+    less time than repacking (m, d) rows.
     """
 
     name: ClassVar[str] = "numpy"
