@@ -4,11 +4,15 @@ Notation: u is the unit roundoff (2^-24 for float32, 2^-53 for float64), phi = f
 residual row of the pick, rows scaled by a power of two so that no norm exceeds 1. A tilde marks what is stored.
 """
 
+import math
+from dataclasses import dataclass
+
 U32 = 2.0**-24
 U64 = 2.0**-53
 U16 = 2.0**-11
-# Absolute rounding of a value in the subnormal range: half of its smallest spacing.
-TINY32 = 2.0**-150
+# Absolute rounding of a value in the subnormal range. Half of the smallest spacing would be 2^-150 in float32, but
+# compilers for GPUs may flush what lies below the normal range to zero.
+TINY32 = 2.0**-126
 TINY16 = 2.0**-25
 
 
@@ -22,17 +26,62 @@ def dot_error(d: int, u: float) -> float:
     return d * u / (1 - d * u)
 
 
-def gram_entry_error(d: int, storage: str = "fp32") -> float:
-    """gamma: bound on |phi~ - phi| for rows of norm at most 1, multiplied in float32 and kept in `storage`.
+@dataclass(frozen=True)
+class Format:
+    """A floating-point format.
 
-    Casting a row to float32 moves it by at most u ||f|| (relative rounding of each component), so two rows contribute
-    2u + u^2, and the product of the cast rows dot_error(d) (1 + u)^2. Components and products in the subnormal range
-    add at most TINY32 each. Casting the entry (|phi~| <= 1 + gamma) to float16 adds 2^-11 of it, or TINY16 below the
-    normal range.
+    Attributes:
+        roundoff: relative error of rounding to nearest.
+        tiny: absolute error of rounding below the normal range.
+        bytes: of a value in memory.
     """
-    gamma = 2 * U32 + U32**2 + dot_error(d, U32) * (1 + U32) ** 2 + 4 * d * TINY32
-    if storage == "fp16":
-        gamma += U16 * (1 + gamma) + TINY16
+
+    roundoff: float
+    tiny: float
+    bytes: int
+
+
+FORMATS = {
+    "fp32": Format(U32, TINY32, 4),
+    # Kept as a float32 whose last 13 bits are zero, so that no tensor core has anything left to round or cut.
+    "tf32": Format(2.0**-11, TINY32, 4),
+    "fp16": Format(U16, TINY16, 2),
+    "bf16": Format(2.0**-8, TINY32, 2),
+}
+
+# Tensor cores add products in float32, in blocks of 4 or more aligned to the largest of them, and cut instead of
+# rounding (Fasi et al., "Numerical behavior of NVIDIA tensor cores", 2021): a block of K products and what was summed
+# before are each cut by at most 2^-23 of the largest, so d products by less than 2^-23 (K + 1) / K <= 2^-22 each.
+TENSOR_CORE = 2.0**-22
+
+
+def gram_entry_error(
+    d: int, storage: str = "fp32", multiply: str = "fp32", *, given: bool = False, adding: float = U32
+) -> float:
+    """gamma: bound on |phi~ - phi| for rows of norm at most 1.
+
+    Rounding a row to `multiply` (by way of float32) moves it by at most c = u ||f|| + sqrt(d) tiny, so two rows
+    contribute 2c + c^2, and the product of the rounded rows dot_error(d) (1 + c)^2. Products in the subnormal range add
+    at most TINY32 each. `given` rows are not rounded: the product is multiplied by two inverse norms, each rounded to
+    float32 as is each product, 4u in all; norms from 2^-40 to 2^40 keep what is flushed below d 2^-46. Rounding the
+    entry (|phi~| <= 1 + gamma) to `storage` adds u of it, or tiny below the normal range.
+
+    Args:
+        d: length of a row.
+        storage: what the entry is kept in.
+        multiply: what the rows are rounded to before they are multiplied.
+        given: the rows are multiplied as they were given, exactly, and normalised afterwards.
+        adding: unit roundoff of the sum: U32, or TENSOR_CORE.
+    """
+    kind = FORMATS[multiply]
+    if given:
+        gamma = dot_error(d, adding) * (1 + 5 * U32) + 5 * U32 + d * 2.0**-46
+    else:
+        twice = 0.0 if multiply == "fp32" else U32
+        cast = kind.roundoff + twice * (1 + kind.roundoff) + math.sqrt(d) * kind.tiny
+        gamma = 2 * cast + cast**2 + dot_error(d, adding) * (1 + cast) ** 2 + 4 * d * TINY32
+    if storage != "fp32":
+        gamma += FORMATS[storage].roundoff * (1 + gamma) + FORMATS[storage].tiny
     return gamma
 
 

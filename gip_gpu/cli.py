@@ -54,7 +54,9 @@ def run_options(command: Command) -> Command:
         (
             click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."),
             click.option("--backend", help="A registered backend; else the device's default."),
-            click.option("--precision", default="auto", show_default=True, help="auto, fp32 or fp16."),
+            click.option(
+                "--precision", default="auto", show_default=True, help="auto, fp32, fp16; on a GPU also tf32, bf16."
+            ),
             click.option("--columns", default="auto", show_default=True, help="auto, gram or lazy."),
             click.option("--memory-limit", type=size, help="2GB, '500 MiB', bytes, or a share of free: 0.5."),
         )

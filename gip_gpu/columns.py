@@ -24,6 +24,9 @@ class Columns(Protocol):
     def get(self, index: int) -> Any:
         """The column of an item, (m,), or None where it is not at hand."""
 
+    def table(self) -> Any:
+        """The array whose rows are the columns; a backend was told where they lie by `Backend.place`."""
+
     def begin(self) -> None:
         """A new selection begins."""
 
@@ -37,11 +40,15 @@ class GramColumns:
     def __init__(self, backend: "Backend") -> None:
         start = time.perf_counter()
         self.matrix = backend.gram()
+        backend.place(range(backend.m), range(backend.m))
         self.computed = backend.m
         self.seconds = time.perf_counter() - start
 
     def get(self, index: int) -> Any:
         return self.matrix[index]
+
+    def table(self) -> Any:
+        return self.matrix
 
     def begin(self) -> None:
         pass
@@ -73,6 +80,9 @@ class LazyColumns:
         # An interrupt may have come between the two notes.
         return None if slot is None or self.items[slot] != index else self.ring[slot]
 
+    def table(self) -> Any:
+        return self.ring
+
     def begin(self) -> None:
         self.batch.begin()
 
@@ -85,6 +95,7 @@ class LazyColumns:
         for slot, index in enumerate(indices, first):
             self.items[slot] = index
             self.slot_of[index] = slot
+        self.backend.place(indices, range(first, first + len(indices)))
         seconds = time.perf_counter() - began
         self.batch.record(count, seconds)
         self.computed += len(indices)
@@ -93,10 +104,10 @@ class LazyColumns:
     def _claim(self, count: int) -> int:
         """The first of `count` consecutive slots, emptied."""
         first = self.next if self.next + count <= len(self.items) else 0
-        for slot in range(first, first + count):
-            item = self.items[slot]
-            if item is not None:
-                self.slot_of.pop(item, None)
-                self.items[slot] = None
+        dropped = [item for item in self.items[first : first + count] if item is not None]
+        self.backend.place(dropped, [-1] * len(dropped))
+        for item in dropped:
+            self.slot_of.pop(item, None)
+        self.items[first : first + count] = [None] * count
         self.next = first + count
         return first

@@ -6,16 +6,20 @@ import sys
 from typing import Any
 
 from gip_gpu import backends
+from gip_gpu.interop import gpu_of, on_gpu
 
 WANTED = "device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>'"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
-def resolve(device: Any) -> str:
+def resolve(device: Any, backend: str | None = None, F: Any = None) -> str:
     """The device to use: "cpu", "cuda" or "cuda:<number>".
 
     Args:
-        device: "auto" takes a CUDA device if one works and a backend serves it, else the CPU.
+        device: "auto" takes the CUDA device that F lies on, else the first one if it works and the backend (by default
+            one of those for CUDA) can use it, else the CPU.
+        backend: as asked for.
+        F: the embeddings, where they are at hand.
 
     Raises:
         TypeError: no string.
@@ -26,29 +30,34 @@ def resolve(device: Any) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise ValueError(f"device is {device!r}; {WANTED}")
     if device == "cpu":
-        return device
-    missing = missing_for_cuda(int(device.partition(":")[2] or 0))
+        return "cpu"
+    asked = str(device)
     if device == "auto":
-        return "cpu" if missing else "cuda"
-    if missing:
-        raise ValueError(f"device is {device!r}, but no such device can be used: {'; '.join(missing)}")
-    return device
+        if backend is not None and "cuda" not in backends.serves(backend):
+            return "cpu"
+        device = f"cuda:{gpu_of(F)}" if on_gpu(F) else "cuda"
+    missing = missing_for_cuda(device, backend)
+    if not missing:
+        return str(device)
+    if asked == "auto" and not on_gpu(F) and (backend is None or not backends.missing(backend, "cpu")):
+        return "cpu"
+    raise ValueError(f"device is {asked!r}, but no such device can be used: {'; '.join(missing)}")
 
 
-def missing_for_cuda(number: int) -> list[str]:
-    """What keeps CUDA device `number` from being used, each in a few words; empty if nothing does."""
-    missing = []
-    if "cuda" not in backends.DEFAULTS:
-        names = ", ".join(map(repr, backends.known()))
-        missing.append(f"looked for a backend that serves CUDA, and this installation has {names} only")
+def missing_for_cuda(device: str, backend: str | None = None) -> list[str]:
+    """What keeps a CUDA device from being used, each in a few words; empty if nothing does."""
+    number = int(device.partition(":")[2] or 0)
     try:
         count = _driver_devices()
     except OSError:
-        missing.append(f"looked for the CUDA driver library {DRIVER}, and it cannot be loaded")
-    else:
-        if number >= count:
-            missing.append(f"looked for CUDA device {number}, and the driver reports {count}")
-    return missing
+        return [f"looked for the CUDA driver library {DRIVER}, and it cannot be loaded"]
+    if number >= count:
+        return [f"looked for CUDA device {number}, and the driver reports {count}"]
+    names = backends.DEFAULTS["cuda"] if backend is None else (backend,)
+    missing = [(name, backends.missing(name, device)) for name in names]
+    if not all(why for _, why in missing):
+        return []
+    return [f"backend {name!r}: {why}" for name, why in missing]
 
 
 def _driver_devices() -> int:

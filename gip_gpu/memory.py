@@ -55,3 +55,11 @@ def readable(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def out_of_memory(wanted: int, free: int, where: str) -> MemoryError:
+    """The error for an allocation on a device that failed although the plan had room for it."""
+    return MemoryError(
+        f"{where} could not allocate {readable(wanted)}; {readable(free)} is free there. Other programs may have taken "
+        "memory since the plan was made: pass memory_limit below what is free, or columns='lazy'"
+    )

@@ -1,51 +1,23 @@
 """The plan of a run: where Gram columns come from, how they are kept, what memory that takes, how long it will last."""
 
 import logging
-import time
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-import numpy as np
-
 from gip_gpu import backends, bounds, memory
+from gip_gpu.costs import STORAGE, entry_bytes, measured_rates
 from gip_gpu.device import resolve
-from gip_gpu.rows import BLOCK_VALUES
 from gip_gpu.validate import as_bytes, one_of
 
 log = logging.getLogger("gip_gpu")
 
-BYTES = {"fp32": 4, "fp16": 2}
-PRECISIONS = ("auto", *BYTES)
+PRECISIONS = ("auto", *STORAGE)
 COLUMNS = ("auto", "gram", "lazy")
 
 # Columns that a lazy run keeps: batches grow to this size at most, and more than a few batches are seldom reused.
 CACHE = 256
 # A pool that is kept serves later selections from its columns; they may take this share of what is free.
 KEPT_SHARE = 1 / 8
-# The share of computed columns that gets used, and items in the lookahead's working set against the pool's.
-USED_SHARE = 0.85
-WORKING_SET = 1 / 12
-WORKING_BYTES = 16 << 20
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What the machine does per second.
-
-    Attributes:
-        gemm: flops of a large float32 product.
-        gemv: bytes read by a matrix-vector product.
-        copy: bytes read and written by array operations that miss the caches.
-        touch: bytes of memory written for the first time, which the system has to find and clear.
-        call: seconds that one array operation takes however small it is.
-    """
-
-    gemm: float = 2.0e11
-    gemv: float = 3.0e10
-    copy: float = 1.0e10
-    touch: float = 1.0e9
-    call: float = 1.0e-6
 
 
 @dataclass(frozen=True)
@@ -56,9 +28,10 @@ class Plan:
         device, backend: where, and by which code.
         m, d, n, k: items, length of a row, signals, picks.
         columns: "gram" (the whole matrix) or "lazy" (batches on demand).
-        precision: "fp32" or "fp16", what Gram columns are kept in.
+        precision: what Gram columns are computed and kept in: "fp32", "tf32", "fp16" or "bf16".
         cache: columns that "lazy" keeps.
         lookahead: items in the working set that predicts the next picks.
+        resident: whether the embeddings lie on the device, or stream to it from the host's memory.
         memory: bytes by part, all that the run allocates beyond the input.
         limit: bytes it may take, None for no limit.
         seconds: predicted time, a model's figure.
@@ -75,6 +48,7 @@ class Plan:
     precision: str
     cache: int
     lookahead: int
+    resident: bool
     memory: dict[str, int] = field(repr=False)
     limit: int | None
     seconds: float
@@ -121,6 +95,7 @@ def make_plan(
     keep: bool = False,
     held: int = 0,
     measure: bool = False,
+    given: str = "fp32",
 ) -> Plan:
     """Chooses strategy, precision and cache from the sizes, the memory and a cost model.
 
@@ -129,7 +104,8 @@ def make_plan(
         device, backend, precision, columns, memory_limit: as in `gip_gpu.select`.
         keep: whether later selections will use the same pool, so that columns are worth keeping.
         held: bytes that an earlier plan of the same pool took, which this one may use again.
-        measure: measure this machine's rates (a fraction of a second) for the predicted time.
+        measure: measure this CPU's rates (a fraction of a second) for the predicted time.
+        given: the format of the embeddings, which a GPU keeps as they are: "fp16", "bf16", "fp32" or "fp64".
 
     Raises:
         TypeError, ValueError: an unknown value, or a memory limit too small to run at all (says the minimum).
@@ -137,7 +113,7 @@ def make_plan(
     >>> make_plan(1_000_000, 256, 1, 1000, device="cpu", memory_limit="4GB").columns
     'lazy'
     """
-    where = resolve(device)
+    where = resolve(device, backend)
     kind = backends.load(backend, where)
     one_of("precision", precision, PRECISIONS)
     one_of("columns", columns, COLUMNS)
@@ -147,135 +123,55 @@ def make_plan(
             f"{', '.join(map(repr, kind.precisions))}"
         )
     bounds.dot_error(d, bounds.U32)
-    free = memory.available() + held
+    free = kind.available(where) + held
     limit = as_bytes(memory_limit, free)
     room = free if limit is None else limit
-    found = f"{memory.readable(room)} {'of memory is free' if limit is None else 'is what memory_limit allows'}"
-    sizes = _Sizes(m, d, n)
-    precisions = kind.precisions if precision == "auto" else (precision,)
-    rates = measured_rates() if measure else Rates()
+    what = "memory" if where == "cpu" else f"the memory of {where}"
+    found = f"{memory.readable(room)} {f'of {what} is free' if limit is None else 'is what memory_limit allows'}"
+    costs = kind.costs(m, d, n, given)
+    precisions = (kind.automatic or kind.precisions) if precision == "auto" else (precision,)
+    rates = measured_rates() if measure and where == "cpu" else None
+    layouts = costs.layouts()
 
-    least = sizes.lazy(1, 0, BYTES[precisions[-1]])
-    grams = {p: sizes.gram(BYTES[p]) for p in precisions}
-    fitting = [p for p in precisions if sum(grams[p].values()) <= room]
-    gram_seconds, lazy_seconds = sizes.gram_seconds(rates, k), sizes.lazy_seconds(rates, k)
+    def total(parts: dict[str, int]) -> int:
+        return sum(parts.values())
 
-    def plan(strategy: str, kept: str, parts: dict[str, int], seconds: float, reason: str, cache_: int = 0,
-             lookahead: int = 0) -> Plan:  # fmt: skip
-        return Plan(where, kind.name, m, d, n, k, strategy, kept, cache_, lookahead, parts, limit, seconds, reason)
-
+    # Ways to run with columns on demand, the best first: the first that fits is taken.
+    ways = [(layout, precisions[0]) for layout in layouts]
+    ways += [(layout, p) for layout in reversed(layouts) for p in precisions[1:]]
+    least = min(total(costs.lazy(layout.least, layout, p)) for layout, p in ways)
+    grams = {p: costs.gram(p) for p in precisions}
+    fitting = [p for p in precisions if total(grams[p]) <= room]
     if columns == "gram" and not fitting:
-        need = min(sum(parts.values()) for parts in grams.values())
         raise ValueError(
-            f"{found}, and columns='gram' needs {memory.readable(need)}; "
-            f"columns='lazy' needs {memory.readable(sum(least.values()))}"
+            f"{found}, and columns='gram' needs {memory.readable(min(map(total, grams.values())))}; "
+            f"columns='lazy' needs {memory.readable(least)}"
         )
-    # Unasked, a matrix takes no more than half of what is free: other programs need memory too.
-    modest = fitting[:1] == ["fp32"] and (limit is not None or 2 * sum(grams["fp32"].values()) <= free)
-    if columns == "gram" or (columns == "auto" and modest and gram_seconds < lazy_seconds):
-        reason = "asked for" if columns == "gram" else "it fits, and k is a large share of m"
-        return plan("gram", fitting[0], grams[fitting[0]], gram_seconds, reason)
+    unasked = precisions[:1] if costs.widest else precisions
+    modest = [p for p in fitting if p in unasked and (limit is not None or total(grams[p]) <= costs.share * free)]
+    lazy_seconds = costs.lazy_seconds(k, precisions[0], layouts[0], rates)
+    for matrix in fitting[:1] if columns == "gram" else modest[:1] if columns == "auto" else []:
+        seconds = costs.gram_seconds(k, matrix, rates)
+        if columns == "gram" or seconds < lazy_seconds:
+            reason = "asked for" if columns == "gram" else "it fits, and k is a large share of m"
+            return Plan(where, kind.name, m, d, n, k, "gram", matrix, 0, 0, True, grams[matrix], limit, seconds, reason)
 
-    if sum(least.values()) > room:
+    if least > room:
         raise ValueError(
-            f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least "
-            f"{memory.readable(sum(least.values()))} (columns='lazy')"
+            f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least {memory.readable(least)} "
+            "(columns='lazy')"
         )
-    kept = precisions[0]
-    lookahead = sizes.working_set()
-    if sum(sizes.lazy(16, lookahead, BYTES[kept]).values()) > room:
-        # Without room for a working set and a batch, each pick costs a matrix-vector product.
-        lookahead = 0
-        kept = next(p for p in precisions if sum(sizes.lazy(1, 0, BYTES[p]).values()) <= room)
-    wanted = max(CACHE, int(free * KEPT_SHARE) // (m * BYTES[kept])) if keep else CACHE
-    fixed = sum(sizes.lazy(0, lookahead, BYTES[kept]).values())
-    most = (room - fixed) // sizes.column(BYTES[kept])
-    slots = max(1, min(m, wanted, most)) if lookahead else 1
+    layout, kept = next((layout, p) for layout, p in ways if total(costs.lazy(layout.least, layout, p)) <= room)
+    wanted = max(CACHE, int(free * KEPT_SHARE) // (m * entry_bytes(kept))) if keep else CACHE
+    most = (room - total(costs.lazy(0, layout, kept))) // costs.column(kept)
+    slots = max(1, min(m, wanted, most, layout.most or m))
     if columns == "lazy":
         reason = "asked for"
     elif not modest:
-        reason = f"the Gram matrix would need {memory.readable(sum(grams[precisions[0]].values()))}"
+        reason = f"the Gram matrix would need {memory.readable(total(grams[precisions[0]]))}"
     else:
         reason = "k is a small share of m"
-    return plan("lazy", kept, sizes.lazy(slots, lookahead, BYTES[kept]), lazy_seconds, reason, slots, lookahead)
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """The cost model: bytes and seconds from the sizes of a problem."""
-
-    m: int
-    d: int
-    n: int
-
-    def _shared(self) -> dict[str, int]:
-        """What every strategy needs; blocks of rows pass through float64 a few at a time."""
-        return {
-            "embeddings in float32": 4 * self.m * self.d,
-            # Scores, residual in float32, the exact residual of a window of all items at worst; masks, norms, indices.
-            "scores and residual": self.m * (8 * self.n + 4 * self.n + 8 * self.n + 4 * 4 + 8 * 5),
-            "blocks of rows": 4 * 8 * max(BLOCK_VALUES, self.d),
-        }
-
-    def working_set(self) -> int:
-        """Items in the lookahead's working set."""
-        return max(min(self.m, 1024), min(int(self.m * WORKING_SET), WORKING_BYTES // (4 * self.d)))
-
-    def column(self, width: int) -> int:
-        """Bytes of one kept column, with the float32 scratch behind a narrower one."""
-        return self.m * (width if width == 4 else width + 4)
-
-    def lazy(self, slots: int, lookahead: int, width: int) -> dict[str, int]:
-        # Rows once more, as they are gathered row by row, and up to twice the working set of them.
-        lookahead_bytes = 4 * self.m * self.d + 2 * 4 * lookahead * (self.d + 2 * self.n + 4) if lookahead else 0
-        return {
-            **self._shared(),
-            "Gram columns": slots * self.column(width),
-            "lookahead": lookahead_bytes,
-        }
-
-    def gram(self, width: int) -> dict[str, int]:
-        scratch = 0 if width == 4 else 4 * self.m * min(self.m, 1024)
-        return {**self._shared(), "Gram matrix": self.m * self.m * width + scratch}
-
-    def _prepare_seconds(self, rates: Rates, k: int) -> float:
-        return 30 * self.m * self.d / rates.copy + k * (40 * rates.call + self.m * (self.n + 3) * 8 / rates.gemv)
-
-    def gram_seconds(self, rates: Rates, k: int) -> float:
-        product = self.m * self.m * self.d / rates.gemm
-        written = self.m * self.m * 4
-        return self._prepare_seconds(rates, k) + product + written / rates.touch + 2 * written / rates.copy
-
-    def lazy_seconds(self, rates: Rates, k: int) -> float:
-        # Batches of sixteen: the pool is read once and repacked, and the product runs at half its full rate.
-        single = 4 * self.m * self.d / rates.gemv
-        batched = 2.5 * single / 16 + 2 * 2 * self.m * self.d / rates.gemm
-        foreseen = batched / USED_SHARE + single * WORKING_SET + 50 * rates.call
-        return self._prepare_seconds(rates, k) + k * min(single + 10 * rates.call, foreseen)
-
-
-@cache
-def measured_rates() -> Rates:
-    """The rates of this machine, measured in a fraction of a second."""
-    left, right = np.ones((256, 512), np.float32), np.ones((512, 4096), np.float32)
-    out, long = np.empty((256, 4096), np.float32), np.ones((1 << 24), np.float32)
-    matrix = long.reshape(512, -1)
-    other = np.empty_like(long)
-    tiny = np.ones(1, np.float32)
-    return Rates(
-        gemm=2 * out.size * 512 / _seconds(lambda: np.matmul(left, right, out=out)),
-        gemv=long.nbytes / _seconds(lambda: np.matmul(left[0, :512], matrix)),
-        copy=2 * long.nbytes / _seconds(lambda: np.copyto(other, long)),
-        call=_seconds(lambda: [np.multiply(tiny, tiny, out=tiny) for _ in range(100)]) / 100,
-    )
-
-
-def _seconds(action: Any) -> float:
-    """The median of five runs after one that is not counted."""
-    action()
-    spans = []
-    for _ in range(5):
-        began = time.perf_counter()
-        action()
-        spans.append(time.perf_counter() - began)
-    return sorted(spans)[2]
+    return Plan(
+        where, kind.name, m, d, n, k, "lazy", kept, slots, layout.lookahead, layout.resident,
+        costs.lazy(slots, layout, kept), limit, costs.lazy_seconds(k, kept, layout, rates), reason,
+    )  # fmt: skip

@@ -14,9 +14,9 @@ from gip_gpu import backends, engine, memory
 from gip_gpu.backends.base import Backend
 from gip_gpu.columns import Columns, GramColumns, LazyColumns
 from gip_gpu.device import resolve
+from gip_gpu.interop import format_of
 from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.plan import COLUMNS, PRECISIONS, Plan, log, make_plan
-from gip_gpu.rows import Rows
 from gip_gpu.selection import Certificate, Selection
 from gip_gpu.state import State
 from gip_gpu.validate import as_bytes, as_count, as_scores, flag, one_of
@@ -58,9 +58,9 @@ class Pool:
     ) -> None:
         one_of("precision", precision, PRECISIONS)
         one_of("columns", columns, COLUMNS)
-        as_bytes(memory_limit, memory.available())
-        self._device = resolve(device)
+        self._device = resolve(device, backend, F)
         self._backend_type = backends.load(backend, self._device)
+        as_bytes(memory_limit, self._backend_type.available(self._device))
         self._settings: dict[str, Any] = {
             "device": self._device,
             "backend": self._backend_type.name,
@@ -70,7 +70,7 @@ class Pool:
         }
         flag("normalize", normalize)
         began = time.perf_counter()
-        self._rows = Rows(F, normalize=normalize)
+        self._rows = self._backend_type.open(F, normalize=normalize)
         # Counted to the first selection, which is what had to wait for it.
         self._waited = time.perf_counter() - began
         self._turn, self._busy = threading.RLock(), False
@@ -106,7 +106,10 @@ class Pool:
                 self._busy = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_turn"}
+        state = {name: value for name, value in self.__dict__.items() if name != "_turn"}
+        if not self._backend_type.portable:
+            state.update(_backend=None, _columns=None, _plan=None)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -147,7 +150,9 @@ class Pool:
         """The backend and the columns for such a selection; those at hand where they serve."""
         m, d = self.shape
         held = self._plan
-        plan = make_plan(m, d, n, k, keep=keep, held=held.total if held else 0, **self._settings)
+        plan = make_plan(
+            m, d, n, k, keep=keep, held=held.total if held else 0, given=format_of(self._rows.values), **self._settings
+        )
         if held is not None and (held.columns == "gram" or _same_storage(held, plan)):
             shared = "scores and residual"
             kept = replace(held, n=n, k=k, memory={**held.memory, shared: plan.memory[shared]})
@@ -170,7 +175,7 @@ class Pool:
 
 def _same_storage(held: Plan, plan: Plan) -> bool:
     """Whether what was stored for one plan serves another."""
-    return (held.columns, held.precision, held.lookahead) == (plan.columns, plan.precision, plan.lookahead)
+    return all(getattr(held, name) == getattr(plan, name) for name in ("columns", "precision", "lookahead", "resident"))
 
 
 def check_options(objective: Any, query: Any, on_exhausted: Any, progress: Any) -> None:

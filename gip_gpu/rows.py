@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from gip_gpu.interop import DeviceMatrix
 from gip_gpu.validate import as_matrix, bad_rows
 
 # Float64 values in one block: 2 MiB stay in a core's cache while a block is converted, normalised and multiplied.
@@ -31,8 +32,8 @@ class Rows:
     array([[0.6, 0.8]])
     """
 
-    def __init__(self, F: ArrayLike, *, normalize: bool = True) -> None:
-        self.values = as_matrix(F, "F")
+    def __init__(self, F: Any, *, normalize: bool = True) -> None:
+        self.values: Any = F if isinstance(F, DeviceMatrix) else as_matrix(F, "F")
         self.normalize = normalize
         self.shape: tuple[int, int] = self.values.shape
         self.norms = np.empty(len(self.values))
@@ -49,7 +50,7 @@ class Rows:
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:
         """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own."""
-        rows = self.values[start:stop].astype(np.float64, order="C")
+        rows: NDArray[np.float64] = self.values[start:stop].astype(np.float64, order="C")
         if self.normalize:
             rows /= self.norms[start:stop, None]
         return rows

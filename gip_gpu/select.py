@@ -2,6 +2,7 @@
 
 from numpy.typing import ArrayLike
 
+from gip_gpu.interop import DeviceMatrix, on_gpu
 from gip_gpu.pool import Pool, Progress, check_options
 from gip_gpu.selection import Selection
 from gip_gpu.validate import as_count, as_matrix, as_scores
@@ -31,14 +32,18 @@ def select(
     relative 1e-12 of the best are ties, and the lowest index wins. F and G are never modified.
 
     Args:
-        F: (m, d) embeddings, one row an item: array, memory map, nested list or CPU tensor of any float or integer
-            type and any strides. float16 values are taken as exact.
-        G: (m,) or (m, n) scores, one column a signal; `gip_gpu.signals` makes some.
+        F: (m, d) embeddings, one row an item: array, memory map, nested list or tensor of any float or integer type
+            and any strides; on a CUDA device also torch CUDA tensors, CuPy arrays and what else offers `__dlpack__`
+            there. float16 and bfloat16 values are taken as exact.
+        G: (m,) or (m, n) scores, one column a signal, in any of these forms; `gip_gpu.signals` makes some.
         k: number of picks, 1 to m, or a share of m in (0, 1).
-        device: "auto" (a CUDA device if one works, else the CPU), "cpu", "cuda" or "cuda:1".
-        backend: a registered backend, or None for the device's default.
+        device: "auto" (the CUDA device that F lies on, or the first if one works, else the CPU), "cpu", "cuda" or
+            "cuda:1".
+        backend: "numpy" (CPU), "triton" or "cupy" (CUDA), one that was registered, or None for the device's default:
+            on CUDA Triton if torch sees the device, else CuPy.
         objective: "mp", greedy matching pursuit.
-        precision: what Gram columns are kept in: "fp32", "fp16", or "auto". Changes time and memory, not the answer.
+        precision: what Gram columns are computed and kept in: "fp32", "fp16" (computed so only on a GPU), on a GPU also
+            "tf32" (kept in float32) and "bf16" (kept in float16), or "auto". Changes time and memory, not the answer.
         columns: "gram" (the whole Gram matrix, m * m * 4 bytes), "lazy" (columns on demand, m * a few hundred), or
             "auto" (what the cost model finds faster within the memory).
         memory_limit: what the run may allocate beyond its input: bytes, "2GB", "500 MiB", or a share in (0, 1) of what
@@ -61,11 +66,11 @@ def select(
     >>> select(F, [3.0, 2.9, 1.0, 3.0], k=2, device="cpu").indices
     array([0, 2])
     """
-    matrix = as_matrix(F, "F")
+    matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
     scores, count = as_scores(G, matrix.shape), as_count(k, len(matrix))
     check_options(objective, query, on_exhausted, progress)
     pool = Pool(
-        matrix,
+        F if isinstance(matrix, DeviceMatrix) else matrix,
         device=device,
         backend=backend,
         precision=precision,

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from gip_gpu import bounds
 from gip_gpu.objectives import Objective
 
+Floats = NDArray[np.float64]
+
 
 class Reason(Enum):
     """Why a backend's `advance` came back."""
@@ -100,3 +102,23 @@ class State:
         self.margins[t], self.candidates[t], self.ties[t] = pick.margin, pick.candidates, pick.ties
         self.left[pick.index] = False
         self.t = t + 1
+
+    def record_all(
+        self,
+        indices: NDArray[np.int64],
+        gains: Floats,
+        residuals: Floats,
+        energy_left: Floats,
+        margins: Floats,
+        candidates: NDArray[np.int64],
+        ties: NDArray[np.int64],
+    ) -> None:
+        """Enters picks that a device made: as `record` would one by one."""
+        span = slice(self.t, self.t + len(indices))
+        self.indices[span] = indices
+        self.gains[span] = gains * self.unit**2
+        self.weights[span] = residuals * self.unit
+        self.explained[span] = 1 - energy_left * self.unit**2 / self.energy if self.energy else 1.0
+        self.margins[span], self.candidates[span], self.ties[span] = margins, candidates, ties
+        self.left[indices] = False
+        self.t += len(indices)

@@ -43,10 +43,7 @@ def _choose(backend: "HostBackend", state: State) -> Reason | None:
     """Sets `state.pending` to the exact argmax, or says why it cannot."""
     best = backend.best(state)
     if not best < DIVERGED:
-        raise ValueError(
-            f"the residual diverges after {state.t} picks: F has rows of norm up to {backend.largest_norm:g}, and "
-            "matching pursuit needs norms of at most 1; pass normalize=True"
-        )
+        raise diverged(state.t, backend.largest_norm)
     noise = state.noise(backend.square)
     tie = ties.RELATIVE * (best + state.error) + ties.ABSOLUTE * state.scale + 2 * noise
     n = state.scores.shape[1]
@@ -77,6 +74,14 @@ def _choose(backend: "HostBackend", state: State) -> Reason | None:
         ties=tied,
     )
     return None
+
+
+def diverged(picks: int, largest_norm: float) -> ValueError:
+    """The error for a residual that grows without end."""
+    return ValueError(
+        f"the residual diverges after {picks} picks: F has rows of norm up to {largest_norm:g}, and matching pursuit "
+        "needs norms of at most 1; pass normalize=True"
+    )
 
 
 def _refresh_pays(state: State, candidates: int, best: float, noise: float) -> bool:

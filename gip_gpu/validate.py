@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.interop import on_gpu, to_host
+
 # Norms outside this range leave no room for the squares and products of float64.
 LARGEST = 1e150
 # NumPy's own float kinds and widths that float64 holds exactly, or rounds to (long double).
@@ -44,7 +46,7 @@ def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
     if value is None:
         raise TypeError("G is None; it must be scores of shape (m,) or (m, n); where there are none, "
                         "gip_gpu.signals.self_compression(F) makes them from F")  # fmt: skip
-    array = _as_array(value, "G")
+    array = _as_array(to_host(value) if on_gpu(value) else value, "G")
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -76,7 +78,7 @@ def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
     return scores
 
 
-def bad_rows(name: str, values: NDArray[Any], norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
+def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
     """Raises ValueError naming the first row that is not finite, too large, or zero where that is not allowed."""
     usable = norms <= LARGEST if zero_allowed else (norms <= LARGEST) & (norms > 0)
     if usable.all():

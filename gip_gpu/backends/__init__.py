@@ -6,9 +6,13 @@ from gip_gpu.backends.base import Backend
 from gip_gpu.validate import one_of
 
 # "module:class", imported on first use.
-_TARGETS: dict[str, str] = {"numpy": "gip_gpu.backends.numpy_:NumpyBackend"}
-# The backend for each kind of device where none is named.
-DEFAULTS: dict[str, str] = {"cpu": "numpy"}
+_TARGETS: dict[str, str] = {
+    "numpy": "gip_gpu.backends.numpy_:NumpyBackend",
+    "triton": "gip_gpu.backends.triton_:TritonBackend",
+    "cupy": "gip_gpu.backends.cupy_:CupyBackend",
+}
+# The backends for each kind of device where none is named, the first that can run.
+DEFAULTS: dict[str, tuple[str, ...]] = {"cpu": ("numpy",), "cuda": ("triton", "cupy")}
 
 
 def register(name: str, target: str) -> None:
@@ -26,17 +30,35 @@ def known() -> tuple[str, ...]:
     return tuple(_TARGETS)
 
 
+def serves(name: str) -> tuple[str, ...]:
+    """The kinds of device that a backend serves."""
+    return _import(one_of("backend", name, known())).devices
+
+
+def missing(name: str, device: str) -> str:
+    """Why a backend cannot be used on a device, in a few words; "" if it can."""
+    backend = _import(one_of("backend", name, known()))
+    kind = device.partition(":")[0]
+    if kind not in backend.devices:
+        return f"it serves device {', '.join(map(repr, backend.devices))}; the device is {device!r}"
+    return backend.missing(device)
+
+
 def load(name: str | None, device: str) -> type[Backend]:
-    """The backend class for a name (None: the default) on a device such as "cpu" or "cuda:0".
+    """The backend class for a name (None: the device's first that can run) on a device such as "cpu" or "cuda:0".
 
     Raises:
-        TypeError, ValueError: not registered, or it does not serve that device.
+        TypeError, ValueError: not registered, or it cannot be used on that device.
     """
-    kind = device.partition(":")[0]
-    name = DEFAULTS[kind] if name is None else one_of("backend", name, known())
+    names = DEFAULTS[device.partition(":")[0]] if name is None else (one_of("backend", name, known()),)
+    reasons = {each: missing(each, device) for each in names}
+    for each, why in reasons.items():
+        if not why:
+            return _import(each)
+    raise ValueError("; ".join(f"backend is {each!r}, which cannot be used: {why}" for each, why in reasons.items()))
+
+
+def _import(name: str) -> type[Backend]:
     module, _, attribute = _TARGETS[name].partition(":")
     backend: type[Backend] = getattr(import_module(module), attribute)
-    if kind not in backend.devices:
-        serves = ", ".join(map(repr, backend.devices))
-        raise ValueError(f"backend is {name!r}, which serves device {serves}; the device is {device!r}")
     return backend

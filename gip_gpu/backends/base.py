@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import step
+from gip_gpu import memory, step
+from gip_gpu.costs import Costs, HostCosts
 from gip_gpu.rows import Rows
 from gip_gpu.state import Reason, State
 
@@ -25,7 +26,9 @@ class Backend(ABC):
 
     Attributes:
         name: the registry's key.
-        precisions: what Gram columns can be kept in, the most exact first.
+        precisions: what Gram columns can be computed and kept in, the most exact first.
+        automatic: those that precision "auto" takes the first fitting one of; empty: all.
+        portable: whether its arrays can be pickled; else a copied pool makes them anew.
         rows_of: the exact rows.
         exponent: rows are stored divided by 2**exponent, so that no stored norm exceeds 1; 0 for unit rows.
         gamma: bound on the error of one stored Gram entry (`bounds.gram_entry_error`).
@@ -34,12 +37,34 @@ class Backend(ABC):
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
+    automatic: ClassVar[tuple[str, ...]] = ()
+    portable: ClassVar[bool] = True
     gamma: float
 
     def __init__(self, rows: Rows, plan: "Plan") -> None:
         self.rows_of = rows
         self.m, self.d = rows.shape
         self.exponent = 0 if rows.normalize else max(int(np.frexp(rows.largest)[1]), -400)
+
+    @classmethod
+    def missing(cls, device: str) -> str:
+        """Why this backend cannot run on a device that it serves, in a few words; "" if it can."""
+        return ""
+
+    @classmethod
+    def open(cls, F: Any, *, normalize: bool) -> Rows:
+        """The exact rows of the embeddings F that a user gave."""
+        return Rows(F, normalize=normalize)
+
+    @classmethod
+    def available(cls, device: str) -> int:
+        """Bytes of memory that are free where this backend keeps its arrays."""
+        return memory.available()
+
+    @classmethod
+    def costs(cls, m: int, d: int, n: int, given: str) -> Costs:
+        """The cost model for a pool of m rows of length d, given in a format such as "fp32", and n signals."""
+        return HostCosts(m, d, n)
 
     @property
     def largest_norm(self) -> float:
@@ -74,6 +99,12 @@ class Backend(ABC):
     @abstractmethod
     def gram(self) -> Any:
         """The whole Gram matrix, (m, m) in the columns' precision."""
+
+    def place(self, items: Sequence[int], slots: Sequence[int]) -> None:  # noqa: B027
+        """Told where the columns of these items now lie among those that `columns` filled; slot -1: nowhere.
+
+        A backend that looks columns up on its device keeps a table; others have no use for it.
+        """
 
     @abstractmethod
     def empty_columns(self, count: int) -> Any:

@@ -1,0 +1,177 @@
+"""What `bench.gpu` finds out: checks, times and what each must at least take, failures, what was left out."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import click
+
+from bench.gpu_cases import Budget, LeftOut, Sizes
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Work that the device does before it begins with the next phase.
+
+    Attributes:
+        bytes: of device memory read and written.
+        flops: of products of factors in `format`.
+        barriers, launches: that wait for one another.
+    """
+
+    bytes: float = 0
+    flops: float = 0
+    format: str = "fp32"
+    barriers: int = 0
+    launches: int = 0
+
+
+@dataclass
+class Check:
+    """One selection compared with the right indices; `difference` is the first pick, from 0, that differs."""
+
+    case: str
+    backend: str
+    precision: str
+    columns: str
+    k: int
+    against: str
+    difference: int | None
+    seconds: float
+
+
+@dataclass
+class Entry:
+    """One measurement.
+
+    Attributes:
+        part, case, variant: which table, on what, and how.
+        backend: of gip_gpu, or "" for what it is compared with.
+        seconds: the median.
+        phases: the work, for the floor.
+        peak: bytes of device memory at most, None where it was not asked for.
+        model: seconds that the cost model predicts for an A100.
+        difference: the first pick, from 0, that is not the right one; None where all are.
+        unchecked: why the result was not compared with the right one; "" where it was.
+        group: entries with the same group select the same picks, so that their times can be compared.
+        notes: anything else worth keeping.
+    """
+
+    part: str
+    case: str
+    variant: str
+    backend: str
+    seconds: float
+    phases: tuple[Phase, ...] = ()
+    peak: int | None = None
+    model: float | None = None
+    difference: int | None = None
+    unchecked: str = ""
+    group: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Failure:
+    """What went wrong, and with which backend ("" if with none)."""
+
+    what: str
+    backend: str
+    message: str
+
+
+@dataclass
+class Results:
+    """All of it."""
+
+    sizes: str
+    machine: dict[str, Any] = field(default_factory=dict)
+    ceilings: dict[str, float] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def troubles(self, backend: str) -> list[str]:
+        """Why no speed-up of a backend counts; empty if all its indices were right."""
+        wrong = [check for check in self.checks if check.backend == backend and check.difference is not None]
+        differing = [entry for entry in self.entries if entry.backend == backend and entry.difference is not None]
+        failed = [failure for failure in self.failures if failure.backend == backend]
+        return [
+            *(f"{each.case}, {each.precision}, {each.columns}: pick {each.difference} differs" for each in wrong),
+            *(f"{each.part}, {each.case}, {each.variant}: pick {each.difference} differs" for each in differing),
+            *(f"{each.what}: {each.message}" for each in failed),
+        ]
+
+    def wrong(self) -> bool:
+        """Whether anything failed or gave other indices."""
+        return bool(self.failures) or any(
+            found.difference is not None for found in (*self.checks, *self.entries) if found.backend
+        )
+
+    def floor(self, phases: tuple[Phase, ...]) -> float | None:
+        """Seconds that the work takes at the measured ceilings; None where one of them is missing."""
+        try:
+            return sum(map(self._floor, phases)) if phases else None
+        except KeyError:
+            return None
+
+    def _floor(self, phase: Phase) -> float:
+        limits = self.ceilings
+        seconds = 0.0
+        if phase.bytes:
+            seconds = phase.bytes / limits["copy bandwidth"]
+        if phase.flops:
+            seconds = max(seconds, phase.flops / limits[f"GEMM {phase.format}"])
+        if phase.barriers:
+            seconds += phase.barriers * limits["grid barrier"]
+        if phase.launches:
+            seconds += phase.launches * limits["launch in a graph"]
+        return seconds
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, with floors and the verdict."""
+        entries = [{**asdict(entry), "floor": self.floor(entry.phases)} for entry in self.entries]
+        verdict = {"wrong": self.wrong()}
+        return {**asdict(self), "entries": entries, **verdict}
+
+
+@dataclass
+class Session:
+    """A run of the benchmark.
+
+    Attributes:
+        sizes: how large everything is.
+        device: as in `gip_gpu.select`.
+        libraries: by backend, the device by way of the library whose arrays it works on.
+        budget: seconds left for all.
+        results: what was found so far.
+    """
+
+    sizes: Sizes
+    device: str
+    libraries: dict[str, Any]
+    budget: Budget
+    results: Results
+
+    @property
+    def library(self) -> Any:
+        """The one for what needs only one."""
+        return next(iter(self.libraries.values()))
+
+    def do(self, what: str, action: Callable[[], T], backend: str = "") -> T | None:
+        """Does a piece of it, unless the budget is used up. A failure is kept, and the rest goes on."""
+        if self.budget.left() <= 0:
+            self.results.left_out.append(f"{what}: the time was used up")
+            return None
+        click.echo(what, err=True)
+        try:
+            return action()
+        except LeftOut as reason:
+            self.results.left_out.append(f"{what}: {reason}")
+        except Exception as error:
+            lines = str(error).strip().splitlines() or ["no message"]
+            self.results.failures.append(Failure(what, backend, f"{type(error).__name__}: {lines[0]}"))
+        return None

@@ -1,0 +1,300 @@
+"""What each kernel takes of a chip: registers, shared memory, spills, and the occupancy that follows.
+
+Compiles every Triton kernel and every .cu ahead of time, for each tuning value and type, with no GPU present, and reads
+the result with cuobjdump. `python -m bench.resources` writes `bench/results/resources.md`.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+CHIPS = (80, 90, 100)
+POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "fp32": "*fp32", "fp64": "*fp64", "tf32": "*fp32"}
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Limits of a multiprocessor, from NVIDIA's table of compute capabilities."""
+
+    registers: int = 65536
+    threads: int = 2048
+    blocks: int = 32
+    shared: int = 164 << 10
+    shared_of_block: int = 163 << 10
+
+
+LIMITS = {80: Chip(), 90: Chip(shared=228 << 10, shared_of_block=227 << 10),
+          100: Chip(shared=228 << 10, shared_of_block=227 << 10)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Build:
+    """One kernel with one set of compile-time values."""
+
+    kernel: str
+    variant: str
+    threads: int
+    make: Any = field(repr=False, compare=False)
+    chips: tuple[int, ...] = CHIPS
+
+    def cubin(self, chip: int) -> tuple[bytes, int]:
+        """The compiled kernel and the dynamic shared memory that a launch asks for."""
+        made: tuple[bytes, int] = self.make(chip)
+        return made
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What cuobjdump tells of a kernel on a chip."""
+
+    build: Build
+    chip: int
+    registers: int
+    shared: int
+    stack: int
+    local: int
+
+    @property
+    def occupancy(self) -> tuple[int, float]:
+        """Blocks on a multiprocessor, and the share of its threads that they are."""
+        limits = LIMITS[self.chip]
+        # Registers are handed out to warps, 8 for each of 32 threads at a time; a block reserves 1 kB of shared memory.
+        each = -(-self.registers // 8) * 8 * 32 * (self.build.threads // 32)
+        blocks = min(
+            limits.registers // each,
+            limits.threads // self.build.threads,
+            limits.shared // (self.shared + 1024),
+            limits.blocks,
+        )
+        return blocks, blocks * self.build.threads / limits.threads
+
+
+def measure(build: Build, chip: int) -> list[Resources]:
+    """Compiles a kernel and reads its resources."""
+    binary, dynamic = build.cubin(chip)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        command = [cuobjdump(), "--dump-resource-usage", file.name]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    pattern = re.compile(r"Function (\S+?):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
+    return [
+        Resources(build, chip, int(registers), int(shared) + dynamic, int(stack), int(local))
+        for name, registers, stack, shared, local in pattern.findall(text)
+        if name == build.kernel
+    ]
+
+
+def cuobjdump() -> str:
+    """The tool that Triton's wheel ships."""
+    import triton
+
+    return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump")
+
+
+def _compile_triton(
+    fn: Any, arguments: dict[str, str], constants: dict[str, Any], options: dict[str, int], aligned: bool = True
+) -> Any:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature = {name: arguments.get(name, "constexpr") for name in fn.arg_names}
+    # What Triton finds out at a launch: arrays start at multiples of 16 bytes, and d is a multiple of 16 or not.
+    attributes = {
+        (i,): [["tt.divisibility", 16]]
+        for i, name in enumerate(fn.arg_names)
+        if signature[name].startswith("*") or (aligned and name == "d")
+    }
+
+    def make(chip: int) -> tuple[bytes, int]:
+        source = ASTSource(fn, signature, constants, attributes)
+        compiled = triton.compile(source, target=GPUTarget("cuda", chip, 32), options=options)
+        return compiled.asm["cubin"], compiled.metadata.shared
+
+    return make
+
+
+SIGNALS = (1, 3, 8, 64)
+
+
+def triton_builds() -> Iterator[Build]:
+    """Every Triton kernel with each tuning value, type and a range of signals."""
+    from gip_gpu.backends.tuning_triton import TRITON
+    from gip_gpu.kernels.gram import gram_triton
+    from gip_gpu.kernels.refresh import refresh_triton
+    from gip_gpu.kernels.step import step_triton
+
+    integers = {"m": "i64", "d": "i32"}
+    for kind in TRITON.gram:
+        for chip, length in ((80, 768), (100, 768), (80, 767)):
+            tile = TRITON.tile(kind, length, chip)
+            aligned = length % 16 == 0
+            chips = (chip,) if chip == 100 else CHIPS if not aligned else CHIPS[:-1]
+            options = {"num_warps": tile.warps, "num_stages": tile.stages}
+            fixed = {"DEPTH": tile.depth, "PRECISION": "tf32" if kind == "tf32" else "ieee", "WIDEN": False}
+            for stored in ("fp32", "fp16", "bf16"):
+                variant = f"{kind} to {stored}{'' if aligned else ', ragged'}"
+                arrays = {"rows": POINTERS[kind], "inverse": "*fp32", "out": POINTERS[stored], **integers}
+                whole = {**fixed, "TILE": tile.tile}
+                make = _compile_triton(gram_triton.gram, arrays, whole, options, aligned)
+                yield Build("gram", variant, 32 * tile.warps, make, chips)
+                batch = {**arrays, "left": POINTERS[kind], "left_inverse": "*fp32", "count": "i32", "stride": "i64"}
+                shape = {**fixed, "TILE": tile.batch_tile, "WIDE": tile.tile}
+                make = _compile_triton(gram_triton.products, batch, shape, options, aligned)
+                yield Build("products", variant, 32 * tile.warps, make, chips)
+    floats = dict.fromkeys(("W", "weight", "score", "best"), "*fp32")
+    names = ("norms", "inverses", "scores", "A", "value", "real", "record", "energy", "largest")
+    doubles = dict.fromkeys(names, "*fp64")
+    longs = {**dict.fromkeys(("whole", "found", "where"), "*i64"), **dict.fromkeys(("stride", "first"), "i64")}
+    others = {**floats, **longs, "slots": "*i32", "blocks": "i32", "count": "i32"}
+    common = {**integers, **doubles, **others}
+    warps = {"num_warps": TRITON.step_warps}
+    for signals in SIGNALS:
+        for stored in ("fp32", "fp16", "bf16"):
+            fixed = {"SIGNALS": signals, "BLOCK": TRITON.step_block}
+            types = {**common, "columns": POINTERS[stored]}
+            make = _compile_triton(step_triton.update, types, fixed, warps)
+            yield Build("update", f"{signals} signals, columns in {stored}", 32 * TRITON.step_warps, make)
+        for given in ("fp16", "bf16", "fp32", "fp64"):
+            wide = 1 << (signals - 1).bit_length()
+            fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": TRITON.step_block, "DEPTH": TRITON.rescore_depth(wide),
+                     "PARTS": 102, "PARTS_BLOCK": 128, "CHUNK": TRITON.choose_chunk}  # fmt: skip
+            types = {**common, "rows": POINTERS[given]}
+            make = _compile_triton(step_triton.pick, types, fixed, warps)
+            yield Build("pick", f"{signals} signals, rows in {given}", 32 * TRITON.step_warps, make)
+            fixed = {"SIGNALS": signals, "ITEMS": TRITON.refresh_items, "DEPTH": TRITON.refresh_depth}
+            make = _compile_triton(refresh_triton.refresh, types, fixed, {"num_warps": TRITON.refresh_warps})
+            yield Build("refresh", f"{signals} signals, rows in {given}", 32 * TRITON.refresh_warps, make)
+
+
+def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
+    from gip_gpu.backends import cuda_source
+
+    # The kernels of one source come from one compilation.
+    @cache
+    def make(chip: int) -> tuple[bytes, int]:
+        from cupy_backends.cuda.libs import nvrtc
+
+        # What CuPy adds of its own.
+        options = (*cuda_source.options(defines), f"--gpu-architecture=sm_{chip}", "-ftz=true")
+        program = nvrtc.createProgram(cuda_source.expanded(op), f"{op}.cu", (), ())
+        try:
+            nvrtc.compileProgram(program, options)
+            # CuPy takes the last byte for the end of a string.
+            return nvrtc.getCUBIN(program) + b"\0", dynamic
+        except nvrtc.NVRTCError as error:
+            raise RuntimeError(nvrtc.getProgramLog(program)) from error
+        finally:
+            nvrtc.destroyProgram(program)
+
+    return make
+
+
+def cuda_builds() -> Iterator[Build]:
+    """Every kernel of every .cu: each type with each range of signals, though not each pair of types with each."""
+    from gip_gpu.backends.tuning import GRAM, LOOP
+
+    for kind, tile in GRAM.items():
+        for stored in ("fp32", "fp16", "bf16"):
+            make = _compile_cuda("gram", tile.macros(kind, stored))
+            for kernel in ("gram", "products"):
+                yield Build(kernel, f"{kind} to {stored}", tile.threads, make)
+    threads = {"loop": LOOP.threads, "step": LOOP.step_threads, "refresh": LOOP.refresh_threads}
+    for turn, signals in enumerate(SIGNALS):
+        # 52,002 items on 108 multiprocessors, W in shared memory.
+        dynamic = LOOP.shared_bytes(52002, signals, LOOP.blocks(52002, 108), LIMITS[80].shared_of_block)
+        for other, given in enumerate(("fp16", "bf16", "fp32", "fp64")):
+            stored = ("fp32", "fp16", "bf16")[(turn + other) % 3]
+            what = f"{signals} signals, rows in {given}, columns in {stored}"
+            make = _compile_cuda("loop", LOOP.macros("loop", signals, given, stored), dynamic)
+            yield Build("loop", what, threads["loop"], make)
+            what = f"{signals} signals, rows in {given}"
+            make = _compile_cuda("refresh", LOOP.macros("refresh", signals, given, "fp32"))
+            yield Build("refresh", what, threads["refresh"], make)
+        for stored in ("fp32", "fp16", "bf16"):
+            make = _compile_cuda("step", LOOP.macros("step", signals, "fp32", stored))
+            yield Build("step", f"{signals} signals, columns in {stored}", threads["step"], make)
+
+
+LANGUAGES = {"Triton": triton_builds, "CUDA C++": cuda_builds}
+
+
+def measured(language: str, share: int = 0, shares: int = 1) -> list[Resources]:
+    """Resources of every kernel of a language, or of every `shares`-th from `share` on."""
+    builds = list(LANGUAGES[language]())[share::shares]
+    return [found for build in builds for chip in build.chips for found in measure(build, chip)]
+
+
+def report(found: dict[str, list[Resources]]) -> str:
+    """The table, one line for what is equal but for types."""
+    from tabulate import tabulate
+
+    lines = []
+    for language, resources in found.items():
+        groups: dict[tuple[Any, ...], list[str]] = {}
+        for each in resources:
+            blocks, share = each.occupancy
+            shown = (language, each.build.kernel, f"sm_{each.chip}", each.build.threads, each.registers, each.shared,
+                     each.stack + each.local, blocks, f"{share:.0%}")  # fmt: skip
+            groups.setdefault(shown, []).append(each.build.variant)
+        lines += [(*shown[:2], "; ".join(variants), *shown[2:]) for shown, variants in groups.items()]
+    header = (
+        "",
+        "kernel",
+        "variants",
+        "chip",
+        "threads",
+        "registers",
+        "shared memory",
+        "spilled",
+        "blocks",
+        "occupancy",
+    )
+    return tabulate(lines, header, tablefmt="github", disable_numparse=True)
+
+
+NOTE = """# Resources of the kernels
+
+Compiled ahead of time for each chip, no GPU needed: `python -m bench.resources` makes this table. Registers are a
+thread's; shared memory is a block's, in bytes, dynamic included; spilled: bytes of stack and local memory a thread, 0
+everywhere; blocks: that fit on a multiprocessor; occupancy: their share of its threads. Neither blocks nor occupancy
+were seen on a GPU. Triton kernels are those of rows whose length is a multiple of 16, except "ragged"; the loop has
+52,002 items on 108 multiprocessors.
+
+"""
+
+
+def main() -> int:
+    """Writes the table; the exit status is 1 where a kernel spills."""
+    found = {language: measured(language) for language in LANGUAGES}
+    versions = "Triton {}, NVRTC {}.{}".format(_version("triton"), *_nvrtc())
+    target = Path(__file__).parent / "results" / "resources.md"
+    target.write_text(f"{NOTE}{report(found)}\n\n{versions}.\n", encoding="utf-8")
+    spilled = [each for resources in found.values() for each in resources if each.stack + each.local]
+    for each in spilled:
+        print(f"{each.build.kernel} ({each.build.variant}) for sm_{each.chip} spills {each.stack + each.local} bytes")
+    print(f"{sum(map(len, found.values()))} kernels compiled, {len(spilled)} spill; {target.name} written")
+    return int(bool(spilled))
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)
+
+
+def _nvrtc() -> tuple[int, int]:
+    from cupy_backends.cuda.libs import nvrtc
+
+    return nvrtc.getVersion()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

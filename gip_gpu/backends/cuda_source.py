@@ -1,0 +1,29 @@
+"""CUDA sources as one string each, with the macros they are compiled with."""
+
+import re
+from functools import cache
+from importlib.resources import files
+
+from gip_gpu.backends.layout import macros
+
+INCLUDE = re.compile(r'^#include "(?:\.\./)?([\w.]+)"$', re.MULTILINE)
+
+
+@cache
+def expanded(op: str) -> str:
+    """The source of `kernels/<op>/<op>.cu` with our own headers in it.
+
+    A compiler that caches by the source it is given then sees when a header changed, and needs no path to look in.
+    """
+    kernels = files("gip_gpu.kernels")
+
+    def insert(text: str) -> str:
+        return INCLUDE.sub(lambda found: insert((kernels / found.group(1)).read_text()), text)
+
+    return insert((kernels / op / f"{op}.cu").read_text())
+
+
+def options(defines: dict[str, object]) -> tuple[str, ...]:
+    """Compiler options: C++17, the shared layout, and the types and sizes of one build."""
+    every = {**macros(), **{name: str(value) for name, value in defines.items()}}
+    return ("-std=c++17", *(f"-D{name}={value}" for name, value in sorted(every.items())))

@@ -1,0 +1,107 @@
+"""The CuPy backend: CuPy memory, CUDA C++ compiled by NVRTC when first used, one cooperative launch for many steps."""
+
+from functools import cache
+from typing import Any, ClassVar
+
+from numpy import int32 as _int
+from numpy import int64 as _long
+
+from gip_gpu.backends import cuda_source
+from gip_gpu.backends.gpu import Arrays, GpuBackend
+from gip_gpu.backends.tuning import GRAM, LOOP
+
+
+@cache
+def _module(op: str, defines: tuple[tuple[str, object], ...]) -> Any:
+    import cupy
+
+    return cupy.RawModule(
+        code=cuda_source.expanded(op),
+        options=cuda_source.options(dict(defines)),
+        enable_cooperative_groups=op == "loop",
+    )
+
+
+class CupyBackend(GpuBackend):
+    """On a CUDA device."""
+
+    name: ClassVar[str] = "cupy"
+
+    @classmethod
+    def missing(cls, device: str) -> str:
+        try:
+            import cupy
+        except ImportError as error:
+            return f"it needs cupy ({error}); pip install 'gip_gpu[cuda]' brings it"
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            return f"cupy {cupy.__version__} sees no CUDA device ({error})"
+        return "" if count else f"cupy {cupy.__version__} sees no CUDA device"
+
+    @classmethod
+    def make_arrays(cls, device: str) -> Arrays:
+        from gip_gpu.backends.cupy_arrays import CupyArrays
+
+        return CupyArrays(device)
+
+    @classmethod
+    def available(cls, device: str) -> int:
+        return cls.make_arrays(device).free()
+
+    def _kernel(self, op: str, name: str, defines: dict[str, Any]) -> Any:
+        return _module(op, tuple(sorted(defines.items()))).get_function(name)
+
+    def _parts(self) -> int:
+        return max(self.blocks, self._refresh_blocks())
+
+    def _refresh_blocks(self) -> int:
+        return 4 * int(self._arrays().multiprocessors)
+
+    def _arrays(self) -> Any:
+        return self.arrays
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the loop, all of which run at once."""
+        return LOOP.blocks(self.m, self._arrays().multiprocessors)
+
+    def _begin(self) -> None:
+        empty = self.arrays.empty
+        self.best, self.energy = empty((self.blocks,), "fp32"), empty((self.blocks,), "fp64")
+        limit = self._arrays().shared_of_block
+        self.shared = LOOP.shared_bytes(self.m, self.n, self.blocks, limit)
+        self.loop = self._kernel("loop", "loop", LOOP.macros("loop", self.n, self.given, self.storage))
+        if self.shared:
+            self.loop.max_dynamic_shared_size_bytes = self.shared
+        self.refreshing = self._kernel("refresh", "refresh", LOOP.macros("refresh", self.n, self.given, self.storage))
+
+    def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:
+        self.refreshing(
+            (self._refresh_blocks(),), (LOOP.refresh_threads,),
+            (_long(self.m), _int(self.d), rows, self.norms, self.scores, self.A, self.W, self.weight, largest,
+             _long(first), _long(count)),
+        )  # fmt: skip
+
+    def _run(self, columns: Any) -> None:
+        self.loop(
+            (self.blocks,), (LOOP.threads,),
+            (_long(self.m), _int(self.d), self.stored, self.norms, self.scores, self.A, self.W, self.score, self.weight,
+             self.slots, columns, self.best, self.energy, self.found, self.value, self.real, self.whole, self.record,
+             _int(self.shared > 0)),
+            shared_mem=self.shared,
+        )  # fmt: skip
+
+    def _gram(self, rows: Any, out: Any) -> None:
+        tuning = GRAM[self.multiply]
+        kernel = self._kernel("gram", "gram", tuning.macros(self.multiply, self.storage))
+        arguments = (rows, self.inverse, out, _long(self.m), _int(self.d), _long(0))
+        kernel((tuning.tiles(self.m),), (tuning.threads,), arguments)
+
+    def _products(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
+        tuning = GRAM[self.multiply]
+        kernel = self._kernel("gram", "products", tuning.macros(self.multiply, self.storage))
+        count, m = len(left), len(right)
+        stride = out.strides[0] // out.itemsize
+        arguments = (left, by_row, right, by_column, out, _long(count), _long(m), _int(self.d), _long(stride))
+        kernel(tuning.products_grid(count, m), (tuning.threads,), arguments)

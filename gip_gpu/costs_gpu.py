@@ -1,0 +1,193 @@
+"""The cost model of the GPU backends: bytes, flops, barriers and launches of each part.
+
+Times are predictions for the chip whose datasheet is in `A100`, never measurements.
+"""
+
+from dataclasses import dataclass, field
+
+from gip_gpu import bounds
+from gip_gpu.costs import Layout, Rates, entry_bytes
+
+# What the rows are rounded to before they are multiplied.
+MULTIPLY = {"fp32": "fp32", "tf32": "tf32", "fp16": "fp16", "bf16": "bf16"}
+GIVEN_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
+# Picks that a launch may make before it reports: their records take little memory, and a screen's driver its turn.
+STEPS = 4096
+# Values of F that are uploaded or cast at a time; two such chunks take turns.
+CHUNK = 8 << 20
+
+
+def chunk_rows(d: int) -> int:
+    """Rows of F in a chunk: whole blocks of items for every kernel."""
+    return max(256, CHUNK // d // 256 * 256)
+
+
+def multiplied_as(precision: str, given: str, sane: bool = True) -> tuple[str, bool]:
+    """The format that rows are multiplied in, and whether those are the rows as given.
+
+    A row given in 16 bits is multiplied as it is wherever the asked-for format holds it exactly; its norm is divided
+    out of the product. `sane` says that the norms allow that.
+    """
+    asked = MULTIPLY[precision]
+    exact = {"fp32": ("fp32", "fp16", "bf16"), "tf32": ("fp16", "bf16"), "fp16": ("fp16",), "bf16": ("bf16",)}
+    return (given, True) if sane and given in exact[asked] else (asked, False)
+
+
+@dataclass(frozen=True)
+class DeviceRates:
+    """What a GPU does per second, by datasheet, and microbenchmarks where sheets are silent.
+
+    Attributes:
+        name: of the chip.
+        memory: bytes of device memory read or written.
+        flops: by format of the factors.
+        fp64: float64 flops without tensor cores.
+        share: of the datasheet's flops that a good product reaches.
+        upload: bytes over the bus from pinned memory.
+        processors: multiprocessors.
+        cached, missed: seconds of a dependent load that hits the L2 cache, and that goes to memory.
+        barrier: seconds of a barrier over all blocks of a cooperative launch.
+        launch: seconds from one kernel of a graph to the next.
+        visit: seconds of a return to the host, two small copies and a launch included.
+    """
+
+    name: str
+    memory: float
+    flops: dict[str, float]
+    fp64: float
+    share: float
+    upload: float
+    processors: int
+    cached: float
+    missed: float
+    barrier: float
+    launch: float
+    visit: float
+
+
+A100 = DeviceRates(
+    name="A100-SXM4-80GB",
+    memory=2.039e12,
+    flops={"fp32": 19.5e12, "tf32": 156e12, "fp16": 312e12, "bf16": 312e12, "fp64": 9.7e12},
+    fp64=9.7e12,
+    share=0.6,
+    upload=2.2e10,
+    processors=108,
+    cached=0.2e-6,
+    missed=0.47e-6,
+    barrier=1.3e-6,
+    launch=1.3e-6,
+    visit=50e-6,
+)
+
+
+@dataclass(frozen=True)
+class GpuCosts:
+    """m items, rows of length d, n signals; rows `given` in a format of `GIVEN_BYTES`."""
+
+    m: int
+    d: int
+    n: int
+    given: str = "fp32"
+    chip: DeviceRates = A100
+    share: float = field(default=0.9, init=False)
+    widest: bool = field(default=False, init=False)
+
+    def _embeddings(self, precision: str, resident: bool) -> int:
+        multiply, as_given = multiplied_as(precision, self.given)
+        given, copied = GIVEN_BYTES[self.given], 0 if as_given else bounds.FORMATS[multiply].bytes
+        chunk = self.d * min(self.m, chunk_rows(self.d))
+        # A chunk passes through float64 on its way to `multiply`: twice 8 bytes, twice 4.
+        work = 0 if as_given else 24 * chunk
+        return self.m * self.d * (given + copied) + work if resident else 2 * (chunk * (given + copied) + work)
+
+    def _shared(self, precision: str, resident: bool) -> dict[str, int]:
+        record = 8 * min(STEPS, self.m) * (6 + self.n)
+        return {
+            "embeddings": self._embeddings(precision, resident),
+            # Scores, residual, a list of candidates that holds all items; norms, inverses, weights, squares, slots.
+            "scores and residual": self.m * (8 * self.n + 4 * self.n + 8 * (self.n + 2) + 2 * 8 + 4 * 4) + record,
+            "projection": 8 * self.n * self.d + (1 << 16),
+        }
+
+    def layouts(self) -> tuple[Layout, ...]:
+        return Layout(least=64), Layout(resident=False, least=1)
+
+    def column(self, precision: str) -> int:
+        return self.m * entry_bytes(precision)
+
+    def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
+        # Ranking the items for a batch takes a copy of their scores and the order of them.
+        return {
+            **self._shared(precision, layout.resident),
+            "Gram columns": slots * self.column(precision),
+            "ranking": 16 * self.m,
+        }
+
+    def gram(self, precision: str) -> dict[str, int]:
+        return {**self._shared(precision, True), "Gram matrix": self.m * self.m * entry_bytes(precision)}
+
+    def _rate(self, precision: str) -> float:
+        return self.chip.share * self.chip.flops[multiplied_as(precision, self.given)[0]]
+
+    def gram_kernel_seconds(self, precision: str) -> float:
+        """The whole Gram matrix: half of the flops, every entry written once, the rows read once for each tile row."""
+        written = self.m * self.m * entry_bytes(precision)
+        return max(self.m * self.m * self.d / self._rate(precision), written / self.chip.memory)
+
+    def columns_seconds(self, count: int, precision: str, resident: bool = True) -> float:
+        """`count` Gram columns in one product."""
+        multiply, _ = multiplied_as(precision, self.given)
+        read = self.m * self.d * bounds.FORMATS[multiply].bytes
+        moved = (read + count * self.column(precision)) / self.chip.memory
+        product = 2 * count * self.m * self.d / self._rate(precision)
+        uploaded = 0 if resident else self.m * self.d * GIVEN_BYTES[self.given] / self.chip.upload
+        return max(moved, product, uploaded)
+
+    def step_bytes(self, precision: str, in_shared: bool = True) -> int:
+        """Bytes of device memory that a step moves: the column, and W~ where no shared memory holds it."""
+        return self.m * (entry_bytes(precision) + (0 if in_shared else 8 * self.n + 8))
+
+    def loop_step_seconds(self, precision: str) -> float:
+        """A step of the persistent loop: two barriers, and the chain of loads that wait for one another.
+
+        Memory: the column, then a candidate's row. Cache: the maxima of the blocks, the place in the list, its length,
+        the gains, the winner's residual, its slot. Arithmetic: three reductions over a block and the row's float64 sum.
+        """
+        chain = 2 * self.chip.missed + 6 * self.chip.cached + 3 * 0.15e-6 + 0.3e-6
+        return self.step_bytes(precision) / self.chip.memory + 2 * self.chip.barrier + chain
+
+    def graph_step_seconds(self, precision: str) -> float:
+        """A step of two kernels in a graph: the chain is the same, W~ passes through memory, launches are barriers."""
+        chain = 3 * self.chip.missed + 9 * self.chip.cached + 3 * 0.15e-6 + 0.3e-6
+        return self.step_bytes(precision, False) / self.chip.memory + 2 * self.chip.launch + chain
+
+    def refresh_seconds(self, resident: bool = True) -> float:
+        """G - F A in float64."""
+        read = self.m * self.d * GIVEN_BYTES[self.given]
+        computed = 2 * self.m * self.d * self.n / self.chip.fp64
+        return max(read / (self.chip.memory if resident else self.chip.upload), computed)
+
+    def _rest_seconds(self, k: int, precision: str, resident: bool) -> float:
+        # Refreshes as on real data: one in 75 picks by tf32, one in 12 by bf16, hardly any where products are exact.
+        multiply, as_given = multiplied_as(precision, self.given)
+        every = (
+            2000
+            if as_given and entry_bytes(precision) == 4
+            else {"fp32": 2000, "tf32": 75, "fp16": 50}.get(multiply, 12)
+        )
+        refreshes = 1 + k / every
+        upload = self.m * self.d * GIVEN_BYTES[self.given] / self.chip.upload
+        return (
+            upload
+            + refreshes * (self.refresh_seconds(resident) + self.chip.visit)
+            + k * self.loop_step_seconds(precision)
+        )
+
+    def gram_seconds(self, k: int, precision: str, rates: Rates | None = None) -> float:
+        return self._rest_seconds(k, precision, True) + self.gram_kernel_seconds(precision)
+
+    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None = None) -> float:
+        # Batches of 128 by rank last for some 20 picks.
+        batch = self.columns_seconds(128, precision, layout.resident) + self.chip.visit
+        return self._rest_seconds(k, precision, layout.resident) + k / 20 * batch

@@ -1,0 +1,91 @@
+"""Arrays that lie on a GPU: torch tensors, CuPy arrays and others, told apart without importing their libraries."""
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Device types of the DLPack standard: memory of a CUDA device, and memory that device and host both reach.
+CUDA_MEMORY = (2, 13)
+FORMATS = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
+
+
+def on_gpu(value: Any) -> bool:
+    """Whether a value is an array in the memory of a CUDA device."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return bool(value.is_cuda)
+    if hasattr(value, "__dlpack_device__"):
+        return int(value.__dlpack_device__()[0]) in CUDA_MEMORY
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def gpu_of(value: Any) -> int:
+    """The number of the CUDA device that an array lies on."""
+    if hasattr(value, "__dlpack_device__"):
+        return int(value.__dlpack_device__()[1])
+    return int(value.device.id)
+
+
+def to_host(value: Any) -> NDArray[Any]:
+    """A copy in the host's memory; float32 for bfloat16, which NumPy does not have."""
+    if hasattr(value, "detach"):
+        value = value.detach().resolve_conj().resolve_neg()
+        return np.asarray((value.float() if str(value.dtype) == "torch.bfloat16" else value).cpu().numpy())
+    if hasattr(value, "get"):
+        return np.asarray(value.get())
+    for module in ("torch", "cupy"):
+        library = sys.modules.get(module)
+        if library is not None and hasattr(value, "__dlpack__"):
+            return to_host(library.from_dlpack(value))
+    raise TypeError(f"a {type(value).__name__} on a GPU needs torch or cupy to be read, and neither is imported")
+
+
+class DeviceMatrix:
+    """A matrix in the memory of a GPU, of which rows are copied to the host when they are asked for.
+
+    Args:
+        array: (m, d), a torch tensor or a CuPy array.
+
+    Attributes:
+        array: as given, detached from any gradient.
+        shape: (m, d).
+        format: "fp16", "bf16", "fp32", "fp64", or None for other types.
+    """
+
+    def __init__(self, array: Any) -> None:
+        name = str(array.dtype).removeprefix("torch.")
+        if name.startswith(("complex", "object")):
+            raise TypeError(f"F has dtype {name}; it must hold real numbers, any float or integer type")
+        shape = tuple(array.shape)
+        if len(shape) != 2:
+            raise ValueError(f"F has shape {shape}; it must be a 2-d array, one row an item")
+        if 0 in shape:
+            raise ValueError(f"F has shape {shape}; it must have at least one row and one column")
+        self.array = array.detach() if hasattr(array, "detach") else array
+        self.shape: tuple[int, int] = (shape[0], shape[1])
+        self.format = FORMATS.get(name)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        if isinstance(key, (int, np.integer, slice)):
+            return to_host(self.array[key])
+        indices = np.asarray(key, dtype=np.int64)
+        if hasattr(self.array, "detach"):
+            import torch
+
+            return to_host(self.array[torch.from_numpy(indices).to(self.array.device)])
+        return to_host(self.array[indices])
+
+
+def format_of(values: Any) -> str:
+    """The format that a GPU keeps these rows in: as given where it has such a type, else one that holds each value."""
+    if isinstance(values, DeviceMatrix):
+        return values.format or "fp64"
+    dtype = values.dtype
+    if dtype.name in FORMATS:
+        return FORMATS[dtype.name]
+    return "fp32" if dtype.kind in "bui" and dtype.itemsize <= 2 else "fp64"

@@ -1,0 +1,89 @@
+"""Gram matrices of rows on the tensor cores: the whole one, or the columns of a batch of items.
+
+    out[i, j] = (x_i . x_j) * inverse_i * inverse_j
+
+with float32 accumulation; `inverse` normalises the rows on the way. An entry takes d flops, as half of them come from
+the mirror, and 2 or 4 bytes written; where the rows stay in the cache an A100 (312 Tflop/s in 16 bits, 2 TB/s) is bound
+by what it writes up to d of about 300 for 2 bytes, 600 for 4, and by arithmetic beyond.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _tile(left, right, left_at, right_at, left_count, right_count, d, TILE: tl.constexpr, WIDE: tl.constexpr,
+          DEPTH: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr):  # fmt: skip
+    """Products of rows left_at.. of `left` with rows right_at.. of `right`, (TILE, WIDE) float32.
+
+    WIDEN: bf16 as float32, for Triton's interpreter, whose dot takes the bits of bf16 for integers.
+    """
+    i, j = tl.arange(0, TILE), tl.arange(0, WIDE)
+    left, right = left + left_at * d, right + right_at * d
+    of_left, of_right = i < left_count - left_at, j < right_count - right_at
+    total = tl.zeros((TILE, WIDE), tl.float32)
+    for start in range(0, d, DEPTH):
+        c = start + tl.arange(0, DEPTH)
+        a = tl.load(left + i[:, None] * d + c[None, :], mask=of_left[:, None] & (c[None, :] < d), other=0.0)
+        b = tl.load(right + j[None, :] * d + c[:, None], mask=of_right[None, :] & (c[:, None] < d), other=0.0)
+        if WIDEN:
+            a, b = a.to(tl.float32), b.to(tl.float32)
+        total = tl.dot(a, b, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
+def _store(out, row, column, m, entry, TILE: tl.constexpr):
+    """Writes a tile of the whole matrix at (row, column). Its place is counted in 64 bits; within a tile 32 do for m
+    below 2^24, and a matrix wider than that fits no memory."""
+    i, j = tl.arange(0, TILE), tl.arange(0, TILE)
+    inside = (i < m - row)[:, None] & (j < m - column)[None, :]
+    corner = out + row * tl.cast(m, tl.int64) + column
+    tl.store(corner + i[:, None] * tl.cast(m, tl.int32) + j[None, :], entry, mask=inside)
+
+
+@triton.jit
+def gram(rows, inverse, out, m, d, TILE: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
+         WIDEN: tl.constexpr):  # fmt: skip
+    """The whole matrix (m, m). Only tiles on or above the diagonal are computed; each is written twice.
+
+    Program p takes tile p of the upper triangle, whose rows are paired, first with last, so that each pair has
+    tiles + 1 of them: no square root, no rounding.
+    """
+    tiles = tl.cast(tl.cdiv(m, TILE), tl.int64)
+    p = tl.program_id(0).to(tl.int64)
+    pair, place = p // (tiles + 1), p % (tiles + 1)
+    upper = place < tiles - pair
+    row = tl.where(upper, pair, tiles - 1 - pair)
+    column = tl.where(upper, pair + place, place - 1)
+    if (row == pair) != upper:
+        return  # The middle row of an odd number has no partner.
+    total = _tile(rows, rows, row * TILE, column * TILE, m, m, d, TILE, TILE, DEPTH, PRECISION, WIDEN)
+    i, j = tl.arange(0, TILE), tl.arange(0, TILE)
+    by_row = tl.load(inverse + row * TILE + i, mask=i < m - row * TILE, other=0.0)
+    by_column = tl.load(inverse + column * TILE + j, mask=j < m - column * TILE, other=0.0)
+    entry = ((total * by_row[:, None]) * by_column[None, :]).to(out.dtype.element_ty)
+    _store(out, row * TILE, column * TILE, m, entry, TILE)
+    if row != column:
+        _store(out, column * TILE, row * TILE, m, tl.trans(entry), TILE)
+
+
+@triton.jit
+def products(left, left_inverse, rows, inverse, out, count, m, d, stride, TILE: tl.constexpr, WIDE: tl.constexpr,
+             DEPTH: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr):  # fmt: skip
+    """Gram columns of a batch: out[b, j] of `count` x m, rows of `out` `stride` apart; tiles of (TILE, WIDE).
+
+    Programs that share a tile of `rows` are neighbours, so that it is read from memory once.
+    """
+    p = tl.program_id(0).to(tl.int64)
+    batches = tl.cdiv(count, TILE)
+    row, column = (p % batches) * TILE, (p // batches) * WIDE
+    total = _tile(left, rows, row, column, count, m, d, TILE, WIDE, DEPTH, PRECISION, WIDEN)
+    b, j = tl.arange(0, TILE), tl.arange(0, WIDE)
+    by_row = tl.load(left_inverse + row + b, mask=b < count - row, other=0.0)
+    by_column = tl.load(inverse + column + j, mask=j < m - column, other=0.0)
+    entry = ((total * by_row[:, None]) * by_column[None, :]).to(out.dtype.element_ty)
+    # 64 rows of 2^25 items are 2^31 entries.
+    starts = out + column + (row + b)[:, None] * tl.cast(stride, tl.int64)
+    inside = (b < count - row)[:, None] & (j < m - column)[None, :]
+    tl.store(starts + j[None, :], entry, mask=inside)

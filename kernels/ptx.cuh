@@ -1,0 +1,53 @@
+// What plain CUDA C++ without any header lacks: shared memory by name, float16, matrix instructions. A build for the
+// CPU brings its own version of all of it and defines CUDA_ON_CPU.
+#ifndef GIP_PTX_CUH
+#define GIP_PTX_CUH
+#ifndef CUDA_ON_CPU
+
+// `count` items of static shared memory; `name` is an array (on a CPU a pointer, so no sizeof).
+#define SHARED(type, name, count) __shared__ type name[count]
+
+// The dynamic shared memory of the launch.
+__device__ __forceinline__ char* shared_memory() {
+    extern __shared__ __align__(16) char dynamic_shared_memory[];
+    return dynamic_shared_memory;
+}
+
+__device__ __forceinline__ float fp16_to_float(unsigned short bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+
+__device__ __forceinline__ unsigned short float_to_fp16(float value) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+
+// c += a b' of one warp: a is 16 x 32 bytes, b is 8 x 32 bytes, c is 16 x 8 float32, as the PTX manual spreads them
+// over the lanes ("Matrix Fragments for mma.m16n8k16", "mma.m16n8k8"). Counted in bytes all types share one layout.
+#define GIP_MMA(name, instruction)                                                                              \
+    __device__ __forceinline__ void name(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {       \
+        asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"             \
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                           \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                       \
+    }
+GIP_MMA(mma_fp16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")
+GIP_MMA(mma_bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")
+GIP_MMA(mma_tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32")
+#undef GIP_MMA
+
+// Four matrices of 8 rows of 16 bytes from shared memory: lane l gives the address of row l % 8 of matrix l / 8 and
+// gets word l % 4 of row l / 4 of each.
+__device__ __forceinline__ void load_matrices(unsigned (&result)[4], const void* row) {
+    unsigned address;
+    asm("{ .reg .u64 wide; cvta.to.shared.u64 wide, %1; cvt.u32.u64 %0, wide; }" : "=r"(address) : "l"(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+#endif
+#endif

@@ -1,0 +1,274 @@
+"""The certified step on the device in two kernels, launched one after the other, step after step (captured in a graph).
+
+`pick` finds the window, rescores its items in float64 and, in the program that finishes last, takes the argmax,
+records it and projects it out of A; `update` projects it out of the residual W~. The end of a kernel is the barrier.
+Each leaves at once when `whole[REASON]` says that the host is wanted. Arrays and places:
+`gip_gpu/backends/layout.py`; the formulas are those of `gip_gpu/step.py` and `gip_gpu/bounds.py`, where they are
+derived. A row is multiplied by the inverse of its norm, two roundings for the one of a division: a float64 division is
+a call, and what lives across calls is spilled. For the same reason the record holds the runner-up's bound, and the host
+divides by the gain.
+"""
+
+import triton
+import triton.language as tl
+
+from gip_gpu.backends.layout import CONSTANTS, Code, Real, Record, Whole
+from gip_gpu.kernels.exact_triton import double
+
+ERROR, DRIFT, ENERGY_A = (tl.constexpr(int(place)) for place in (Real.ERROR, Real.DRIFT, Real.ENERGY_A))
+GAMMA, SQUARE, SCALE = (tl.constexpr(int(place)) for place in (Real.GAMMA, Real.SQUARE, Real.SCALE))
+GAIN, RIVAL, RESIDUAL = (tl.constexpr(int(place)) for place in (Real.GAIN, Real.RIVAL, Real.RESIDUAL))
+PROJECTED, ROUNDING = (tl.constexpr(int(place)) for place in (Real.PROJECTED, Real.ROUNDING))
+REASON, PICKS, UNTIL, BASE = (
+    tl.constexpr(int(place)) for place in (Whole.REASON, Whole.PICKS, Whole.UNTIL, Whole.BASE)
+)
+EXCESS, PENDING, SLOT, COUNT = (
+    tl.constexpr(int(place)) for place in (Whole.EXCESS, Whole.PENDING, Whole.SLOT, Whole.COUNT)
+)
+CANDIDATES, TIES, ARRIVED = (tl.constexpr(int(place)) for place in (Whole.CANDIDATES, Whole.TIES, Whole.ARRIVED))
+RUNNING, DONE, NEED_COLUMN = (tl.constexpr(int(code)) for code in (Code.RUNNING, Code.DONE, Code.NEED_COLUMN))
+NEED_REFRESH, EXHAUSTED, DIVERGED = (
+    tl.constexpr(int(code)) for code in (Code.NEED_REFRESH, Code.EXHAUSTED, Code.DIVERGED)
+)
+AT_INDEX, AT_GAIN, AT_RIVAL = (tl.constexpr(int(place)) for place in (Record.INDEX, Record.GAIN, Record.RIVAL))
+AT_CANDIDATES, AT_TIES, AT_ENERGY, AT_WEIGHTS = (
+    tl.constexpr(int(place)) for place in (Record.CANDIDATES, Record.TIES, Record.ENERGY, Record.WEIGHTS)
+)
+U32, U64, FLUSHED = (tl.constexpr(CONSTANTS[name]) for name in ("U32", "U64", "FLUSHED"))
+TIE_RELATIVE, TIE_ABSOLUTE = (tl.constexpr(CONSTANTS[name]) for name in ("TIE_RELATIVE", "TIE_ABSOLUTE"))
+FLOOR, DIVERGED_NORM = (tl.constexpr(CONSTANTS[name]) for name in ("FLOOR", "DIVERGED_NORM"))
+USUAL_WINDOW = tl.constexpr(CONSTANTS["USUAL_WINDOW"])
+
+
+@triton.jit
+def update(m, W, columns, stride, weight, score, best, where, energy, real, whole, blocks,
+           SIGNALS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """The fused step: W~ -= column * square * w, squared norms, largest score and its lowest index, in one pass.
+
+    Each element of W~ is read and written once, each entry of the column read once. Program p takes `blocks` blocks of
+    items and writes entry p of `best`, `where` and `energy`. Without a pick to project out (SLOT -1) it only scores.
+    """
+    p = tl.program_id(0).to(tl.int64)
+    if tl.load(whole + REASON) == RUNNING:
+        slot = tl.load(whole + SLOT)
+        square = tl.load(real + SQUARE)
+        covered = tl.where(slot >= 0, m, 0)
+        top, place, total = -1.0, tl.cast(m, tl.int64), tl.cast(0.0, tl.float64)
+        for block in range(blocks):
+            items = (p * blocks + block) * BLOCK + tl.arange(0, BLOCK)
+            inside = items < m
+            column = tl.load(columns + slot * stride + items, mask=items < covered, other=0.0).to(tl.float32)
+            squares = tl.zeros((BLOCK,), tl.float32)
+            for i in range(SIGNALS):
+                w = tl.where(slot >= 0, tl.load(real + RESIDUAL + i) * square, 0.0).to(tl.float32)
+                at = W + i * tl.cast(m, tl.int64) + items
+                left = tl.load(at, mask=inside, other=0.0) - column * w
+                tl.store(at, left, mask=inside)
+                squares += left * left
+            held = tl.load(weight + items, mask=inside, other=-1.0)
+            scored = tl.where(held > 0, squares * held, 0.0)
+            tl.store(score + items, scored, mask=inside)
+            total += tl.sum(tl.where(held >= 0, squares, 0.0)).to(tl.float64)
+            # Items that cannot be picked score 0, but never win against one that can.
+            ranked = tl.where(held > 0, scored, -1.0)
+            highest = tl.max(ranked)
+            lowest = tl.min(tl.where((ranked == highest) & inside, items, m))
+            place = tl.where(highest > top, lowest, place)
+            top = tl.maximum(top, highest)
+        tl.store(best + p, top)
+        tl.store(where + p, place)
+        tl.store(energy + p, total)
+
+
+@triton.jit
+def _norms(best, real, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIGNALS: tl.constexpr):
+    """The largest ||W~_j||, the bound on float64 rounding, and the squared norm from which an item is a candidate."""
+    parts = tl.arange(0, PARTS_BLOCK)
+    top = tl.max(tl.load(best + parts, mask=parts < PARTS, other=-1.0))
+    largest = tl.sqrt(tl.maximum(top, 0.0).to(tl.float64))
+    error, scale, projected = tl.load(real + ERROR), tl.load(real + SCALE), tl.load(real + PROJECTED)
+    noise = tl.load(real + DRIFT) + tl.load(real + ROUNDING) * projected * (1 + 2 * U64) + 2 * U64 * (scale + projected)
+    tie = TIE_RELATIVE * (largest + error) + TIE_ABSOLUTE * scale + 2 * noise
+    norm = tl.maximum(largest * (1 - (SIGNALS + 2) * U32) - 2 * error - tie, 0.0)
+    return largest, noise, norm * norm * (1 - 2 * (SIGNALS + 2) * U32)
+
+
+@triton.jit
+def _rescore(item, m, d, rows, inverses, scores, A, found, value, whole, SIGNALS: tl.constexpr, WIDE: tl.constexpr,
+             DEPTH: tl.constexpr):  # fmt: skip
+    """Enters the exact gain and residual of an item into the list of candidates."""
+    i = tl.arange(0, WIDE)
+    scale = tl.load(inverses + item)
+    # The same sums in the same order for every item: identical rows get identical bits.
+    products = tl.zeros((WIDE, DEPTH), tl.float64)
+    for start in range(0, d, DEPTH):
+        c = start + tl.arange(0, DEPTH)
+        x = double(tl.load(rows + item * d + c, mask=c < d, other=0.0)) * scale
+        a = tl.load(A + i[:, None] * d + c[None, :], mask=(i[:, None] < SIGNALS) & (c[None, :] < d), other=0.0)
+        products += a * x[None, :]
+    given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+    residual = given - tl.sum(products, axis=1)
+    place = tl.atomic_add(whole + COUNT, 1)
+    tl.store(found + place, item)
+    tl.store(value + place * (SIGNALS + 1), tl.sum(residual * residual))
+    tl.store(value + place * (SIGNALS + 1) + 1 + i, residual, mask=i < SIGNALS)
+
+
+@triton.jit
+def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, found, value, real, whole, record,
+         blocks, SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr,
+         PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
+    """Window, exact rescoring and, in the last of the PARTS programs, the choice. WIDE: SIGNALS to a power of two."""
+    p = tl.program_id(0).to(tl.int64)
+    if tl.load(whole + REASON) == RUNNING:
+        if (tl.load(whole + PENDING) < 0) & (tl.load(whole + PICKS) < tl.load(whole + UNTIL)):
+            _, _, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
+            threshold = floor.to(tl.float32)
+            for block in range(blocks):
+                items = (p * blocks + block) * BLOCK + tl.arange(0, BLOCK)
+                inside = items < m
+                high = tl.load(score + items, mask=inside, other=0.0) >= threshold
+                marked = high & (tl.load(weight + items, mask=inside, other=-1.0) > 0)
+                open_ = tl.sum(marked.to(tl.int32))
+                while open_ > 0:
+                    item = tl.min(tl.where(marked, items, m))
+                    _rescore(item, m, d, rows, inverses, scores, A, found, value, whole, SIGNALS, WIDE, DEPTH)
+                    marked = marked & (items != item)
+                    open_ -= 1
+        # What this program wrote is visible before its ticket is; who draws the last one sees all.
+        tl.debug_barrier()
+        if tl.atomic_add(whole + ARRIVED, 1, sem="acq_rel") == PARTS - 1:
+            tl.debug_barrier()
+            tl.store(whole + ARRIVED, 0)
+            _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found, value, real, whole, record,
+                    SIGNALS, WIDE, DEPTH, PARTS, PARTS_BLOCK, CHUNK)  # fmt: skip
+
+
+@triton.jit
+def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found, value, real, whole, record,
+            SIGNALS: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PARTS: tl.constexpr,
+            PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
+    parts = tl.arange(0, PARTS_BLOCK)
+    picks, base = tl.load(whole + PICKS), tl.load(whole + BASE)
+    if picks > base:
+        total = tl.sum(tl.load(energy + parts, mask=parts < PARTS, other=0.0))
+        tl.store(record + (picks - 1 - base) * (AT_WEIGHTS + SIGNALS) + AT_ENERGY, total)
+    reason = tl.cast(RUNNING, tl.int64)
+    tl.store(whole + SLOT, tl.cast(-1, tl.int64))
+    if tl.load(whole + PENDING) < 0:
+        if picks >= tl.load(whole + UNTIL):
+            reason = tl.cast(DONE, tl.int64)
+        else:
+            reason = _argmax(m, best, found, value, real, whole, SIGNALS, WIDE, PARTS, PARTS_BLOCK, CHUNK)
+    if reason == RUNNING:
+        item = tl.load(whole + PENDING)
+        slot = tl.load(slots + item).to(tl.int64)
+        if slot < 0:
+            reason = tl.cast(NEED_COLUMN, tl.int64)
+        else:
+            _project_out(item, slot, d, rows, inverses, scores, A, weight, real, whole, record, SIGNALS, WIDE, DEPTH)
+    tl.store(whole + REASON, reason)
+
+
+@triton.jit
+def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.constexpr, PARTS: tl.constexpr,
+            PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
+    """Makes the exact argmax of the candidates the pending pick, or says why it cannot."""
+    largest, noise, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
+    error, scale = tl.load(real + ERROR), tl.load(real + SCALE)
+    count = tl.load(whole + COUNT)
+    tl.store(whole + COUNT, tl.cast(0, tl.int64))
+    excess = tl.load(whole + EXCESS) + tl.maximum(count - tl.cast(USUAL_WINDOW, tl.int64), 0)
+    tl.store(whole + EXCESS, excess)
+    highest = tl.cast(-1.0, tl.float64)
+    for start in range(0, count, CHUNK):
+        at = start + tl.arange(0, CHUNK)
+        highest = tl.maximum(highest, tl.max(tl.load(value + at * (SIGNALS + 1), mask=at < count, other=-1.0)))
+    lowest_norm = tl.sqrt(tl.maximum(highest, 0.0)) * (1 - TIE_RELATIVE / 2) - TIE_ABSOLUTE * scale
+    tied = tl.maximum(lowest_norm, 0.0)
+    tied = tied * tied
+    item, ties = tl.cast(m, tl.int64), tl.cast(0, tl.int64)
+    for start in range(0, count, CHUNK):
+        at = start + tl.arange(0, CHUNK)
+        equal = tl.load(value + at * (SIGNALS + 1), mask=at < count, other=-1.0) >= tied
+        item = tl.minimum(item, tl.min(tl.where(equal, tl.load(found + at, mask=at < count, other=0), m)))
+        ties += tl.sum(equal.to(tl.int64))
+    place, runner_up = tl.cast(0, tl.int64), tl.cast(0.0, tl.float64)
+    for start in range(0, count, CHUNK):
+        at = start + tl.arange(0, CHUNK)
+        this = tl.load(found + at, mask=at < count, other=-1) == item
+        place = tl.maximum(place, tl.max(tl.where(this, at, 0)).to(tl.int64))
+        others = tl.load(value + at * (SIGNALS + 1), mask=(at < count) & (this == 0), other=0.0)
+        runner_up = tl.maximum(runner_up, tl.max(others))
+    if count < m - tl.load(whole + PICKS):
+        # No item outside the window can be better than this.
+        outside = tl.sqrt(floor) * (1 + (SIGNALS + 2) * U32) + error
+        runner_up = tl.maximum(runner_up, outside * outside)
+    gain = tl.load(value + place * (SIGNALS + 1))
+    rival = tl.sqrt(runner_up) + 2 * noise
+    wide = error > 4 * (U32 * (largest + error) + FLUSHED + noise)
+    reason = tl.cast(RUNNING, tl.int64)
+    if (largest < DIVERGED_NORM) == 0:
+        reason = tl.cast(DIVERGED, tl.int64)
+    elif (2 * excess >= m) & wide:
+        reason = tl.cast(NEED_REFRESH, tl.int64)
+    elif tl.sqrt(tl.maximum(highest, 0.0)) <= FLOOR * scale:
+        reason = tl.cast(EXHAUSTED, tl.int64)
+    else:
+        tl.store(whole + PENDING, item)
+        tl.store(whole + CANDIDATES, count)
+        tl.store(whole + TIES, ties)
+        tl.store(real + GAIN, gain)
+        tl.store(real + RIVAL, rival * rival)
+        i = tl.arange(0, WIDE)
+        residual = tl.load(value + place * (SIGNALS + 1) + 1 + i, mask=i < SIGNALS, other=0.0)
+        tl.store(real + RESIDUAL + i, residual, mask=i < SIGNALS)
+        # Read again by other threads of this program.
+        tl.debug_barrier()
+    return reason
+
+
+@triton.jit
+def _project_out(item, slot, d, rows, inverses, scores, A, weight, real, whole, record, SIGNALS: tl.constexpr,
+                 WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+    """Records the pending pick, adds it to A, moves the bounds; `update` does the rest."""
+    i = tl.arange(0, WIDE)
+    w = tl.load(real + RESIDUAL + i, mask=i < SIGNALS, other=0.0)
+    scale = tl.load(inverses + item)
+    for start in range(0, d, DEPTH):
+        c = start + tl.arange(0, DEPTH)
+        x = double(tl.load(rows + item * d + c, mask=c < d, other=0.0)) * scale
+        at = A + i[:, None] * d + c[None, :]
+        inside = (i[:, None] < SIGNALS) & (c[None, :] < d)
+        tl.store(at, tl.load(at, mask=inside, other=0.0) + w[:, None] * x[None, :], mask=inside)
+    gain, square, error = tl.load(real + GAIN), tl.load(real + SQUARE), tl.load(real + ERROR)
+    norm = tl.sqrt(gain)
+    moved = norm * square
+    # ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where A f is the score less the residual, and ||f||^2 is
+    # at most `square`. Each term is off by a few units of its own size, A f by the bound on float64 rounding of a row;
+    # (d + 16) units of the sum of their sizes cover that, however often it is added up.
+    given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+    cross = 2 * tl.sum(w * (given - w))
+    before = tl.load(real + ENERGY_A)
+    along = 2 * norm * tl.sqrt(before * square)
+    grown = before + cross + gain * square + (d + 16) * U64 * (before + along + gain * square)
+    energy = tl.maximum(grown, 0.0)
+    tl.store(real + ENERGY_A, energy)
+    projected = tl.sqrt(energy * square)
+    tl.store(real + PROJECTED, projected)
+    # As in `gip_gpu/step.py`, and twice the rounding of a row that is multiplied by the inverse of its norm.
+    tl.store(real + DRIFT, tl.load(real + DRIFT) + U64 * (projected + 4 * moved))
+    grown_error = error * (1 + 2 * U32) + moved * (tl.load(real + GAMMA) + 4 * U32) + 2 * U32 * norm + 4 * FLUSHED
+    tl.store(real + ERROR, grown_error)
+    picks = tl.load(whole + PICKS)
+    row = record + (picks - tl.load(whole + BASE)) * (AT_WEIGHTS + SIGNALS)
+    tl.store(row + AT_INDEX, item.to(tl.float64))
+    tl.store(row + AT_GAIN, gain)
+    tl.store(row + AT_RIVAL, tl.load(real + RIVAL))
+    tl.store(row + AT_CANDIDATES, tl.load(whole + CANDIDATES).to(tl.float64))
+    tl.store(row + AT_TIES, tl.load(whole + TIES).to(tl.float64))
+    tl.store(row + AT_WEIGHTS + i, w, mask=i < SIGNALS)
+    tl.store(weight + item, 0.0)
+    tl.store(whole + SLOT, slot)
+    tl.store(whole + PICKS, picks + 1)
+    tl.store(whole + PENDING, tl.cast(-1, tl.int64))
