@@ -39,7 +39,8 @@ class Sizes:
         gram: items and lengths of the Gram kernels.
         step: (m, d, k), and the numbers of signals.
         select: (m, d) of the whole selections, and the shares of m that are chosen.
-        lazy: (m, d, k) of the columns on demand, columns in a batch, and picks that are compared with the NumPy backend.
+        lazy: (m, d, k) of the columns on demand.
+        batch, compared: columns in a batch of them, and picks that are compared with the NumPy backend.
         copied: bytes of an array that is copied.
         gemm: rows and columns of the matrices of the vendor's product.
         barriers, launches: in one measurement.
@@ -108,7 +109,7 @@ TINY = Sizes(
     step=(200, 24, 4),
     signals=(1, 4),
     select=((200, 24),),
-    shares=(0.01, 0.02),
+    shares=(0.02,),
     lazy=(260, 24, 4),
     batch=16,
     compared=3,

@@ -14,13 +14,13 @@ CAPTURED = 100
 
 
 def run(session: Session) -> None:
-    session.do("ceiling: copy", lambda: copy(session))
+    session.do("ceiling: copy", copy, session)
     for kind in FORMATS:
-        session.do(f"ceiling: GEMM {kind}", lambda kind=kind: gemm(session, kind))
+        session.do(f"ceiling: GEMM {kind}", gemm, session, kind)
     for backend, library in session.libraries.items():
-        session.do(f"ceiling: launches by {library.name}", lambda library=library: launches(session, library))
+        session.do(f"ceiling: launches by {library.name}", launches, session, library)
         if backend == "cupy":
-            session.do("ceiling: grid barrier", lambda library=library: barrier(session, library))
+            session.do("ceiling: grid barrier", barrier, session, library)
     if "cupy" not in session.libraries:
         session.results.left_out.append("ceiling: grid barrier: a cooperative launch needs backend 'cupy'")
 
@@ -31,9 +31,7 @@ def copy(session: Session) -> None:
     source = library.arrays.empty((sizes.copied // 4,), "fp32")
     target = library.arrays.empty((sizes.copied // 4,), "fp32")
     source[...] = 1.0
-    seconds = library.timer.seconds(
-        lambda: library.copy(target, source), sizes.repeats, lambda: library.poison(target)
-    )
+    seconds = library.timer.seconds(lambda: library.copy(target, source), sizes.repeats, lambda: library.poison(target))
     _note(session, "copy bandwidth", 2 * sizes.copied / seconds, seconds, 2 * sizes.copied / A100.memory)
 
 
@@ -65,11 +63,13 @@ def launches(session: Session, library: Library) -> None:
     if replay is None:
         raise LeftOut("in a graph: there are none on this device")
 
-    def replays() -> None:
-        for _ in range(max(1, sizes.launches // CAPTURED)):
+    replays = max(1, sizes.launches // CAPTURED)
+
+    def replayed() -> None:
+        for _ in range(replays):
             replay()
 
-    seconds = library.timer.seconds(replays, sizes.repeats) / (CAPTURED * max(1, sizes.launches // CAPTURED))
+    seconds = library.timer.seconds(replayed, sizes.repeats) / (CAPTURED * replays)
     _note(session, f"launch by {library.name}, in a graph", seconds, seconds, A100.launch)
     # The kernels are the same, whose graph they are in matters little: the floor takes the best.
     known = session.results.ceilings.get("launch in a graph", seconds)

@@ -33,14 +33,22 @@ def grams(session: Session) -> None:
     for m in counts:
         for d in lengths:
             # float32 rows: those given in 16 bits are multiplied as they are, whatever precision is asked for.
-            rows = session.do(f"gram: pool of {m:,} x {d}", lambda m=m, d=d: Rows(cone(m, d, "fp32")))
+            rows = session.do(f"gram: pool of {m:,} x {d}", _rows, m, d)
             for precision in FORMATS if rows is not None else ():
                 for name in session.libraries:
                     session.do(
                         f"gram: {m:,} x {d}, {precision}, {name}",
-                        lambda rows=rows, name=name, precision=precision: gram(session, rows, name, precision),
+                        gram,
+                        session,
+                        rows,
                         name,
+                        precision,
+                        backend=name,
                     )
+
+
+def _rows(m: int, d: int) -> Rows:
+    return Rows(cone(m, d, "fp32"))
 
 
 def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
@@ -53,9 +61,7 @@ def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
     size = f"{m:,} x {d}, factors {backend.multiply}, entries {backend.storage}"
     work = (Phase(bytes=m * m * entry_bytes(precision), flops=m * m * d, format=backend.multiply),)
     repeats = session.sizes.repeats
-    seconds = library.timer.seconds(
-        lambda: backend._gram(backend.products, out), repeats, lambda: library.poison(out)
-    )
+    seconds = library.timer.seconds(lambda: backend._gram(backend.products, out), repeats, lambda: library.poison(out))
     _compare(backend, out)
     model = GpuCosts(m, d, 1, "fp32").gram_kernel_seconds(precision)
     session.results.entries.append(Entry("gram", size, f"kernel of {name}", name, seconds, work, told(), model))
@@ -86,15 +92,20 @@ def _compare(backend: Any, out: Any) -> None:
 def steps(session: Session) -> None:
     """The time of a step, from the launches of a run of many."""
     m, d, k = session.sizes.step
-    case = session.do(f"steps: pool of {m:,} x {d}", lambda: alpaca_or_cone(m, d, session.sizes.real))
+    case = session.do(f"steps: pool of {m:,} x {d}", alpaca_or_cone, m, d, session.sizes.real)
     for n in session.sizes.signals if case is not None else ():
         scored = with_signals(case, n)
         for name in session.libraries:
             for precision in STEP_PRECISIONS:
                 session.do(
                     f"steps: n = {n}, {precision}, {name}",
-                    lambda scored=scored, name=name, precision=precision: step(session, scored, k, name, precision),
+                    step,
+                    session,
+                    scored,
+                    k,
                     name,
+                    precision,
+                    backend=name,
                 )
 
 
@@ -103,9 +114,7 @@ def step(session: Session, case: Case, k: int, name: str, precision: str) -> Non
     expected, unchecked = known(session, case, k)
     release(session)
     told = library.watch()
-    pool = gip_gpu.Pool(
-        case.F, device=session.device, backend=name, precision=precision, columns="gram", memory_limit=None
-    )
+    pool = gip_gpu.Pool(case.F, device=session.device, backend=name, precision=precision, columns="gram")
     # This prepares the pool and compiles what is not compiled yet.
     chosen = [pool.select(case.G, k)]
     backend, spans = pool._backend, []
@@ -119,15 +128,18 @@ def step(session: Session, case: Case, k: int, name: str, precision: str) -> Non
     costs = GpuCosts(m, d, case.signals, format_of(case.F))
     waits = {"barriers": 2} if name == "cupy" else {"launches": 2}
     work = (Phase(bytes=costs.step_bytes(precision, in_shared), **waits),)
-    last = chosen[-1]
+    proof, total = chosen[-1].certificate, chosen[-1].timings["total"]
+    notes = {
+        "steps": k,
+        "refreshes": proof.refreshes,
+        "candidates": float(proof.candidates.mean()),
+        "seconds a pick, host included": total / k,
+        "residual in shared memory": in_shared,
+    }
     session.results.entries.append(
         Entry(
             "steps", case.title, f"{name}, {precision}", name, float(np.median(spans)), work, peak,
-            step_seconds(costs, name, precision), difference, unchecked,
-            notes={
-                "steps": k, "refreshes": last.certificate.refreshes, "candidates": float(last.certificate.candidates.mean()),
-                "seconds a pick, host included": last.timings["total"] / k, "residual in shared memory": in_shared,
-            },
+            step_seconds(costs, name, precision), True, difference, unchecked, notes=notes,
         )
     )  # fmt: skip
 
@@ -168,7 +180,16 @@ def columns(session: Session, name: str, rows: Rows) -> None:
     work = (Phase(2.0 * m * d + count * costs.column("bf16"), 2.0 * count * m * d, backend.multiply),)
     model = costs.columns_seconds(count, "bf16")
     session.results.entries.append(
-        Entry("lazy", f"{m:,} x {d}, {count} columns", f"{name}, rows given in {given}", name, seconds, work, told(), model)
+        Entry(
+            "lazy",
+            f"{m:,} x {d}, {count} columns",
+            f"{name}, rows given in {given}",
+            name,
+            seconds,
+            work,
+            told(),
+            model,
+        )
     )
 
 

@@ -53,6 +53,7 @@ class Entry:
         phases: the work, for the floor.
         peak: bytes of device memory at most, None where it was not asked for.
         model: seconds that the cost model predicts for an A100.
+        picks: whether it picks items, so that there are indices to compare.
         difference: the first pick, from 0, that is not the right one; None where all are.
         unchecked: why the result was not compared with the right one; "" where it was.
         group: entries with the same group select the same picks, so that their times can be compared.
@@ -67,6 +68,7 @@ class Entry:
     phases: tuple[Phase, ...] = ()
     peak: int | None = None
     model: float | None = None
+    picks: bool = False
     difference: int | None = None
     unchecked: str = ""
     group: str = ""
@@ -161,14 +163,14 @@ class Session:
         """The one for what needs only one."""
         return next(iter(self.libraries.values()))
 
-    def do(self, what: str, action: Callable[[], T], backend: str = "") -> T | None:
-        """Does a piece of it, unless the budget is used up. A failure is kept, and the rest goes on."""
+    def do(self, what: str, action: Callable[..., T], *args: Any, backend: str = "") -> T | None:
+        """Does a piece of it, unless the time is used up. A failure is kept, and the rest goes on."""
         if self.budget.left() <= 0:
             self.results.left_out.append(f"{what}: the time was used up")
             return None
         click.echo(what, err=True)
         try:
-            return action()
+            return action(*args)
         except LeftOut as reason:
             self.results.left_out.append(f"{what}: {reason}")
         except Exception as error:

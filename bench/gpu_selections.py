@@ -1,9 +1,8 @@
 """Whole selections: are they right, how long do they take, and how long do plain loops."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
-
-import numpy as np
 
 import gip_gpu
 from bench import gpu_kernels
@@ -29,62 +28,48 @@ COPIES = 5
 def equivalence(session: Session) -> None:
     """Every backend, precision and kind of columns against the reference."""
     for case in checks(session.sizes):
-        found = session.do(
-            f"equivalence: right indices of {case.title}", lambda case=case: case.expected(case.k, session.budget)
-        )
+        found = session.do(f"equivalence: right indices of {case.title}", case.expected, case.k, session.budget)
         release(session)
         for name in session.libraries if found is not None else ():
-            for precision in FORMATS:
-                for columns in COLUMNS:
-                    session.do(
-                        f"equivalence: {case.title}, {name}, {precision}, {columns}",
-                        lambda case=case, name=name, precision=precision, columns=columns, found=found: session.results.checks.append(
-                            _check(session, case, name, precision, columns, *found)
-                        ),
-                        name,
-                    )
+            for precision, columns in product(FORMATS, COLUMNS):
+                what = f"equivalence: {case.title}, {name}, {precision}, {columns}"
+                session.do(what, check, session, case, name, precision, columns, backend=name)
 
 
-def _check(
-    session: Session, case: Case, name: str, precision: str, columns: str, expected: Any, against: str
-) -> Check:
+def check(session: Session, case: Case, name: str, precision: str, columns: str) -> None:
+    """One selection against the right indices."""
+    expected, against = case.expected(case.k, session.budget)
     options = {"device": session.device, "backend": name, "precision": precision, "columns": columns}
     chosen = gip_gpu.select(case.F, case.G, case.k, **options)
-    difference = first_difference(chosen.indices, expected)
-    return Check(case.title, name, precision, columns, case.k, against, difference, chosen.timings["total"])
+    difference, seconds = first_difference(chosen.indices, expected), chosen.timings["total"]
+    session.results.checks.append(Check(case.title, name, precision, columns, case.k, against, difference, seconds))
 
 
 def selections(session: Session) -> None:
     """gip_gpu with its defaults, from host and device arrays and from a prepared pool, and plain loops."""
     for m, d in session.sizes.select:
-        case = session.do(f"selections: pool of {m:,} x {d}", lambda m=m, d=d: alpaca_or_cone(m, d, session.sizes.real))
-        if case is None:
-            continue
+        case = session.do(f"selections: pool of {m:,} x {d}", alpaca_or_cone, m, d, session.sizes.real)
         counts = [max(1, round(share * m)) for share in session.sizes.shares]
         # Shorter lists first: where the longest take too long, these are known.
-        for k in counts:
+        for k in counts if case is not None else ():
             known(session, case, k)
-        for name, library in session.libraries.items():
-            F, G = library.put(case.F, format_of(case.F)), library.put(case.G, "fp64")
-            for k in counts:
-                for variant, arrays in (("device arrays", (F, G)), ("host arrays", (case.F, case.G))):
-                    session.do(
-                        f"selections: {case.title}, k = {k:,}, {name}, {variant}",
-                        lambda name=name, variant=variant, k=k, arrays=arrays, case=case: selection(
-                            session, case, k, name, variant, _select(session, name, *arrays, k)
-                        ),
-                        name,
-                    )
-                session.do(
-                    f"selections: {case.title}, k = {k:,}, plain loop of {library.name}",
-                    lambda library=library, case=case, k=k, F=F, G=G: plain(session, case, k, library, F, G),
-                )
-            session.do(
-                f"selections: {case.title}, prepared pool, {name}",
-                lambda name=name, case=case, counts=counts, F=F, G=G: prepared(session, case, counts, name, F, G),
-                name,
-            )
-            del F, G
+        for name in session.libraries if case is not None else ():
+            what = f"selections: {case.title}, {name}"
+            session.do(what, of_backend, session, case, counts, name, backend=name)
+
+
+def of_backend(session: Session, case: Case, counts: list[int], name: str) -> None:
+    """All selections of one backend, and the plain loop of its library."""
+    library = session.libraries[name]
+    F, G = library.put(case.F, format_of(case.F)), library.put(case.G, "fp64")
+    for k in counts:
+        what = f"selections: {case.title}, k = {k:,}"
+        for variant, arrays in (("device arrays", (F, G)), ("host arrays", (case.F, case.G))):
+            action = _select(session, name, *arrays, k)
+            session.do(f"{what}, {name}, {variant}", selection, session, case, k, name, variant, action, backend=name)
+        session.do(f"{what}, plain loop of {library.name}", plain, session, case, k, library, F, G)
+    what = f"selections: {case.title}, prepared pool, {name}"
+    session.do(what, prepared, session, case, counts, name, F, G, backend=name)
 
 
 def _select(session: Session, name: str, F: Any, G: Any, k: int) -> Callable[[], gip_gpu.Selection]:
@@ -116,8 +101,8 @@ def selection(
     }  # fmt: skip
     session.results.entries.append(
         Entry(
-            "selections", f"{case.title}, k = {k:,}", f"{name}, {variant}", name, seconds, work, peak, model, difference,
-            unchecked, f"{case.title}, k = {k}" if variant == "device arrays" else "", notes,
+            "selections", f"{case.title}, k = {k:,}", f"{name}, {variant}", name, seconds, work, peak, model, True,
+            difference, unchecked, f"{case.title}, k = {k}" if variant == "device arrays" else "", notes,
         )
     )  # fmt: skip
 
@@ -162,7 +147,7 @@ def plain(session: Session, case: Case, k: int, library: Any, F: Any, G: Any) ->
     session.results.entries.append(
         Entry(
             "selections", f"{case.title}, k = {k:,}", f"plain {library.name} loop", "", seconds, work, told(), None,
-            difference, unchecked, f"{case.title}, k = {k}",
+            True, difference, unchecked, f"{case.title}, k = {k}",
         )
     )  # fmt: skip
 
@@ -172,25 +157,48 @@ def lazy(session: Session) -> None:
     m, d, k = session.sizes.lazy
     needed, free = 4 * COPIES * m * d, memory.available()
     if needed > free:
-        session.results.left_out.append(
-            f"lazy: the pool and its comparison need {memory.readable(needed)} of host memory, {memory.readable(free)} is free"
+        found = f"{memory.readable(needed)} of host memory, {memory.readable(free)} is free"
+        session.results.left_out.append(f"lazy: the pool and the comparison need {found}")
+        return
+    case = session.do(f"lazy: pool of {m:,} x {d}", _large, m, d, k)
+    for name in session.libraries if case is not None else ():
+        session.do(f"lazy: {name}", lazy_of_backend, session, case, name, backend=name)
+
+
+def _large(m: int, d: int, k: int) -> Case:
+    F = cone(m, d, "bf16")
+    return Case(f"synthetic {m:,} x {d}, self-compression", F, self_compression(F), k)
+
+
+def lazy_of_backend(session: Session, case: Case, name: str) -> None:
+    library = session.libraries[name]
+    # CuPy has no bfloat16.
+    F = library.put(case.F, "bf16" if library.name == "torch" and library.cuda else "fp32")
+    rows = backends.load(name, session.device).open(F, normalize=True)
+    session.do(f"lazy: columns, {name}", gpu_kernels.columns, session, name, rows, backend=name)
+    del rows
+    session.do(f"lazy: selection, {name}", lazy_selection, session, case, name, F, backend=name)
+
+
+def lazy_selection(session: Session, case: Case, name: str, F: Any) -> None:
+    """A selection with columns on demand, in bf16; its first picks are compared."""
+    library, (m, d), k = session.libraries[name], case.shape, case.k
+    compared = min(session.sizes.compared, k)
+    expected, unchecked = known(session, case, compared)
+    release(session)
+    told, chosen = library.watch(), []
+    options = {"device": session.device, "backend": name, "precision": "bf16", "columns": "lazy"}
+    seconds = library.timer.seconds(
+        lambda: chosen.append(gip_gpu.select(F, case.G, k, **options)), session.sizes.repeats
+    )
+    plan = chosen[-1].plan
+    costs = GpuCosts(m, d, 1, "bf16")
+    model = selection_seconds(costs, name, "lazy", "bf16", k) - 2 * m * d / A100.upload
+    difference = None if expected is None else worst([found.indices[:compared] for found in chosen], expected)
+    notes = {"compared picks": compared, "refreshes": chosen[-1].certificate.refreshes, **chosen[-1].timings}
+    session.results.entries.append(
+        Entry(
+            "lazy", f"{case.title}, k = {k:,}, first {compared} picks compared", f"{name}, device arrays", name,
+            seconds, _work(costs, plan, name, k, False), told(), model, True, difference, unchecked, notes=notes,
         )
-        return
-    F = session.do(f"lazy: pool of {m:,} x {d}", lambda: cone(m, d, "bf16"))
-    if F is None:
-        return
-    for name, library in session.libraries.items():
-        given = "bf16" if library.name == "torch" else "fp32"
-        on_device = session.do(f"lazy: upload, {name}", lambda library=library, given=given: library.put(F, given), name)
-        kind = backends.load(name, session.device)
-        rows = session.do(f"lazy: norms, {name}", lambda kind=kind, F=on_device: kind.open(F, normalize=True), name)
-        if rows is not None:
-            session.do(
-                f"lazy: columns, {name}", lambda name=name, rows=rows: gpu_kernels.columns(session, name, rows), name
-            )
-            session.do(
-                f"lazy: selection, {name}",
-                lambda name=name, given=given, F=on_device: lazy_selection(session, case, k, name, given, F),
-                name,
-            )
-        del on_device, rows
+    )  # fmt: skip

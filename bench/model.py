@@ -38,9 +38,7 @@ def step_seconds(costs: GpuCosts, backend: str, precision: str) -> float:
 def selection_seconds(costs: GpuCosts, backend: str, columns: str, precision: str, k: int) -> float:
     """k picks with everything they need; `GpuCosts` counts the steps of the CuPy backend's loop."""
     whole = (
-        costs.gram_seconds(k, precision)
-        if columns == "gram"
-        else costs.lazy_seconds(k, precision, costs.layouts()[0])
+        costs.gram_seconds(k, precision) if columns == "gram" else costs.lazy_seconds(k, precision, costs.layouts()[0])
     )
     return whole + k * (step_seconds(costs, backend, precision) - costs.loop_step_seconds(precision))
 

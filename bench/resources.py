@@ -41,7 +41,6 @@ class Build:
     variant: str
     threads: int
     make: Any = field(repr=False, compare=False)
-    chips: tuple[int, ...] = CHIPS
 
     def cubin(self, chip: int) -> tuple[bytes, int]:
         """The compiled kernel and the dynamic shared memory that a launch asks for."""
@@ -133,22 +132,21 @@ def triton_builds() -> Iterator[Build]:
 
     integers = {"m": "i64", "d": "i32"}
     for kind in TRITON.gram:
-        for chip, length in ((80, 768), (100, 768), (80, 767)):
-            tile = TRITON.tile(kind, length, chip)
+        for length in (768, 767):
+            tile = TRITON.tile(kind, length)
             aligned = length % 16 == 0
-            chips = (chip,) if chip == 100 else CHIPS if not aligned else CHIPS[:-1]
             options = {"num_warps": tile.warps, "num_stages": tile.stages}
             fixed = {"DEPTH": tile.depth, "PRECISION": "tf32" if kind == "tf32" else "ieee", "WIDEN": False}
             for stored in ("fp32", "fp16", "bf16"):
                 variant = f"{kind} to {stored}{'' if aligned else ', ragged'}"
                 arrays = {"rows": POINTERS[kind], "inverse": "*fp32", "out": POINTERS[stored], **integers}
-                whole = {**fixed, "TILE": tile.tile}
+                whole = {**fixed, "TILE": tile.tile, "WIDE": tile.wide}
                 make = _compile_triton(gram_triton.gram, arrays, whole, options, aligned)
-                yield Build("gram", variant, 32 * tile.warps, make, chips)
+                yield Build("gram", variant, 32 * tile.warps, make)
                 batch = {**arrays, "left": POINTERS[kind], "left_inverse": "*fp32", "count": "i32", "stride": "i64"}
                 shape = {**fixed, "TILE": tile.batch_tile, "WIDE": tile.tile}
                 make = _compile_triton(gram_triton.products, batch, shape, options, aligned)
-                yield Build("products", variant, 32 * tile.warps, make, chips)
+                yield Build("products", variant, 32 * tile.warps, make)
     floats = dict.fromkeys(("W", "weight", "score", "best"), "*fp32")
     names = ("norms", "inverses", "scores", "A", "value", "real", "record", "energy", "largest")
     doubles = dict.fromkeys(names, "*fp64")
@@ -165,7 +163,7 @@ def triton_builds() -> Iterator[Build]:
         for given in ("fp16", "bf16", "fp32", "fp64"):
             wide = 1 << (signals - 1).bit_length()
             fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": TRITON.step_block, "DEPTH": TRITON.rescore_depth(wide),
-                     "PARTS": 102, "PARTS_BLOCK": 128, "CHUNK": TRITON.choose_chunk}  # fmt: skip
+                     "PARTS": 102, "PARTS_BLOCK": 128, "CHUNK": TRITON.choose_chunk(wide)}  # fmt: skip
             types = {**common, "rows": POINTERS[given]}
             make = _compile_triton(step_triton.pick, types, fixed, warps)
             yield Build("pick", f"{signals} signals, rows in {given}", 32 * TRITON.step_warps, make)
@@ -229,7 +227,7 @@ LANGUAGES = {"Triton": triton_builds, "CUDA C++": cuda_builds}
 def measured(language: str, share: int = 0, shares: int = 1) -> list[Resources]:
     """Resources of every kernel of a language, or of every `shares`-th from `share` on."""
     builds = list(LANGUAGES[language]())[share::shares]
-    return [found for build in builds for chip in build.chips for found in measure(build, chip)]
+    return [found for build in builds for chip in CHIPS for found in measure(build, chip)]
 
 
 def report(found: dict[str, list[Resources]]) -> str:

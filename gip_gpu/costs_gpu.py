@@ -14,7 +14,7 @@ GIVEN_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
 # Picks that a launch may make before it reports: their records take little memory, and a screen's driver its turn.
 STEPS = 4096
 # Values of F that are uploaded or cast at a time; two such chunks take turns.
-CHUNK = 8 << 20
+CHUNK = 2 << 20
 
 
 def chunk_rows(d: int) -> int:

@@ -1,10 +1,20 @@
 """Pools that the tests select from: real ones where they are at hand, synthetic ones of the same geometry."""
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from gip_gpu.device import DRIVER
+
+try:
+    ctypes.CDLL(DRIVER)
+except OSError:
+    # Triton reads this when a kernel is imported: without a GPU its kernels run in its interpreter.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 DATA = Path(os.environ.get("GIP_GPU_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -42,3 +52,15 @@ def poisoned_memory(monkeypatch):
         return array
 
     monkeypatch.setattr(np, "empty", poisoned)
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    tensor = torch.empty
+
+    def poisoned_tensor(*args, **kwargs):
+        made = tensor(*args, **kwargs)
+        if made.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64) and made.nbytes < 1 << 28:
+            made.fill_(torch.nan)
+        return made
+
+    monkeypatch.setattr(torch, "empty", poisoned_tensor)

@@ -333,9 +333,12 @@ def test_sanitizers(tmp_path, sanitize, in_shared, file, old, new, report):
         text = (folder / file).read_text()
         assert text.count(old) == 1
         (folder / file).write_text(text.replace(old, new))
+    environment = sanitizer_environment(sanitize)
+    # What lacks a barrier may also hang.
+    environment["TSAN_OPTIONS"] += " halt_on_error=1"
     result = subprocess.run(
         [sys.executable, "-c", SANITIZED, sanitize, str(in_shared), str(folder)],
-        env=sanitizer_environment(sanitize),
+        env=environment,
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent,

@@ -6,8 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from gip_gpu import select
+from gip_gpu import device, select
+from gip_gpu.backends.cupy_ import CupyBackend
 from gip_gpu.batching import BatchSize
+from gip_gpu.costs_gpu import GpuCosts, multiplied_as
 from gip_gpu.plan import make_plan
 
 
@@ -54,7 +56,8 @@ def test_table_and_line():
 MEASURE = """
 import sys
 import numpy as np
-from gip_gpu import select
+from gip_gpu import device, select
+from gip_gpu.backends.cupy_ import CupyBackend
 from gip_gpu.memory import peak
 rng = np.random.default_rng(0)
 F = rng.standard_normal((30000, 128), dtype=np.float32)
@@ -124,3 +127,61 @@ def test_batch_size_ignores_one_batch_that_was_held_up():
         batch.record(16, 5.0)
     batch.record(16, 500.0)
     assert batch.expected(16) < 6
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Plans for a GPU of 80 GB, which is not there: nothing is allocated."""
+    monkeypatch.setattr(device, "_driver_devices", lambda: 1)
+    monkeypatch.setattr(CupyBackend, "missing", classmethod(lambda cls, device: ""))
+    monkeypatch.setattr(CupyBackend, "available", classmethod(lambda cls, device: 80_000_000_000))
+
+    def plan(m, d, k, n=1, **options):
+        return make_plan(m, d, n, k, device="cuda", backend="cupy", **options)
+
+    return plan
+
+
+def test_choice_on_a_gpu(gpu):
+    assert gpu(52_002, 768, 26_001).columns == "gram"
+    assert gpu(52_002, 768, 26_001).precision == "tf32"
+    # 4 bytes an entry do not fit, 2 do.
+    assert (gpu(150_000, 768, 75_000).columns, gpu(150_000, 768, 75_000).precision) == ("gram", "fp16")
+    million = gpu(1_000_000, 768, 50_000)
+    assert (million.columns, million.resident) == ("lazy", True)
+    huge = gpu(20_000_000, 1024, 1000, given="fp32")
+    assert (huge.columns, huge.resident) == ("lazy", False)
+    assert huge.total < 25e9
+    assert gpu(52_002, 768, 100, memory_limit="1GB").columns == "lazy"
+    with pytest.raises(ValueError, match="5 MB is what memory_limit allows"):
+        gpu(52_002, 768, 100, memory_limit="5MB")
+
+
+@pytest.mark.parametrize("limit", [60e6, 100e6, 300e6, 1e9, 12e9])
+@pytest.mark.parametrize("given", ["fp16", "fp32", "fp64"])
+def test_total_keeps_to_the_limit_on_a_gpu(gpu, limit, given):
+    least = 200e6 if given == "fp64" else 150e6
+    for precision in ("auto", "fp32", "tf32", "fp16", "bf16"):
+        options = {"precision": precision, "given": given}
+        assert gpu(52_002, 384, 700, memory_limit=int(max(limit, least)), **options).total <= max(limit, least)
+
+
+def test_what_rows_are_multiplied_as():
+    assert multiplied_as("tf32", "fp16") == ("fp16", True)
+    assert multiplied_as("fp32", "bf16") == ("bf16", True)
+    assert multiplied_as("fp32", "fp32") == ("fp32", True)
+    assert multiplied_as("tf32", "fp32") == ("tf32", False)
+    assert multiplied_as("fp16", "bf16") == ("fp16", False)
+    assert multiplied_as("bf16", "fp64") == ("bf16", False)
+    assert multiplied_as("tf32", "fp16", sane=False) == ("tf32", False)
+
+
+def test_model_of_a_step_and_a_selection():
+    """What the cost model says of an A100; no measurement."""
+    costs = GpuCosts(52_002, 768, 1, "fp32")
+    assert costs.loop_step_seconds("tf32") < 8e-6
+    assert costs.gram_seconds(26_001, "tf32") < 1
+    assert costs.step_bytes("tf32") == 4 * 52_002
+    assert costs.loop_step_seconds("fp16") < costs.loop_step_seconds("tf32")
+    assert costs.columns_seconds(256, "tf32") > costs.columns_seconds(64, "tf32")
+    assert costs.columns_seconds(64, "tf32", resident=False) > costs.columns_seconds(64, "tf32")

@@ -142,7 +142,8 @@ class GpuBackend(Backend):
         self.resident = plan.resident
         self.given = format_of(rows.values)
         norms = rows.norms if rows.normalize else np.ones(self.m)
-        sane = bool(((norms >= SANE_NORMS[0]) & (norms <= SANE_NORMS[1])).all())
+        lengths = norms if rows.normalize else np.array([rows.largest])
+        sane = bool(((lengths >= SANE_NORMS[0]) & (lengths <= SANE_NORMS[1])).all())
         self.multiply, self.as_given = multiplied_as(plan.precision, self.given, sane)
         self.storage = STORAGE[plan.precision]
         self.factor = 2.0**-self.exponent

@@ -82,7 +82,8 @@ class TritonBackend(GpuBackend):
             self.m, self.d, self.stored, self.inverses, self.scores, self.A, self.weight, self.score, self.slots,
             self.best, self.energy, self.found, self.value, self.real, self.whole, self.record, self.blocks,
             SIGNALS=self.n, WIDE=wide, BLOCK=TRITON.step_block, DEPTH=TRITON.rescore_depth(wide), PARTS=self.parts,
-            PARTS_BLOCK=1 << (self.parts - 1).bit_length(), CHUNK=TRITON.choose_chunk, num_warps=TRITON.step_warps,
+            PARTS_BLOCK=1 << (self.parts - 1).bit_length(), CHUNK=TRITON.choose_chunk(wide),
+            num_warps=TRITON.step_warps,
         )  # fmt: skip
 
     def _update(self, columns: Any) -> None:
@@ -138,17 +139,17 @@ class TritonBackend(GpuBackend):
     def _gram(self, rows: Any, out: Any) -> None:
         from gip_gpu.kernels.gram.gram_triton import gram
 
-        tuning = TRITON.tile(self.multiply, self.d, self._arrays().capability)
+        tuning = TRITON.tile(self.multiply, self.d)
         tiles = -(-self.m // tuning.tile)
-        gram[((tiles + 1) * -(-tiles // 2),)](
-            rows, self.inverse, out, self.m, self.d, TILE=tuning.tile, DEPTH=tuning.depth, **self._multiplying(),
-            num_warps=tuning.warps, num_stages=tuning.stages,
+        gram[((tiles + 1) * -(-tiles // 2) * (tuning.tile // tuning.wide),)](
+            rows, self.inverse, out, self.m, self.d, TILE=tuning.tile, WIDE=tuning.wide, DEPTH=tuning.depth,
+            **self._multiplying(), num_warps=tuning.warps, num_stages=tuning.stages,
         )  # fmt: skip
 
     def _products(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
         from gip_gpu.kernels.gram.gram_triton import products
 
-        tuning = TRITON.tile(self.multiply, self.d, self._arrays().capability)
+        tuning = TRITON.tile(self.multiply, self.d)
         count, m = len(left), len(right)
         products[(-(-count // tuning.batch_tile) * -(-m // tuning.tile),)](
             left, by_row, right, by_column, out, count, m, self.d, out.stride(0), TILE=tuning.batch_tile,

@@ -33,39 +33,44 @@ def _tile(left, right, left_at, right_at, left_count, right_count, d, TILE: tl.c
 
 
 @triton.jit
-def _store(out, row, column, m, entry, TILE: tl.constexpr):
+def _store(out, row, column, m, entry, TILE: tl.constexpr, WIDE: tl.constexpr):
     """Writes a tile of the whole matrix at (row, column). Its place is counted in 64 bits; within a tile 32 do for m
     below 2^24, and a matrix wider than that fits no memory."""
-    i, j = tl.arange(0, TILE), tl.arange(0, TILE)
+    i, j = tl.arange(0, TILE), tl.arange(0, WIDE)
     inside = (i < m - row)[:, None] & (j < m - column)[None, :]
     corner = out + row * tl.cast(m, tl.int64) + column
     tl.store(corner + i[:, None] * tl.cast(m, tl.int32) + j[None, :], entry, mask=inside)
 
 
 @triton.jit
-def gram(rows, inverse, out, m, d, TILE: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
-         WIDEN: tl.constexpr):  # fmt: skip
+def gram(rows, inverse, out, m, d, TILE: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr,
+         PRECISION: tl.constexpr, WIDEN: tl.constexpr):  # fmt: skip
     """The whole matrix (m, m). Only tiles on or above the diagonal are computed; each is written twice.
 
-    Program p takes tile p of the upper triangle, whose rows are paired, first with last, so that each pair has
+    TILE / WIDE programs share a square tile, for the addresses of a whole one and of its mirror image overflow the
+    registers. Square p is the p-th of the upper triangle, whose rows are paired, first with last, so that each pair has
     tiles + 1 of them: no square root, no rounding.
     """
     tiles = tl.cast(tl.cdiv(m, TILE), tl.int64)
     p = tl.program_id(0).to(tl.int64)
-    pair, place = p // (tiles + 1), p % (tiles + 1)
+    part = p % (TILE // WIDE) * WIDE
+    square = p // (TILE // WIDE)
+    pair, place = square // (tiles + 1), square % (tiles + 1)
     upper = place < tiles - pair
     row = tl.where(upper, pair, tiles - 1 - pair)
     column = tl.where(upper, pair + place, place - 1)
     if (row == pair) != upper:
         return  # The middle row of an odd number has no partner.
-    total = _tile(rows, rows, row * TILE, column * TILE, m, m, d, TILE, TILE, DEPTH, PRECISION, WIDEN)
-    i, j = tl.arange(0, TILE), tl.arange(0, TILE)
-    by_row = tl.load(inverse + row * TILE + i, mask=i < m - row * TILE, other=0.0)
-    by_column = tl.load(inverse + column * TILE + j, mask=j < m - column * TILE, other=0.0)
-    entry = ((total * by_row[:, None]) * by_column[None, :]).to(out.dtype.element_ty)
-    _store(out, row * TILE, column * TILE, m, entry, TILE)
+    top, left = row * TILE, column * TILE + part
+    total = _tile(rows, rows, top, left, m, m, d, TILE, WIDE, DEPTH, PRECISION, WIDEN)
+    i, j = tl.arange(0, TILE), tl.arange(0, WIDE)
+    by_row = tl.load(inverse + top + i, mask=i < m - top, other=0.0)
+    by_column = tl.load(inverse + left + j, mask=j < m - left, other=0.0)
+    # The factors first: their product is the same on both sides of the diagonal.
+    entry = (total * (by_row[:, None] * by_column[None, :])).to(out.dtype.element_ty)
+    _store(out, top, left, m, entry, TILE, WIDE)
     if row != column:
-        _store(out, column * TILE, row * TILE, m, tl.trans(entry), TILE)
+        _store(out, left, top, m, tl.trans(entry), WIDE, TILE)
 
 
 @triton.jit
@@ -82,7 +87,7 @@ def products(left, left_inverse, rows, inverse, out, count, m, d, stride, TILE: 
     b, j = tl.arange(0, TILE), tl.arange(0, WIDE)
     by_row = tl.load(left_inverse + row + b, mask=b < count - row, other=0.0)
     by_column = tl.load(inverse + column + j, mask=j < m - column, other=0.0)
-    entry = ((total * by_row[:, None]) * by_column[None, :]).to(out.dtype.element_ty)
+    entry = (total * (by_row[:, None] * by_column[None, :])).to(out.dtype.element_ty)
     # 64 rows of 2^25 items are 2^31 entries.
     starts = out + column + (row + b)[:, None] * tl.cast(stride, tl.int64)
     inside = (b < count - row)[:, None] & (j < m - column)[None, :]

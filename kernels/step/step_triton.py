@@ -81,13 +81,19 @@ def update(m, W, columns, stride, weight, score, best, where, energy, real, whol
 
 
 @triton.jit
+def _noise(real):
+    """The bound on the float64 rounding of an exact residual, as State.noise."""
+    scale, projected = tl.load(real + SCALE), tl.load(real + PROJECTED)
+    return tl.load(real + DRIFT) + tl.load(real + ROUNDING) * projected * (1 + 2 * U64) + 2 * U64 * (scale + projected)
+
+
+@triton.jit
 def _norms(best, real, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIGNALS: tl.constexpr):
     """The largest ||W~_j||, the bound on float64 rounding, and the squared norm from which an item is a candidate."""
     parts = tl.arange(0, PARTS_BLOCK)
     top = tl.max(tl.load(best + parts, mask=parts < PARTS, other=-1.0))
     largest = tl.sqrt(tl.maximum(top, 0.0).to(tl.float64))
-    error, scale, projected = tl.load(real + ERROR), tl.load(real + SCALE), tl.load(real + PROJECTED)
-    noise = tl.load(real + DRIFT) + tl.load(real + ROUNDING) * projected * (1 + 2 * U64) + 2 * U64 * (scale + projected)
+    error, scale, noise = tl.load(real + ERROR), tl.load(real + SCALE), _noise(real)
     tie = TIE_RELATIVE * (largest + error) + TIE_ABSOLUTE * scale + 2 * noise
     norm = tl.maximum(largest * (1 - (SIGNALS + 2) * U32) - 2 * error - tie, 0.0)
     return largest, noise, norm * norm * (1 - 2 * (SIGNALS + 2) * U32)
@@ -234,25 +240,24 @@ def _project_out(item, slot, d, rows, inverses, scores, A, weight, real, whole, 
     """Records the pending pick, adds it to A, moves the bounds; `update` does the rest."""
     i = tl.arange(0, WIDE)
     w = tl.load(real + RESIDUAL + i, mask=i < SIGNALS, other=0.0)
-    scale = tl.load(inverses + item)
+    inverse = tl.load(inverses + item)
     for start in range(0, d, DEPTH):
         c = start + tl.arange(0, DEPTH)
-        x = double(tl.load(rows + item * d + c, mask=c < d, other=0.0)) * scale
+        x = double(tl.load(rows + item * d + c, mask=c < d, other=0.0)) * inverse
         at = A + i[:, None] * d + c[None, :]
         inside = (i[:, None] < SIGNALS) & (c[None, :] < d)
         tl.store(at, tl.load(at, mask=inside, other=0.0) + w[:, None] * x[None, :], mask=inside)
     gain, square, error = tl.load(real + GAIN), tl.load(real + SQUARE), tl.load(real + ERROR)
     norm = tl.sqrt(gain)
     moved = norm * square
-    # ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where A f is the score less the residual, and ||f||^2 is
-    # at most `square`. Each term is off by a few units of its own size, A f by the bound on float64 rounding of a row;
-    # (d + 16) units of the sum of their sizes cover that, however often it is added up.
+    # ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where ||f||^2 is at most `square`, and A f is the score
+    # less the residual but for the residual's own rounding, `noise`. kernels/bounds.cuh derives the rest.
     given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
-    cross = 2 * tl.sum(w * (given - w))
-    before = tl.load(real + ENERGY_A)
-    along = 2 * norm * tl.sqrt(before * square)
-    grown = before + cross + gain * square + (d + 16) * U64 * (before + along + gain * square)
-    energy = tl.maximum(grown, 0.0)
+    cross = tl.sum(w * (given - w))
+    before, scale = tl.load(real + ENERGY_A), tl.load(real + SCALE)
+    sizes = before + 4 * norm * (scale + norm) + gain * square
+    slack = 2 * norm * _noise(real) + (d + SIGNALS + 18) * U64 * sizes
+    energy = before + 2 * cross + gain * square + slack
     tl.store(real + ENERGY_A, energy)
     projected = tl.sqrt(energy * square)
     tl.store(real + PROJECTED, projected)

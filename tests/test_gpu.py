@@ -1,0 +1,209 @@
+"""On a real GPU: `pytest -m gpu`. Everything here is skipped, with the reason, where torch sees no CUDA device."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gip_gpu
+from gip_gpu import backends, select, signals
+from gip_gpu.reference import matching_pursuit
+
+pytestmark = pytest.mark.gpu
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKENDS = ("triton", "cupy")
+WAYS = tuple(product(("fp32", "tf32", "fp16", "bf16"), ("gram", "lazy")))
+REAL = {
+    "gsm8k": ("gsm8k_minilm_f16.npy", None, 747),
+    "bbh": ("bbh_wordllama_f16.npy", None, 650),
+    "wildbench": ("wildbench_minilm_f16.npy", "wildbench_judges.npy", 612),
+    "alpaca": ("alpaca52k_minilm_f16.npy", "alpaca52k_judges.npy", 520),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch():
+    """torch with a CUDA device."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip(f"torch {torch.__version__} sees no CUDA device")
+    return torch
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    why = backends.missing(request.param, "cuda")
+    if why:
+        pytest.skip(f"backend {request.param}: {why}")
+    return request.param
+
+
+@pytest.fixture
+def cupy(torch):
+    return pytest.importorskip("cupy", reason="cupy is not installed")
+
+
+@pytest.fixture(scope="module")
+def cone_picks(cone):
+    """Two signals, one with ties, and the reference's picks."""
+    G = np.column_stack([signals.self_compression(cone), np.arange(len(cone)) % 6])
+    return G, matching_pursuit(cone, G, 250, on_exhausted="restart")
+
+
+@cache
+def known(name, folder):
+    """A real pool, its scores, and the right picks."""
+    file, judges, k = REAL[name]
+    F = np.load(folder / file)
+    G = np.load(folder / judges) if judges else signals.self_compression(F)
+    if len(F) > 10_000:
+        return F, G, select(F, G, k, device="cpu", backend="numpy").indices
+    return F, G, matching_pursuit(F, G, k, on_exhausted="restart")
+
+
+def same(indices, expected):
+    np.testing.assert_array_equal(indices, expected)
+
+
+@pytest.mark.parametrize(("precision", "columns"), WAYS)
+def test_cone(backend, precision, columns, cone, cone_picks):
+    G, expected = cone_picks
+    chosen = select(cone, G, 250, device="cuda", backend=backend, precision=precision, columns=columns)
+    same(chosen.indices, expected)
+    by_host = select(cone, G, 250, device="cpu")
+    np.testing.assert_allclose(chosen.gains, by_host.gains, rtol=1e-9)
+    np.testing.assert_allclose(chosen.explained, by_host.explained, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8])
+def test_rows_of_other_types(backend, dtype, cone, cone_picks):
+    F = (cone * 20).astype(dtype)
+    F[~F.any(axis=1)] = 1
+    same(select(F, cone_picks[0], 100, device="cuda", backend=backend).indices, matching_pursuit(F, cone_picks[0], 100))
+
+
+@pytest.mark.parametrize("n", [1, 4, 64])
+def test_signals(backend, n, cone):
+    G = cone @ np.random.default_rng(n).standard_normal((48, n))
+    for columns in ("gram", "lazy"):
+        chosen = select(cone, G, 100, device="cuda", backend=backend, columns=columns)
+        same(chosen.indices, matching_pursuit(cone, G, 100, on_exhausted="restart"))
+
+
+@pytest.mark.parametrize("m", [1, 7, 255, 1000])
+def test_odd_sizes(backend, m):
+    rng = np.random.default_rng(m)
+    for d in (1, 3, 64, 384):
+        F, G = rng.standard_normal((m, d)).astype(np.float32) + 0.7, rng.standard_normal(m)
+        k = max(1, m // 10)
+        expected = matching_pursuit(F, G, k, on_exhausted="restart")
+        for columns in ("gram", "lazy"):
+            same(select(F, G, k, device="cuda", backend=backend, columns=columns).indices, expected)
+
+
+@pytest.mark.parametrize("how", ["restart", "stop", "continue"])
+def test_exhaustion(backend, how):
+    F, G = np.random.default_rng(1).standard_normal((300, 4)).astype(np.float32), np.arange(300.0)
+    chosen = select(F, G, 300, device="cuda", backend=backend, on_exhausted=how)
+    same(chosen.indices, matching_pursuit(F, G, 300, on_exhausted=how))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "columns"), WAYS)
+@pytest.mark.parametrize("name", REAL)
+def test_real_data(backend, name, precision, columns, real):
+    from conftest import DATA
+
+    for file in filter(None, REAL[name][:2]):
+        real(file)
+    F, G, expected = known(name, DATA)
+    chosen = select(F, G, len(expected), device="cuda", backend=backend, precision=precision, columns=columns)
+    same(chosen.indices, expected)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "float64"])
+def test_torch_tensors_on_the_device(backend, kind, torch, cone, cone_picks):
+    F = torch.from_numpy(cone).to("cuda", getattr(torch, kind))
+    before, G = F.clone(), torch.from_numpy(cone_picks[0]).cuda()
+    expected = matching_pursuit(F.double().cpu().numpy(), cone_picks[0], 100)
+    same(select(F, G, 100, backend=backend).indices, expected)
+    same(select(F.T.contiguous().T.requires_grad_(), G, 100, device="cuda", backend=backend).indices, expected)
+    pool = gip_gpu.Pool(F, backend=backend)
+    same(pool.select(G, 100).indices, expected)
+    same(pool.select(G, 50).indices, expected[:50])
+    assert torch.equal(F, before)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_cupy_arrays(backend, kind, cupy, cone, cone_picks):
+    F = cupy.asarray(cone.astype(kind))
+    before, G = F.copy(), cupy.asarray(cone_picks[0])
+    expected = matching_pursuit(cone.astype(kind), cone_picks[0], 100)
+    same(select(F, G, 100, backend=backend).indices, expected)
+    same(select(cupy.asfortranarray(F), G, 100, device="cuda", backend=backend).indices, expected)
+    assert bool((F == before).all())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_streamed_embeddings(backend, dtype, cone, cone_picks, monkeypatch, tmp_path):
+    from gip_gpu import costs_gpu
+    from gip_gpu.backends import gpu
+
+    for module in (costs_gpu, gpu):
+        monkeypatch.setattr(module, "CHUNK", 1 << 15)
+    G = cone_picks[0]
+    F = np.repeat(cone, 4, axis=0).astype(dtype)
+    F[::7] *= -1
+    scores = np.repeat(G, 4, axis=0) + np.arange(len(F))[:, None] % 3
+    np.save(tmp_path / "F.npy", F)
+    given = {2: "fp16", 4: "fp32", 8: "fp64"}[np.dtype(dtype).itemsize]
+    costs = costs_gpu.GpuCosts(*F.shape, 2, given)
+    expected = matching_pursuit(F, scores, 60)
+    for precision in ("fp32", "bf16"):
+        limit = sum(costs.lazy(8, costs.layouts()[-1], precision).values())
+        options = {"device": "cuda", "backend": backend, "precision": precision, "memory_limit": limit}
+        for rows in (F, np.load(tmp_path / "F.npy", mmap_mode="r")):
+            chosen = select(rows, scores, 60, **options)
+            assert not chosen.plan.resident
+            same(chosen.indices, expected)
+
+
+def test_out_of_memory_says_what_helps(backend):
+    F, G = np.random.default_rng(0).standard_normal((600_000, 4)).astype(np.float32), np.ones(600_000)
+    with pytest.raises(MemoryError, match=r"could not allocate 1\.44 TB; .* is free .*memory_limit.*columns='lazy'"):
+        select(F, G, 3, device="cuda", backend=backend, precision="fp32", columns="gram", memory_limit="100TB")
+
+
+def test_the_plan_avoids_what_does_not_fit(backend, cone, cone_picks):
+    chosen = select(cone, cone_picks[0], 250, device="cuda", backend=backend, memory_limit="8 MB")
+    assert chosen.plan.columns == "lazy"
+    assert chosen.plan.total <= 8_000_000
+    same(chosen.indices, cone_picks[1])
+
+
+def test_auto_takes_the_gpu(cone, cone_picks):
+    chosen = select(cone, cone_picks[0], 20)
+    assert chosen.plan.device == "cuda"
+    same(chosen.indices, cone_picks[1][:20])
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs(tmp_path):
+    output = tmp_path / "found.json"
+    command = [sys.executable, "-m", "bench.gpu", "--quick", "--output", str(output)]
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    result = subprocess.run(
+        command, cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = json.loads(output.read_text())
+    assert found["checks"]
+    assert not found["wrong"]
+    assert "copy bandwidth" in found["ceilings"]

@@ -1,0 +1,331 @@
+"""Whole selections by the Triton backend, in Triton's interpreter: the indices of the float64 reference."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the Triton backend works on torch tensors")
+pytest.importorskip("triton", reason="Triton is not installed")
+if os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("these selections run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
+
+from gip_gpu import Pool, backends, bounds, costs_gpu, select, signals  # noqa: E402
+from gip_gpu.backends import gpu, triton_  # noqa: E402
+from gip_gpu.backends.layout import Real  # noqa: E402
+from gip_gpu.backends.triton_ import TritonBackend  # noqa: E402
+from gip_gpu.costs_gpu import GpuCosts  # noqa: E402
+from gip_gpu.plan import make_plan  # noqa: E402
+from gip_gpu.reference import matching_pursuit  # noqa: E402
+from gip_gpu.state import Reason, State  # noqa: E402
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+COLUMNS = ("gram", "lazy")
+OPTIONS = {"device": "cpu", "backend": "triton"}
+
+
+@pytest.fixture(autouse=True)
+def small_launches(monkeypatch):
+    """Several programs of several blocks in a small pool; Gram tiles that the interpreter needs few of."""
+    tiles = {
+        kind: replace(tile, tile=128, wide=64, batch_tile=32, depth=64) for kind, tile in triton_.TRITON.gram.items()
+    }
+    ragged = replace(triton_.TRITON.ragged, tile=128, wide=128, depth=64)
+    tuning = replace(
+        triton_.TRITON, gram=tiles, ragged=ragged, step_block=64, step_programs=3, refresh_items=64, graphs_ahead=4
+    )
+    monkeypatch.setattr(triton_, "TRITON", tuning)
+
+
+@pytest.fixture(scope="module")
+def narrow(cone):
+    """(300, 48) float32 rows in a narrow cone."""
+    return cone[:300]
+
+
+@pytest.fixture
+def stores(monkeypatch):
+    """The backends that are made, in order."""
+    made, store = [], TritonBackend._store
+    monkeypatch.setattr(TritonBackend, "_store", lambda self, plan: made.append(self) or store(self, plan))
+    return made
+
+
+def unit(rows, scale=1):
+    """float64 rows of norm at most `scale`."""
+    return rows * (scale / np.linalg.norm(rows.astype(float), axis=1).max())
+
+
+def scores(F, n):
+    G = signals.self_compression(F)
+    return G if n == 1 else np.column_stack([G, np.random.default_rng(0).integers(0, 6, (len(F), n - 1))])
+
+
+def assert_same(F, G, k, reference=None, **options):
+    """The indices are those of the reference on F, or on the values that it stands for."""
+    literal = {name: options[name] for name in ("normalize", "on_exhausted") if name in options}
+    expected = matching_pursuit(F if reference is None else reference, G, k, **{"on_exhausted": "restart", **literal})
+    chosen = select(F, G, k, **OPTIONS, **options)
+    np.testing.assert_array_equal(chosen.indices, expected)
+    assert (chosen.plan.backend, chosen.plan.device) == ("triton", "cpu")
+    for name in ("columns", "precision"):
+        assert getattr(chosen.plan, name) == options.get(name, getattr(chosen.plan, name))
+    return chosen
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize(("precision", "n"), [("fp32", 1), ("tf32", 3), ("fp16", 1), ("bf16", 3)])
+def test_equals_the_reference(narrow, precision, n, columns):
+    G = scores(narrow, n)
+    chosen = assert_same(narrow, G, 16, precision=precision, columns=columns)
+    rows, W = narrow / np.linalg.norm(narrow.astype(float), axis=1, keepdims=True), G.reshape(-1, n).copy()
+    left, certificate = np.ones(len(narrow), bool), chosen.certificate
+    for t, s in enumerate(chosen.indices):
+        gains = np.where(left, (W**2).sum(axis=1), 0)
+        second = np.partition(gains, -2)[-2]
+        assert chosen.gains[t] == pytest.approx(gains[s], rel=1e-9)
+        assert chosen.weights[t] == pytest.approx(W[s], rel=1e-9, abs=1e-9 * gains[s] ** 0.5)
+        assert 0 <= certificate.margins[t] <= 1 - second / gains[s]
+        assert certificate.ties[t] <= certificate.candidates[t] <= 300 - t
+        left[s] = False
+        W -= np.outer(rows @ rows[s], W[s])
+        assert chosen.explained[t] == pytest.approx(1 - (W**2).sum() / (G**2).sum(), abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("given", "precision", "multiply", "as_given", "normalize"),
+    [
+        ("float16", "tf32", "fp16", True, True),
+        ("float16", "fp16", "fp16", True, False),
+        ("float16", "bf16", "bf16", False, True),
+        ("float32", "fp32", "fp32", True, True),
+        ("float32", "fp32", "fp32", True, False),
+        ("float32", "tf32", "tf32", False, False),
+        ("float64", "fp16", "fp16", False, True),
+        ("float64", "bf16", "bf16", False, False),
+        ("int8", "tf32", "tf32", False, True),
+        ("bfloat16", "tf32", "tf32", False, True),
+        ("bfloat16", "fp32", "fp32", True, False),
+    ],
+)
+def test_rows_of_every_type(narrow, stores, given, precision, multiply, as_given, normalize):
+    F = unit(narrow, 100 if given == "int8" else 1)
+    if given == "int8":
+        F = np.round(F)
+    if given == "bfloat16":
+        F = torch.from_numpy(F).bfloat16()
+        values = F.double().numpy()
+    else:
+        F = values = F.astype(given)
+    columns = "lazy" if normalize else "gram"
+    options = {"precision": precision, "columns": columns, "normalize": normalize}
+    assert_same(F, scores(values.astype(float), 1), 8, values, **options)
+    backend = stores[0]
+    assert (backend.multiply, backend.as_given) == (multiply, as_given)
+    # NumPy has no bfloat16, and float32 holds it as it holds int8.
+    assert backend.stored.dtype == getattr(torch, "float32" if given in ("int8", "bfloat16") else given)
+
+
+@pytest.mark.parametrize(
+    ("given", "precision", "multiply"),
+    [("bfloat16", "bf16", "bf16"), ("float16", "fp32", "fp16"), ("int32", "tf32", "")],
+)
+def test_tensors_taken_as_they_lie(narrow, stores, monkeypatch, given, precision, multiply):
+    """As on a GPU, where rows do not pass through the host: no copy is made of those that are contiguous."""
+    monkeypatch.setattr(gpu, "on_gpu", lambda F: isinstance(F, torch.Tensor))
+    F = torch.from_numpy(unit(narrow, 1000 if given == "int32" else 1)).to(getattr(torch, given))
+    values = F.double().numpy()
+    G = scores(values, 1)
+    chosen = Pool(F, **OPTIONS, precision=precision, columns="gram").select(G, 8)
+    np.testing.assert_array_equal(chosen.indices, matching_pursuit(values, G, 8))
+    assert (stores[0].stored.data_ptr() == F.data_ptr()) == stores[0].as_given == bool(multiply)
+    assert stores[0].multiply == (multiply or "tf32")
+
+
+def test_rows_far_from_unit_length_are_not_multiplied_as_they_are(stores):
+    """Their float32 products would overflow."""
+    F, G = np.eye(40, dtype=np.float32) * np.float32(1e25), np.arange(40.0)
+    chosen = assert_same(F, G, 6, normalize=False, precision="fp32", columns="gram")
+    assert np.isfinite(chosen.explained).all()
+    F[:, 0] = 1e-18
+    F[0, 0] = 1e18
+    assert_same(F, G, 6, precision="fp32", columns="lazy")
+    assert not any(backend.as_given for backend in stores)
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_duplicates_and_ties(columns):
+    """Twenty rows, each many times over: the window never narrows, and the lowest index wins."""
+    rng = np.random.default_rng(3)
+    which = rng.integers(0, 20, 200)
+    F, G = rng.standard_normal((20, 24))[which], rng.integers(-3, 4, (20, 3))[which]
+    F *= rng.choice([1.0, 3.0, -1.0], (200, 1))
+    chosen = assert_same(F, G, 12, precision="bf16" if columns == "gram" else "fp32", columns=columns)
+    first = which[chosen.indices[0]]
+    assert chosen.certificate.ties[0] >= (which == first).sum()
+    assert chosen.certificate.tied > 0
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("on_exhausted", ["restart", "stop", "continue"])
+def test_exhaustion(on_exhausted, columns):
+    m = 24
+    F = np.random.default_rng(2).standard_normal((m, 2))
+    G = F / np.linalg.norm(F, axis=1, keepdims=True) @ [3.0, -1.0]
+    k = m if on_exhausted == "restart" else m - 4
+    chosen = assert_same(F, G, k, on_exhausted=on_exhausted, precision="fp32", columns=columns)
+    assert len(set(chosen.indices.tolist())) == (k if on_exhausted != "stop" else len(chosen.indices))
+    # k = m: every item, in several rounds.
+    assert len(chosen.rounds) > 2 if on_exhausted == "restart" else chosen.rounds == (0,)
+    assert (len(chosen.indices) < k) == (on_exhausted == "stop")
+
+
+def test_scores_that_are_zero():
+    F, G = np.eye(30), np.zeros((30, 2))
+    assert_same(F, G, 4)
+    G[[7, 3], 1] = 1, 2
+    assert assert_same(F, G, 30).rounds == (0, 2)
+
+
+@pytest.mark.parametrize(("m", "d", "n"), [(1, 1, 1), (7, 3, 3), (65, 1, 1), (129, 33, 8)])
+def test_odd_sizes(m, d, n):
+    rng = np.random.default_rng(m + d + n)
+    F, G = rng.standard_normal((m, d)), rng.standard_normal((m, n))
+    for columns, precision in zip(COLUMNS, ("tf32", "fp16"), strict=True):
+        assert_same(F, G, max(1, m // 10), columns=columns, precision=precision)
+
+
+def test_progress(narrow):
+    seen = []
+    assert_same(narrow, scores(narrow, 1), 6, precision="fp32", progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(seen)
+    assert seen[-1] == (6, 6)
+    assert len(set(seen)) >= 6
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_a_pool_used_again(narrow, columns, stores):
+    pool = Pool(narrow, **OPTIONS, precision="fp32", columns=columns)
+    for n, k in ((1, 8), (3, 12), (1, 3), (3, 6)):
+        G = scores(narrow, n)
+        np.testing.assert_array_equal(pool.select(G, k).indices, matching_pursuit(narrow, G, k))
+    assert len(stores) == 1
+
+
+@pytest.mark.parametrize(("given", "precision"), [("float16", "tf32"), ("float32", "bf16"), ("float64", "fp32")])
+def test_embeddings_streamed_from_the_host(narrow, monkeypatch, stores, given, precision):
+    F = unit(narrow).astype(given)
+    # The fewest rows that a chunk can hold.
+    monkeypatch.setattr(costs_gpu, "CHUNK", 0)
+    # As the plan says where they do not fit.
+    monkeypatch.setattr(triton_.TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
+    chosen = assert_same(F, scores(F.astype(float), 1), 8, precision=precision)
+    assert not chosen.plan.resident
+    backend = stores[0]
+    assert backend.products is None
+    assert backend.stored.data_ptr() == F.ctypes.data
+    assert len(backend._chunks()) == 2
+
+
+class OnlyStreamed(GpuCosts):
+    def layouts(self):
+        return super().layouts()[1:]
+
+    def gram(self, precision):
+        return {"Gram matrix": 1 << 60}
+
+
+def test_embeddings_that_do_not_fit_are_streamed():
+    def planned(limit):
+        return make_plan(200_000, 768, 1, 100, **OPTIONS, memory_limit=limit, given="fp16")
+
+    embeddings = 200_000 * 768 * 2
+    plans = [planned(embeddings + (1 << 30)), planned(embeddings)]
+    assert [plan.resident for plan in plans] == [True, False]
+    assert all(plan.total <= plan.limit for plan in plans)
+
+
+@pytest.mark.parametrize(("precision", "columns", "n"), [("bf16", "gram", 1), ("tf32", "lazy", 2)])
+def test_real_embeddings(real, precision, columns, n):
+    F = real("gsm8k_minilm_f16.npy")[:400]
+    assert_same(F, scores(F.astype(float), n), 12, precision=precision, columns=columns)
+
+
+class CheckedBackend(TritonBackend):
+    """After each pick, compares the residual with one computed in extended precision from the picks so far."""
+
+    name = "checked"
+    tightest, checks = np.inf, 0
+
+    def advance(self, state, columns, until):
+        reason = Reason.DONE
+        while state.t < until and reason is Reason.DONE:
+            reason = super().advance(state, columns, state.t + 1)
+            self.check(state)
+        return reason
+
+    def check(self, state):
+        rows = self.rows_of.block(0, self.m).astype(np.longdouble)
+        picks = slice(state.rounds[-1], state.t)
+        A = rows[state.indices[picks]].T @ (state.weights[picks] / state.unit).astype(np.longdouble)
+        off = np.linalg.norm(self.W.numpy().T - (state.scores / state.unit - rows @ A), axis=1)[state.left]
+        assert off.max(initial=0) <= state.error
+        held = self.A.numpy()
+        assert np.linalg.norm(held.T - A) * np.sqrt(self.square) <= state.drift + 1e-300
+        assert float(self.head[Real.ENERGY_A]) >= (held**2).sum()
+        CheckedBackend.checks += 1
+        CheckedBackend.tightest = min(CheckedBackend.tightest, state.error / max(off.max(initial=0), 1e-300))
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    monkeypatch.setattr(backends, "_TARGETS", dict(backends._TARGETS))
+    backends.register("checked", f"{__name__}:CheckedBackend")
+    monkeypatch.setattr(CheckedBackend, "checks", 0)
+    monkeypatch.setattr(CheckedBackend, "tightest", np.inf)
+    return CheckedBackend
+
+
+def adversarial():
+    rng = np.random.default_rng(11)
+    unit_rows = rng.standard_normal((120, 40))
+    near = unit_rows[rng.integers(0, 5, 120)] + 1e-4 * rng.standard_normal((120, 40))
+    wide = rng.standard_normal((120, 3)) * 10.0 ** rng.integers(-12, 13, (120, 1))
+    yield "huge and tiny scores", unit_rows, wide
+    yield "near duplicates", near, rng.standard_normal((120, 2))
+    yield "one signal dominates", unit_rows, rng.standard_normal((120, 2)) * [1e12, 1]
+    yield "tiny scores", unit_rows, rng.standard_normal((120, 1)) * 1e-140
+    yield "tiny and huge components", unit_rows * 10.0 ** rng.integers(-30, 31, (1, 40)), rng.standard_normal((120, 1))
+    yield "positive cone", np.abs(unit_rows), np.ones(120)
+
+
+@pytest.mark.parametrize(("case", "F", "G"), list(adversarial()), ids=[case for case, *_ in adversarial()])
+def test_bound_holds_at_every_step(checked, case, F, G):
+    for columns, precision in zip(COLUMNS, ("bf16", "fp32"), strict=True):
+        select(F, G, 12, device="cpu", backend="checked", columns=columns, precision=precision)
+    assert checked.checks >= 20
+    assert checked.tightest > 1
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_bound_holds_for_rows_that_are_not_unit(checked, scale):
+    F = unit(np.random.default_rng(5).standard_normal((100, 30)), scale)
+    select(F, F.sum(axis=1), 10, device="cpu", backend="checked", precision="fp16", normalize=False)
+    assert checked.checks >= 10
+
+
+def test_bound_holds_on_real_rows(checked, real):
+    F = real("gsm8k_minilm_f16.npy")[:300]
+    select(F, signals.self_compression(F), 12, device="cpu", backend="checked", precision="fp16", columns="gram")
+    assert checked.checks >= 12
+
+
+def test_without_the_bound_picks_go_wrong(narrow, monkeypatch):
+    G = signals.self_compression(narrow)
+    expected = matching_pursuit(narrow, G, 30)
+    monkeypatch.setattr(bounds, "gram_entry_error", lambda *_, **__: 0.0)
+    monkeypatch.setattr(bounds, "cast_error", lambda *_: 0.0)
+    monkeypatch.setattr(State, "noise", lambda *_: 0.0)
+    chosen = select(narrow, G, 30, **OPTIONS, precision="bf16", columns="gram")
+    assert (chosen.indices != expected).any()
