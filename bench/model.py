@@ -3,6 +3,7 @@
 Nothing here is measured. `python -m bench.gpu` measures the same quantities where there is a GPU.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -32,15 +33,13 @@ arXiv 2603.13790 for 52k items on a CPU. `python -m bench.gpu` measures the same
 
 def step_seconds(costs: GpuCosts, backend: str, precision: str) -> float:
     """A step of a backend's loop."""
-    return costs.loop_step_seconds(precision) if backend == "cupy" else costs.graph_step_seconds(precision)
+    return replace(costs, graph=backend == "triton").step_seconds(precision)
 
 
 def selection_seconds(costs: GpuCosts, backend: str, columns: str, precision: str, k: int) -> float:
-    """k picks with everything they need; `GpuCosts` counts the steps of the CuPy backend's loop."""
-    whole = (
-        costs.gram_seconds(k, precision) if columns == "gram" else costs.lazy_seconds(k, precision, costs.layouts()[0])
-    )
-    return whole + k * (step_seconds(costs, backend, precision) - costs.loop_step_seconds(precision))
+    """k picks with everything they need."""
+    own = replace(costs, graph=backend == "triton")
+    return own.gram_seconds(k, precision) if columns == "gram" else own.lazy_seconds(k, precision, own.layouts()[0])
 
 
 def rows() -> list[tuple[str, ...]]:

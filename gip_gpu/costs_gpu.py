@@ -83,12 +83,13 @@ A100 = DeviceRates(
 
 @dataclass(frozen=True)
 class GpuCosts:
-    """m items, rows of length d, n signals; rows `given` in a format of `GIVEN_BYTES`."""
+    """m items, rows of length d, n signals, rows `given` in a format of `GIVEN_BYTES`; steps in a graph or a loop."""
 
     m: int
     d: int
     n: int
     given: str = "fp32"
+    graph: bool = False
     chip: DeviceRates = A100
     share: float = field(default=0.9, init=False)
     widest: bool = field(default=False, init=False)
@@ -148,6 +149,10 @@ class GpuCosts:
         """Bytes of device memory that a step moves: the column, and W~ where no shared memory holds it."""
         return self.m * (entry_bytes(precision) + (0 if in_shared else 8 * self.n + 8))
 
+    def step_seconds(self, precision: str) -> float:
+        """A step as this backend takes it."""
+        return self.graph_step_seconds(precision) if self.graph else self.loop_step_seconds(precision)
+
     def loop_step_seconds(self, precision: str) -> float:
         """A step of the persistent loop: two barriers, and the chain of loads that wait for one another.
 
@@ -179,9 +184,7 @@ class GpuCosts:
         refreshes = 1 + k / every
         upload = self.m * self.d * GIVEN_BYTES[self.given] / self.chip.upload
         return (
-            upload
-            + refreshes * (self.refresh_seconds(resident) + self.chip.visit)
-            + k * self.loop_step_seconds(precision)
+            upload + refreshes * (self.refresh_seconds(resident) + self.chip.visit) + k * self.step_seconds(precision)
         )
 
     def gram_seconds(self, k: int, precision: str, rates: Rates | None = None) -> float:

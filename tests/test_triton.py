@@ -40,8 +40,8 @@ def small_launches(monkeypatch):
 
 @pytest.fixture(scope="module")
 def narrow(cone):
-    """(300, 48) float32 rows in a narrow cone."""
-    return cone[:300]
+    """(200, 48) float32 rows in a narrow cone."""
+    return cone[:200]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def assert_same(F, G, k, reference=None, **options):
 @pytest.mark.parametrize(("precision", "n"), [("fp32", 1), ("tf32", 3), ("fp16", 1), ("bf16", 3)])
 def test_equals_the_reference(narrow, precision, n, columns):
     G = scores(narrow, n)
-    chosen = assert_same(narrow, G, 16, precision=precision, columns=columns)
+    chosen = assert_same(narrow, G, 12, precision=precision, columns=columns)
     rows, W = narrow / np.linalg.norm(narrow.astype(float), axis=1, keepdims=True), G.reshape(-1, n).copy()
     left, certificate = np.ones(len(narrow), bool), chosen.certificate
     for t, s in enumerate(chosen.indices):
@@ -87,7 +87,7 @@ def test_equals_the_reference(narrow, precision, n, columns):
         assert chosen.gains[t] == pytest.approx(gains[s], rel=1e-9)
         assert chosen.weights[t] == pytest.approx(W[s], rel=1e-9, abs=1e-9 * gains[s] ** 0.5)
         assert 0 <= certificate.margins[t] <= 1 - second / gains[s]
-        assert certificate.ties[t] <= certificate.candidates[t] <= 300 - t
+        assert certificate.ties[t] <= certificate.candidates[t] <= 200 - t
         left[s] = False
         W -= np.outer(rows @ rows[s], W[s])
         assert chosen.explained[t] == pytest.approx(1 - (W**2).sum() / (G**2).sum(), abs=1e-2)
@@ -144,14 +144,25 @@ def test_tensors_taken_as_they_lie(narrow, stores, monkeypatch, given, precision
 
 
 def test_rows_far_from_unit_length_are_not_multiplied_as_they_are(stores):
-    """Their float32 products would overflow."""
+    """Their float32 products would overflow, or vanish."""
     F, G = np.eye(40, dtype=np.float32) * np.float32(1e25), np.arange(40.0)
-    chosen = assert_same(F, G, 6, normalize=False, precision="fp32", columns="gram")
-    assert np.isfinite(chosen.explained).all()
+    assert_same(F, G, 1, normalize=False, precision="fp32", columns="gram")
+    scaled = np.diag((F.diagonal() * 2.0 ** -stores[0].exponent) ** 2)
+    np.testing.assert_allclose(stores[0].gram().numpy(), scaled, rtol=1e-6)
+    assert_same(F * np.float32(1e-45), G, 6, normalize=False, precision="fp32", columns="lazy")
     F[:, 0] = 1e-18
     F[0, 0] = 1e18
     assert_same(F, G, 6, precision="fp32", columns="lazy")
     assert not any(backend.as_given for backend in stores)
+
+
+@pytest.mark.parametrize(("length", "k"), [(40.0, 90), (1e25, 3)])
+def test_rows_too_long_for_the_loop_to_converge(length, k):
+    """The residual grows until it is seen, or overflows at once."""
+    F = np.eye(8)[np.arange(100) % 8] * length
+    for columns in COLUMNS:
+        with pytest.raises(ValueError, match=r"diverges .*normalize=True"):
+            select(F, np.arange(100.0), k, **OPTIONS, normalize=False, precision="fp32", columns=columns)
 
 
 @pytest.mark.parametrize("columns", COLUMNS)
@@ -207,15 +218,15 @@ def test_progress(narrow):
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_a_pool_used_again(narrow, columns, stores):
     pool = Pool(narrow, **OPTIONS, precision="fp32", columns=columns)
-    for n, k in ((1, 8), (3, 12), (1, 3), (3, 6)):
+    for n, k in ((1, 6), (3, 9), (1, 3), (3, 4)):
         G = scores(narrow, n)
         np.testing.assert_array_equal(pool.select(G, k).indices, matching_pursuit(narrow, G, k))
     assert len(stores) == 1
 
 
 @pytest.mark.parametrize(("given", "precision"), [("float16", "tf32"), ("float32", "bf16"), ("float64", "fp32")])
-def test_embeddings_streamed_from_the_host(narrow, monkeypatch, stores, given, precision):
-    F = unit(narrow).astype(given)
+def test_embeddings_streamed_from_the_host(cone, monkeypatch, stores, given, precision):
+    F = unit(cone[:300]).astype(given)
     # The fewest rows that a chunk can hold.
     monkeypatch.setattr(costs_gpu, "CHUNK", 0)
     # As the plan says where they do not fit.
@@ -248,7 +259,7 @@ def test_embeddings_that_do_not_fit_are_streamed():
 
 @pytest.mark.parametrize(("precision", "columns", "n"), [("bf16", "gram", 1), ("tf32", "lazy", 2)])
 def test_real_embeddings(real, precision, columns, n):
-    F = real("gsm8k_minilm_f16.npy")[:400]
+    F = real("gsm8k_minilm_f16.npy")[:300]
     assert_same(F, scores(F.astype(float), n), 12, precision=precision, columns=columns)
 
 

@@ -240,7 +240,7 @@ def test_update_takes_the_lowest_of_equal_scores():
     W[0, [170, 333, 340, 499]] = -7
     weight[170], weight[:64], weight[490:] = 0, -1, 0
     W[0, :64] = 100
-    columns = poison(2, 500)
+    columns = poison(3, 500)[1:]
     before = W.copy()
     out = launch_update(500, 1, torch.from_numpy(W), columns, torch.from_numpy(weight), slot=-1, block=32, programs=4)
     # Nothing is projected out, and no column read.
@@ -328,6 +328,14 @@ class Device:
         return Code(int(self.whole[Whole.REASON]))
 
 
+# Bounds on the device are rounded up, by no more than this: their square roots are of float32.
+LOOSE = 2.0**-16
+
+
+def assert_just_above(bound, least):
+    assert least * (1 - 1e-14) <= bound <= least * (1 + LOOSE) + 2.0**-60
+
+
 def check_pick(device):
     """Runs `pick` and compares all that it writes with float64."""
     W = device.exact().astype(np.float64)
@@ -335,12 +343,15 @@ def check_pick(device):
     error, drift, energy = device.real[[Real.ERROR, Real.DRIFT, Real.ENERGY_A]].tolist()
     score, left = device.score.numpy(), device.weight.numpy() > 0
     made = int(device.whole[Whole.PICKS])
-    window = np.flatnonzero((score >= np.float32(floor)) & left)
-    gains = (W[window] ** 2).sum(axis=1)
     device.pick()
     count = int(device.record[made, Record.CANDIDATES])
     found, value = device.found[:count].numpy(), device.value[:count].numpy()
+    # Every item whose score reaches the floor, and none far below it.
+    assert set(found) >= set(np.flatnonzero((score >= np.float32(floor)) & left))
+    window = np.flatnonzero((score >= score[found].min()) & left)
     assert sorted(found) == window.tolist()
+    assert score[found].min() >= floor * (1 - LOOSE)
+    gains = (W[window] ** 2).sum(axis=1)
     assert (device.found[max(count, getattr(device, "most", 0)) :] == -9).all()
     device.most = max(count, getattr(device, "most", 0))
     order = np.argsort(found)
@@ -353,24 +364,25 @@ def check_pick(device):
     assert (row[Record.INDEX], row[Record.TIES]) == (pick, tied)
     assert row[Record.GAIN] == value[order, 0][at]
     assert row[Record.WEIGHTS :].tobytes() == value[order[at], 1:].tobytes()
-    others = np.delete(value[order, 0], at).max(initial=0)
-    if count < device.m - made:
-        others = max(others, (floor**0.5 * (1 + (device.n + 2) * bounds.U32) + error) ** 2)
-    assert row[Record.RIVAL] == pytest.approx((others**0.5 + 2 * noise) ** 2, rel=1e-12)
+    # The best of the others exactly, and no more than what is known of those outside the window.
     exact_gains = np.where(left, (W**2).sum(axis=1), 0)
-    assert np.delete(exact_gains, pick).max(initial=0) <= row[Record.RIVAL]
+    second = np.delete(exact_gains, pick).max(initial=0)
+    if count < device.m - made:
+        most = max(second, (floor**0.5 * (1 + (device.n + 2) * bounds.U32) + error) ** 2)
+    else:
+        most = second
+    assert second <= row[Record.RIVAL] <= (most**0.5 + 2 * noise) ** 2 * (1 + LOOSE) + 2.0**-60
     # What follows from the pick.
     norm = row[Record.GAIN] ** 0.5
     device.exact()
-    assert device.real[Real.ERROR] == pytest.approx(
-        bounds.step_error(error, float(device.real[Real.GAMMA]), norm, norm), rel=1e-12
-    )
+    grown = bounds.step_error(error, float(device.real[Real.GAMMA]), norm, norm)
+    assert_just_above(float(device.real[Real.ERROR]), grown)
     A = device.A.numpy()
     assert float(device.real[Real.ENERGY_A]) >= (A**2).sum() * (1 + 1e-15)
     assert float(device.real[Real.ENERGY_A]) == pytest.approx(float((device.A_exact**2).sum()), rel=1e-10)
-    assert float(device.real[Real.PROJECTED]) == float(device.real[Real.ENERGY_A]) ** 0.5
-    grown = bounds.U64 * (float(device.real[Real.PROJECTED]) + 4 * norm)
-    assert float(device.real[Real.DRIFT]) == pytest.approx(drift + grown, rel=1e-12)
+    projected = float(device.real[Real.PROJECTED])
+    assert_just_above(projected, float(device.real[Real.ENERGY_A]) ** 0.5)
+    assert_just_above(float(device.real[Real.DRIFT]), drift + bounds.U64 * (projected + 4 * norm))
     assert np.linalg.norm(A - device.A_exact) <= device.real[Real.DRIFT]
     assert device.weight[pick] == 0
     assert device.whole[[Whole.PICKS, Whole.PENDING, Whole.SLOT, Whole.COUNT, Whole.ARRIVED]].tolist() == [
@@ -515,7 +527,7 @@ def test_exhausted(share, code):
 )
 def test_diverged(value, code):
     device = Device(np.eye(6), np.arange(6.0), block=2)
-    device.W[0, 4], device.scores[4] = value, min(value, 2.0**59)
+    device.W[0, 4], device.scores[4] = value, 2.0**59
     # As in the engine, for whose users an overflow is no news.
     with np.errstate(over="ignore", invalid="ignore"):
         device.update()

@@ -114,6 +114,8 @@ class GpuBackend(Backend):
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "fp16", "bf16")
     automatic: ClassVar[tuple[str, ...]] = ("tf32", "fp16")
     portable: ClassVar[bool] = False
+    # Whether steps are kernels of a graph, or one kernel takes many.
+    graph: ClassVar[bool] = False
 
     arrays: Arrays
 
@@ -123,7 +125,7 @@ class GpuBackend(Backend):
 
     @classmethod
     def costs(cls, m: int, d: int, n: int, given: str) -> Costs:
-        return GpuCosts(m, d, n, given)
+        return GpuCosts(m, d, n, given, graph=cls.graph)
 
     @classmethod
     @abstractmethod

@@ -17,6 +17,7 @@ class TritonBackend(GpuBackend):
 
     name: ClassVar[str] = "triton"
     devices: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
+    graph: ClassVar[bool] = True
 
     @classmethod
     def missing(cls, device: str) -> str:

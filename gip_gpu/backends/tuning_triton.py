@@ -46,8 +46,9 @@ class TritonTuning:
     step_warps: int = 4
     # Programs of a step kernel: 4 on each of an A100's 108 multiprocessors. More would queue, and all read all maxima.
     step_programs: int = 432
-    # Float64 products of a candidate's row with A that a program of 4 warps holds: 4 a thread, 8 registers.
-    rescore_values: int = 512
+    # Float64 products of a candidate's row with A that a program of 4 warps holds, for one signal and for more: 8 a
+    # thread, so that one pass covers a row of up to 1024, or 4, for beside them stand the row's values.
+    rescore_values: tuple[int, int] = (1024, 512)
     # Candidates that the choice reads at once, up to 4 signals and beyond. There are seldom more than a dozen; at these
     # sizes ptxas spills nothing for any type and chip, which it does at others, around its calls for square roots.
     choose_chunks: tuple[int, int] = (512, 256)
@@ -61,7 +62,7 @@ class TritonTuning:
 
     def rescore_depth(self, signals: int) -> int:
         """Elements of a row that are multiplied with A at a time."""
-        return max(32, self.rescore_values // signals)
+        return max(32, self.rescore_values[signals > 1] // signals)
 
     def choose_chunk(self, signals: int) -> int:
         """Candidates that the choice reads at once."""

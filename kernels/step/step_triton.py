@@ -4,9 +4,8 @@
 records it and projects it out of A; `update` projects it out of the residual W~. The end of a kernel is the barrier.
 Each leaves at once when `whole[REASON]` says that the host is wanted. Arrays and places:
 `gip_gpu/backends/layout.py`; the formulas are those of `gip_gpu/step.py` and `gip_gpu/bounds.py`, where they are
-derived. A row is multiplied by the inverse of its norm, two roundings for the one of a division: a float64 division is
-a call, and what lives across calls is spilled. For the same reason the record holds the runner-up's bound, and the host
-divides by the gain.
+derived. Divisions and square roots of float64 are calls, and what lives across calls is spilled: so a row is multiplied
+by the inverse of its norm, two roundings for one, bounds use float32 roots, rounded up, and the host divides by gains.
 """
 
 import triton
@@ -69,8 +68,9 @@ def update(m, W, columns, stride, weight, score, best, where, energy, real, whol
             scored = tl.where(held > 0, squares * held, 0.0)
             tl.store(score + items, scored, mask=inside)
             total += tl.sum(tl.where(held >= 0, squares, 0.0)).to(tl.float64)
-            # Items that cannot be picked score 0, but never win against one that can.
-            ranked = tl.where(held > 0, scored, -1.0)
+            # Items that cannot be picked score 0, but never win against one that can. A maximum passes over what is no
+            # number, which comes of an overflow: it counts as infinite, and `pick` says that the residual diverges.
+            ranked = tl.where(held > 0, tl.where(scored == scored, scored, float("inf")), -1.0)
             highest = tl.max(ranked)
             lowest = tl.min(tl.where((ranked == highest) & inside, items, m))
             place = tl.where(highest > top, lowest, place)
@@ -78,6 +78,13 @@ def update(m, W, columns, stride, weight, score, best, where, energy, real, whol
         tl.store(best + p, top)
         tl.store(where + p, place)
         tl.store(energy + p, total)
+
+
+@triton.jit
+def _above(square):
+    """A little more than the square root of a float64. The float32 root is off by 2^-22 at most, cast included, but for
+    values that float32 flushes. A float64 root is a call, and what lives across calls is spilled."""
+    return tl.sqrt(square.to(tl.float32)).to(tl.float64) * (1 + 2.0**-20) + 2.0**-62
 
 
 @triton.jit
@@ -89,14 +96,16 @@ def _noise(real):
 
 @triton.jit
 def _norms(best, real, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIGNALS: tl.constexpr):
-    """The largest ||W~_j||, the bound on float64 rounding, and the squared norm from which an item is a candidate."""
+    """What follows from the largest score: the largest ||W~_j||, a bound on float64 rounding, the norm from
+    which an item is a candidate, and the square of that which float32 scores are compared with."""
     parts = tl.arange(0, PARTS_BLOCK)
     top = tl.max(tl.load(best + parts, mask=parts < PARTS, other=-1.0))
-    largest = tl.sqrt(tl.maximum(top, 0.0).to(tl.float64))
+    largest = tl.sqrt(tl.maximum(top, 0.0)).to(tl.float64)
     error, scale, noise = tl.load(real + ERROR), tl.load(real + SCALE), _noise(real)
     tie = TIE_RELATIVE * (largest + error) + TIE_ABSOLUTE * scale + 2 * noise
-    norm = tl.maximum(largest * (1 - (SIGNALS + 2) * U32) - 2 * error - tie, 0.0)
-    return largest, noise, norm * norm * (1 - 2 * (SIGNALS + 2) * U32)
+    # The float32 root is off by 4 U32 at most.
+    norm = tl.maximum(largest * (1 - (SIGNALS + 6) * U32) - 2 * error - tie, 0.0)
+    return largest, noise, norm, norm * norm * (1 - 2 * (SIGNALS + 2) * U32)
 
 
 @triton.jit
@@ -128,7 +137,7 @@ def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, fo
     p = tl.program_id(0).to(tl.int64)
     if tl.load(whole + REASON) == RUNNING:
         if (tl.load(whole + PENDING) < 0) & (tl.load(whole + PICKS) < tl.load(whole + UNTIL)):
-            _, _, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
+            _, _, _, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
             threshold = floor.to(tl.float32)
             for block in range(blocks):
                 items = (p * blocks + block) * BLOCK + tl.arange(0, BLOCK)
@@ -180,7 +189,7 @@ def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found,
 def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.constexpr, PARTS: tl.constexpr,
             PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     """Makes the exact argmax of the candidates the pending pick, or says why it cannot."""
-    largest, noise, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
+    largest, noise, norm, _ = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
     error, scale = tl.load(real + ERROR), tl.load(real + SCALE)
     count = tl.load(whole + COUNT)
     tl.store(whole + COUNT, tl.cast(0, tl.int64))
@@ -190,9 +199,10 @@ def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
         highest = tl.maximum(highest, tl.max(tl.load(value + at * (SIGNALS + 1), mask=at < count, other=-1.0)))
-    lowest_norm = tl.sqrt(tl.maximum(highest, 0.0)) * (1 - TIE_RELATIVE / 2) - TIE_ABSOLUTE * scale
-    tied = tl.maximum(lowest_norm, 0.0)
-    tied = tied * tied
+    # ties.lowest_tied with its square multiplied out: the root is left in a term so small that float32 will do.
+    absolute, relative = TIE_ABSOLUTE * scale, 1 - TIE_RELATIVE / 2
+    tied = highest * (relative * relative) - 2 * absolute * relative * _above(highest) + absolute * absolute
+    tied = tl.where(highest > absolute * absolute, tied, 0.0)
     item, ties = tl.cast(m, tl.int64), tl.cast(0, tl.int64)
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
@@ -208,24 +218,24 @@ def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.
         runner_up = tl.maximum(runner_up, tl.max(others))
     if count < m - tl.load(whole + PICKS):
         # No item outside the window can be better than this.
-        outside = tl.sqrt(floor) * (1 + (SIGNALS + 2) * U32) + error
+        outside = norm * (1 + (SIGNALS + 2) * U32) + error
         runner_up = tl.maximum(runner_up, outside * outside)
     gain = tl.load(value + place * (SIGNALS + 1))
-    rival = tl.sqrt(runner_up) + 2 * noise
+    rival = runner_up + 4 * noise * (_above(runner_up) + noise)
     wide = error > 4 * (U32 * (largest + error) + FLUSHED + noise)
     reason = tl.cast(RUNNING, tl.int64)
     if (largest < DIVERGED_NORM) == 0:
         reason = tl.cast(DIVERGED, tl.int64)
     elif (2 * excess >= m) & wide:
         reason = tl.cast(NEED_REFRESH, tl.int64)
-    elif tl.sqrt(tl.maximum(highest, 0.0)) <= FLOOR * scale:
+    elif highest <= FLOOR * scale * (FLOOR * scale):
         reason = tl.cast(EXHAUSTED, tl.int64)
     else:
         tl.store(whole + PENDING, item)
         tl.store(whole + CANDIDATES, count)
         tl.store(whole + TIES, ties)
         tl.store(real + GAIN, gain)
-        tl.store(real + RIVAL, rival * rival)
+        tl.store(real + RIVAL, rival)
         i = tl.arange(0, WIDE)
         residual = tl.load(value + place * (SIGNALS + 1) + 1 + i, mask=i < SIGNALS, other=0.0)
         tl.store(real + RESIDUAL + i, residual, mask=i < SIGNALS)
@@ -248,7 +258,7 @@ def _project_out(item, slot, d, rows, inverses, scores, A, weight, real, whole, 
         inside = (i[:, None] < SIGNALS) & (c[None, :] < d)
         tl.store(at, tl.load(at, mask=inside, other=0.0) + w[:, None] * x[None, :], mask=inside)
     gain, square, error = tl.load(real + GAIN), tl.load(real + SQUARE), tl.load(real + ERROR)
-    norm = tl.sqrt(gain)
+    norm = _above(gain)
     moved = norm * square
     # ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where ||f||^2 is at most `square`, and A f is the score
     # less the residual but for the residual's own rounding, `noise`. kernels/bounds.cuh derives the rest.
@@ -259,7 +269,7 @@ def _project_out(item, slot, d, rows, inverses, scores, A, weight, real, whole, 
     slack = 2 * norm * _noise(real) + (d + SIGNALS + 18) * U64 * sizes
     energy = before + 2 * cross + gain * square + slack
     tl.store(real + ENERGY_A, energy)
-    projected = tl.sqrt(energy * square)
+    projected = _above(energy * square)
     tl.store(real + PROJECTED, projected)
     # As in `gip_gpu/step.py`, and twice the rounding of a row that is multiplied by the inverse of its norm.
     tl.store(real + DRIFT, tl.load(real + DRIFT) + U64 * (projected + 4 * moved))
