@@ -98,13 +98,23 @@ def cuobjdump() -> str:
 
 
 def _compile_triton(
-    fn: Any, arguments: dict[str, str], constants: dict[str, Any], options: dict[str, int], aligned: bool = True
+    fn: Any,
+    arguments: dict[str, str],
+    constants: dict[str, Any],
+    options: dict[str, int],
+    aligned: bool = True,
+    tiny: bool = False,
 ) -> Any:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    signature = {name: arguments.get(name, "constexpr") for name in fn.arg_names}
+    from gip_gpu.backends.triton_ import FUSED
+
+    # An integer that is 1 is a constant to Triton.
+    ones = {name: 1 for name, kind in arguments.items() if tiny and kind in ("i32", "i64") and name in fn.arg_names}
+    constants = {**constants, **ones}
+    signature = {name: "constexpr" if name in ones else arguments.get(name, "constexpr") for name in fn.arg_names}
     # What Triton finds out at a launch: arrays start at multiples of 16 bytes, and d is a multiple of 16 or not.
     attributes = {
         (i,): [["tt.divisibility", 16]]
@@ -114,7 +124,7 @@ def _compile_triton(
 
     def make(chip: int) -> tuple[bytes, int]:
         source = ASTSource(fn, signature, constants, attributes)
-        compiled = triton.compile(source, target=GPUTarget("cuda", chip, 32), options=options)
+        compiled = triton.compile(source, target=GPUTarget("cuda", chip, 32), options={**options, **FUSED})
         return compiled.asm["cubin"], compiled.metadata.shared
 
     return make
@@ -170,6 +180,32 @@ def triton_builds() -> Iterator[Build]:
             fixed = {"SIGNALS": signals, "ITEMS": TRITON.refresh_items, "DEPTH": TRITON.refresh_depth}
             make = _compile_triton(refresh_triton.refresh, types, fixed, {"num_warps": TRITON.refresh_warps})
             yield Build("refresh", f"{signals} signals, rows in {given}", 32 * TRITON.refresh_warps, make)
+    yield from _of_size_one(common)
+
+
+def _of_size_one(common: dict[str, str]) -> Iterator[Build]:
+    """Every Triton kernel where all sizes are 1: one item of length 1 in one block of one batch."""
+    from gip_gpu.backends.tuning_triton import TRITON
+    from gip_gpu.kernels.gram import gram_triton
+    from gip_gpu.kernels.refresh import refresh_triton
+    from gip_gpu.kernels.step import step_triton
+
+    pointers = dict.fromkeys(("rows", "columns", "left", "left_inverse", "inverse", "out"), "*fp32")
+    one = {"SIGNALS": 1, "WIDE": 1, "BLOCK": TRITON.step_block, "DEPTH": TRITON.rescore_depth(1), "PARTS": 1,
+           "PARTS_BLOCK": 1, "CHUNK": TRITON.choose_chunk(1)}  # fmt: skip
+    tile = TRITON.ragged
+    tiled = {"TILE": tile.tile, "WIDE": tile.wide, "DEPTH": tile.depth, "PRECISION": "ieee", "WIDEN": False}
+    kernels = (
+        (gram_triton.gram, tiled, tile.warps),
+        (gram_triton.products, tiled, tile.warps),
+        (step_triton.update, one, TRITON.step_warps),
+        (step_triton.pick, one, TRITON.step_warps),
+        (refresh_triton.refresh, {**one, "ITEMS": TRITON.refresh_items}, TRITON.refresh_warps),
+    )
+    for fn, constants, warps in kernels:
+        used = {name: value for name, value in constants.items() if name in fn.arg_names}
+        make = _compile_triton(fn, {**common, **pointers}, used, {"num_warps": warps}, aligned=False, tiny=True)
+        yield Build(fn.__name__, "all sizes 1", 32 * warps, make)
 
 
 def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:

@@ -123,6 +123,11 @@ def test_rows_of_every_type(narrow, stores, given, precision, multiply, as_given
     assert_same(F, scores(values.astype(float), 1), 8, values, **options)
     backend = stores[0]
     assert (backend.multiply, backend.as_given) == (multiply, as_given)
+    if multiply == "tf32":
+        # Nothing is left for a tensor core to cut.
+        assert not (backend.products.view(torch.int32) & 0x1FFF).any()
+        exact = values / np.linalg.norm(values.astype(float), axis=1)[:, None] if normalize else values
+        assert (np.abs(backend.products.numpy() * 2.0**backend.exponent - exact) <= 2.0**-11 * np.abs(exact)).all()
     # NumPy has no bfloat16, and float32 holds it as it holds int8.
     assert backend.stored.dtype == getattr(torch, "float32" if given in ("int8", "bfloat16") else given)
 
@@ -190,6 +195,9 @@ def test_exhaustion(on_exhausted, columns):
     # k = m: every item, in several rounds.
     assert len(chosen.rounds) > 2 if on_exhausted == "restart" else chosen.rounds == (0,)
     assert (len(chosen.indices) < k) == (on_exhausted == "stop")
+    # Of the scores of the items that were left when the round began.
+    host = select(F, G, k, device="cpu", backend="numpy", on_exhausted=on_exhausted)
+    np.testing.assert_allclose(chosen.explained, host.explained, atol=1e-5)
 
 
 def test_scores_that_are_zero():
@@ -205,6 +213,18 @@ def test_odd_sizes(m, d, n):
     F, G = rng.standard_normal((m, d)), rng.standard_normal((m, n))
     for columns, precision in zip(COLUMNS, ("tf32", "fp16"), strict=True):
         assert_same(F, G, max(1, m // 10), columns=columns, precision=precision)
+
+
+def test_no_column_is_computed_twice(narrow, monkeypatch):
+    asked, columns = [], TritonBackend.columns
+    monkeypatch.setattr(
+        TritonBackend, "columns", lambda self, indices, out: asked.append(list(indices)) or columns(self, indices, out)
+    )
+    # Room for all of them.
+    chosen = assert_same(narrow, scores(narrow, 1), 20, precision="fp32", columns="lazy")
+    assert chosen.plan.cache == 200
+    computed = [index for indices in asked for index in indices]
+    assert len(asked) < 20 <= len(computed) == len(set(computed))
 
 
 def test_progress(narrow):

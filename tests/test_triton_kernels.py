@@ -523,7 +523,8 @@ def test_exhausted(share, code):
 
 
 @pytest.mark.parametrize(
-    ("value", "code"), [(2.0**59, Code.RUNNING), (2.0**60, Code.DIVERGED), (np.inf, Code.DIVERGED)]
+    ("value", "code"),
+    [(2.0**59, Code.RUNNING), (2.0**60, Code.DIVERGED), (np.inf, Code.DIVERGED), (np.nan, Code.DIVERGED)],
 )
 def test_diverged(value, code):
     device = Device(np.eye(6), np.arange(6.0), block=2)

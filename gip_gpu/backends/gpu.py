@@ -308,7 +308,11 @@ class GpuBackend(Backend):
             self._multiply(self.arrays.take(self.products, wanted), by_row, self.products, self.inverse, out)
             self.arrays.synchronize()
             return
-        left = self._upload(np.ascontiguousarray(self.rows_of.values[wanted], HOST_TYPES[self.given]), self.given)
+        values = self.rows_of.values
+        if isinstance(values, DeviceMatrix):
+            left = self.arrays.take(self.stored, wanted)
+        else:
+            left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.given]), self.given)
         if not self.as_given:
             left = self.arrays.cast(left, self.arrays.take(self.norms, wanted), self.factor, self.multiply)
         self.arrays.synchronize()

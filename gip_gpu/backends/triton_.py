@@ -11,6 +11,9 @@ from gip_gpu.backends.gpu import Arrays, GpuBackend
 from gip_gpu.backends.layout import Code, Whole
 from gip_gpu.backends.tuning_triton import TRITON
 
+# Said, for Triton's default changes with its versions. The bounds hold with and without.
+FUSED = {"enable_fp_fusion": True}
+
 
 class TritonBackend(GpuBackend):
     """On a CUDA device, and on the CPU under Triton's interpreter (`TRITON_INTERPRET=1`), slowly and for tests."""
@@ -75,6 +78,7 @@ class TritonBackend(GpuBackend):
         refresh[(-(-count // TRITON.refresh_items),)](
             self.m, self.d, rows, self.norms, self.scores, self.A, self.W, self.weight, largest, first, count,
             SIGNALS=self.n, ITEMS=TRITON.refresh_items, DEPTH=TRITON.refresh_depth, num_warps=TRITON.refresh_warps,
+            **FUSED,
         )  # fmt: skip
 
     def _pick(self) -> None:
@@ -84,13 +88,14 @@ class TritonBackend(GpuBackend):
             self.best, self.energy, self.found, self.value, self.real, self.whole, self.record, self.blocks,
             SIGNALS=self.n, WIDE=wide, BLOCK=TRITON.step_block, DEPTH=TRITON.rescore_depth(wide), PARTS=self.parts,
             PARTS_BLOCK=1 << (self.parts - 1).bit_length(), CHUNK=TRITON.choose_chunk(wide),
-            num_warps=TRITON.step_warps,
+            num_warps=TRITON.step_warps, **FUSED,
         )  # fmt: skip
 
     def _update(self, columns: Any) -> None:
         self.kernels.update[(self.parts,)](
             self.m, self.W, columns, columns.stride(0), self.weight, self.score, self.best, self.where, self.energy,
             self.real, self.whole, self.blocks, SIGNALS=self.n, BLOCK=TRITON.step_block, num_warps=TRITON.step_warps,
+            **FUSED,
         )  # fmt: skip
 
     def _run(self, columns: Any) -> None:
@@ -144,7 +149,7 @@ class TritonBackend(GpuBackend):
         tiles = -(-self.m // tuning.tile)
         gram[((tiles + 1) * -(-tiles // 2) * (tuning.tile // tuning.wide),)](
             rows, self.inverse, out, self.m, self.d, TILE=tuning.tile, WIDE=tuning.wide, DEPTH=tuning.depth,
-            **self._multiplying(), num_warps=tuning.warps, num_stages=tuning.stages,
+            **self._multiplying(), num_warps=tuning.warps, num_stages=tuning.stages, **FUSED,
         )  # fmt: skip
 
     def _products(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
@@ -155,5 +160,5 @@ class TritonBackend(GpuBackend):
         products[(-(-count // tuning.batch_tile) * -(-m // tuning.tile),)](
             left, by_row, right, by_column, out, count, m, self.d, out.stride(0), TILE=tuning.batch_tile,
             WIDE=tuning.tile, DEPTH=tuning.depth, **self._multiplying(), num_warps=tuning.warps,
-            num_stages=tuning.stages,
+            num_stages=tuning.stages, **FUSED,
         )  # fmt: skip
