@@ -64,3 +64,28 @@ def poisoned_memory(monkeypatch):
         return made
 
     monkeypatch.setattr(torch, "empty", poisoned_tensor)
+
+
+@pytest.fixture
+def cupy_on_cpu(monkeypatch):
+    """The stand-in for CuPy, with kernels of few threads, and a driver that reports one device."""
+    import dataclasses
+
+    import cupy_stand_in
+    from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
+
+    from gip_gpu import device
+    from gip_gpu.backends import cupy_, tuning
+
+    if not AVAILABLE:
+        pytest.skip(WHY_NOT)
+    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
+    monkeypatch.setattr(device, "_driver_devices", lambda: 1)
+    few = dataclasses.replace(tuning.LOOP, threads=64, step_threads=64, refresh_threads=64)
+    monkeypatch.setattr(cupy_, "LOOP", few)
+    cupy_._module.cache_clear()
+    cupy_stand_in.Function.LAUNCHES.clear()
+    with cupy_stand_in.installed(monkeypatch) as module:
+        yield module
+    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
+    cupy_._module.cache_clear()

@@ -22,20 +22,8 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
 
 
 @pytest.fixture
-def cupy(monkeypatch):
-    """The stand-in, with kernels of few threads; a driver that reports one device."""
-    import cupy_stand_in
-
-    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
-    monkeypatch.setattr(device, "_driver_devices", lambda: 1)
-    few = dataclasses.replace(tuning.LOOP, threads=64, step_threads=64, refresh_threads=64)
-    monkeypatch.setattr(cupy_, "LOOP", few)
-    cupy_._module.cache_clear()
-    cupy_stand_in.Function.LAUNCHES.clear()
-    with cupy_stand_in.installed(monkeypatch) as module:
-        yield module
-    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
-    cupy_._module.cache_clear()
+def cupy(cupy_on_cpu):
+    return cupy_on_cpu
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ class TorchArrays:
 
     def stage(self, number: int, target: Any, values: NDArray[Any]) -> None:
         if not self.cuda:
-            target.copy_(_tensor(values))
+            np.copyto(target.numpy(), values, casting="same_kind")
             return
         buffer = self.buffers[number]
         if buffer is None or buffer.numel() < target.numel() or buffer.dtype != target.dtype:
