@@ -122,11 +122,15 @@ def _compile_triton(
         if signature[name].startswith("*") or (aligned and name == "d")
     }
 
-    def make(chip: int) -> tuple[bytes, int]:
+    @cache
+    def compiled(chip: int) -> Any:
         source = ASTSource(fn, signature, constants, attributes)
-        compiled = triton.compile(source, target=GPUTarget("cuda", chip, 32), options={**options, **FUSED})
-        return compiled.asm["cubin"], compiled.metadata.shared
+        return triton.compile(source, target=GPUTarget("cuda", chip, 32), options={**options, **FUSED})
 
+    def make(chip: int) -> tuple[bytes, int]:
+        return compiled(chip).asm["cubin"], compiled(chip).metadata.shared
+
+    make.ptx = lambda chip: compiled(chip).asm["ptx"]  # type: ignore[attr-defined]
     return make
 
 
@@ -211,23 +215,28 @@ def _of_size_one(common: dict[str, str]) -> Iterator[Build]:
 def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
     from gip_gpu.backends import cuda_source
 
-    # The kernels of one source come from one compilation.
-    @cache
-    def make(chip: int) -> tuple[bytes, int]:
+    def compiled(target: str, read: str) -> bytes:
         from cupy_backends.cuda.libs import nvrtc
 
         # What CuPy adds of its own.
-        options = (*cuda_source.options(defines), f"--gpu-architecture=sm_{chip}", "-ftz=true")
+        options = (*cuda_source.options(defines), f"--gpu-architecture={target}", "-ftz=true")
         program = nvrtc.createProgram(cuda_source.expanded(op), f"{op}.cu", (), ())
         try:
             nvrtc.compileProgram(program, options)
-            # CuPy takes the last byte for the end of a string.
-            return nvrtc.getCUBIN(program) + b"\0", dynamic
+            found: bytes = getattr(nvrtc, read)(program)
         except nvrtc.NVRTCError as error:
             raise RuntimeError(nvrtc.getProgramLog(program)) from error
         finally:
             nvrtc.destroyProgram(program)
+        return found
 
+    # The kernels of one source come from one compilation.
+    @cache
+    def make(chip: int) -> tuple[bytes, int]:
+        # CuPy takes the last byte for the end of a string.
+        return compiled(f"sm_{chip}", "getCUBIN") + b"\0", dynamic
+
+    make.ptx = lambda chip: compiled(f"compute_{chip}", "getPTX").decode()  # type: ignore[attr-defined]
     return make
 
 
@@ -240,6 +249,13 @@ def cuda_builds() -> Iterator[Build]:
             make = _compile_cuda("gram", tile.macros(kind, stored))
             for kernel in ("gram", "products"):
                 yield Build(kernel, f"{kind} to {stored}", tile.threads, make)
+    for given in ("fp16", "bf16", "fp32", "fp64"):
+        for kind in ("fp32", "tf32", "fp16", "bf16"):
+            defines: dict[str, Any] = {f"ROWS_{given.upper()}": "", "THREADS": LOOP.cast_threads}
+            defines["OUTPUT_FP32" if kind == "tf32" else f"OUTPUT_{kind.upper()}"] = ""
+            if kind == "tf32":
+                defines["ROUND_TF32"] = ""
+            yield Build("cast", f"rows in {given} to {kind}", LOOP.cast_threads, _compile_cuda("cast", defines))
     threads = {"loop": LOOP.threads, "step": LOOP.step_threads, "refresh": LOOP.refresh_threads}
     for turn, signals in enumerate(SIGNALS):
         # 52,002 items on 108 multiprocessors, W in shared memory.
@@ -258,6 +274,12 @@ def cuda_builds() -> Iterator[Build]:
 
 
 LANGUAGES = {"Triton": triton_builds, "CUDA C++": cuda_builds}
+
+
+def assembly(language: str, kernels: tuple[str, ...], chip: int = 80) -> dict[str, str]:
+    """PTX of some kernels, by kernel and variant."""
+    builds = [build for build in LANGUAGES[language]() if build.kernel in kernels]
+    return {f"{build.kernel}, {build.variant}": build.make.ptx(chip) for build in builds}
 
 
 def measured(language: str, share: int = 0, shares: int = 1) -> list[Resources]:

@@ -44,6 +44,8 @@ def run(
                 state.refreshes += 1
                 refreshing += time.perf_counter() - start
             elif reason is Reason.EXHAUSTED:
+                if state.t == state.rounds[-1]:
+                    raise RuntimeError(f"{backend.name}: a round ended without a pick, after {state.t} picks")
                 if on_exhausted == "continue":
                     _continue_literally(backend, state, progress)
                     break

@@ -68,6 +68,7 @@ class Plan:
             ("picks", f"{self.k:,} ({self.k / self.m:.3g} of the pool)"),
             ("device, backend", f"{self.device}, {self.backend}"),
             ("Gram columns", f"{self.columns}, {self.precision}, {kept}"),
+            *([] if self.resident else [("embeddings", "streamed from the host's pinned memory")]),
             ("reason", self.reason),
             *((f"memory: {part}", memory.readable(size)) for part, size in self.memory.items()),
             ("memory in all", f"{memory.readable(self.total)} (limit: {limit})"),

@@ -79,7 +79,8 @@ class Selection:
         certificate: why the indices are those of the float64 reference.
         plan: what was decided before the run.
         timings: seconds by part.
-        peak_bytes: the largest resident size of the process so far; 0 where the system does not tell.
+        peak_bytes: the largest resident size of the process so far, a GPU's memory not included; 0 where the system
+            does not tell.
     """
 
     indices: NDArray[np.int64]

@@ -25,6 +25,13 @@ __device__ __forceinline__ unsigned short float_to_fp16(float value) {
     return bits;
 }
 
+// Said in PTX: compiled with -ftz=true, as CuPy does, a plain conversion takes subnormal float32 for zero.
+__device__ __forceinline__ double widened(float value) {
+    double wide;
+    asm("cvt.f64.f32 %0, %1;" : "=d"(wide) : "f"(value));
+    return wide;
+}
+
 // c += a b' of one warp: a is 16 x 32 bytes, b is 8 x 32 bytes, c is 16 x 8 float32, as the PTX manual spreads them
 // over the lanes ("Matrix Fragments for mma.m16n8k16", "mma.m16n8k8"). Counted in bytes all types share one layout.
 #define GIP_MMA(name, instruction)                                                                              \

@@ -16,9 +16,9 @@ __device__ __forceinline__ float to_float(half_bits value) { return fp16_to_floa
 __device__ __forceinline__ float to_float(bf16_bits value) { return __uint_as_float((unsigned)value.bits << 16); }
 
 __device__ __forceinline__ double to_double(double value) { return value; }
-__device__ __forceinline__ double to_double(float value) { return value; }
-__device__ __forceinline__ double to_double(half_bits value) { return to_float(value); }
-__device__ __forceinline__ double to_double(bf16_bits value) { return to_float(value); }
+__device__ __forceinline__ double to_double(float value) { return widened(value); }
+__device__ __forceinline__ double to_double(half_bits value) { return widened(to_float(value)); }
+__device__ __forceinline__ double to_double(bf16_bits value) { return widened(to_float(value)); }
 
 template <class T>
 __device__ __forceinline__ T from_float(float value);

@@ -23,6 +23,12 @@ MAPPED: set[int] = set()
 class Array(np.ndarray):
     """A NumPy array with what CuPy's have beside: `data.ptr`, and no silent conversion to NumPy."""
 
+    device = types.SimpleNamespace(id=0)
+
+    def set(self, values, stream):
+        assert values.dtype == self.dtype
+        self[...] = values
+
     @property
     def data(self):
         return types.SimpleNamespace(ptr=self.ctypes.data)
@@ -56,6 +62,8 @@ class Device:
         "MultiProcessorCount": MULTIPROCESSORS,
         "MaxSharedMemoryPerBlockOptin": 163 << 10,
     }
+
+    compute_capability = "80"
 
     def __init__(self, number):
         self.id = number
@@ -97,9 +105,9 @@ class Function:
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         assert self.name != "loop" or (self.module.cooperative and grid[0] <= MULTIPROCESSORS)
         for arg in args:
-            assert isinstance(arg, (Array, np.int32, np.int64)), f"{self.name}: {type(arg)} is no kernel argument"
+            assert isinstance(arg, (Array, np.int32, np.int64, np.float64)), f"{self.name} takes no {type(arg)}"
         self.LAUNCHES.append((self.name, grid[0]))
-        plain = [self.contiguous(arg) if isinstance(arg, Array) else int(arg) for arg in args]
+        plain = [self.contiguous(arg) if isinstance(arg, Array) else arg.item() for arg in args]
         self.module.program.launch(self.name, grid, block, plain, shared_bytes=shared_mem, seed=len(self.LAUNCHES))
 
     @staticmethod
@@ -114,7 +122,7 @@ class Function:
 
 class RawModule:
     def __init__(self, *, code, options, enable_cooperative_groups=False):
-        (op,) = (op for op in ("gram", "loop", "refresh", "step") if code == cuda_source.expanded(op))
+        (op,) = (op for op in ("cast", "gram", "loop", "refresh", "step") if code == cuda_source.expanded(op))
         assert options[0] == "-std=c++17"
         macros = dict(option.removeprefix("-D").split("=", 1) for option in options[1:])
         self.cooperative = enable_cooperative_groups

@@ -5,16 +5,13 @@ between devices), cuBLAS (the stand-in checks the arguments and multiplies), NVR
 `test_resources.py`, not run), and the cooperative launch, whose grid is checked against the multiprocessors here.
 """
 
-import dataclasses
 import gc
-import sys
 
 import numpy as np
 import pytest
 from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
 from gip_gpu import Pool, backends, device, select, signals
-from gip_gpu.backends import cupy_, tuning
 from gip_gpu.costs import Layout
 from gip_gpu.reference import matching_pursuit
 

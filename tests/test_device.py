@@ -100,6 +100,30 @@ def test_the_first_backend_that_can_run(driver, monkeypatch):
     assert device.resolve("auto", "numpy") == "cpu"
 
 
+def test_a_device_that_is_too_old(driver, monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("triton")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(ValueError, match=r"compute capability 7\.5; the kernels need 8\.0"):
+        select(np.eye(3), np.ones(3), 1, device="cuda", backend="triton")
+    assert device.resolve("auto", None) == "cpu" or not CupyBackend.missing("cuda")
+
+
+def test_a_library_that_is_broken(driver, monkeypatch):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name in ("cupy", "torch"):
+                raise OSError(f"lib{name}.so: wrong ELF class")
+
+    for name in ("cupy", "torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    assert device.resolve("auto") == "cpu"
+    with pytest.raises(ValueError, match=r"libtorch\.so: wrong ELF class.*libcupy\.so: wrong ELF class"):
+        device.resolve("cuda")
+
+
 def test_triton_on_the_cpu_is_for_tests(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(ValueError, match="runs under Triton's interpreter only"):

@@ -122,3 +122,38 @@ def test_divergence(run):
 def test_hypothesis(run, problem):
     F, G = problem
     assert_same(F, G, len(F), run)
+
+
+@pytest.fixture
+def on_gpu(run):
+    """Options of a backend that keeps its arrays on a device."""
+    if run["backend"] == "numpy":
+        pytest.skip("keeps no arrays on a device")
+    return run
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_pool_survives_an_allocation_that_fails(on_gpu, narrow, monkeypatch, error):
+    pool = Pool(narrow, **on_gpu)
+    G = np.random.default_rng(4).standard_normal((300, 4))
+    pool.select(G[:, 0], 5)
+    arrays, left = pool._backend.arrays, [3]
+    allocate = arrays.empty
+
+    def failing(shape, kind):
+        left[0] -= 1
+        if not left[0]:
+            raise error
+        return allocate(shape, kind)
+
+    monkeypatch.setattr(arrays, "empty", failing)
+    with pytest.raises(error):
+        pool.select(G, 8)
+    np.testing.assert_array_equal(pool.select(G, 8).indices, matching_pursuit(narrow, G, 8))
+
+
+def test_what_a_gpu_cannot_take(on_gpu, narrow):
+    with pytest.raises(ValueError, match="G has 1,025 columns; the GPU backends take up to 1,024"):
+        select(narrow, np.ones((300, 1025)), 5, **on_gpu)
+    with pytest.raises(ValueError, match=r"norm .* in row 7; on a GPU rows must have norms of at least 1e-300"):
+        select(narrow * np.where(np.arange(300.0) == 7, 1e-304, 1.0)[:, None], np.ones(300), 5, **on_gpu)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from gip_gpu import select, signals, ties
+from gip_gpu.backends.numpy_ import NumpyBackend
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.rows import Rows
+from gip_gpu.state import Reason
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,10 @@ def test_many_rounds(d, seed):
     chosen = select(F, G, 1000)
     np.testing.assert_array_equal(chosen.indices, matching_pursuit(F, G, 1000, on_exhausted="restart"))
     assert len(chosen.rounds) > 3
+
+
+def test_a_round_without_a_pick_is_an_error(monkeypatch):
+    """A backend that finds nothing at once would restart for ever."""
+    monkeypatch.setattr(NumpyBackend, "advance", lambda *_: Reason.EXHAUSTED)
+    with pytest.raises(RuntimeError, match="numpy: a round ended without a pick, after 0 picks"):
+        select(np.eye(3), np.ones(3), 2, device="cpu")

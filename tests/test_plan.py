@@ -152,6 +152,7 @@ def test_choice_on_a_gpu(gpu):
     huge = gpu(20_000_000, 1024, 1000, given="fp32")
     assert (huge.columns, huge.resident) == ("lazy", False)
     assert huge.total < 25e9
+    assert dict(huge.table())["embeddings"] == "streamed from the host's pinned memory"
     assert gpu(52_002, 768, 100, memory_limit="1GB").columns == "lazy"
     with pytest.raises(ValueError, match="5 MB is what memory_limit allows"):
         gpu(52_002, 768, 100, memory_limit="5MB")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,8 @@ print(json.dumps([[r.build.kernel, r.build.variant, r.chip, r.registers, r.stack
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """Resources by language, both compiled at the same time, by interpreters that do not interpret Triton."""
+def environment(tmp_path_factory):
+    """Of an interpreter that compiles Triton's kernels; skipped where there is nothing to compile with."""
     pytest.importorskip("triton")
     pytest.importorskip("cupy_backends")
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
@@ -27,12 +28,16 @@ def compiled(tmp_path_factory):
         nvrtc.getVersion()
     except (ImportError, RuntimeError, nvrtc.NVRTCError) as error:
         pytest.skip(f"NVRTC cannot be loaded: {error}")
-    environment = {
+    return {
         **{name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
         "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),
-        "TRITON_DEFAULT_FP_FUSION": "1",
         "PYTHONPATH": str(ROOT),
     }
+
+
+@pytest.fixture(scope="module")
+def compiled(environment):
+    """Resources by language, both compiled at the same time."""
     runs = {
         language: subprocess.Popen(
             [sys.executable, "-c", CODE, language], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
@@ -46,7 +51,7 @@ def compiled(tmp_path_factory):
 def test_every_kernel_compiles_for_every_chip_without_spills(compiled):
     kernels = {
         "Triton": {"gram", "products", "refresh", "update", "pick"},
-        "CUDA C++": {"gram", "products", "loop", "step", "refresh"},
+        "CUDA C++": {"cast", "gram", "products", "loop", "step", "refresh"},
     }
     for language, found in compiled.items():
         for chip in (80, 90, 100):
@@ -66,3 +71,61 @@ def test_the_table_is_that_of_these_kernels(compiled):
             for variant in row[2].split(";")
         }
         assert listed == {(kernel, variant, str(chip)) for kernel, variant, chip, *_ in found}
+
+
+ASSEMBLY = """
+import json, sys
+from bench import resources
+print(json.dumps([resources.assembly("Triton", ("pick", "update")),
+                  resources.assembly("CUDA C++", ("loop", "refresh", "cast"))]))
+"""
+# A load without a predicate is a scalar's, which all threads read; the predicate of its store is true for one thread.
+# Elements of an array are read and written by the same thread, each under a mask.
+ACCESS = re.compile(r"^(?:(ld)|(?:@%p\d+ )?(st))\.global\S*\s.*?\[\s*(%rd\d+)\s*(?:\+\s*(-?\d+))?\s*\]")
+
+
+def unordered(ptx):
+    """Addresses that threads of one program both read and write with no barrier between: one may be ahead."""
+    seen, found = {"ld": set(), "st": set()}, []
+    for line in ptx.splitlines():
+        # What follows an unconditional branch does not follow what comes before it.
+        if "bar.sync" in line or "bra.uni" in line:
+            seen = {"ld": set(), "st": set()}
+        elif access := ACCESS.search(line.strip()):
+            load, store, *address = access.groups()
+            kind = load or store
+            if tuple(address) in seen["ld" if kind == "st" else "st"]:
+                found.append(line.strip())
+            seen[kind].add(tuple(address))
+    return found
+
+
+def test_unordered_accesses_are_seen():
+    load, store = "ld.global.b64 { %rd1 }, [ %rd2 + 8 ];", "@%p1 st.global.b64 [ %rd2 + 8 ], { %rd3 };"
+    assert unordered(f"{load}\n{store}")
+    assert unordered(f"{store}\n{load}")
+    assert not unordered(f"{load}\nbar.sync 0;\n{store}")
+    assert not unordered(f"{load}\n{store.replace('+ 8', '+ 16')}")
+
+
+@pytest.fixture(scope="module")
+def assembled(environment):
+    run = subprocess.run(
+        [sys.executable, "-c", ASSEMBLY], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return json.loads(run.stdout)
+
+
+@pytest.mark.slow
+def test_no_thread_of_a_triton_program_overtakes_another(assembled):
+    assert assembled[0]
+    assert {name: unordered(ptx) for name, ptx in assembled[0].items() if unordered(ptx)} == {}
+
+
+@pytest.mark.slow
+def test_subnormal_rows_are_not_flushed(assembled):
+    """-ftz=true, which CuPy adds, would take them for zero where float32 becomes float64."""
+    assert assembled[1]
+    assert all("cvt.f64.f32" in ptx for name, ptx in assembled[1].items() if "rows in fp64" not in name)
+    assert [name for name, ptx in assembled[1].items() if name.startswith("cast") and "cvt.ftz.f64.f32" in ptx] == []
+    assert [name for name, ptx in assembled[1].items() if name.startswith("refresh") and "ftz.f64.f32" in ptx] == []

@@ -3,11 +3,12 @@
 from functools import cache
 from typing import Any, ClassVar
 
+from numpy import float64 as _double
 from numpy import int32 as _int
 from numpy import int64 as _long
 
 from gip_gpu.backends import cuda_source
-from gip_gpu.backends.gpu import Arrays, GpuBackend
+from gip_gpu.backends.gpu import Arrays, GpuBackend, too_old
 from gip_gpu.backends.tuning import GRAM, LOOP
 
 
@@ -31,13 +32,16 @@ class CupyBackend(GpuBackend):
     def missing(cls, device: str) -> str:
         try:
             import cupy
-        except ImportError as error:
+        except Exception as error:  # A library that is broken is as good as absent.
             return f"it needs cupy ({error}); pip install 'gip_gpu[cuda]' brings it"
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
             return f"cupy {cupy.__version__} sees no CUDA device ({error})"
-        return "" if count else f"cupy {cupy.__version__} sees no CUDA device"
+        if not count:
+            return f"cupy {cupy.__version__} sees no CUDA device"
+        capability = cupy.cuda.Device(int(device.partition(":")[2] or 0)).compute_capability
+        return too_old(int(capability[:-1]), int(capability[-1]))
 
     @classmethod
     def make_arrays(cls, device: str) -> Arrays:
@@ -75,6 +79,17 @@ class CupyBackend(GpuBackend):
         if self.shared:
             self.loop.max_dynamic_shared_size_bytes = self.shared
         self.refreshing = self._kernel("refresh", "refresh", LOOP.macros("refresh", self.n, self.given, self.storage))
+
+    def _cast(self, rows: Any, norms: Any) -> Any:
+        kind = "fp32" if self.multiply == "tf32" else self.multiply
+        defines = {f"ROWS_{self.given.upper()}": "", f"OUTPUT_{kind.upper()}": "", "THREADS": LOOP.cast_threads}
+        if self.multiply == "tf32":
+            defines["ROUND_TF32"] = ""
+        out = self.arrays.empty(rows.shape, self.multiply)
+        arguments = (rows, norms, out, _long(len(rows)), _int(self.d), _double(self.factor))
+        blocks = min(len(rows), 8 * int(self._arrays().multiprocessors))
+        self._kernel("cast", "cast", defines)((blocks,), (LOOP.cast_threads,), arguments)
+        return out
 
     def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:
         self.refreshing(

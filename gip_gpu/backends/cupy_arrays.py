@@ -85,8 +85,7 @@ class CupyArrays:
         self.streams[number].synchronize()
         part = buffer[: target.size].reshape(target.shape)
         np.copyto(part, values, casting="same_kind")
-        with self.streams[number]:
-            target[...] = cupy.asarray(part)
+        target.set(part, self.streams[number])
 
     def adopt(self, array: Any, kind: str) -> Any:
         if kind == "bf16" and not isinstance(array, cupy.ndarray):
@@ -95,6 +94,8 @@ class CupyArrays:
             # DLPack carries bfloat16, CuPy does not: its bits travel as integers.
             array = torch.from_dlpack(array).view(torch.int16)
         taken = array if isinstance(array, cupy.ndarray) else cupy.from_dlpack(array)
+        if taken.device.id != self.number:
+            taken = cupy.array(taken)
         if kind == "bf16":
             return cupy.ascontiguousarray(taken.view(np.uint16))
         return cupy.ascontiguousarray(taken.astype(KINDS[kind], copy=False))
@@ -123,18 +124,6 @@ class CupyArrays:
 
     def synchronize(self) -> None:
         self.device.synchronize()
-
-    def cast(self, rows: Any, norms: Any, factor: float, multiply: str) -> Any:
-        if rows.dtype == np.uint16:
-            rows = (rows.astype(np.uint32) << 16).view(np.float32)
-        single = (rows.astype(np.float64) / norms[:, None] * factor).astype(np.float32)
-        # To nearest even in the upper 19 bits, or the upper 16.
-        bits = single.view(np.uint32)
-        if multiply == "tf32":
-            return ((bits + 0xFFF + ((bits >> 13) & 1)) & 0xFFFFE000).view(np.float32)
-        if multiply == "bf16":
-            return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-        return single.astype(KINDS[multiply])
 
     def take(self, array: Any, indices: NDArray[np.int64]) -> Any:
         return array[cupy.asarray(indices)]

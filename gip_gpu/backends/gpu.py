@@ -30,6 +30,8 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 HOST_TYPES = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
 # Rows whose norms lie in this range are multiplied as given: no product of theirs leaves the range of float32, and what
 # is flushed to zero is covered by `bounds.gram_entry_error`.
+SMALLEST_NORM = 1e-300  # Its inverse is a float64.
+SIGNALS = 1024
 SANE_NORMS = (2.0**-40, 2.0**40)
 REASONS = {
     Code.DONE: Reason.DONE,
@@ -37,6 +39,13 @@ REASONS = {
     Code.NEED_REFRESH: Reason.NEED_REFRESH,
     Code.EXHAUSTED: Reason.EXHAUSTED,
 }
+
+
+def too_old(major: int, minor: int) -> str:
+    """Why a device of this compute capability cannot be used, "" if it can."""
+    if major >= 8:
+        return ""
+    return f"the device has compute capability {major}.{minor}; the kernels need 8.0 (an A100) or newer"
 
 
 class Arrays(Protocol):
@@ -74,9 +83,6 @@ class Arrays(Protocol):
 
     def synchronize(self) -> None:
         """Until the device has done all it was given."""
-
-    def cast(self, rows: Any, norms: Any, factor: float, multiply: str) -> Any:
-        """Rows / norms * factor, in float64, then by way of float32 to the nearest in `multiply`."""
 
     def take(self, array: Any, indices: NDArray[np.int64]) -> Any:
         """Rows of an array."""
@@ -141,12 +147,19 @@ class GpuBackend(Backend):
     def _store(self, plan: Plan) -> None:
         """Puts the embeddings where the plan says."""
         rows = self.rows_of
-        self.resident = plan.resident
         self.given = format_of(rows.values)
         norms = rows.norms if rows.normalize else np.ones(self.m)
+        if norms.min() < SMALLEST_NORM:
+            row = int(norms.argmin())
+            raise ValueError(
+                f"F has norm {norms[row]:g} in row {row}; on a GPU rows must have norms of at least {SMALLEST_NORM:g} "
+                "to be normalised: scale such rows up"
+            )
         lengths = norms if rows.normalize else np.array([rows.largest])
         sane = bool(((lengths >= SANE_NORMS[0]) & (lengths <= SANE_NORMS[1])).all())
         self.multiply, self.as_given = multiplied_as(plan.precision, self.given, sane)
+        # Rows that lie on the device and are multiplied as they are need no place of their own.
+        self.resident = plan.resident or (self.as_given and isinstance(rows.values, DeviceMatrix))
         self.storage = STORAGE[plan.precision]
         self.factor = 2.0**-self.exponent
         self.gamma = bounds.gram_entry_error(
@@ -163,7 +176,7 @@ class GpuBackend(Backend):
         self.stored = self._place_rows()
         self.products = self._make_products() if self.resident else None
         self.slots = self._upload(np.full(self.m, -1, np.int32), "int32")
-        self.n = 0
+        self.n = self.ready_for = 0
 
     def _upload(self, values: NDArray[Any], kind: str) -> Any:
         array = self.arrays.empty(values.shape, kind)
@@ -181,6 +194,8 @@ class GpuBackend(Backend):
         if not self.resident:
             return self.arrays.map_host(np.ascontiguousarray(values, HOST_TYPES[self.given]))
         array = self.arrays.empty((self.m, self.d), self.given)
+        # The memory may have been another array's, in another stream.
+        self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
             self.arrays.stage(turn % 2, array[start:stop], values[start:stop])
         self.arrays.synchronize()
@@ -192,18 +207,19 @@ class GpuBackend(Backend):
             return self.stored
         array = self.arrays.empty((self.m, self.d), self.multiply)
         for start, stop in self._chunks():
-            array[start:stop] = self.arrays.cast(
-                self.stored[start:stop], self.norms[start:stop], self.factor, self.multiply
-            )
+            array[start:stop] = self._cast(self.stored[start:stop], self.norms[start:stop])
         return array
 
     @_on_device
     def begin(self, state: State) -> None:
         n = state.scores.shape[1]
         self.round = -1
-        if n == self.n:
+        if n == self.ready_for:
             return
-        self.n = n
+        if n > SIGNALS:
+            raise ValueError(f"G has {n:,} columns; the GPU backends take up to {SIGNALS:,}")
+        # What fails half way is begun anew.
+        self.ready_for, self.n = 0, n
         empty = self.arrays.empty
         self.scores, self.A, self.W = empty((self.m, n), "fp64"), empty((n, self.d), "fp64"), empty((n, self.m), "fp32")
         self.weight, self.score = empty((self.m,), "fp32"), empty((self.m,), "fp32")
@@ -214,6 +230,7 @@ class GpuBackend(Backend):
         self.head = np.zeros(Real.RESIDUAL + n)
         self.places = np.zeros(16, np.int64)
         self._begin()
+        self.ready_for = n
 
     @_on_device
     def refresh(self, state: State) -> None:
@@ -314,13 +331,13 @@ class GpuBackend(Backend):
         else:
             left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.given]), self.given)
         if not self.as_given:
-            left = self.arrays.cast(left, self.arrays.take(self.norms, wanted), self.factor, self.multiply)
+            left = self._cast(left, self.arrays.take(self.norms, wanted))
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
             with self.arrays.lane(turn % 2):
                 right = self.arrays.load(self.stored, start, stop)
                 if not self.as_given:
-                    right = self.arrays.cast(right, self.norms[start:stop], self.factor, self.multiply)
+                    right = self._cast(right, self.norms[start:stop])
                 self._multiply(left, by_row, right, self.inverse[start:stop], out[:, start:stop])
         self.arrays.synchronize()
 
@@ -367,6 +384,10 @@ class GpuBackend(Backend):
     @abstractmethod
     def _parts(self) -> int:
         """Entries that the kernels need in an array of one value a program or block."""
+
+    @abstractmethod
+    def _cast(self, rows: Any, norms: Any) -> Any:
+        """Rows / norms * self.factor, in float64, then by way of float32 to the nearest in `self.multiply`."""
 
     @abstractmethod
     def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:

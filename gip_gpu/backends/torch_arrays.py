@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,17 @@ KINDS = {
 }
 
 
+# Host memory that is mapped into the devices' address space, by address; pools on the same rows share it.
+MAPPED: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
+
+
 class TorchArrays:
     """`gip_gpu.backends.gpu.Arrays` on a torch device."""
 
     def __init__(self, device: str) -> None:
-        self.device = torch.device(device)
+        kind, _, number = device.partition(":")
+        # Not torch's current device, which may change while a pool lives.
+        self.device = torch.device(kind, int(number or 0)) if kind == "cuda" else torch.device(kind)
         self.cuda = self.device.type == "cuda"
         major, minor = torch.cuda.get_device_capability(self.device) if self.cuda else (0, 0)
         self.capability = 10 * major + minor
@@ -86,9 +92,17 @@ class TorchArrays:
         runtime: Any = torch.cuda.cudart()
         # 8: read-only pages too, as those of a memory map. Where the system refuses, a pinned copy serves.
         address = tensor.data_ptr()
+        if tensor.is_pinned():
+            return tensor
+        if address in MAPPED and MAPPED[address].shape == tensor.shape:
+            return MAPPED[address]
         if int(runtime.cudaHostRegister(address, tensor.numel() * tensor.element_size(), 8)) != 0:
+            # The error waits for the next launch, to be taken for its own.
+            with suppress(RuntimeError):
+                torch.zeros(1, device=self.device).add_(1)
             return tensor.pin_memory()
         weakref.finalize(tensor, runtime.cudaHostUnregister, address)
+        MAPPED[address] = tensor
         return tensor
 
     def load(self, mapped: Any, start: int, stop: int) -> Any:
@@ -129,17 +143,13 @@ class TorchArrays:
 @contextmanager
 def _float32_products(tf32: bool) -> Any:
     """Products in tf32 or in full float32, whatever the program has set: the error bound counts on it."""
-    settings: Any = torch.backends.cuda.matmul
-    # The newer setting, or that of torch before 2.9; reading one after the other was set raises.
-    newer = hasattr(settings, "fp32_precision")
-    name = "fp32_precision" if newer else "allow_tf32"
-    value = ("tf32" if tf32 else "ieee") if newer else tf32
-    before = getattr(settings, name)
-    setattr(settings, name, value)
+    before = torch.get_float32_matmul_precision()
+    # "high" may also mean two bfloat16 parts, which hold a tf32 value exactly.
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
         yield
     finally:
-        setattr(settings, name, before)
+        torch.set_float32_matmul_precision(before)
 
 
 def _tensor(values: NDArray[Any]) -> Any:

@@ -7,7 +7,7 @@ and needs no promise that all programs of a grid run at once, which a barrier in
 import os
 from typing import Any, ClassVar
 
-from gip_gpu.backends.gpu import Arrays, GpuBackend
+from gip_gpu.backends.gpu import Arrays, GpuBackend, too_old
 from gip_gpu.backends.layout import Code, Whole
 from gip_gpu.backends.tuning_triton import TRITON
 
@@ -29,11 +29,13 @@ class TritonBackend(GpuBackend):
         try:
             import torch
             import triton  # noqa: F401
-        except ImportError as error:
+        except Exception as error:  # A library that is broken is as good as absent.
             return f"it needs torch and triton ({error}); pip install 'gip_gpu[cuda]' brings them"
-        if device != "cpu" and not torch.cuda.is_available():
+        if device == "cpu":
+            return ""
+        if not torch.cuda.is_available():
             return f"torch {torch.__version__} sees no CUDA device"
-        return ""
+        return too_old(*torch.cuda.get_device_capability(int(device.partition(":")[2] or 0)))
 
     @classmethod
     def make_arrays(cls, device: str) -> Arrays:
@@ -47,6 +49,9 @@ class TritonBackend(GpuBackend):
 
     def _arrays(self) -> Any:
         return self.arrays
+
+    def _cast(self, rows: Any, norms: Any) -> Any:
+        return self._arrays().cast(rows, norms, self.factor, self.multiply)
 
     def _parts(self) -> int:
         return max(self.parts, -(-self.m // TRITON.refresh_items))
@@ -132,7 +137,8 @@ class TritonBackend(GpuBackend):
         torch.cuda.synchronize()
         self.whole.copy_(held)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads may allocate meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             for _ in range(TRITON.graph_steps):
                 self._pick()
                 self._update(columns)

@@ -78,6 +78,8 @@ class LoopTuning:
     # `refresh` takes an item a warp, with 106 registers at most: two blocks or more on a multiprocessor, so that some
     # warps divide while others wait for rows.
     refresh_threads: int = 256
+    # `cast` takes a row a block, 384 to 1024 long: every thread has two to four divisions under way.
+    cast_threads: int = 256
 
     def macros(self, op: str, n: int, rows: str, columns: str) -> dict[str, str | int]:
         """The macros of a build of "loop", "step" or "refresh", beside those of `layout.macros`."""

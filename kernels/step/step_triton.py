@@ -168,8 +168,7 @@ def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found,
     if picks > base:
         total = tl.sum(tl.load(energy + parts, mask=parts < PARTS, other=0.0))
         tl.store(record + (picks - 1 - base) * (AT_WEIGHTS + SIGNALS) + AT_ENERGY, total)
-    reason = tl.cast(RUNNING, tl.int64)
-    tl.store(whole + SLOT, tl.cast(-1, tl.int64))
+    reason, slot = tl.cast(RUNNING, tl.int64), tl.cast(-1, tl.int64)
     if tl.load(whole + PENDING) < 0:
         if picks >= tl.load(whole + UNTIL):
             reason = tl.cast(DONE, tl.int64)
@@ -181,7 +180,9 @@ def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found,
         if slot < 0:
             reason = tl.cast(NEED_COLUMN, tl.int64)
         else:
-            _project_out(item, slot, d, rows, inverses, scores, A, weight, real, whole, record, SIGNALS, WIDE, DEPTH)
+            _project_out(item, d, rows, inverses, scores, A, weight, real, whole, record, SIGNALS, WIDE, DEPTH)
+    tl.debug_barrier()
+    tl.store(whole + SLOT, slot)
     tl.store(whole + REASON, reason)
 
 
@@ -192,8 +193,10 @@ def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.
     largest, noise, norm, _ = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
     error, scale = tl.load(real + ERROR), tl.load(real + SCALE)
     count = tl.load(whole + COUNT)
-    tl.store(whole + COUNT, tl.cast(0, tl.int64))
     excess = tl.load(whole + EXCESS) + tl.maximum(count - tl.cast(USUAL_WINDOW, tl.int64), 0)
+    # Every thread has read what one of them overwrites now; the same goes for each barrier before stores below.
+    tl.debug_barrier()
+    tl.store(whole + COUNT, tl.cast(0, tl.int64))
     tl.store(whole + EXCESS, excess)
     highest = tl.cast(-1.0, tl.float64)
     for start in range(0, count, CHUNK):
@@ -245,7 +248,7 @@ def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.
 
 
 @triton.jit
-def _project_out(item, slot, d, rows, inverses, scores, A, weight, real, whole, record, SIGNALS: tl.constexpr,
+def _project_out(item, d, rows, inverses, scores, A, weight, real, whole, record, SIGNALS: tl.constexpr,
                  WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """Records the pending pick, adds it to A, moves the bounds; `update` does the rest."""
     i = tl.arange(0, WIDE)
@@ -257,33 +260,34 @@ def _project_out(item, slot, d, rows, inverses, scores, A, weight, real, whole, 
         at = A + i[:, None] * d + c[None, :]
         inside = (i[:, None] < SIGNALS) & (c[None, :] < d)
         tl.store(at, tl.load(at, mask=inside, other=0.0) + w[:, None] * x[None, :], mask=inside)
-    gain, square, error = tl.load(real + GAIN), tl.load(real + SQUARE), tl.load(real + ERROR)
+    gain, rival, error = tl.load(real + GAIN), tl.load(real + RIVAL), tl.load(real + ERROR)
+    square, gamma, drift = tl.load(real + SQUARE), tl.load(real + GAMMA), tl.load(real + DRIFT)
+    before, scale, noise = tl.load(real + ENERGY_A), tl.load(real + SCALE), _noise(real)
+    picks, base = tl.load(whole + PICKS), tl.load(whole + BASE)
+    candidates, ties = tl.load(whole + CANDIDATES), tl.load(whole + TIES)
+    given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
     norm = _above(gain)
     moved = norm * square
     # ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where ||f||^2 is at most `square`, and A f is the score
     # less the residual but for the residual's own rounding, `noise`. kernels/bounds.cuh derives the rest.
-    given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
     cross = tl.sum(w * (given - w))
-    before, scale = tl.load(real + ENERGY_A), tl.load(real + SCALE)
     sizes = before + 4 * norm * (scale + norm) + gain * square
-    slack = 2 * norm * _noise(real) + (d + SIGNALS + 18) * U64 * sizes
+    slack = 2 * norm * noise + (d + SIGNALS + 18) * U64 * sizes
     energy = before + 2 * cross + gain * square + slack
-    tl.store(real + ENERGY_A, energy)
     projected = _above(energy * square)
+    tl.debug_barrier()
+    tl.store(real + ENERGY_A, energy)
     tl.store(real + PROJECTED, projected)
     # As in `gip_gpu/step.py`, and twice the rounding of a row that is multiplied by the inverse of its norm.
-    tl.store(real + DRIFT, tl.load(real + DRIFT) + U64 * (projected + 4 * moved))
-    grown_error = error * (1 + 2 * U32) + moved * (tl.load(real + GAMMA) + 4 * U32) + 2 * U32 * norm + 4 * FLUSHED
-    tl.store(real + ERROR, grown_error)
-    picks = tl.load(whole + PICKS)
-    row = record + (picks - tl.load(whole + BASE)) * (AT_WEIGHTS + SIGNALS)
+    tl.store(real + DRIFT, drift + U64 * (projected + 4 * moved))
+    tl.store(real + ERROR, error * (1 + 2 * U32) + moved * (gamma + 4 * U32) + 2 * U32 * norm + 4 * FLUSHED)
+    row = record + (picks - base) * (AT_WEIGHTS + SIGNALS)
     tl.store(row + AT_INDEX, item.to(tl.float64))
     tl.store(row + AT_GAIN, gain)
-    tl.store(row + AT_RIVAL, tl.load(real + RIVAL))
-    tl.store(row + AT_CANDIDATES, tl.load(whole + CANDIDATES).to(tl.float64))
-    tl.store(row + AT_TIES, tl.load(whole + TIES).to(tl.float64))
+    tl.store(row + AT_RIVAL, rival)
+    tl.store(row + AT_CANDIDATES, candidates.to(tl.float64))
+    tl.store(row + AT_TIES, ties.to(tl.float64))
     tl.store(row + AT_WEIGHTS + i, w, mask=i < SIGNALS)
     tl.store(weight + item, 0.0)
-    tl.store(whole + SLOT, slot)
     tl.store(whole + PICKS, picks + 1)
     tl.store(whole + PENDING, tl.cast(-1, tl.int64))
