@@ -5,7 +5,7 @@ import numpy as np
 from bench.gpu_cases import LeftOut
 from bench.gpu_device import Library
 from bench.gpu_results import Entry, Session
-from gip_gpu.backends.tuning import LOOP
+from gip_gpu.backends.tuning_cuda import LOOP
 from gip_gpu.costs_gpu import A100
 
 FORMATS = ("fp32", "tf32", "fp16", "bf16")

@@ -242,7 +242,7 @@ def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
 
 def cuda_builds() -> Iterator[Build]:
     """Every kernel of every .cu: each type with each range of signals, though not each pair of types with each."""
-    from gip_gpu.backends.tuning import GRAM, LOOP
+    from gip_gpu.backends.tuning_cuda import GRAM, LOOP
 
     for kind, tile in GRAM.items():
         for stored in ("fp32", "fp16", "bf16"):

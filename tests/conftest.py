@@ -75,13 +75,13 @@ def cupy_on_cpu(monkeypatch):
     from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
     from gip_gpu import device
-    from gip_gpu.backends import cupy_, tuning
+    from gip_gpu.backends import cupy_, tuning_cuda
 
     if not AVAILABLE:
         pytest.skip(WHY_NOT)
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
     monkeypatch.setattr(device, "_driver_devices", lambda: 1)
-    few = dataclasses.replace(tuning.LOOP, threads=64, step_threads=64, refresh_threads=64)
+    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
     monkeypatch.setattr(cupy_, "LOOP", few)
     cupy_._module.cache_clear()
     cupy_stand_in.Function.LAUNCHES.clear()

@@ -99,9 +99,9 @@ def cupy(monkeypatch, tmp_path):
     import cupy_stand_in
 
     from gip_gpu import device
-    from gip_gpu.backends import cupy_, tuning
+    from gip_gpu.backends import cupy_, tuning_cuda
 
-    few = dataclasses.replace(tuning.LOOP, threads=64, step_threads=64, refresh_threads=64)
+    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
     monkeypatch.setattr(cupy_, "LOOP", few)
     monkeypatch.setattr(gpu_ceilings, "LOOP", few)
     monkeypatch.setattr(gpu_ceilings, "CAPTURED", 2)

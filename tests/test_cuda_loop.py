@@ -15,7 +15,7 @@ from cuda_on_cpu.emulator import AVAILABLE, KERNELS, WHY_NOT, sanitizer_environm
 
 from gip_gpu import bounds, signals
 from gip_gpu.backends.layout import Real
-from gip_gpu.backends.tuning import LOOP
+from gip_gpu.backends.tuning_cuda import LOOP
 from gip_gpu.reference import matching_pursuit
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)

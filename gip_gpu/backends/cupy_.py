@@ -9,7 +9,7 @@ from numpy import int64 as _long
 
 from gip_gpu.backends import cuda_source
 from gip_gpu.backends.gpu import Arrays, GpuBackend, too_old
-from gip_gpu.backends.tuning import GRAM, LOOP
+from gip_gpu.backends.tuning_cuda import GRAM, LOOP
 
 
 @cache
