@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from gip_gpu import Pool, backends, select, signals
+from gip_gpu.backends.arrays import Arrays
 from gip_gpu.backends.base import Backend, HostBackend
 from gip_gpu.backends.cupy_ import CupyBackend
-from gip_gpu.backends.gpu import Arrays, GpuBackend
+from gip_gpu.backends.gpu import GpuBackend
 from gip_gpu.backends.numpy_ import NumpyBackend
 from gip_gpu.backends.triton_ import TritonBackend
 from gip_gpu.bounds import gram_entry_error

@@ -8,7 +8,8 @@ from numpy import int32 as _int
 from numpy import int64 as _long
 
 from gip_gpu.backends import cuda_source
-from gip_gpu.backends.gpu import Arrays, GpuBackend, too_old
+from gip_gpu.backends.arrays import Arrays
+from gip_gpu.backends.gpu import GpuBackend, too_old
 from gip_gpu.backends.tuning_cuda import GRAM, LOOP
 
 

@@ -33,7 +33,7 @@ class _Owner:
 
 
 class CupyArrays:
-    """`gip_gpu.backends.gpu.Arrays` on a CUDA device."""
+    """`gip_gpu.backends.arrays.Arrays` on a CUDA device."""
 
     def __init__(self, device: str) -> None:
         self.number = int(device.partition(":")[2] or 0)

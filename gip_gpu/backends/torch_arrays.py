@@ -27,7 +27,7 @@ MAPPED: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 
 
 class TorchArrays:
-    """`gip_gpu.backends.gpu.Arrays` on a torch device."""
+    """`gip_gpu.backends.arrays.Arrays` on a torch device."""
 
     def __init__(self, device: str) -> None:
         kind, _, number = device.partition(":")

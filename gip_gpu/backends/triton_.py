@@ -7,7 +7,8 @@ and needs no promise that all programs of a grid run at once, which a barrier in
 import os
 from typing import Any, ClassVar
 
-from gip_gpu.backends.gpu import Arrays, GpuBackend, too_old
+from gip_gpu.backends.arrays import Arrays
+from gip_gpu.backends.gpu import GpuBackend, too_old
 from gip_gpu.backends.layout import Code, Whole
 from gip_gpu.backends.tuning_triton import TRITON
 
