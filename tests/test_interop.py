@@ -8,6 +8,8 @@ import pytest
 
 from gip_gpu import Pool, interop, select
 from gip_gpu.backends import gpu
+from gip_gpu.costs import Layout
+from gip_gpu.costs_gpu import GpuCosts
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu, to_host
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.rows import Rows
@@ -112,3 +114,19 @@ def test_a_selection_from_rows_that_lie_on_the_device(tensor, dtype, monkeypatch
     np.testing.assert_array_equal(chosen.indices, expected)
     assert pool._backend.stored.data_ptr() == given.data_ptr()
     np.testing.assert_array_equal(select(given, scores, 6, device="cpu").indices, expected)
+
+
+def test_rows_on_the_device_that_are_rounded_chunk_by_chunk(tensor, monkeypatch):
+    """bfloat16 rows, of which no float16 copy fits beside them."""
+    pytest.importorskip("triton")
+    from gip_gpu.backends.triton_ import TritonBackend
+
+    if why := TritonBackend.missing("cpu"):
+        pytest.skip(why)
+    monkeypatch.setattr(gpu, "on_gpu", lambda value: isinstance(value, torch.Tensor))
+    monkeypatch.setattr(GpuCosts, "layouts", lambda self: (Layout(resident=False),))
+    given, scores = tensor.bfloat16(), np.arange(50.0)
+    pool = Pool(given, device="cpu", backend="triton", precision="fp16", columns="lazy")
+    chosen = pool.select(scores, 6)
+    assert not pool._backend.resident
+    np.testing.assert_array_equal(chosen.indices, matching_pursuit(given.double().numpy(), scores, 6))
