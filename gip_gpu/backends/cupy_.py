@@ -29,6 +29,8 @@ class CupyBackend(GpuBackend):
 
     name: ClassVar[str] = "cupy"
 
+    arrays: Any  # CupyArrays, whose module imports its library.
+
     @classmethod
     def missing(cls, device: str) -> str:
         try:
@@ -61,20 +63,17 @@ class CupyBackend(GpuBackend):
         return max(self.blocks, self._refresh_blocks())
 
     def _refresh_blocks(self) -> int:
-        return 4 * int(self._arrays().multiprocessors)
-
-    def _arrays(self) -> Any:
-        return self.arrays
+        return 4 * int(self.arrays.multiprocessors)
 
     @property
     def blocks(self) -> int:
         """Blocks of the loop, all of which run at once."""
-        return LOOP.blocks(self.m, self._arrays().multiprocessors)
+        return LOOP.blocks(self.m, self.arrays.multiprocessors)
 
     def _begin(self) -> None:
         empty = self.arrays.empty
         self.best, self.energy = empty((self.blocks,), "fp32"), empty((self.blocks,), "fp64")
-        limit = self._arrays().shared_of_block
+        limit = self.arrays.shared_of_block
         self.shared = LOOP.shared_bytes(self.m, self.n, self.blocks, limit)
         self.loop = self._kernel("loop", "loop", LOOP.macros("loop", self.n, self.given, self.storage))
         if self.shared:
@@ -88,7 +87,7 @@ class CupyBackend(GpuBackend):
             defines["ROUND_TF32"] = ""
         out = self.arrays.empty(rows.shape, self.multiply)
         arguments = (rows, norms, out, _long(len(rows)), _int(self.d), _double(self.factor))
-        blocks = min(len(rows), 8 * int(self._arrays().multiprocessors))
+        blocks = min(len(rows), 8 * int(self.arrays.multiprocessors))
         self._kernel("cast", "cast", defines)((blocks,), (LOOP.cast_threads,), arguments)
         return out
 

@@ -94,8 +94,9 @@ class TorchArrays:
         address = tensor.data_ptr()
         if tensor.is_pinned():
             return tensor
-        if address in MAPPED and MAPPED[address].shape == tensor.shape:
-            return MAPPED[address]
+        known = MAPPED.get(address)
+        if known is not None and (known.shape, known.dtype) == (tensor.shape, tensor.dtype):
+            return known
         if int(runtime.cudaHostRegister(address, tensor.numel() * tensor.element_size(), 8)) != 0:
             # The error waits for the next launch, to be taken for its own.
             with suppress(RuntimeError):

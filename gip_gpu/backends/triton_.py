@@ -23,6 +23,8 @@ class TritonBackend(GpuBackend):
     devices: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
     graph: ClassVar[bool] = True
 
+    arrays: Any  # TorchArrays, whose module imports its library.
+
     @classmethod
     def missing(cls, device: str) -> str:
         if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
@@ -48,11 +50,8 @@ class TritonBackend(GpuBackend):
     def available(cls, device: str) -> int:
         return cls.make_arrays(device).free()
 
-    def _arrays(self) -> Any:
-        return self.arrays
-
     def _cast(self, rows: Any, norms: Any) -> Any:
-        return self._arrays().cast(rows, norms, self.factor, self.multiply)
+        return self.arrays.cast(rows, norms, self.factor, self.multiply)
 
     def _parts(self) -> int:
         return max(self.parts, -(-self.m // TRITON.refresh_items))
@@ -117,7 +116,7 @@ class TritonBackend(GpuBackend):
 
     def _steps(self, columns: Any, ahead: int) -> None:
         """Starts `ahead` graphs of steps, or as many steps where there are no graphs."""
-        if not self._arrays().cuda:
+        if not self.arrays.cuda:
             for _ in range(ahead):
                 self._pick()
                 self._update(columns)
@@ -147,7 +146,7 @@ class TritonBackend(GpuBackend):
 
     def _multiplying(self) -> dict[str, Any]:
         precision = "tf32" if self.multiply == "tf32" else "ieee"
-        return {"PRECISION": precision, "WIDEN": self.multiply == "bf16" and not self._arrays().cuda}
+        return {"PRECISION": precision, "WIDEN": self.multiply == "bf16" and not self.arrays.cuda}
 
     def _gram(self, rows: Any, out: Any) -> None:
         from gip_gpu.kernels.gram.gram_triton import gram
