@@ -38,7 +38,7 @@ class Rows:
         self.shape: tuple[int, int] = self.values.shape
         self.norms = np.empty(len(self.values))
         for start, stop in self.bounds():
-            self.norms[start:stop] = row_norms(self.values[start:stop].astype(np.float64))
+            self.norms[start:stop] = row_norms(self.values[start:stop].astype(np.float64, order="C"))
         bad_rows("F", self.values, self.norms, zero_allowed=not normalize)
         self.largest = 1.0 if normalize else float(self.norms.max())
 

@@ -4,6 +4,8 @@ import math
 import operator
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,76 @@ def as_count(k: Any, m: int) -> int:
     if not 1 <= count <= m:
         raise ValueError(f"k is {count}; {wanted}")
     return count
+
+
+def as_columns(value: Any, name: str) -> NDArray[np.float64]:
+    """`value` as a (rows, n) float64 copy; (rows,) is one column.
+
+    Raises:
+        TypeError: complex, object, string or other values that are no real numbers.
+        ValueError: neither 1-d nor 2-d, or without rows or columns.
+    """
+    if on_gpu(value):
+        value = to_host(value)
+    with suppress(ValueError):  # a ragged list, which `as_matrix` names
+        if np.ndim(value) == 1:
+            value = (value if hasattr(value, "reshape") else np.asarray(value)).reshape(-1, 1)
+    columns: NDArray[np.float64] = as_matrix(value, name).astype(np.float64, order="C")
+    return columns
+
+
+def as_query(Q: Any, d: int, m: int | None = None) -> NDArray[np.float64]:
+    """`Q` as a (d, n) float64 copy; (d,) is one column.
+
+    Args:
+        Q: a query.
+        d: columns of F.
+        m: rows of F, to recognise scores that were given for a query.
+
+    Raises:
+        TypeError: no real numbers, or None.
+        ValueError: not (d,) or (d, n), a value that is not finite, or a column beyond 1e150.
+    """
+    if Q is None:
+        raise TypeError(
+            "Q is None; it must be a query of shape (d,) or (d, n); entropy and entropy_path measure without one"
+        )
+    query = as_columns(Q, "Q")
+    if len(query) != d:
+        hint = ""
+        if query.shape[1] == d:
+            hint = "; Q looks transposed: give Q.T"
+        elif len(query) == m:
+            hint = "; F looks transposed, or Q holds scores, of which gip_gpu.signals.ridge_query makes a query"
+        raise ValueError(f"Q has shape {query.shape} and F has {d} columns; a query is (d,) or (d, n){hint}")
+    lengths = np.array([math.hypot(*column) for column in query.T.tolist()])
+    if not (lengths <= LARGEST).all():
+        column = int(np.flatnonzero(~(lengths <= LARGEST))[0])
+        if not np.isfinite(query[:, column]).all():
+            raise ValueError(f"Q has a value that is not finite in column {column}; all must be finite")
+        raise ValueError(f"Q has norm {lengths[column]:g} in column {column}; at most {LARGEST:g} is possible")
+    return query
+
+
+def as_epsilon(value: Any) -> float:
+    """`value` as a regularisation: a float from 0 to 1e150.
+
+    Raises:
+        TypeError: no real number, or a bool.
+        ValueError: outside the range.
+    """
+    wanted = f"epsilon must be a number from 0 to {LARGEST:g}"
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"epsilon is {value!r}, a bool; {wanted}")
+    if not isinstance(value, Real):
+        raise TypeError(f"epsilon is {value!r}, a {type(value).__name__}; {wanted}")
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond float64
+        number = math.inf
+    if not 0 <= number <= LARGEST:
+        raise ValueError(f"epsilon is {value!r}; {wanted}")
+    return number
 
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:

@@ -80,6 +80,38 @@ def test_first_pick_explains_what_the_selection_says() -> None:
     assert metrics.explained_share(F, G, chosen.indices[:1]) >= chosen.explained[0] - 1e-6
 
 
+@given(st.integers(1, 30), st.integers(1, 9), st.integers(1, 4), st.booleans(), st.integers(0, 2**32 - 1))
+def test_range_share_is_that_of_least_squares(m: int, d: int, n: int, normalize: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rank = rng.integers(1, d + 1)
+    F = rng.normal(size=(m, rank)) @ rng.normal(size=(rank, d)) * 10.0 ** rng.integers(-2, 3, size=(m, 1))
+    G = rng.normal(size=(m, n))
+    rows = unit(F) if normalize else F
+    fitted = rows @ np.linalg.lstsq(rows, G, rcond=1e-11)[0]
+    wanted = 1 - ((G - fitted) ** 2).sum() / (G**2).sum()
+    assert metrics.range_share(F, G, normalize=normalize) == pytest.approx(wanted, abs=1e-9)
+    expressible = rows @ rng.normal(size=(d, n))
+    assert 1 - 1e-12 <= metrics.range_share(F, expressible, normalize=normalize) <= 1
+
+
+@pytest.mark.parametrize("d", [7, 700])
+def test_range_share_over_many_blocks(d: int) -> None:
+    m = 2 * max(BLOCK_VALUES // d, d) + 5
+    F, G = RNG.normal(size=(m, d)), RNG.normal(size=(m, 2)) + 1
+    fitted = F @ np.linalg.lstsq(F, G, rcond=None)[0]
+    wanted = 1 - ((G - fitted) ** 2).sum() / (G**2).sum()
+    assert metrics.range_share(F, G, normalize=False) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_range_share_bounds_what_any_choice_explains() -> None:
+    F, G = RNG.normal(size=(40, 6)), RNG.normal(size=40)
+    share = metrics.range_share(F, G)
+    assert metrics.explained_share(F, G, [3, 1, 4]) < share < 1
+    assert metrics.explained_share(F, G, np.arange(40)) == pytest.approx(share, abs=1e-12)
+    for scale in (1e-149, 1e149):
+        assert metrics.range_share(F, G * scale) == pytest.approx(share, abs=1e-13)
+
+
 def test_nothing_explains_nothing() -> None:
     assert metrics.explained_share(np.eye(3), [1, 2, 3], []) == 0.0
 
@@ -141,5 +173,7 @@ def test_bad_scores_and_too_few_rows_are_named() -> None:
         metrics.explained_share(np.eye(3), [1, 2], [0])
     with pytest.raises(ValueError, match="G is all zeros"):
         metrics.explained_share(np.eye(3), [0, 0, 0], [0])
+    with pytest.raises(ValueError, match="G is all zeros"):
+        metrics.range_share(np.eye(3), [0, 0, 0])
     with pytest.raises(ValueError, match="at least 2 items to form a pair, got 1"):
         metrics.mean_pairwise_cosine(np.eye(3), [0])

@@ -1,0 +1,93 @@
+"""What a set of chosen rows tells about a query: the objectives of the paper, section 3 and eq. 4.2.
+
+Throughout, P takes away what the chosen rows F_S span: `P = I - P_S`, and with epsilon > 0, noise of that variance on
+each chosen row, `P = epsilon (epsilon I + F_S'F_S)^-1`. The first is the limit of the second.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gip_gpu.linear import log, row_space
+from gip_gpu.metrics._arguments import chosen_rows
+from gip_gpu.metrics._query import left_of_query, seen_rows
+from gip_gpu.validate import as_epsilon
+
+
+def mutual_information(
+    F: ArrayLike, Q: Any, indices: ArrayLike, *, epsilon: float = 0.0, normalize: bool = True
+) -> float:
+    """Mutual information of the query and the chosen rows in nats, eq. 3.3: `-1/2 log(det(Q'PQ) / det(Q'Q))`.
+
+    By theorem 1 this is `1/2 log(det(Q'Q) det(F_S F_S') / det(Sigma))` with Sigma the joint covariance
+    `[[Q'Q, Q'F_S'], [F_S Q, F_S F_S']]`, and it stays defined where both determinants of chosen rows vanish. With
+    epsilon > 0 it is the same formula with `F_S F_S' + epsilon I`. The order of the indices, the scale of the rows
+    (epsilon = 0) and an invertible recombination of the columns of Q do not matter.
+
+    Args:
+        F: (m, d) embeddings, cast to float64; only the chosen rows are read.
+        Q: (d, n) or (d,) query, with linearly independent columns.
+        indices: (k,) distinct integers; an empty choice tells nothing, 0.
+        epsilon: variance of the noise on each chosen row, >= 0.
+        normalize: divide each row by its l2 norm first, as `gip_gpu.select` does by default.
+
+    Returns:
+        A float >= 0; inf where a combination of the columns of Q lies in the span of the chosen rows, that is, keeps
+        no more than 1e-12 of its length under P^(1/2). Rows are linearly dependent where their span, by singular
+        values, has a dimension that does not stand out of the rounding of the largest, max(k, d) 2^-52 of it.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above, or the columns of Q are linearly dependent.
+
+    Float64 by singular values of rows and of what is left of the query; no normal equations.
+
+    >>> F, Q = [[1, 0], [0, 1]], [1, 1]
+    >>> round(mutual_information(F, Q, [0]), 6), mutual_information(F, Q, [0, 1])
+    (0.346574, inf)
+    """
+    query, left = left_of_query(F, Q, indices, epsilon, normalize)
+    return query.independent().information(left)
+
+
+def log_determinant(F: ArrayLike, Q: Any, indices: ArrayLike, *, epsilon: float = 0.0, normalize: bool = True) -> float:
+    """`log det(Q'PQ)`, eq. 3.4, which selection minimises; -inf where a combination of Q's columns is spanned or zero.
+
+    Arguments and errors are those of `mutual_information`, but the columns of Q may be dependent.
+
+    >>> round(log_determinant([[1, 0], [0, 1]], [3, 4], [0]), 6)  # log 16
+    2.772589
+    """
+    query, left = left_of_query(F, Q, indices, epsilon, normalize)
+    return query.log_determinant - 2 * query.information(left)
+
+
+def trace(F: ArrayLike, Q: Any, indices: ArrayLike, *, epsilon: float = 0.0, normalize: bool = True) -> float:
+    """`tr(Q'PQ)`, eq. 4.2: the energy of the query outside of the chosen rows.
+
+    Arguments and errors are those of `mutual_information`, but the columns of Q may be dependent. Rounding leaves up
+    to about 1e-30 of the energy where all of Q is spanned.
+
+    >>> trace([[1, 0], [0, 1]], [3, 4], [0])
+    16.0
+    """
+    query, left = left_of_query(F, Q, indices, epsilon, normalize)
+    return query.trace(left)
+
+
+def entropy(F: ArrayLike, indices: ArrayLike, *, epsilon: float = 0.0, normalize: bool = True) -> float:
+    """`1/2 log det(F_S F_S' + epsilon I)`: the entropy of the chosen rows up to a constant, for want of a query.
+
+    Arguments and errors are those of `mutual_information`. An empty choice has 0; linearly dependent rows have -inf
+    if epsilon is 0.
+
+    >>> round(entropy([[1, 0], [3, 4]], [0, 1]), 6), entropy([[1, 0], [2, 0]], [0, 1])
+    (-0.223144, -inf)
+    """
+    directions, lengths = chosen_rows(F, indices, normalize)
+    epsilon = as_epsilon(epsilon)
+    singular, _ = row_space(seen_rows(directions, lengths, epsilon))
+    squares = np.full(len(lengths), -np.inf)
+    squares[: len(singular)] = 2 * log(singular)
+    total = float(np.logaddexp(squares, log(np.array(epsilon))).sum()) / 2
+    return total if epsilon else total + float(log(lengths).sum())
