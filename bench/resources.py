@@ -184,12 +184,76 @@ def triton_builds() -> Iterator[Build]:
             fixed = {"SIGNALS": signals, "ITEMS": TRITON.refresh_items, "DEPTH": TRITON.refresh_depth}
             make = _compile_triton(refresh_triton.refresh, types, fixed, {"num_warps": TRITON.refresh_warps})
             yield Build("refresh", f"{signals} signals, rows in {given}", 32 * TRITON.refresh_warps, make)
-    yield from _of_size_one(common)
+    yield from _family(common)
+    yield from _of_size_one({**common, **FAMILY_ARGUMENTS})
+
+
+FAMILY_ARGUMENTS = {
+    **dict.fromkeys(("h", "weights", "metric", "distance", "upper"), "*fp32"),
+    **dict.fromkeys(("parts", "scales", "S", "partial"), "*fp64"),
+    **dict.fromkeys(("dr", "dd", "a", "b", "shrink", "floor"), "fp32"),
+    "arrived": "*i64",
+    "moves": "i32",
+}
+# Measure, whether only positive residuals count, whether there is a metric; and the signals to build it for.
+SCORES = {
+    "norm": ("norm", False, False, SIGNALS),
+    "norm, positive": ("norm", True, False, (3,)),
+    "ratio": ("ratio", False, False, SIGNALS),
+    "ratio, positive": ("ratio", True, False, (3,)),
+    "ratio, metric": ("ratio", False, True, SIGNALS[1:]),
+    "distance": ("distance", False, False, (1,)),
+}
+
+
+def _family(common: dict[str, str]) -> Iterator[Build]:
+    """The kernels of the family: each type with each score and range of signals, though not each pair with each."""
+    from gip_gpu.backends.tuning_triton import TRITON
+    from gip_gpu.kernels.family import family_triton
+
+    types = {**common, **FAMILY_ARGUMENTS, "inverse": "*fp32"}
+    listing = {**types, "count": "*i64"}
+    warps = {"num_warps": TRITON.step_warps}
+    kinds = ("fp16", "bf16", "fp32")
+    for turn, signals in enumerate(SIGNALS):
+        built = [score for score, (*_, used) in SCORES.items() if signals in used]
+        steps = [(score, kinds[(turn + other) % 3], 768) for other, score in enumerate(built)]
+        if signals == 3:
+            steps += [(score, kind, 767) for score, kind, _ in steps]
+            # In place of rows that are not read.
+            steps.append(("ratio", "fp64", 768))
+        for score, kind, length in steps:
+            measure, positive, metric, _ = SCORES[score]
+            depth, wide = TRITON.family_depth(length, int(kind[2:]) // 8), TRITON.family_wide(signals)
+            fixed = {"SIGNALS": signals, "MEASURE": measure, "POSITIVE": positive, "METRIC": metric,
+                     "ITEMS": TRITON.family_items, "DEPTH": depth, "WIDE": wide}  # fmt: skip
+            options, aligned = {"num_warps": TRITON.family_warps}, length % 16 == 0
+            make = _compile_triton(family_triton.step, {**types, "rows": POINTERS[kind]}, fixed, options, aligned)
+            variant = f"{score}, {signals} signals, rows in {kind}{'' if aligned else ', ragged'}"
+            yield Build("step", variant, 32 * TRITON.family_warps, make)
+        for given in (("fp16", "fp64"), ("bf16", "fp32"))[turn % 2]:
+            wide, depth = TRITON.window_tile(signals)
+            fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": TRITON.window_block, "DEPTH": depth}
+            make = _compile_triton(family_triton.candidates, {**listing, "rows": POINTERS[given]}, fixed, warps)
+            yield Build("candidates", f"{signals} signals, rows in {given}", 32 * TRITON.step_warps, make)
+    for given in ("fp16", "bf16", "fp32", "fp64"):
+        fixed = {"SIGNALS": 3, **_distance_tile()}
+        make = _compile_triton(family_triton.distances, {**listing, "rows": POINTERS[given]}, fixed, warps)
+        yield Build("distances", f"rows in {given}", 32 * TRITON.step_warps, make)
+
+
+def _distance_tile() -> dict[str, int]:
+    from gip_gpu.backends.tuning_triton import TRITON
+
+    places, shares = TRITON.distance_tile
+    return {"PARTIAL": TRITON.distance_partial, "WIDE": TRITON.distance_wide, "DEPTH": TRITON.distance_depth,
+            "PLACES": places, "SHARES": shares}  # fmt: skip
 
 
 def _of_size_one(common: dict[str, str]) -> Iterator[Build]:
     """Every Triton kernel where all sizes are 1: one item of length 1 in one block of one batch."""
     from gip_gpu.backends.tuning_triton import TRITON
+    from gip_gpu.kernels.family import family_triton
     from gip_gpu.kernels.gram import gram_triton
     from gip_gpu.kernels.refresh import refresh_triton
     from gip_gpu.kernels.step import step_triton
@@ -199,16 +263,24 @@ def _of_size_one(common: dict[str, str]) -> Iterator[Build]:
            "PARTS_BLOCK": 1, "CHUNK": TRITON.choose_chunk(1)}  # fmt: skip
     tile = TRITON.ragged
     tiled = {"TILE": tile.tile, "WIDE": tile.wide, "DEPTH": tile.depth, "PRECISION": "ieee", "WIDEN": False}
+    family = {**one, "MEASURE": "ratio", "POSITIVE": False, "METRIC": True, "ITEMS": TRITON.family_items,
+              "DEPTH": TRITON.family_ragged}  # fmt: skip
+    listing = {**one, "BLOCK": TRITON.window_block, "DEPTH": TRITON.window_values}
     kernels = (
         (gram_triton.gram, tiled, tile.warps),
         (gram_triton.products, tiled, tile.warps),
         (step_triton.update, one, TRITON.step_warps),
         (step_triton.pick, one, TRITON.step_warps),
         (refresh_triton.refresh, {**one, "ITEMS": TRITON.refresh_items}, TRITON.refresh_warps),
+        (family_triton.step, family, TRITON.family_warps),
+        (family_triton.candidates, listing, TRITON.step_warps),
+        (family_triton.distances, {**one, **_distance_tile()}, TRITON.step_warps),
     )
+    lists = {family_triton.candidates, family_triton.distances}
     for fn, constants, warps in kernels:
         used = {name: value for name, value in constants.items() if name in fn.arg_names}
-        make = _compile_triton(fn, {**common, **pointers}, used, {"num_warps": warps}, aligned=False, tiny=True)
+        types = {**common, **pointers, "count": "*i64" if fn in lists else "i32"}
+        make = _compile_triton(fn, types, used, {"num_warps": warps}, aligned=False, tiny=True)
         yield Build(fn.__name__, "all sizes 1", 32 * warps, make)
 
 
@@ -242,7 +314,7 @@ def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
 
 def cuda_builds() -> Iterator[Build]:
     """Every kernel of every .cu: each type with each range of signals, though not each pair of types with each."""
-    from gip_gpu.backends.tuning_cuda import GRAM, LOOP
+    from gip_gpu.backends.tuning_cuda import FAMILY, GRAM, LOOP
 
     for kind, tile in GRAM.items():
         for stored in ("fp32", "fp16", "bf16"):
@@ -271,6 +343,16 @@ def cuda_builds() -> Iterator[Build]:
         for stored in ("fp32", "fp16", "bf16"):
             make = _compile_cuda("step", LOOP.macros("step", signals, "fp32", stored))
             yield Build("step", f"{signals} signals, columns in {stored}", threads["step"], make)
+    # A metric is there or not at run time.
+    scores = [score for score in SCORES if "metric" not in score]
+    for turn, signals in enumerate(SIGNALS):
+        for other, given in enumerate((("fp16", "fp64"), ("bf16", "fp32"))[turn % 2]):
+            score, multiply = scores[(2 * turn + other) % 5], ("fp16", "bf16", "fp32", "tf32")[(turn + 2 * other) % 4]
+            measure, positive, _, _ = SCORES[score]
+            make = _compile_cuda("family", FAMILY.macros(signals, given, multiply, measure, positive))
+            yield Build("step", f"{score}, {signals} signals, rows in {multiply}", FAMILY.threads, make)
+            for kernel in ("candidates", "distances"):
+                yield Build(kernel, f"{signals} signals, rows in {given}", FAMILY.threads, make)
 
 
 LANGUAGES = {"Triton": triton_builds, "CUDA C++": cuda_builds}

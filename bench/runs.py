@@ -78,7 +78,7 @@ def measure(chosen: Sequence[Case], runs: int, quick: bool, done: Callable[[str]
     for case in chosen:
         size = (case.m, case.d)
         if size not in ceilings:
-            told = _child("bench.ceiling", *map(str, size), *(("--size", "256") if quick else ()))
+            told = child_output("bench.ceiling", *map(str, size), *(("--size", "256") if quick else ()))
             ceilings[size] = Ceiling(**told)
         reference = matching_pursuit(*cases.load(case), case.k, on_exhausted="restart")
         done(f"{case.name}: reference")
@@ -106,7 +106,7 @@ def _run(found: Measured, variant: str, quick: bool) -> None:
         found.trouble[variant] = f"not run: needs {memory.readable(needed)}, {memory.readable(free)} free"
         return
     try:
-        told = _child("bench.child", case.name, variant, *(("--quick",) if quick else ()))
+        told = child_output("bench.child", case.name, variant, *(("--quick",) if quick else ()))
     except RuntimeError as error:
         found.trouble[variant] = str(error)
         return
@@ -114,7 +114,7 @@ def _run(found: Measured, variant: str, quick: bool) -> None:
     found.runs.setdefault(variant, []).append(run)
 
 
-def _child(module: str, *arguments: str) -> dict[str, Any]:
+def child_output(module: str, *arguments: str) -> dict[str, Any]:
     """What a process with this module as its program prints.
 
     Raises:

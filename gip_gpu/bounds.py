@@ -56,7 +56,13 @@ TENSOR_CORE = 2.0**-22
 
 
 def gram_entry_error(
-    d: int, storage: str = "fp32", multiply: str = "fp32", *, given: bool = False, adding: float = U32
+    d: int,
+    storage: str = "fp32",
+    multiply: str = "fp32",
+    *,
+    given: bool = False,
+    adding: float = U32,
+    terms: int | None = None,
 ) -> float:
     """gamma: bound on |phi~ - phi| for rows of norm at most 1.
 
@@ -72,14 +78,16 @@ def gram_entry_error(
         multiply: what the rows are rounded to before they are multiplied.
         given: the rows are multiplied as they were given, exactly, and normalised afterwards.
         adding: unit roundoff of the sum: U32, or TENSOR_CORE.
+        terms: roundings that a product passes through at most on its way into the sum; None: d, the most there can be.
     """
     kind = FORMATS[multiply]
+    terms = d if terms is None else terms
     if given:
-        gamma = dot_error(d, adding) * (1 + 5 * U32) + 5 * U32 + d * 2.0**-46
+        gamma = dot_error(terms, adding) * (1 + 5 * U32) + 5 * U32 + d * 2.0**-46
     else:
         twice = 0.0 if multiply == "fp32" else U32
         cast = kind.roundoff + twice * (1 + kind.roundoff) + math.sqrt(d) * kind.tiny
-        gamma = 2 * cast + cast**2 + dot_error(d, adding) * (1 + cast) ** 2 + 4 * d * TINY32
+        gamma = 2 * cast + cast**2 + dot_error(terms, adding) * (1 + cast) ** 2 + 4 * d * TINY32
     if storage != "fp32":
         gamma += FORMATS[storage].roundoff * (1 + gamma) + FORMATS[storage].tiny
     return gamma
@@ -127,3 +135,34 @@ def window_floor(best: float, error: float, tie: float, n: int) -> float:
     """
     norm = max(best * (1 - (n + 2) * U32) - 2 * error - tie, 0.0)
     return norm * norm * (1 - 2 * (n + 2) * U32)
+
+
+def distance_error(error: float, gamma: float, unit: float, q: float, pick: float, largest: float) -> float:
+    """The bound e2 on |d2~ - d2| after one step d2~ -= (x_j . h)~^2 unit^2 / q, from the bound before it.
+
+    Args:
+        error: e2 before the step.
+        gamma: bound on the error of x_j . h, ||h|| <= 1.
+        unit: g = h unit, for the pick's g = P x_s.
+        q: the pick's eta + d2_s.
+        pick: d2_s.
+        largest: what no eligible d2_j exceeds.
+
+    Exact is (x_j . g)^2 / q = (phi_j . phi_s)^2 / q <= d2_j d2_s / q <= d2_j. An error of gamma in x_j . h changes the
+    square by 2 |x_j . h| gamma + gamma^2, where |x_j . h| <= sqrt(d2_j d2_s) / unit. The square, its product with the
+    factor, that factor and the difference are rounded, each by u of at most d2_j and what it is off by: 4u, taken as
+    6u of `largest`, and 2u of e2; flushing adds TINY32 four times.
+    """
+    moved = (2 * math.sqrt(largest * pick) * unit * gamma + unit * unit * gamma * gamma) / q
+    return error * (1 + 2 * U32) + moved * (1 + 6 * U32) + 6 * U32 * largest + 4 * TINY32
+
+
+def root_error(d: int, picks: int, least: float) -> float:
+    """An estimate of the rounding of phi_j = S'x_j in float64, relative to ||x_j||, after some picks.
+
+    S' is a product of contractions, so the rounding of each update, about u sqrt(d), adds up like the root of their
+    number; but phi of a pick in the direction of which it contracts is off by that over ||phi||, `least` being the
+    smallest root of q of the picks. Not a bound: the tests compare it with long double.
+    """
+    spread = 1 + math.sqrt(picks) / least
+    return 4 * U64 * math.sqrt(d) * math.sqrt(1 + picks) * spread

@@ -22,6 +22,7 @@ from tabulate import tabulate
 import gip_gpu
 from gip_gpu import files, memory
 from gip_gpu.plan import make_plan
+from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
 from gip_gpu.validate import as_count, as_matrix, as_scores
 
@@ -65,6 +66,10 @@ def run_options(command: Command) -> Command:
     return command
 
 
+OBJECTIVE = click.option("--objective", help="mp (the default), omp, lr or mi; without scores: entropy.")
+SIGN = click.option("--sign", default="any", show_default=True, help="any; positive: negative residuals do not count.")
+
+
 @click.group("gip-gpu", no_args_is_help=False)
 @click.version_option(gip_gpu.__version__, message="gip-gpu %(version)s")
 def commands() -> None:
@@ -73,7 +78,7 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("embeddings", type=FILE)
-@click.option("--scores", required=True, help=f".npy, .npz or .csv, one row an item; or: {SELF_COMPRESSION}.")
+@click.option("--scores", help=f".npy, .npz or .csv, one row an item; or: {SELF_COMPRESSION}.")
 @click.option("-k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
 @click.option("-o", "--output", type=FILE, help="Indices: .npy, .csv, .txt; all of the result: .npz, .json.")
 @click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item.")
@@ -81,35 +86,41 @@ def commands() -> None:
 @click.option("--key", help="Name of the embeddings in a .npz of several arrays.")
 @click.option("--scores-key", help="Name of the scores in a .npz of several arrays.")
 @run_options
-@click.option("--objective", default="mp", show_default=True, help="mp: greedy matching pursuit.")
-@click.option("--query", default="direct", show_default=True, help="direct: the scores as they are.")
+@OBJECTIVE
+@click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
+@click.option("--query", default="direct", show_default=True, help="direct: the scores; ridge: their fit F Q.")
+@SIGN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Take rows of the embeddings at the length they have.")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def select(
-    embeddings: Path, scores: str, k: int | float, output: Path | None, rows: Path | None, rows_out: Path | None,
+    embeddings: Path, scores: str | None, k: int | float, output: Path | None, rows: Path | None, rows_out: Path | None,
     key: str | None, scores_key: str | None, no_normalize: bool, force: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS (.npy or .npz), most informative first.
 
     Without -o, the indices go to standard output, one a line, and the summary to standard error.
     """
+    if scores is None and options["objective"] != "entropy":
+        raise click.UsageError("give --scores, or --objective entropy to choose by the embeddings alone")
     F = as_matrix(files.read_embeddings(embeddings, key), "F")
     m, d = F.shape
     count = as_count(k, m)
-    given = None if scores == SELF_COMPRESSION else as_scores(files.read_scores(scores, scores_key), (m, d))
+    source = None if scores is None or scores == SELF_COMPRESSION else Path(scores)
+    given = None if source is None else as_scores(files.read_scores(source, scores_key), (m, d))
     if given is None and scores_key is not None:
-        raise click.UsageError(f"--scores-key names an array in a file, but --scores is {SELF_COMPRESSION}")
+        raise click.UsageError(f"--scores-key names an array in a file, but --scores is {scores or 'not given'}")
     if (rows is None) != (rows_out is None):
         raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
     pool_rows = None if rows is None else files.read_jsonl_rows(rows, m)
-    sources = [embeddings, *([] if given is None else [Path(scores)]), *([] if rows is None else [rows])]
+    sources = [embeddings, *([] if source is None else [source]), *([] if rows is None else [rows])]
     _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
     if quiet:
         warnings.simplefilter("ignore")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
-    G = gip_gpu.signals.self_compression(F, normalize=not no_normalize) if given is None else given
+    compressing = scores == SELF_COMPRESSION
+    G = gip_gpu.signals.self_compression(F, normalize=not no_normalize) if compressing else given
     selection = gip_gpu.select(F, G, count, normalize=not no_normalize, progress=shown or None, **options)
     if output is not None:
         with _writing(output):
@@ -128,13 +139,15 @@ def select(
 @click.argument("embeddings", type=FILE, required=False)
 @click.option("--rows", type=click.IntRange(min=1), help="Items in the pool, without a file.")
 @click.option("--dim", type=click.IntRange(min=1), help="Length of an embedding, without a file.")
-@click.option("--signals", type=click.IntRange(min=1), default=1, show_default=True, help="Columns of scores.")
+@click.option("--signals", type=click.IntRange(min=0), default=1, show_default=True, help="Columns of scores.")
 @click.option("-k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
 @click.option("--key", help="Name of the embeddings in a .npz of several arrays.")
 @run_options
+@OBJECTIVE
+@SIGN
 def plan(
     embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float, key: str | None,
-    **options: Any,
+    objective: str | None, sign: str, **options: Any,
 ) -> None:  # fmt: skip
     """What a selection from EMBEDDINGS, or from --rows items of length --dim, will take. Selects nothing."""
     if embeddings is not None and (rows, dim) == (None, None):
@@ -143,7 +156,10 @@ def plan(
         m, d = rows, dim
     else:
         raise click.UsageError("give either EMBEDDINGS, or both --rows and --dim")
-    click.echo(_table(make_plan(m, d, signals, as_count(k, m), measure=True, **options).table()))
+    kind = Options(objective, sign=sign).choose(signals > 0 and objective != "entropy")
+    n = 0 if kind.measure == "distance" else signals
+    planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, sign=sign, **options)
+    click.echo(_table(planned.table()))
 
 
 @commands.command()
@@ -254,15 +270,17 @@ def _encoded(selection: Selection, suffix: str) -> bytes:
 
 
 def _summary(selection: Selection, written: Sequence[str]) -> str:
-    chosen = selection.plan
+    chosen, share = selection.plan, selection.range_share
     entries = [
         ("items", f"{chosen.m:,} of length {chosen.d:,}"),
         ("signals", f"{chosen.n:,}"),
         ("chosen", f"{len(selection):,}" + (f" of {chosen.k:,} asked for" if len(selection) < chosen.k else "")),
-        ("Gram columns", f"{chosen.columns}, {chosen.precision}, on {chosen.device} ({chosen.backend})"),
+        ("objective", chosen.objective),
+        ("Gram columns", f"{chosen.kept}, on {chosen.device} ({chosen.backend})"),
         ("time", f"{selection.timings['total']:.3g} s"),
         ("peak memory", memory.readable(selection.peak_bytes)),
         ("explained share", _explained(selection.explained, selection.rounds)),
+        *([] if share is None else [("G in the range of F", f"{share:.2%} of its energy")]),
         *(("written", path) for path in written),
     ]
     return f"{_table(entries)}\ncertificate: {selection.certificate}"

@@ -57,6 +57,25 @@ class GramColumns:
         raise AssertionError("every column of a Gram matrix is at hand")
 
 
+class NoColumns:
+    """None are kept: the column of a pick depends on the picks before it, and is multiplied in the step."""
+
+    computed = 0
+    seconds = 0.0
+
+    def get(self, index: int) -> Any:
+        return None
+
+    def table(self) -> Any:
+        return None
+
+    def begin(self) -> None:
+        pass
+
+    def provide(self, state: State) -> None:
+        raise AssertionError("no step asks for a column")
+
+
 class LazyColumns:
     """Columns computed on demand, in speculative batches, into a ring of slots.
 

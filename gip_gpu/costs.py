@@ -60,6 +60,12 @@ class Costs(Protocol):
     def gram(self, precision: str) -> dict[str, int]:
         """Bytes by part with the whole Gram matrix."""
 
+    def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
+        """Bytes by part where the column of a pick is made in its step, with a projector of the rows."""
+
+    def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: "Rates | None") -> float:
+        """Predicted time of k such picks."""
+
     def column(self, precision: str) -> int:
         """Bytes of one kept column, with the scratch behind it."""
 
@@ -125,6 +131,20 @@ class HostCosts:
         ahead = layout.lookahead
         lookahead_bytes = 4 * self.m * self.d + 2 * 4 * ahead * (self.d + 2 * self.n + 4) if ahead else 0
         return {**self._shared(), "Gram columns": slots * self.column(precision), "lookahead": lookahead_bytes}
+
+    def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
+        shared = self._shared()
+        # A fitted and a scaled copy of the scores; distance, column, part of it and bound of each item.
+        shared["scores and residual"] += self.m * (16 * self.n + 4 * 4)
+        # S, the products that change it, and blocks of rows times S.
+        return {**shared, "projector": 4 * 8 * self.d * self.d + 2 * 8 * max(BLOCK_VALUES, self.d)}
+
+    def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:
+        rates = rates or Rates()
+        projecting = 2 * 8 * self.d * self.d / rates.copy
+        passes = self.m * (self.n + 6) * 8 / rates.gemv
+        step = 4 * self.m * self.d / rates.gemv + projecting + passes + 80 * rates.call
+        return self._prepare_seconds(rates, 0) + k * step
 
     def gram(self, precision: str) -> dict[str, int]:
         width = entry_bytes(precision)

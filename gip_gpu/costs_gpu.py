@@ -111,6 +111,22 @@ class GpuCosts:
             "projection": 8 * self.n * self.d + (1 << 16),
         }
 
+    def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
+        shared = self._shared(precision, layout.resident)
+        # Distance and bound of each item; S, a product that changes it, and a chunk of rows in float64, times S.
+        shared["scores and residual"] += 2 * 4 * self.m
+        shared["projector"] = 2 * 8 * self.d * self.d + 3 * 8 * self.d * min(self.m, chunk_rows(self.d))
+        return shared
+
+    def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:
+        multiply, _ = multiplied_as(precision, self.given)
+        rows = self.m * self.d * bounds.FORMATS[multiply].bytes
+        column = rows / (self.chip.memory if layout.resident else self.chip.upload)
+        # S is read three times and written once; the host visits the device twice, and some ten launches.
+        projector = 32 * self.d * self.d / self.chip.memory
+        upload = self.m * self.d * GIVEN_BYTES[self.given] / self.chip.upload
+        return upload + k * (column + projector + 2 * self.chip.visit + 10 * self.chip.launch)
+
     def layouts(self) -> tuple[Layout, ...]:
         return Layout(least=64), Layout(resident=False, least=1)
 

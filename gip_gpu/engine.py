@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import ties
-from gip_gpu.backends.base import Backend
 from gip_gpu.columns import Columns
+from gip_gpu.rows import Rows
 from gip_gpu.state import Reason, State
 
 Progress = Callable[[int, int], None]
@@ -17,8 +18,38 @@ Progress = Callable[[int, int], None]
 REPORTS = 200
 
 
+class Stepper(Protocol):
+    """What the loop drives: a backend that takes the steps of matching pursuit, or `gip_gpu.family.Family`.
+
+    Attributes:
+        name: of the backend.
+        empty_rounds: whether a round may find nothing to pick.
+    """
+
+    name: ClassVar[str]
+    empty_rounds: ClassVar[bool]
+
+    def begin(self, state: State) -> None:
+        """Allocates the arrays of a selection."""
+
+    def refresh(self, state: State) -> None:
+        """Recomputes in float64 what was approximate, and its bounds."""
+
+    def advance(self, state: State, columns: Columns, until: int) -> Reason:
+        """Takes as many whole steps as it can, up to `until` picks, and says why it came back."""
+
+    def rows(self, indices: Any) -> NDArray[np.float64]:
+        """Exact rows (len(indices), d), float64."""
+
+    @property
+    def rows_of(self) -> Rows:
+        """The exact rows."""
+
+
+# A residual that overflows is seen as diverging before the next pick; a bound over a distance of zero is infinite.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def run(
-    backend: Backend, columns: Columns, state: State, on_exhausted: str, progress: Progress | None = None
+    stepper: Stepper, columns: Columns, state: State, on_exhausted: str, progress: Progress | None = None
 ) -> dict[str, float]:
     """Fills `state` with its k picks, or fewer where `on_exhausted` is "stop".
 
@@ -27,40 +58,43 @@ def run(
     """
     began, columns_before = time.perf_counter(), columns.seconds
     refreshing = 0.0
-    backend.begin(state)
+    stepper.begin(state)
     columns.begin()
-    going = _begin_round(backend, state, on_exhausted)
+    going = _begin_round(stepper, state, on_exhausted)
     stride = max(1, state.k // REPORTS)
-    # A residual that overflows is seen as diverging before the next pick.
-    with np.errstate(over="ignore", invalid="ignore"):
-        while going and state.t < state.k:
-            reason = backend.advance(state, columns, min(state.k, state.t + stride) if progress else state.k)
-            if reason is Reason.NEED_COLUMN:
-                columns.provide(state)
-            elif reason is Reason.NEED_REFRESH:
-                start = time.perf_counter()
-                backend.refresh(state)
-                state.excess = 0
-                state.refreshes += 1
-                refreshing += time.perf_counter() - start
-            elif reason is Reason.EXHAUSTED:
-                if state.t == state.rounds[-1]:
-                    raise RuntimeError(f"{backend.name}: a round ended without a pick, after {state.t} picks")
-                if on_exhausted == "continue":
-                    _continue_literally(backend, state, progress)
-                    break
-                going = on_exhausted == "restart" and _begin_round(backend, state, on_exhausted)
-            if progress:
-                progress(state.t, state.k)
+    while going and state.t < state.k:
+        reason = stepper.advance(state, columns, min(state.k, state.t + stride) if progress else state.k)
+        if reason is Reason.NEED_COLUMN:
+            columns.provide(state)
+        elif reason is Reason.NEED_REFRESH:
+            start = time.perf_counter()
+            stepper.refresh(state)
+            state.excess = 0
+            state.refreshes += 1
+            refreshing += time.perf_counter() - start
+        elif reason is Reason.EXHAUSTED:
+            if state.t == state.rounds[-1]:
+                if not stepper.empty_rounds:
+                    raise RuntimeError(f"{stepper.name}: a round ended without a pick, after {state.t} picks")
+                # Nothing that counts is left: no score is positive, or the rows are zero.
+                state.rounds.pop()
+                if on_exhausted == "restart":
+                    _take_in_order(state, np.flatnonzero(state.left))
+                break
+            if on_exhausted == "continue":
+                _continue_literally(stepper, state, progress)
+                break
+            going = on_exhausted == "restart" and _begin_round(stepper, state, on_exhausted)
+        if progress:
+            progress(state.t, state.k)
     making = columns.seconds - columns_before
     total = time.perf_counter() - began
     return {"columns": making, "refresh": refreshing, "steps": total - making - refreshing}
 
 
-def _begin_round(backend: Backend, state: State, on_exhausted: str) -> bool:
+def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     """Starts on the original scores of the items left; returns whether there is anything to go on with."""
-    squares = np.einsum("jn,jn->j", state.scores, state.scores)
-    squares[~state.left] = 0
+    squares = np.where(state.left, state.squares, 0.0)
     scale = float(np.sqrt(squares.max()))
     if scale == 0:
         if on_exhausted != "stop":
@@ -69,12 +103,12 @@ def _begin_round(backend: Backend, state: State, on_exhausted: str) -> bool:
     state.pool[:] = state.left
     state.energy = float(squares.sum())
     state.rounds.append(state.t)
-    state.unit = float(2.0 ** np.frexp(scale)[1])
+    state.unit = float(2.0 ** np.frexp(scale)[1]) if state.objective.scaled else 1.0
     state.scale = scale / state.unit
     state.A[:] = 0
     state.drift = 0.0
     state.excess = 0
-    backend.refresh(state)
+    stepper.refresh(state)
     return True
 
 
@@ -93,7 +127,7 @@ def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
     state.t += len(taken)
 
 
-def _continue_literally(backend: Backend, state: State, progress: Progress | None) -> None:
+def _continue_literally(stepper: Stepper, state: State, progress: Progress | None) -> None:
     """The paper's loop beyond the float64 floor, where picks are decided by the rounding of that very loop.
 
     It is replayed from the first pick with the reference's arithmetic, so that its rounding is the reference's.
@@ -113,9 +147,9 @@ def _continue_literally(backend: Backend, state: State, progress: Progress | Non
             state.candidates[t], state.ties[t] = len(W) - t, tied
             state.left[index] = False
         s = int(state.indices[t])
-        row = backend.rows([s])[0]
-        for start, stop in backend.rows_of.bounds():
-            column[start:stop] = np.einsum("jd,d->j", backend.rows_of.block(start, stop), row)
+        row = stepper.rows([s])[0]
+        for start, stop in stepper.rows_of.bounds():
+            column[start:stop] = np.einsum("jd,d->j", stepper.rows_of.block(start, stop), row)
         W -= np.outer(column, W[s])
         if t >= state.t:
             state.explained[t] = 1 - float(np.einsum("jn,jn->", W, W)) / state.energy

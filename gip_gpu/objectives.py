@@ -1,40 +1,67 @@
-"""What differs between the members of the GIP family: the exact residual, its gain, and what a pick projects out."""
+"""The members of the GIP family: what each maximises, and what a pick projects out."""
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 
-
-class Objective(Protocol):
-    """The three formulas that the certified step needs of an objective, in float64."""
-
-    def residual(self, scores: Float, rows: Float, A: Float) -> Float:
-        """Exact residual scores (c, n) of c items from their scores (c, n), rows (c, d) and A (n, d)."""
-
-    def gain(self, residual: Float) -> Float:
-        """What choosing each item adds, (c,), from its residual (c, n)."""
-
-    def project(self, A: Float, row: Float, residual: Float) -> None:
-        """Adds to A (n, d) what the pick with this row (d,) and residual (n,) projects out."""
+Measure = Literal["norm", "ratio", "distance"]
 
 
-class MatchingPursuit:
-    """mp: greedy matching pursuit, algorithm 1 of the paper: argmax ||W_j||^2, W_j -= (f_j . f_s) W_s."""
+@dataclass(frozen=True)
+class Objective:
+    """A greedy objective: at each step the eligible item of the largest score is picked.
 
-    def residual(self, scores: Float, rows: Float, A: Float) -> Float:
-        # einsum, not BLAS: identical rows get identical products wherever they stand, so ties stay ties.
-        exact: Float = scores - np.einsum("cd,nd->cn", rows, A)
-        return exact
+    With P the residual projector of the chosen rows, `eps (eps I + F_S'F_S)^-1` or `I - P_S` for eps = 0, the residual
+    is `W = G - F A` and the distance `d2_j = f_j' P f_j`.
 
-    def gain(self, residual: Float) -> Float:
-        gains: Float = np.einsum("cn,cn->c", residual, residual)
-        return gains
+    Attributes:
+        name: as in `gip_gpu.select`.
+        measure: the score is ||W_j||^2 ("norm"), ||W_j||^2 / (eps + d2_j) ("ratio") or d2_j ("distance").
+        projects: a pick's row is projected out of the other rows too: its column is `F P f_s`, not `F f_s`.
+        metric: ||W_j|| is measured by the inverse of `Q' P Q`.
+        signs: whether `sign="positive"` can be asked for.
+    """
 
-    def project(self, A: Float, row: Float, residual: Float) -> None:
-        A += residual[:, None] * row
+    name: str
+    measure: Measure
+    projects: bool = True
+    metric: bool = False
+    signs: bool = True
+
+    @property
+    def scaled(self) -> bool:
+        """Whether scores may be divided by any factor: a metric has its own unit, and a distance has none."""
+        return not self.metric and self.measure != "distance"
 
 
-OBJECTIVES: dict[str, Objective] = {"mp": MatchingPursuit()}
+OBJECTIVES = {
+    # Algorithm 1 of the paper: W_j -= (f_j . f_s) W_s.
+    "mp": Objective("mp", "norm", projects=False),
+    # Algorithm 2, corrected.
+    "lr": Objective("lr", "ratio"),
+    "mi": Objective("mi", "ratio", metric=True, signs=False),
+    "entropy": Objective("entropy", "distance", signs=False),
+    "omp": Objective("omp", "norm"),
+}
+
+
+def residual(scores: Float, rows: Float, A: Float) -> Float:
+    """Exact residual scores (c, n) of c items from their scores (c, n), rows (c, d) and A (n, d)."""
+    # einsum, not BLAS: identical rows get identical products wherever they stand, so ties stay ties.
+    exact: Float = scores - np.einsum("cd,nd->cn", rows, A)
+    return exact
+
+
+def energies(W: Float) -> Float:
+    """Squared norms (c,) of residuals (c, n)."""
+    squares: Float = np.einsum("cn,cn->c", W, W)
+    return squares
+
+
+def seen(W: Float, sign: str) -> Float:
+    """The part of residuals that counts in a score: all of it, or what is positive."""
+    return np.maximum(W, 0.0) if sign == "positive" else W

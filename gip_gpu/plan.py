@@ -7,6 +7,7 @@ from typing import Any
 from gip_gpu import backends, bounds, memory
 from gip_gpu.costs import STORAGE, entry_bytes, measured_rates
 from gip_gpu.device import resolve
+from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.validate import as_bytes, one_of
 
 log = logging.getLogger("gip_gpu")
@@ -27,7 +28,8 @@ class Plan:
     Attributes:
         device, backend: where, and by which code.
         m, d, n, k: items, length of a row, signals, picks.
-        columns: "gram" (the whole matrix) or "lazy" (batches on demand).
+        columns: "gram" (the whole matrix), "lazy" (batches on demand) or "none" (the column of a pick depends on the
+            picks before it, and is multiplied in the step).
         precision: what Gram columns are computed and kept in: "fp32", "tf32", "fp16" or "bf16".
         cache: columns that "lazy" keeps.
         lookahead: items in the working set that predicts the next picks.
@@ -36,6 +38,7 @@ class Plan:
         limit: bytes it may take, None for no limit.
         seconds: predicted time, a model's figure.
         reason: why these columns and this precision.
+        objective: what is maximised.
     """
 
     device: str
@@ -53,19 +56,28 @@ class Plan:
     limit: int | None
     seconds: float
     reason: str
+    objective: str = "mp"
 
     @property
     def total(self) -> int:
         """Bytes in all."""
         return sum(self.memory.values())
 
+    @property
+    def kept(self) -> str:
+        """The columns that are kept, in a few words."""
+        return "a column a pick" if self.columns == "none" else f"{self.columns} columns in {self.precision}"
+
     def table(self) -> list[tuple[str, str]]:
         """(quantity, readable value) rows."""
         limit = "none" if self.limit is None else memory.readable(self.limit)
-        kept = "the whole matrix" if self.columns == "gram" else f"{self.cache:,} columns kept"
+        kept = {"gram": "the whole matrix", "lazy": f"{self.cache:,} columns kept"}.get(
+            self.columns, "each made in the step of its pick"
+        )
         return [
             ("pool", f"{self.m:,} items of length {self.d:,}, {self.n} signal{'s' * (self.n > 1)}"),
             ("picks", f"{self.k:,} ({self.k / self.m:.3g} of the pool)"),
+            ("objective", self.objective),
             ("device, backend", f"{self.device}, {self.backend}"),
             ("Gram columns", f"{self.columns}, {self.precision}, {kept}"),
             *([] if self.resident else [("embeddings", "streamed from the host's pinned memory")]),
@@ -77,9 +89,14 @@ class Plan:
 
     def __str__(self) -> str:
         return (
-            f"m={self.m} d={self.d} n={self.n} k={self.k} on {self.device} ({self.backend}): {self.columns} columns in "
-            f"{self.precision}, {memory.readable(self.total)}; {self.reason}"
+            f"m={self.m} d={self.d} n={self.n} k={self.k} on {self.device} ({self.backend}): "
+            f"{self.objective}, {self.kept}, {memory.readable(self.total)}; {self.reason}"
         )
+
+
+def stepwise(objective: str, sign: str) -> bool:
+    """Whether the host decides each pick (`gip_gpu.family`), its column made in the step; else Gram columns serve."""
+    return objective != "mp" or sign != "any"
 
 
 def make_plan(
@@ -97,6 +114,8 @@ def make_plan(
     held: int = 0,
     measure: bool = False,
     given: str = "fp32",
+    objective: str = "mp",
+    sign: str = "any",
 ) -> Plan:
     """Chooses strategy, precision and cache from the sizes, the memory and a cost model.
 
@@ -107,6 +126,7 @@ def make_plan(
         held: bytes that an earlier plan of the same pool took, which this one may use again.
         measure: measure this CPU's rates (a fraction of a second) for the predicted time.
         given: the format of the embeddings, which a GPU keeps as they are: "fp16", "bf16", "fp32" or "fp64".
+        objective, sign: as in `gip_gpu.select`.
 
     Raises:
         TypeError, ValueError: an unknown value, or a memory limit too small to run at all (says the minimum).
@@ -118,6 +138,7 @@ def make_plan(
     kind = backends.load(backend, where)
     one_of("precision", precision, PRECISIONS)
     one_of("columns", columns, COLUMNS)
+    one_of("objective", objective, tuple(OBJECTIVES))
     if precision != "auto" and precision not in kind.precisions:
         raise ValueError(
             f"precision is {precision!r}, which backend {kind.name!r} does not have; it has "
@@ -136,6 +157,26 @@ def make_plan(
 
     def total(parts: dict[str, int]) -> int:
         return sum(parts.values())
+
+    if stepwise(objective, sign):
+        if columns == "gram":
+            raise ValueError(
+                f"columns is 'gram', but with objective {objective!r} and sign {sign!r} the column of a pick is made "
+                "in its step; it must be 'auto' or 'lazy'"
+            )
+        # Rows are multiplied by one vector at a time: memory is the limit, not arithmetic, and float32 has the bound.
+        exact = kind.precisions[:1] if precision == "auto" else precisions
+        ways_to_keep = [(layout, p) for layout in layouts for p in exact]
+        needs = [total(costs.stepwise(layout, p)) for layout, p in ways_to_keep]
+        if min(needs) > room:
+            raise ValueError(
+                f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least {memory.readable(min(needs))}"
+            )
+        layout, kept = next(way for way, need in zip(ways_to_keep, needs, strict=True) if need <= room)
+        return Plan(
+            where, kind.name, m, d, n, k, "none", kept, 0, 0, layout.resident, costs.stepwise(layout, kept), limit,
+            costs.stepwise_seconds(k, kept, layout, rates), "each pick changes the columns of all", objective,
+        )  # fmt: skip
 
     # Ways to run with columns on demand, the best first: the first that fits is taken.
     ways = [(layout, precisions[0]) for layout in layouts]

@@ -12,17 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu import backends, engine, memory
 from gip_gpu.backends.base import Backend
-from gip_gpu.columns import Columns, GramColumns, LazyColumns
+from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
 from gip_gpu.device import resolve
+from gip_gpu.family import Family
 from gip_gpu.interop import format_of
-from gip_gpu.objectives import OBJECTIVES
-from gip_gpu.plan import COLUMNS, PRECISIONS, Plan, log, make_plan
+from gip_gpu.objectives import energies
+from gip_gpu.plan import COLUMNS, PRECISIONS, Plan, log, make_plan, stepwise
+from gip_gpu.problem import Options, Problem, pose
 from gip_gpu.selection import Certificate, Selection
 from gip_gpu.state import State
 from gip_gpu.validate import as_bytes, as_count, as_scores, flag, one_of
-
-QUERIES = ("direct",)
-ON_EXHAUSTED = ("restart", "stop", "continue")
 
 Progress = bool | Callable[[int, int], None] | None
 
@@ -85,23 +84,28 @@ class Pool:
 
     def select(
         self,
-        G: ArrayLike,
+        G: ArrayLike | None,
         k: int | float,
         *,
-        objective: str = "mp",
+        objective: str | None = None,
+        epsilon: float = 0.0,
         query: str = "direct",
+        sign: str = "any",
         on_exhausted: str = "restart",
         progress: Progress = None,
     ) -> Selection:
         """The k most informative items for these scores; arguments, result and errors as in `gip_gpu.select`."""
-        scores, count = as_scores(G, self.shape), as_count(k, self.shape[0])
-        check_options(objective, query, on_exhausted, progress)
+        scores = None if G is None else as_scores(G, self.shape)
+        count = as_count(k, self.shape[0])
+        options = Options(objective, epsilon, query, sign, on_exhausted)
+        options.choose(scores is not None)
+        check_progress(progress)
         with self._turn:
             if self._busy:
                 raise RuntimeError("this pool is in the middle of a selection, whose progress function called it")
             self._busy = True
             try:
-                return self._select(scores, count, objective, on_exhausted, progress, keep=True)
+                return self._select(scores, count, options, progress, keep=True)
             finally:
                 self._busy = False
 
@@ -116,55 +120,66 @@ class Pool:
         self._turn = threading.RLock()
 
     def _select(
-        self,
-        scores: NDArray[np.float64],
-        k: int,
-        objective: str,
-        on_exhausted: str,
-        progress: Progress,
-        keep: bool,
+        self, scores: NDArray[np.float64] | None, k: int, options: Options, progress: Progress, keep: bool
     ) -> Selection:
         began = time.perf_counter() - self._waited
         self._waited = 0.0
-        backend, columns, plan = self._prepare(scores.shape[1], k, keep)
+        name = options.choose(scores is not None).name
+        one_by_one = stepwise(name, options.sign)
+        width = 0 if scores is None else scores.shape[1]
+        backend, columns, plan = self._prepare(width, k, keep, name, options.sign)
         prepared = time.perf_counter()
-        state = State(scores, k, self.shape[1], OBJECTIVES[objective])
+        problem = pose(self._rows, scores, options, backend.exponent)
+        posed = time.perf_counter()
+        state = State(problem.scores, k, self.shape[1], problem.objective, _squares(problem, backend))
+        stepper: engine.Stepper = (
+            Family(backend, state, problem.epsilon, problem.sign, problem.Q) if one_by_one else backend
+        )
         with reporting(progress, k) as report:
-            timings = engine.run(backend, columns, state, on_exhausted, report)
+            timings = engine.run(stepper, columns, state, options.on_exhausted, report)
         done = time.perf_counter()
         t = state.t
         return Selection(
             indices=state.indices[:t],
             gains=state.gains[:t],
-            weights=state.weights[:t],
+            weights=state.weights[:t] if problem.weights is None else state.weights[:t] @ problem.weights,
             explained=state.explained[:t],
             certificate=Certificate(
                 state.margins[:t], state.candidates[:t], state.ties[:t], state.refreshes, tuple(state.rounds)
             ),
             plan=plan,
-            timings={"prepare": prepared - began, **timings, "total": done - began},
+            timings={"prepare": prepared - began, "query": posed - prepared, **timings, "total": done - began},
             peak_bytes=memory.peak(),
+            range_share=problem.range_share,
         )
 
-    def _prepare(self, n: int, k: int, keep: bool) -> tuple[Backend, Columns, Plan]:
+    def _prepare(self, n: int, k: int, keep: bool, objective: str, sign: str) -> tuple[Backend, Columns, Plan]:
         """The backend and the columns for such a selection; those at hand where they serve."""
         m, d = self.shape
         held = self._plan
         plan = make_plan(
-            m, d, n, k, keep=keep, held=held.total if held else 0, given=format_of(self._rows.values), **self._settings
-        )
-        if held is not None and (held.columns == "gram" or _same_storage(held, plan)):
-            shared = "scores and residual"
-            kept = replace(held, n=n, k=k, memory={**held.memory, shared: plan.memory[shared]})
+            m, d, n, k, keep=keep, held=held.total if held else 0, given=format_of(self._rows.values),
+            objective=objective, sign=sign, **self._settings,
+        )  # fmt: skip
+        none = plan.columns == "none"
+        if held is not None and (none or held.columns == "gram" or _same_storage(held, plan)):
+            changing = ("scores and residual", "projector")
+            parts = {**held.memory, **{part: size for part, size in plan.memory.items() if part in changing}}
+            kept = replace(held, n=n, k=k, objective=objective, memory=parts)
             # More signals can take what the columns had; then those are made anew within the limit.
             if plan.limit is None or kept.total <= plan.limit:
+                if none and self._backend is not None:
+                    # Columns that are kept wait for a selection that has a use for them.
+                    return self._backend, NoColumns(), replace(kept, columns="none", cache=0, reason=plan.reason)
                 plan = kept
         log.info("plan: %s", plan)
         if self._backend is None or held is None or not (_same_storage(held, plan) and held.cache == plan.cache):
             # Let go of the old arrays before the new ones are made.
             self._backend = self._columns = self._plan = None
             self._backend = self._backend_type(self._rows, plan)
-            if plan.columns == "gram":
+            if none:
+                self._columns = NoColumns()
+            elif plan.columns == "gram":
                 self._columns = GramColumns(self._backend)
             else:
                 self._columns = LazyColumns(self._backend, plan.cache)
@@ -178,11 +193,18 @@ def _same_storage(held: Plan, plan: Plan) -> bool:
     return all(getattr(held, name) == getattr(plan, name) for name in ("columns", "precision", "lookahead", "resident"))
 
 
-def check_options(objective: Any, query: Any, on_exhausted: Any, progress: Any) -> None:
-    """Raises TypeError or ValueError for an unknown option of a selection."""
-    one_of("objective", objective, tuple(OBJECTIVES))
-    one_of("query", query, QUERIES)
-    one_of("on_exhausted", on_exhausted, ON_EXHAUSTED)
+def _squares(problem: Problem, backend: Backend) -> NDArray[np.float64]:
+    """What the items have to give at first: squared scores, or squared norms where there are none."""
+    if problem.objective.measure != "distance":
+        return energies(problem.scores)
+    rows = backend.rows_of
+    norms = np.ones(backend.m) if rows.normalize else rows.norms * 2.0**-backend.exponent
+    squares: NDArray[np.float64] = norms * norms
+    return squares
+
+
+def check_progress(progress: Any) -> None:
+    """Raises TypeError where progress is nothing that can be reported to."""
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise TypeError(f"progress is {progress!r}; it must be None, a bool, or a function of (done, total)")
 

@@ -87,8 +87,8 @@ def _decompose(rows: Rows, scores: NDArray[np.float64]) -> _Parts:
     (m, d), n = rows.shape, scores.shape[1]
     largest = float(np.abs(scores).max()) or 1.0
     factor, outside = np.zeros((0, d + n)), 0.0
-    # Blocks no shorter than the factor, so that folding it in costs no more than they do.
-    step = max(BLOCK_VALUES // (d + n), 2 * (d + n))
+    # Blocks of some factors' length, so that folding it in costs little beside them.
+    step = max(BLOCK_VALUES // (d + n), 4 * (d + n))
     for start in range(0, m, step):
         stop = min(start + step, m)
         factor = triangle(np.vstack([factor, np.hstack([rows.block(start, stop), scores[start:stop] / largest])]))

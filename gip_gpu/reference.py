@@ -1,11 +1,17 @@
-"""Algorithm 1 of the paper in float64, without tricks: the oracle that every backend is compared with."""
+"""Algorithms 1 and 2 of the paper and greedy on each objective by its definition, in float64 and without tricks: the
+oracles that every backend is compared with."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gip_gpu import ties
+from gip_gpu.objectives import energies, seen
+from gip_gpu.problem import Options, Problem, pose
 from gip_gpu.rows import Rows
 from gip_gpu.ties import exhausted, first_best
 from gip_gpu.validate import as_count, as_scores, one_of
+
+Float = NDArray[np.float64]
 
 
 def matching_pursuit(
@@ -45,4 +51,194 @@ def matching_pursuit(
             W -= np.outer(np.einsum("jd,d->j", X, X[s]), W[s])
         if on_exhausted == "stop":
             break
+    return np.array(picks, dtype=np.int64)
+
+
+def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, normalize: bool = True) -> NDArray[np.int64]:
+    """Greedy LR, algorithm 2 of arXiv 2603.13790, corrected: as printed, eq. F.6 multiplies by what it must divide by.
+
+    `C` (t, m) holds the rows of the Cholesky factor of the chosen Gram columns, and `d2` what they leave of the
+    diagonal of Phi + epsilon I. No exhaustion: beyond the rank of F, with epsilon 0, rounding picks.
+
+    Args:
+        F, G, k, normalize: as in `matching_pursuit`.
+        epsilon: as in `gip_gpu.select`.
+
+    >>> greedy_lr([[1, 0], [0.8, 0.6], [0, 1]], [1, 2, 3], 2).tolist()
+    [2, 0]
+    """
+    rows = Rows(F, normalize=normalize)
+    m = rows.shape[0]
+    X, R, k = rows.block(0, m), as_scores(G, rows.shape), as_count(k, m)
+    scale = float(np.linalg.norm(R, axis=1).max())
+    d2, C, left = np.einsum("jd,jd->j", X, X) + epsilon, np.empty((0, m)), np.ones(m, dtype=bool)
+    picks = list[int]()
+    while len(picks) < k:
+        candidates = np.flatnonzero(left)
+        roots = np.sqrt(d2[left])
+        norms = np.linalg.norm(R[left], axis=1) / roots
+        s = int(candidates[ties.first_tied(norms, ties.slack(norms, (scale + norms) / roots))[0]])
+        e = (X @ X[s] - C[:, s] @ C) / np.sqrt(d2[s])
+        R = R - np.outer(e, R[s]) / np.sqrt(d2[s])
+        d2 = d2 - e * e
+        C = np.vstack([C, e])
+        picks.append(s)
+        left[s] = False
+    return np.array(picks, dtype=np.int64)
+
+
+def greedy(
+    F: ArrayLike,
+    G: ArrayLike | None,
+    k: int,
+    *,
+    objective: str,
+    epsilon: float = 0.0,
+    query: str = "direct",
+    sign: str = "any",
+    normalize: bool = True,
+    on_exhausted: str = "restart",
+) -> NDArray[np.int64]:
+    """Greedy on any objective of the family, by projecting each pick out of the rows themselves.
+
+    The rows phi_j start as those of F, and `phi_j -= (phi_j . phi_s) phi_s / (q + sqrt(epsilon q))` makes their Gram
+    matrix that of the projector of algorithms 2: `d2_j = ||phi_j||^2`, `R_j -= (phi_j . phi_s) R_s / q`, with
+    `q = epsilon + d2_s`. Unlike a difference of squares, as in `greedy_lr`, that keeps small distances exact, which the
+    rules for ties, dependent rows and exhaustion (`gip_gpu.ties`) need near the rank of F.
+
+    Args:
+        F, G, k: as in `matching_pursuit`; G is None for "entropy".
+        objective: "lr", "mi", "entropy" or "omp"; also "mp", for sign="positive".
+        epsilon, query, sign, normalize, on_exhausted: as in `gip_gpu.select`; no "continue".
+
+    Returns:
+        Indices in order of choice, int64.
+
+    >>> greedy([[1, 0], [0.8, 0.6], [0, 1]], None, 2, objective="entropy").tolist()
+    [0, 2]
+    """
+    options = Options(objective, epsilon, query, sign, on_exhausted)
+    rows = Rows(F, normalize=normalize)
+    m = rows.shape[0]
+    scores = None if G is None else as_scores(G, rows.shape)
+    exponent = 0 if normalize else int(np.frexp(rows.largest)[1])
+    problem, k = pose(rows, scores, options, exponent), as_count(k, m)
+    X, ridge = rows.block(0, m) * 2.0**-exponent, epsilon * 4.0**-exponent
+    kind, left, picks = problem.objective, np.ones(m, dtype=bool), list[int]()
+    squares = np.einsum("jd,jd->j", X, X)
+    while len(picks) < k and left.any():
+        began = len(picks)
+        R, phi = problem.scores.copy(), X.copy()
+        scale = float(np.sqrt(energies(R)[left].max()))
+        peak = 0.0
+        while len(picks) < k:
+            q = ridge + np.einsum("jd,jd->j", phi, phi)
+            eligible = left & (q > ties.DEPENDENT * squares) if kind.projects else left
+            if not eligible.any():
+                break
+            norms, terms, metric = _norms(problem, X, R, q, scale, picks[began:], ridge)
+            best = float(norms[eligible].max())
+            peak = peak or best
+            if best <= ties.FLOOR * peak or metric >= ties.SINGULAR:
+                break
+            candidates = np.flatnonzero(eligible)
+            s = int(candidates[ties.first_tied(norms[eligible], ties.slack(norms, terms)[eligible])[0]])
+            picks.append(s)
+            left[s] = False
+            column = np.einsum("jd,d->j", phi, phi[s])
+            R -= np.outer(column, R[s] / q[s] if kind.projects else R[s] * 4.0**exponent)
+            if kind.projects:
+                phi -= np.outer(column, phi[s] / (q[s] + np.sqrt(ridge * q[s])))
+        if on_exhausted == "stop":
+            break
+        if len(picks) == began:
+            # Nothing that counts is left.
+            picks.extend(np.flatnonzero(left)[: k - began].tolist())
+    return np.array(picks, dtype=np.int64)
+
+
+def _norms(
+    problem: Problem, X: Float, R: Float, q: Float, scale: float, picks: list[int], ridge: float
+) -> tuple[Float, Float, float]:
+    """Roots of the scores, the terms of their ties, and how large the metric has grown."""
+    kind = problem.objective
+    if kind.measure == "distance":
+        norms = np.sqrt(q - ridge)
+        return norms, np.ones(len(X)), 1.0
+    norms, metric = np.sqrt(energies(seen(R, problem.sign))), 1.0
+    if problem.Q is not None:
+        # M = Q'PQ from what the picks leave of Q.
+        chosen = X[picks]
+        gram = chosen @ chosen.T + ridge * np.eye(len(picks))
+        left = problem.Q - chosen.T @ np.linalg.solve(gram, chosen @ problem.Q)
+        if ridge:
+            M = problem.Q.T @ left
+            inverse = np.linalg.inv(np.linalg.cholesky((M + M.T) / 2).T)
+        else:
+            inverse = np.linalg.inv(np.linalg.qr(left)[1])
+        norms, metric = np.sqrt(energies(R @ inverse)), float(np.linalg.norm(inverse))
+    if kind.measure == "norm":
+        return norms, np.full(len(X), scale), metric
+    roots = np.sqrt(np.maximum(q, np.finfo(float).tiny))
+    norms = norms / roots
+    return norms, (metric * scale + norms) / roots, metric
+
+
+def brute_force(
+    F: ArrayLike,
+    G: ArrayLike | None,
+    k: int,
+    *,
+    objective: str,
+    epsilon: float = 0.0,
+    query: str = "direct",
+    normalize: bool = True,
+) -> NDArray[np.int64]:
+    """Greedy on an objective by its definition: each step tries every item. For pools of a few hundred items.
+
+    With `K = F_S F_S' + epsilon I` of the picks and the item that is tried, these are maximised:
+
+        lr: tr(G_S' K^-1 G_S), which lowers the trace (4.2)    entropy: log det K
+        mi: log det(Q'Q) - log det(Q'Q - G_S' K^-1 G_S)        omp, mp: ||W_j||^2 of the residual
+
+    where the residual is `G - F F_S' K^-1 G_S` for omp, and for mp what algorithm 1 leaves. Values within
+    1e-10 of the best tie, logarithms absolutely and others relatively, and the lowest index wins. No exhaustion.
+
+    Args:
+        F, G, k, objective, epsilon, query, normalize: as in `greedy`.
+
+    >>> brute_force([[1, 0], [0.8, 0.6], [0, 1]], [1, 2, 3], 2, objective="lr").tolist()
+    [2, 0]
+    """
+    rows = Rows(F, normalize=normalize)
+    m = rows.shape[0]
+    scores = None if G is None else as_scores(G, rows.shape)
+    problem = pose(rows, scores, Options(objective, epsilon, query))
+    X, G_, Q = rows.block(0, m), problem.scores, problem.Q
+    picks = list[int]()
+    while len(picks) < as_count(k, m):
+        values = np.full(m, -np.inf)
+        for j in np.setdiff1d(np.arange(m), picks):
+            tried = [*picks, j] if objective in ("lr", "mi", "entropy") else picks
+            S, G_S = X[tried], G_[tried]
+            K = S @ S.T + epsilon * np.eye(len(tried))
+            if objective == "entropy":
+                values[j] = np.linalg.slogdet(K)[1]
+            elif objective == "mp":
+                w = G_[j].copy()
+                kept = G_.copy()
+                for s in picks:
+                    w -= X[j] @ X[s] * kept[s]
+                    kept -= np.outer(X @ X[s], kept[s])
+                values[j] = w @ w
+            elif objective == "omp":
+                w = G_[j] - X[j] @ S.T @ np.linalg.solve(K, G_S)
+                values[j] = w @ w
+            elif Q is None:
+                values[j] = np.vdot(G_S, np.linalg.solve(K, G_S))
+            else:
+                values[j] = -np.linalg.slogdet(Q.T @ Q - G_S.T @ np.linalg.solve(K, G_S))[1]
+        best = values.max()
+        tie = 1e-10 * (max(abs(best), 1.0) if objective in ("mi", "entropy") else best)
+        picks.append(int((values >= best - tie).argmax()))
     return np.array(picks, dtype=np.int64)

@@ -3,56 +3,74 @@
 from numpy.typing import ArrayLike
 
 from gip_gpu.interop import DeviceMatrix, on_gpu
-from gip_gpu.pool import Pool, Progress, check_options
+from gip_gpu.pool import Pool, Progress, check_progress
+from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
 from gip_gpu.validate import as_count, as_matrix, as_scores
 
 
 def select(
     F: ArrayLike,
-    G: ArrayLike,
+    G: ArrayLike | None,
     k: int | float,
     *,
     device: str = "auto",
     backend: str | None = None,
-    objective: str = "mp",
+    objective: str | None = None,
+    epsilon: float = 0.0,
     precision: str = "auto",
     columns: str = "auto",
     memory_limit: int | float | str | None = None,
     normalize: bool = True,
     query: str = "direct",
+    sign: str = "any",
     on_exhausted: str = "restart",
     progress: Progress = None,
 ) -> Selection:
     """Selects the k items that carry the most information, by Greedy Information Projection.
 
-    Greedy matching pursuit (algorithm 1 of arXiv 2603.13790) on the Gram matrix of F: each pick is the item with the
-    largest residual score ||W_j||, whose part of the scores is then projected out of the others. The indices are those
-    of the float64 algorithm on F and G as given, whatever precision the products are computed in; scores within a
-    relative 1e-12 of the best are ties, and the lowest index wins. F and G are never modified.
+    Each pick is the item of the largest score, whose part is then projected out of what the others have to give. The
+    indices are those of the float64 algorithm on F and G as given, whatever precision the products are computed in;
+    scores that agree to about 1e-12 are ties (`gip_gpu.ties`), and the lowest index wins. F and G are never modified.
 
     Args:
         F: (m, d) embeddings, one row an item: array, memory map, nested list or tensor of any float or integer type
             and any strides; on a CUDA device also torch CUDA tensors, CuPy arrays and what else offers `__dlpack__`
             there. float16 and bfloat16 values are taken as exact.
-        G: (m,) or (m, n) scores, one column a signal, in any of these forms; `gip_gpu.signals` makes some.
+        G: (m,) or (m, n) scores, one column a signal, in any of these forms; `gip_gpu.signals` makes some. None: no
+            scores, the choice is by the embeddings alone (objective "entropy").
         k: number of picks, 1 to m, or a share of m in (0, 1).
         device: "auto" (the CUDA device that F lies on, or the first if one works, else the CPU), "cpu", "cuda" or
             "cuda:1".
         backend: "numpy" (CPU), "triton" or "cupy" (CUDA), one that was registered, or None for the device's default:
             on CUDA Triton if torch sees the device, else CuPy.
-        objective: "mp", greedy matching pursuit.
+        objective: what is maximised at each step (arXiv 2603.13790). With the residual W of the scores and the distance
+            d2_j of row j from the span of the picks, for an epsilon of 0 (eq. 3.3, 4.2 and F.1):
+            "mp", greedy matching pursuit, algorithm 1: ||W_j||^2, W_j -= (f_j . f_s) W_s; the default with scores;
+            "omp", orthogonal matching pursuit: ||W_j||^2, the scores' part in the span of the picks taken out;
+            "lr", Greedy LR, algorithm 2: ||W_j||^2 / (epsilon + d2_j), which lowers the trace of Q'(I - P)Q most;
+            "mi", the mutual information of the picks and the query itself: W_j M^-1 W_j' / (epsilon + d2_j) with
+            M = Q'(I - P)Q; for a single column of scores it picks what "lr" picks;
+            "entropy", without scores: d2_j, which is greedy MAP of a determinantal point process; the default for None.
+        epsilon: ridge, in the unit of squared norms of rows: 0 to 1e150. In "lr", "mi", "omp" and "entropy" it softens
+            the projector, P = epsilon (epsilon I + F_S'F_S)^-1 in place of I - P, and more than d picks have something
+            to add; with 0 the choice is exhausted at the rank of F. With query "ridge" it is that of the fit too.
         precision: what Gram columns are computed and kept in: "fp32", "fp16" (computed so only on a GPU), on a GPU also
             "tf32" (kept in float32) and "bf16" (kept in float16), or "auto". Changes time and memory, not the answer.
         columns: "gram" (the whole Gram matrix, m * m * 4 bytes), "lazy" (columns on demand, m * a few hundred), or
-            "auto" (what the cost model finds faster within the memory).
+            "auto" (what the cost model finds faster within the memory). Where picks are projected out of the rows, and
+            with sign "positive", no column serves twice: each costs a matrix-vector product, and "gram" is refused.
         memory_limit: what the run may allocate beyond its input: bytes, "2GB", "500 MiB", or a share in (0, 1) of what
             is free. None: what is free.
         normalize: divide each row by its l2 norm, in float64.
-        query: "direct", the scores as they are.
-        on_exhausted: what to do when the residual has fallen to the float64 floor (1e-7 of the largest score), where
-            further picks would be rounding noise: "restart" on the original scores of the items left, "stop" with
-            fewer than k, or "continue" with the paper's literal loop.
+        query: "direct", the scores as they are, or "ridge", in their place F Q with the query that fits them,
+            Q = (F'F + epsilon I)^-1 F'G (eq. 3.1). "mi" is about a query in any case: scores that no query gives
+            (outside the range of F) are replaced by their least-squares fit, with a warning.
+        sign: "any", a score counts whatever the sign of a residual, or "positive", only its positive part does, so that
+            an item is not picked for being very bad; for "mp", "omp" and "lr".
+        on_exhausted: what to do when nothing but float64 rounding is left (scores fallen to 1e-7 of the first in their
+            norms, or every row in the span of the picks): "restart" on the original scores of the items left, "stop"
+            with fewer than k, or for "mp" with sign "any" "continue" with the paper's literal loop.
         progress: True for a bar on standard error, or a function called with (picks made, k).
 
     Returns:
@@ -65,10 +83,17 @@ def select(
     >>> F = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [1.0, 0.0]])
     >>> select(F, [3.0, 2.9, 1.0, 3.0], k=2, device="cpu").indices
     array([0, 2])
+    >>> select(F, [3.0, 2.9, 1.0, 3.0], k=2, objective="lr", epsilon=0.1, device="cpu").indices
+    array([0, 1])
+    >>> select(F, None, k=2, device="cpu").indices
+    array([0, 2])
     """
     matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
-    scores, count = as_scores(G, matrix.shape), as_count(k, len(matrix))
-    check_options(objective, query, on_exhausted, progress)
+    scores = None if G is None else as_scores(G, matrix.shape)
+    count = as_count(k, len(matrix))
+    options = Options(objective, epsilon, query, sign, on_exhausted)
+    options.choose(scores is not None)
+    check_progress(progress)
     pool = Pool(
         F if isinstance(matrix, DeviceMatrix) else matrix,
         device=device,
@@ -78,4 +103,4 @@ def select(
         memory_limit=memory_limit,
         normalize=normalize,
     )
-    return pool._select(scores, count, objective, on_exhausted, progress, keep=False)
+    return pool._select(scores, count, options, progress, keep=False)

@@ -71,16 +71,20 @@ class Selection:
 
     Attributes:
         indices: (k,) int64, rows of F in order of choice.
-        gains: (k,) float64, ||W_s||^2 of each pick when it was made: exact, not accumulated.
-        weights: (k, n) float64, the residual rows W_s: the coefficients of the projection on the chosen rows.
-        explained: (k,) float64, 1 - ||W||^2 / ||G||^2 over the pool after each pick, to float32 accuracy. It starts
-            anew with each round, over the items then left. It can fall below 0 where the scores lie far from the range
-            of F: a pick takes out of every item what it shares with that item, whether the scores are alike or not.
+        gains: (k,) float64, the score of each pick when it was made: exact, not accumulated. For "mi" the information
+            gained is -log1p(-gain) / 2 nats; where scores are used up and items taken in order, 0.
+        weights: (k, n) float64, the residual rows W_s: for "mp" the coefficients of the projection on the chosen rows.
+        explained: (k,) float64, what is explained after each pick: 1 - ||W||^2 / ||G||^2 over the pool, to float32
+            accuracy; for "mi" the share of tr(Q'Q), of the whitened query; for "entropy" that of the sum of squared
+            norms. It starts anew with each round, over the items then left. For "mp", "lr" and "omp" it can fall below
+            0 where the scores lie far from the range of F: a pick takes out of every item what it shares with that
+            item, whether the scores are alike or not.
         certificate: why the indices are those of the float64 reference.
         plan: what was decided before the run.
         timings: seconds by part.
         peak_bytes: the largest resident size of the process so far, a GPU's memory not included; 0 where the system
             does not tell.
+        range_share: share of ||G||^2 that lies in the range of F, where a query was fitted; else None.
     """
 
     indices: NDArray[np.int64]
@@ -91,6 +95,7 @@ class Selection:
     plan: Plan
     timings: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
+    range_share: float | None = None
 
     @property
     def rounds(self) -> tuple[int, ...]:
@@ -116,7 +121,7 @@ class Selection:
         return (
             f"Selection of {len(self)} from {self.plan.m}: [{shown}]\n"
             f"  explained {explained}; {self.certificate}\n"
-            f"  {self.plan.columns} columns in {self.plan.precision} on {self.plan.device} ({self.plan.backend}), "
+            f"  {self.plan.objective}, {self.plan.kept} on {self.plan.device} ({self.plan.backend}), "
             f"{seconds:.3g} s, peak {memory.readable(self.peak_bytes)}"
         )
 
@@ -189,6 +194,7 @@ class Selection:
             "plan": asdict(self.plan),
             "timings": self.timings,
             "peak_bytes": self.peak_bytes,
+            "range_share": self.range_share,
         }
         return arrays, rest
 
@@ -215,6 +221,7 @@ class Selection:
             Plan(**{name: value for name, value in rest["plan"].items() if name in known}),
             rest["timings"],
             rest["peak_bytes"],
+            rest.get("range_share"),
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import bounds
-from gip_gpu.objectives import Objective
+from gip_gpu.objectives import Objective, energies
 
 Floats = NDArray[np.float64]
 
@@ -44,6 +44,7 @@ class State:
 
     Attributes:
         scores: (m, n) float64 scores as given.
+        squares: (m,) float64, what the items have to give at first: ||G_j||^2, or ||f_j||^2 where there are no scores.
         left: (m,) bool, items not chosen yet.
         pool: (m,) bool, items that were left when the round began; `explained` is over them.
         energy: ||G||^2 over `pool`.
@@ -60,6 +61,7 @@ class State:
     k: int
     d: int
     objective: Objective
+    squares: Floats = field(default_factory=lambda: np.empty(0))
     t: int = 0
     unit: float = 1.0
     scale: float = 0.0
@@ -72,6 +74,8 @@ class State:
 
     def __post_init__(self) -> None:
         m, n = self.scores.shape
+        if not len(self.squares):
+            self.squares = energies(self.scores)
         self.left = np.ones(m, dtype=bool)
         self.A = np.zeros((n, self.d))
         self.pool = self.left.copy()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import bounds, ties
+from gip_gpu import bounds, objectives, ties
 from gip_gpu.state import Pick, Reason, State
 
 if TYPE_CHECKING:
@@ -104,14 +104,14 @@ def _rescore(
     for start in range(0, len(window), step):
         part = window[start : start + step]
         rows = backend.rows(part)
-        residual[start : start + step] = state.objective.residual(state.scores[part] / state.unit, rows, state.A)
-    return rows, residual, state.objective.gain(residual)
+        residual[start : start + step] = objectives.residual(state.scores[part] / state.unit, rows, state.A)
+    return rows, residual, objectives.energies(residual)
 
 
 def _project_out(backend: "HostBackend", state: State, pick: Pick, column: NDArray[np.generic]) -> None:
     norm = math.sqrt(pick.gain)
     moved = norm * backend.square
-    state.objective.project(state.A, pick.row, pick.residual)
+    state.A += pick.residual[:, None] * pick.row
     # Each of A's entries was rounded once, and so was the product added to it.
     state.drift += bounds.U64 * (state.projected(backend.square) + 2 * moved)
     energy_left = backend.update(state, pick.index, column, pick.residual)

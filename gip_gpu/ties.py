@@ -35,3 +35,31 @@ def first_best(scores: NDArray[np.float64], scale: float) -> tuple[int, int]:
 def exhausted(best: float, scale: float) -> bool:
     """Whether a best score (squared norm) has fallen to the float64 floor of the round's scores."""
     return math.sqrt(best) <= FLOOR * scale
+
+
+# The objectives that divide by a distance, or project rows out, compare norms (roots of scores). Their rounding grows
+# with the rows that were projected out, so the tie is wider: this share of the norm and of what it is computed from.
+TIE = 1e-12
+# An item whose row lies in the span of the picks but for this share of its squared norm (a thousandth of a percent of
+# its length) has nothing left to add, and what float64 leaves of its distance is rounding: it is out of the round.
+DEPENDENT = 1e-10
+# The metric of the mutual information counts as singular, and the information as exhausted, from this norm on.
+SINGULAR = 1e7
+
+
+def slack(norms: NDArray[np.float64], terms: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """How far each norm may move within a tie.
+
+    Args:
+        norms: (c,) roots of scores.
+        terms: what they are differences of, in the same units: for a norm ||W_j|| the largest ||G_j||; for a ratio
+            ||W_j|| / sqrt(q_j) that and the norm, both over sqrt(q_j); for a distance the largest norm of a row.
+    """
+    wide: NDArray[np.float64] = TIE * (norms + terms)
+    return wide
+
+
+def first_tied(norms: NDArray[np.float64], slacks: NDArray[np.float64]) -> tuple[int, int]:
+    """Position of the first norm that reaches the best within the slacks, and how many do."""
+    tied = (norms + slacks >= (norms - slacks).max()).nonzero()[0]
+    return int(tied[0]), len(tied)

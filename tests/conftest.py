@@ -83,6 +83,7 @@ def cupy_on_cpu(monkeypatch):
     monkeypatch.setattr(device, "_driver_devices", lambda: 1)
     few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
     monkeypatch.setattr(cupy_, "LOOP", few)
+    monkeypatch.setattr(cupy_, "FAMILY", dataclasses.replace(tuning_cuda.FAMILY, threads=64))
     cupy_._module.cache_clear()
     cupy_stand_in.Function.LAUNCHES.clear()
     with cupy_stand_in.installed(monkeypatch) as module:

@@ -21,17 +21,38 @@ MAPPED: set[int] = set()
 
 
 class Array(np.ndarray):
-    """A NumPy array with what CuPy's have beside: `data.ptr`, and no silent conversion to NumPy."""
+    """A NumPy array with what CuPy's have beside: `data.ptr`, and no silent conversion from or to NumPy."""
 
     device = types.SimpleNamespace(id=0)
 
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        """As CuPy: arrays of NumPy mix neither with operators nor with assignments, scalars do."""
+        out = out or ()
+        for value in (*inputs, *out):
+            assert isinstance(value, Array) or np.isscalar(value), f"{ufunc.__name__} of a {type(value)}"
+        into = {"out": tuple(map(host, out))} if out else {}
+        found = getattr(ufunc, method)(*map(host, inputs), **into, **options)
+        return out[0] if out else device(found)
+
+    def __array_function__(self, function, types, args, kwargs):
+        raise TypeError(f"numpy.{function.__name__} of a CuPy array")
+
+    def __setitem__(self, places, value):
+        assert isinstance(value, Array) or np.isscalar(value), f"assigned a {type(value)}"
+        super().__setitem__(places, value)
+
     def set(self, values, stream):
         assert values.dtype == self.dtype
-        self[...] = values
+        host(self)[...] = values
 
     @property
     def data(self):
         return types.SimpleNamespace(ptr=self.ctypes.data)
+
+
+def host(value):
+    """What a value is to NumPy."""
+    return value.view(np.ndarray) if isinstance(value, Array) else value
 
 
 def device(array):
@@ -105,24 +126,37 @@ class Function:
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         assert self.name != "loop" or (self.module.cooperative and grid[0] <= MULTIPROCESSORS)
         for arg in args:
-            assert isinstance(arg, (Array, np.int32, np.int64, np.float64)), f"{self.name} takes no {type(arg)}"
+            assert isinstance(arg, (Array, np.int32, np.int64, np.float32, np.float64)), (
+                f"{self.name} takes no {type(arg)}"
+            )
         self.LAUNCHES.append((self.name, grid[0]))
-        plain = [self.contiguous(arg) if isinstance(arg, Array) else arg.item() for arg in args]
+        kinds = self.module.program.parameters(self.name)
+        plain = [self.plain(kind, arg) for kind, arg in zip(kinds, args, strict=True)]
         self.module.program.launch(self.name, grid, block, plain, shared_bytes=shared_mem, seed=len(self.LAUNCHES))
+
+    @classmethod
+    def plain(cls, kind, arg):
+        """An argument as the emulation takes it; a pointer may be 64 bits of zero."""
+        if isinstance(arg, Array):
+            return cls.contiguous(arg)
+        if kind[0] not in "pP":
+            return arg.item()
+        assert (type(arg), arg) == (np.int64, 0)
+        return None
 
     @staticmethod
     def contiguous(array):
         """What the kernel sees is the address of the first element: here, all memory from there on."""
         if array.flags.c_contiguous:
-            return array.view(np.ndarray)
+            return host(array)
         # A slice of columns: the kernel gets its stride beside it.
         size = array.strides[0] // array.itemsize * (len(array) - 1) + array.shape[1]
-        return np.lib.stride_tricks.as_strided(array.view(np.ndarray), (size,), (array.itemsize,))
+        return np.lib.stride_tricks.as_strided(host(array), (size,), (array.itemsize,))
 
 
 class RawModule:
     def __init__(self, *, code, options, enable_cooperative_groups=False):
-        (op,) = (op for op in ("cast", "gram", "loop", "refresh", "step") if code == cuda_source.expanded(op))
+        (op,) = (op for op in ("cast", "family", "gram", "loop", "refresh", "step") if code == cuda_source.expanded(op))
         assert options[0] == "-std=c++17"
         macros = dict(option.removeprefix("-D").split("=", 1) for option in options[1:])
         self.cooperative = enable_cooperative_groups
@@ -171,12 +205,12 @@ def installed(monkeypatch, free=1 << 30):
     cupy.__version__ = "stand-in"
     cupy.cuda, cupy.RawModule, cupy.empty = cuda, RawModule, empty
     cupy.ndarray = type("ndarray", (Array,), {"__new__": lambda cls, shape, dtype, memory: device(memory)})
-    cupy.asarray = lambda values: device(np.array(values))
-    cupy.asnumpy = lambda array: np.array(array.view(np.ndarray))
-    cupy.ascontiguousarray = lambda array: device(np.ascontiguousarray(array))
+    cupy.asarray = lambda values: device(np.array(host(values)))
+    cupy.asnumpy = lambda array: np.array(host(array))
+    cupy.ascontiguousarray = lambda array: device(np.ascontiguousarray(host(array)))
     cupy.from_dlpack = lambda array: device(np.from_dlpack(array))
-    cupy.where = np.where
-    cupy.argsort = lambda array: device(np.argsort(array))
+    cupy.where = lambda *values: device(np.where(*map(host, values)))
+    cupy.argsort = lambda array: device(np.argsort(host(array)))
     cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
     cupyx = types.ModuleType("cupyx")
     cupyx.empty_pinned = lambda shape, dtype: np.empty(shape, dtype)

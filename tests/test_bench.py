@@ -134,5 +134,5 @@ def test_the_baselines_are_algorithm_1(monkeypatch, in_one_call, n):
 
 def test_peak_memory_is_the_childs_own():
     ballast = np.ones(40_000_000)
-    told = runs._child("bench.child", "gsm8k-747", OURS, "--quick")
+    told = runs.child_output("bench.child", "gsm8k-747", OURS, "--quick")
     assert 0 <= told["peak"] < ballast.nbytes

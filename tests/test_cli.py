@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -116,6 +116,23 @@ def test_indices_are_those_of_the_reference(sources: str, columns: slice, option
     assert [int(line) for line in result.out.splitlines()] == wanted.tolist()
 
 
+@pytest.mark.parametrize(
+    ("line", "how"),
+    [
+        ("--scores G.npy --objective lr --epsilon 0.1", {"objective": "lr", "epsilon": 0.1}),
+        ("--scores G.npy --objective omp --sign positive", {"objective": "omp", "sign": "positive"}),
+        ("--scores G.npy --objective mi --query ridge", {"objective": "mi", "query": "ridge"}),
+        ("--objective entropy", {}),
+    ],
+)  # fmt: skip
+def test_objectives(line: str, how: dict[str, Any], pool: Files, run: Run) -> None:
+    wanted = gip_gpu.select(pool.F, pool.G if "--scores" in line else None, 6, device="cpu", **how)
+    result = run(f"select F.npy -k 6 {line}")
+    assert [int(line) for line in result.out.splitlines()] == list(wanted)
+    assert ["objective", wanted.plan.objective] in [line.split() for line in result.err.splitlines()]
+    assert ("G in the range of F" in result.err) == ("ridge" in line)
+
+
 def test_self_compression_and_a_share(pool: Files, run: Run) -> None:
     for option in ("", "--no-normalize"):
         result = run(f"select F.npy --scores self-compression -k 0.2 --quiet {option}")
@@ -193,6 +210,14 @@ def test_plan_selects_nothing(pool: Files, run: Run, monkeypatch: pytest.MonkeyP
     assert "lazy" in result.out
 
 
+def test_plan_of_an_objective(run: Run) -> None:
+    for line, n in (("--objective entropy", 0), ("--signals 0", 0), ("--signals 3 --objective mi", 3)):
+        result = run(f"plan --rows 1000 --dim 16 -k 5 {line}")
+        assert result.status == 0, result.err
+        assert f"{n} signal" in result.out
+        assert "each made in the step of its pick" in result.out
+
+
 def test_help_and_version(run: Run) -> None:
     assert run("--version").out == f"gip-gpu {gip_gpu.__version__}\n"
     for line, words in (("--help", ("select", "plan", "demo")), ("select --help", ("--scores", "--rows-out"))):
@@ -212,7 +237,12 @@ SELECT = "select F.npy --scores G.npy -k 5"
     [
         ("", "Missing command"),
         ("choose", "No such command 'choose'"),
-        ("select F.npy -k 5", "Missing option '--scores'"),
+        ("select F.npy -k 5", "give --scores, or --objective entropy"),
+        ("select F.npy -k 5 --objective lr", "give --scores, or --objective entropy"),
+        (f"{SELECT} --objective entropy", "'entropy' takes no scores"),
+        (f"{SELECT} --epsilon 0.1", "epsilon is 0.1, which objective 'mp' uses only with query='ridge'"),
+        (f"{SELECT} --objective lr --epsilon=-1", "epsilon is -1.0; epsilon must be a number from 0"),
+        (f"{SELECT} --sign plus", "sign is 'plus'"),
         ("select F.npy --scores G.npy", "Missing option '-k'"),
         ("select F.npy --scores G.npy -k many", "'many' is no number"),
         ("select F.npy --scores G.npy -k 0", "k is 0; k must be an int from 1 to m = 60"),
@@ -255,6 +285,7 @@ SELECT = "select F.npy --scores G.npy -k 5"
         ("plan F.npy --rows 3 -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
         ("plan --rows 0 --dim 4 -k 5", "Invalid value for '--rows'"),
         ("plan F.npy -k 100", "k is 100"),
+        ("plan F.npy -k 5 --objective lr --columns gram", "columns is 'gram', but with objective 'lr'"),
         ("plan --rows 1000000 --dim 4 -k 5 --columns gram --memory-limit 1GB", "columns='gram' needs"),
         ("demo --share 2 --out out", "share is 2.0; it must lie in (0, 1)"),
         ("demo --out F.npy", "cannot make folder F.npy"),

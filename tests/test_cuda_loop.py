@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from itertools import cycle
-from pathlib import Path
 
 import numpy as np
 import pytest
 from cuda_loop import Host, compiled, store
-from cuda_on_cpu.emulator import AVAILABLE, KERNELS, WHY_NOT, sanitizer_environment
+from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
+from sanitized import assert_sanitized
 
 from gip_gpu import bounds, signals
 from gip_gpu.backends.layout import Real
@@ -327,22 +324,4 @@ BARRIER = "        grid_barrier(whole + WHOLE_ARRIVED);\n        choose("
 )
 def test_sanitizers(tmp_path, sanitize, in_shared, file, old, new, report):
     """Nothing is found, and what is broken on purpose is."""
-    folder = tmp_path / "kernels"
-    shutil.copytree(KERNELS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    if file:
-        text = (folder / file).read_text()
-        assert text.count(old) == 1
-        (folder / file).write_text(text.replace(old, new))
-    environment = sanitizer_environment(sanitize)
-    # What lacks a barrier may also hang.
-    environment["TSAN_OPTIONS"] += " halt_on_error=1"
-    result = subprocess.run(
-        [sys.executable, "-c", SANITIZED, sanitize, str(in_shared), str(folder)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    )
-    assert (result.returncode == 0) is (report is None), result.stderr
-    # A race that was lost shows in the result, before the sanitizer has seen both sides of it.
-    assert report is None or report in result.stderr or (sanitize == "thread" and result.returncode == 1)
+    assert_sanitized(tmp_path, SANITIZED, sanitize, file, old, new, report, str(in_shared))

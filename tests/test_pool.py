@@ -66,7 +66,7 @@ def test_plan_goes_to_the_log(cone, caplog):
     with caplog.at_level(logging.INFO, logger="gip_gpu"):
         select(cone, np.ones(len(cone)), 5, columns="lazy")
     (record,) = caplog.records
-    assert "m=2000 d=48 n=1 k=5 on cpu (numpy): lazy columns in fp32" in record.getMessage()
+    assert "m=2000 d=48 n=1 k=5 on cpu (numpy): mp, lazy columns in fp32" in record.getMessage()
 
 
 def test_progress_is_called_and_ends_at_k(cone, capsys):

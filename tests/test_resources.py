@@ -50,8 +50,8 @@ def compiled(environment):
 @pytest.mark.slow
 def test_every_kernel_compiles_for_every_chip_without_spills(compiled):
     kernels = {
-        "Triton": {"gram", "products", "refresh", "update", "pick"},
-        "CUDA C++": {"cast", "gram", "products", "loop", "step", "refresh"},
+        "Triton": {"gram", "products", "refresh", "update", "pick", "step", "candidates", "distances"},
+        "CUDA C++": {"cast", "gram", "products", "loop", "step", "refresh", "candidates", "distances"},
     }
     for language, found in compiled.items():
         for chip in (80, 90, 100):
@@ -76,7 +76,7 @@ def test_the_table_is_that_of_these_kernels(compiled):
 ASSEMBLY = """
 import json, sys
 from bench import resources
-print(json.dumps([resources.assembly("Triton", ("pick", "update")),
+print(json.dumps([resources.assembly("Triton", ("pick", "update", "step", "candidates", "distances")),
                   resources.assembly("CUDA C++", ("loop", "refresh", "cast"))]))
 """
 # A load without a predicate is a scalar's, which all threads read; the predicate of its store is true for one thread.

@@ -48,7 +48,7 @@ def test_behaves_like_its_indices(problem):
     assert chosen.__array__(copy=False) is chosen.indices
     with pytest.raises(ValueError, match="have to be copied"):
         chosen.__array__(float, copy=False)
-    assert {"prepare", "columns", "refresh", "steps", "total"} == set(chosen.timings)
+    assert {"prepare", "query", "columns", "refresh", "steps", "total"} == set(chosen.timings)
     assert chosen.peak_bytes > 10_000_000
 
 

@@ -34,7 +34,8 @@ BAD = {
     "G longer": ({"G": np.ones(61)}, ValueError, r"G has 61 rows and F has 60"),
     "G 3-d": ({"G": np.ones((60, 1, 1))}, ValueError, r"G has shape \(60, 1, 1\)"),
     "G empty": ({"G": np.ones((60, 0))}, ValueError, r"G has shape \(60, 0\)"),
-    "G none": ({"G": None}, TypeError, r"G is None.*self_compression"),
+    "G none": ({"G": None, "objective": "lr"}, TypeError, r"G is None; objective 'lr'.*self_compression"),
+    "G for entropy": ({"objective": "entropy"}, ValueError, r"'entropy' takes no scores; G must be None"),
     "F 1-d": ({"F": np.ones(60)}, ValueError, r"F has shape \(60,\).*F.reshape\(-1, 1\)"),
     "F 3-d": ({"F": np.ones((60, 7, 1))}, ValueError, r"F has shape \(60, 7, 1\); it must be a 2-d array"),
     "F scalar": ({"F": 3.0}, ValueError, r"F has shape \(\)"),
@@ -69,6 +70,16 @@ BAD = {
     "precision type": ({"precision": np.float32}, TypeError, r"precision is <class"),
     "columns": ({"columns": "all"}, ValueError, r"columns is 'all'.*'gram', 'lazy'"),
     "query": ({"query": "both"}, ValueError, r"query is 'both'.*'direct'"),
+    "epsilon negative": ({"objective": "lr", "epsilon": -0.1}, ValueError, r"epsilon is -0.1.*from 0"),
+    "epsilon nan": ({"objective": "lr", "epsilon": float("nan")}, ValueError, r"epsilon is nan"),
+    "epsilon bool": ({"objective": "lr", "epsilon": True}, TypeError, r"epsilon is True, a bool"),
+    "epsilon string": ({"objective": "lr", "epsilon": "small"}, TypeError, r"epsilon is 'small', a str"),
+    "epsilon without use": ({"epsilon": 0.1}, ValueError, r"epsilon is 0.1.*'mp' uses only with query='ridge'"),
+    "ridge without scores": ({"G": None, "query": "ridge"}, ValueError, r"query is 'ridge'.*G is None"),
+    "sign": ({"sign": "+"}, ValueError, r"sign is '\+'.*'positive'"),
+    "sign of mi": ({"objective": "mi", "sign": "positive"}, ValueError, r"sign is 'positive'.*'mi'"),
+    "continue": ({"objective": "lr", "on_exhausted": "continue"}, ValueError, r"'continue'.*'restart' or 'stop'"),
+    "gram": ({"objective": "lr", "columns": "gram"}, ValueError, r"columns is 'gram'.*'lr'.*'auto' or 'lazy'"),
     "on_exhausted": ({"on_exhausted": "no"}, ValueError, r"on_exhausted is 'no'.*'restart'"),
     "normalize": ({"normalize": "l2"}, TypeError, r"normalize is 'l2'.*True or False"),
     "progress": ({"progress": 3}, TypeError, r"progress is 3"),
@@ -98,7 +109,7 @@ def test_bad_input(case, monkeypatch):
     arguments = {"F": F, "G": G, "k": 5, **changes}
     with pytest.raises(error, match=message):
         select(**arguments)
-    of_selection = {"G", "k", "objective", "query", "on_exhausted", "progress"}
+    of_selection = {"G", "k", "objective", "epsilon", "query", "sign", "on_exhausted", "progress"}
     options = {name: value for name, value in arguments.items() if name not in of_selection}
     rest = {name: value for name, value in arguments.items() if name in of_selection}
     with pytest.raises(error, match=message):

@@ -43,6 +43,9 @@ class Arrays(Protocol):
     def synchronize(self) -> None:
         """Until the device has done all it was given."""
 
+    def double(self, array: Any, kind: str) -> Any:
+        """A float64 copy of an array of `kind`."""
+
     def take(self, array: Any, indices: NDArray[np.int64]) -> Any:
         """Rows of an array."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import memory, step
+from gip_gpu.backends.items import Items, Rules
 from gip_gpu.costs import Costs, HostCosts
 from gip_gpu.rows import Rows
 from gip_gpu.state import Reason, State
@@ -29,6 +30,7 @@ class Backend(ABC):
         precisions: what Gram columns can be computed and kept in, the most exact first.
         automatic: those that precision "auto" takes the first fitting one of; empty: all.
         portable: whether its arrays can be pickled; else a copied pool makes them anew.
+        empty_rounds: whether a round of its steps may find nothing to pick.
         rows_of: the exact rows.
         exponent: rows are stored divided by 2**exponent, so that no stored norm exceeds 1; 0 for unit rows.
         gamma: bound on the error of one stored Gram entry (`bounds.gram_entry_error`).
@@ -39,6 +41,7 @@ class Backend(ABC):
     precisions: ClassVar[tuple[str, ...]]
     automatic: ClassVar[tuple[str, ...]] = ()
     portable: ClassVar[bool] = True
+    empty_rounds: ClassVar[bool] = False
     gamma: float
 
     def __init__(self, rows: Rows, plan: "Plan") -> None:
@@ -109,6 +112,13 @@ class Backend(ABC):
     @abstractmethod
     def empty_columns(self, count: int) -> Any:
         """An uninitialised (count, m) array on the device in the columns' precision."""
+
+    def items(self, rules: Rules, n: int) -> Items:
+        """The arrays of a selection whose picks the host decides, for n signals.
+
+        A backend without them runs matching pursuit only.
+        """
+        raise ValueError(f"backend {self.name!r} has only objective 'mp' with sign 'any'")
 
     @abstractmethod
     def speculate(self, state: State, known: Container[int], count: int) -> list[int]:

@@ -1,8 +1,10 @@
 """The CuPy backend: CuPy memory, CUDA C++ compiled by NVRTC when first used, one cooperative launch for many steps."""
 
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy import float32 as _float
 from numpy import float64 as _double
 from numpy import int32 as _int
 from numpy import int64 as _long
@@ -10,7 +12,14 @@ from numpy import int64 as _long
 from gip_gpu.backends import cuda_source
 from gip_gpu.backends.arrays import Arrays
 from gip_gpu.backends.gpu import GpuBackend, too_old
-from gip_gpu.backends.tuning_cuda import GRAM, LOOP
+from gip_gpu.backends.tuning_cuda import FAMILY, GRAM, LOOP
+
+if TYPE_CHECKING:
+    from gip_gpu.backends.gpu_items import GpuItems
+    from gip_gpu.backends.items import Doubt, Items, Move, Rules
+
+# A pointer to nothing. None would not do: what CuPy makes of it is no null pointer (its issue 9046).
+NULL = _long(0)
 
 
 @cache
@@ -120,3 +129,42 @@ class CupyBackend(GpuBackend):
         stride = out.strides[0] // out.itemsize
         arguments = (left, by_row, right, by_column, out, _long(count), _long(m), _int(self.d), _long(stride))
         kernel(tuning.products_grid(count, m), (tuning.threads,), arguments)
+
+    def items(self, rules: "Rules", n: int) -> "Items":
+        made = super().items(rules, n)
+        with self.arrays.here():
+            self.partial = self.arrays.empty((FAMILY.partial,), "fp64")
+            self.ticket = self._upload(np.zeros(1, np.int64), "int64")
+            defines = FAMILY.macros(max(n, 1), self.given, self.multiply, rules.measure, rules.positive)
+            names = ("step", "candidates", "distances")
+            self.stepping, self.listing, self.measuring = (self._kernel("family", name, defines) for name in names)
+        return made
+
+    def _step_parts(self, count: int) -> int:
+        return FAMILY.blocks(count, self.arrays.multiprocessors)
+
+    def _family_step(
+        self, items: "GpuItems", rows: Any, first: int, count: int, parts: Any, move: "Move | None", doubt: "Doubt"
+    ) -> None:
+        rows, shrink = (NULL, 0.0) if move is None else (rows, move.shrink)
+        metric = NULL if doubt.metric is None else items.metric
+        numbers = (doubt.residual, doubt.distance, *items.rules.share, shrink)
+        self.stepping(
+            (len(parts),), (FAMILY.threads,),
+            (_long(self.m), _int(self.d), rows, self.inverse, items.h, items.weights, metric, items.W, items.distance,
+             items.weight, items.upper, parts, _long(first), _long(count), *map(_float, numbers)),
+        )  # fmt: skip
+
+    def _family_candidates(self, items: "GpuItems", floor: float) -> None:
+        self.listing(
+            (FAMILY.blocks(self.m, self.arrays.multiprocessors),), (FAMILY.threads,),
+            (_long(self.m), _int(self.d), self.stored, self.norms, items.scores, items.A, items.weight, items.upper,
+             items.found, items.value, items.count, _double(floor), _double(self.factor), _int(items.identity)),
+        )  # fmt: skip
+        if items.identity:
+            return
+        self.measuring(
+            (FAMILY.most_blocks(self.arrays.multiprocessors),), (FAMILY.threads,),
+            (_int(self.d), self.stored, self.norms, items.S, items.found, items.value, items.count, self.partial,
+             _long(len(self.partial)), self.ticket, _double(self.factor)),
+        )  # fmt: skip

@@ -125,6 +125,11 @@ class CupyArrays:
     def synchronize(self) -> None:
         self.device.synchronize()
 
+    def double(self, array: Any, kind: str) -> Any:
+        if kind == "bf16":
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        return array.astype(np.float64)
+
     def take(self, array: Any, indices: NDArray[np.int64]) -> Any:
         return array[cupy.asarray(indices)]
 

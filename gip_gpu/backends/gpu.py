@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from gip_gpu import bounds, step
 from gip_gpu.backends.arrays import Arrays
 from gip_gpu.backends.base import Backend
+from gip_gpu.backends.gpu_items import GpuItems
+from gip_gpu.backends.items import Doubt, Items, Move, Rules
 from gip_gpu.backends.layout import Code, Real, Record, Whole
 from gip_gpu.costs import STORAGE, Costs
 from gip_gpu.costs_gpu import STEPS, GpuCosts, chunk_rows, multiplied_as
@@ -327,6 +329,30 @@ class GpuBackend(Backend):
         # launches.
         ranked = self.arrays.top(self.score, self.slots, count) if count > 1 else np.empty(0, np.int64)
         return [first, *ranked[ranked != first].tolist()][:count]
+
+    def items(self, rules: Rules, n: int) -> Items:
+        if n > SIGNALS:
+            raise ValueError(f"G has {n:,} columns; the GPU backends take up to {SIGNALS:,}")
+        return GpuItems(self, rules, n)
+
+    @abstractmethod
+    def _step_parts(self, count: int) -> int:
+        """Programs or blocks of a launch of `_family_step` for so many items."""
+
+    @abstractmethod
+    def _family_step(
+        self, items: GpuItems, rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+    ) -> None:
+        """Projects a pick out of W~ and d2~ of `count` items from `first`, and rates them; without a move only rates.
+
+        Args:
+            rows: (count, d) as they are multiplied, to be multiplied by the inverse norms in `self.inverse`.
+            parts: (`_step_parts(count)`, 2) of `items.parts`, to be filled.
+        """
+
+    @abstractmethod
+    def _family_candidates(self, items: GpuItems, floor: float) -> None:
+        """Lists the items whose upper bound reaches `floor`, 0 at least, with exact distances and residuals."""
 
     @abstractmethod
     def _begin(self) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from gip_gpu import bounds
 from gip_gpu.backends.base import HostBackend
+from gip_gpu.backends.items import Items, Rules
+from gip_gpu.backends.numpy_items import NumpyItems
 from gip_gpu.backends.numpy_lookahead import Lookahead
 from gip_gpu.plan import CACHE, Plan
 from gip_gpu.rows import Rows
@@ -168,6 +170,9 @@ class NumpyBackend(HostBackend):
             for at in range(stop, self.m, MIRROR):
                 gram[at : at + MIRROR, start:stop] = gram[start:stop, at : at + MIRROR].T
         return gram
+
+    def items(self, rules: Rules, n: int) -> Items:
+        return NumpyItems(rules, self.rows_of, self.products, self.exponent, n)
 
     def speculate(self, state: State, known: Container[int], count: int) -> list[int]:
         assert state.pending is not None

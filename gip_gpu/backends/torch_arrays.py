@@ -124,6 +124,9 @@ class TorchArrays:
             single = ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
         return single.to(KINDS[multiply])
 
+    def double(self, array: Any, kind: str) -> Any:
+        return array.to(torch.float64, copy=True)
+
     def take(self, array: Any, indices: NDArray[np.int64]) -> Any:
         return array[_tensor(indices).to(self.device)]
 

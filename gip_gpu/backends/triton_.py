@@ -7,8 +7,11 @@ and needs no promise that all programs of a grid run at once, which a barrier in
 import os
 from typing import Any, ClassVar
 
+from gip_gpu import bounds
 from gip_gpu.backends.arrays import Arrays
 from gip_gpu.backends.gpu import GpuBackend, too_old
+from gip_gpu.backends.gpu_items import GpuItems
+from gip_gpu.backends.items import Doubt, Items, Move, Rules
 from gip_gpu.backends.layout import Code, Whole
 from gip_gpu.backends.tuning_triton import TRITON
 
@@ -143,6 +146,56 @@ class TritonBackend(GpuBackend):
                 self._pick()
                 self._update(columns)
         return graph
+
+    def items(self, rules: Rules, n: int) -> Items:
+        made = super().items(rules, n)
+        # A column of the family stays in float32 and in registers, and no product is added up more often than this.
+        depth = min(TRITON.family_depth(self.d, bounds.FORMATS[self.multiply].bytes), self.d)
+        terms = depth + 1 + -(-self.d // depth)
+        made.gamma = bounds.gram_entry_error(self.d, multiply=self.multiply, given=self.as_given, terms=terms)
+        with self.arrays.here():
+            self.scales = self.factor / self.norms
+            self.partial = self.arrays.empty((TRITON.distance_partial,), "fp64")
+            self.arrived = self.arrays.empty((1,), "int64")
+            self.arrived[:] = 0
+        return made
+
+    def _step_parts(self, count: int) -> int:
+        return min(-(-count // TRITON.family_items), TRITON.family_programs)
+
+    def _family_step(
+        self, items: GpuItems, rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+    ) -> None:
+        from gip_gpu.kernels.family.family_triton import step
+
+        rules, shrink = items.rules, 0.0 if move is None else move.shrink
+        # Python's own floats, which Triton knows for sure.
+        scalars = map(float, (doubt.residual, doubt.distance, *rules.share, shrink))
+        step[(len(parts),)](
+            self.m, self.d, rows, self.inverse, items.h, items.weights, items.metric, items.W, items.distance,
+            items.weight, items.upper, parts, first, count, int(move is not None), *scalars, SIGNALS=items.n,
+            MEASURE=rules.measure, POSITIVE=rules.positive, METRIC=doubt.metric is not None,
+            ITEMS=TRITON.family_items, DEPTH=TRITON.family_depth(self.d, rows.element_size()),
+            WIDE=TRITON.family_wide(items.n), num_warps=TRITON.family_warps, **FUSED,
+        )  # fmt: skip
+
+    def _family_candidates(self, items: GpuItems, floor: float) -> None:
+        from gip_gpu.kernels.family.family_triton import candidates, distances
+
+        wide, depth = TRITON.window_tile(items.n)
+        candidates[(-(-self.m // TRITON.window_block),)](
+            self.m, self.d, self.stored, self.scales, items.scores, items.A, items.weight, items.upper, float(floor),
+            items.found, items.value, items.count, SIGNALS=items.n, WIDE=wide, BLOCK=TRITON.window_block,
+            DEPTH=depth, num_warps=TRITON.step_warps, **FUSED,
+        )  # fmt: skip
+        if items.identity:
+            return
+        places, shares = TRITON.distance_tile
+        distances[(TRITON.distance_programs,)](
+            self.d, self.stored, self.scales, items.S, items.found, items.value, items.count, self.partial,
+            self.arrived, SIGNALS=items.n, PARTIAL=TRITON.distance_partial, WIDE=TRITON.distance_wide,
+            DEPTH=TRITON.distance_depth, PLACES=places, SHARES=shares, num_warps=TRITON.step_warps, **FUSED,
+        )  # fmt: skip
 
     def _multiplying(self) -> dict[str, Any]:
         precision = "tf32" if self.multiply == "tf32" else "ieee"

@@ -101,3 +101,45 @@ class LoopTuning:
 
 
 LOOP = LoopTuning()
+
+
+@dataclass(frozen=True)
+class FamilyTuning:
+    """kernels/family/family.cu. Registers are those of NVRTC 12.9 for sm_80, sm_90 and sm_100; nothing spills."""
+
+    # 8 warps, which `distances` divides the rows of S among: at d = 384 a thread has 48 terms of a column. 52k items
+    # are 204 blocks of `step`, two at most on each of 108 multiprocessors.
+    threads: int = 256
+    # Rows of which a warp has 16 bytes a lane under way: 4 kB, which is 64 kB a multiprocessor with 16 warps, where 10
+    # to 16 kB cover the latency of an A100's or an H200's memory (13 to 18 bytes a cycle, 800 cycles); a warp spends
+    # part of its time on sums. Each load of h serves as many rows.
+    rows_at_once: int = 8
+    # Blocks on a multiprocessor: 128 registers at most x 256 threads fit twice into 65536; with three `step` spills.
+    blocks_per_multiprocessor: int = 2
+    # Sums of 32 columns of S that blocks share a candidate by, 64 kB: 682 candidates at d = 384, 256 at d = 1024; where
+    # there are more, each block has one of its own.
+    partial: int = 1 << 13
+
+    def macros(self, n: int, given: str, multiply: str, measure: str, positive: bool) -> dict[str, str | int]:
+        """The macros of a build for rows as given and as multiplied, beside those of `layout.macros`."""
+        return {
+            f"ROWS_{given.upper()}": "",
+            f"INPUT_{multiply.upper()}": "",
+            f"MEASURE_{measure.upper()}": "",
+            **({"POSITIVE": ""} if positive else {}),
+            "SIGNALS": n,
+            "THREADS": self.threads,
+            "BLOCKS": self.blocks_per_multiprocessor,
+            "ROWS_AT_ONCE": self.rows_at_once,
+        }
+
+    def blocks(self, count: int, multiprocessors: int) -> int:
+        """Blocks of a launch for so many items: those that run together, no thread without an item."""
+        return min(self.most_blocks(multiprocessors), -(-count // self.threads))
+
+    def most_blocks(self, multiprocessors: int) -> int:
+        """Blocks that run together."""
+        return multiprocessors * self.blocks_per_multiprocessor
+
+
+FAMILY = FamilyTuning()

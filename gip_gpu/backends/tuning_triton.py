@@ -23,6 +23,11 @@ class GramTile:
     stages: int
 
 
+def _power(count: int) -> int:
+    """The power of two from `count` on."""
+    return 1 << (count - 1).bit_length()
+
+
 @dataclass(frozen=True)
 class TritonTuning:
     """Values for sm_80 and later; `bench/results/resources.md` has the registers and the occupancy that follow."""
@@ -59,10 +64,51 @@ class TritonTuning:
     # Steps of a graph, and graphs started before the host looks: a missing column leaves at most half of them idle.
     graph_steps: int = 8
     graphs_ahead: int = 16
+    # The family's step reads its rows once, so its tile is made to cover the memory's latency: 32 rows of 256 bytes,
+    # whole lines, are four 16-byte loads a thread under way together at 4 warps, 8 kB. At 56 to 96 registers 5 to 9
+    # programs are on a multiprocessor, with 40 kB or more under way while none of them is between two tiles; 2 TB/s at
+    # 600 ns want 11 kB of each of an A100's, and an H100 some 20. 32 items are also a whole line of W~.
+    family_items: int = 32
+    family_bytes: int = 256
+    # Elements of rows whose length is no multiple of 16, loaded one by one: 8 a thread, for each needs an address. 64
+    # take 161 registers. A fourth of the bytes are under way then, or half in float32: such rows may take longer.
+    family_ragged: int = 32
+    family_warps: int = 4
+    # Signals that a program holds: 32 x 32 values of W~ are 8 a thread.
+    family_signals: int = 32
+    # 6 on each of an A100's 108 multiprocessors; the host reads 16 bytes of each.
+    family_programs: int = 648
+    # Items that a program looks through for candidates, two a thread: few, so that candidates that stand together are
+    # not rescored one after the other. Float64 products of a row with A that it holds, 8 a thread, for as many signals
+    # at a time; half as many products spill.
+    window_block: int = 256
+    window_signals: int = 16
+    window_values: int = 1024
+    # 64 rows by 32 columns of S, 256 bytes each: 16 float64 sums a thread, and eight 16-byte loads under way.
+    distance_wide: int = 32
+    distance_depth: int = 64
+    distance_programs: int = 432
+    # Partial sums of distances, 64 kB: those of 341 candidates at d = 768, more than are met but when there are so many
+    # that each takes a program. Added up 16 x 32 at a time.
+    distance_partial: int = 8192
+    distance_tile: tuple[int, int] = (16, 32)
 
     def rescore_depth(self, signals: int) -> int:
         """Elements of a row that are multiplied with A at a time."""
         return max(32, self.rescore_values[signals > 1] // signals)
+
+    def family_depth(self, d: int, size: int) -> int:
+        """Elements of `size` bytes of a row of length d that the family's step reads at a time."""
+        return self.family_ragged if d % 16 else self.family_bytes // size
+
+    def family_wide(self, signals: int) -> int:
+        """Signals that a program of the family's step holds, a power of two."""
+        return min(_power(signals), self.family_signals)
+
+    def window_tile(self, signals: int) -> tuple[int, int]:
+        """Signals that a candidate's residual is computed for at a time, a power of two, and elements of its row."""
+        wide = min(_power(signals), self.window_signals)
+        return wide, self.window_values // wide
 
     def choose_chunk(self, signals: int) -> int:
         """Candidates that the choice reads at once."""

@@ -1,0 +1,77 @@
+"""What is measured: each objective on Alpaca, and more picks than dimensions, where the textbook is the rival."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import cases
+from bench.cases import Case
+from gip_gpu.reference import greedy, matching_pursuit
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One objective on one pool.
+
+    Attributes:
+        name: what `--only` asks for.
+        objective, epsilon, query: as in `gip_gpu.select`.
+        case: pool, scores and number of picks.
+    """
+
+    name: str
+    objective: str
+    case: Case
+    epsilon: float = 0.0
+    query: str = "direct"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments for `gip_gpu.select` and for the reference."""
+        return {"objective": self.objective, "epsilon": self.epsilon, "query": self.query}
+
+    @property
+    def scores(self) -> str:
+        """What the items are scored by, for people."""
+        if self.objective == "entropy":
+            return "none"
+        return "self-compression" if self.case.judges is None else f"{cases.JUDGES} judges"
+
+    def load(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Embeddings (m, d), and scores or None."""
+        F, G = cases.load(self.case)
+        return F, None if self.objective == "entropy" else G
+
+    def reference(self, k: int) -> NDArray[np.int64]:
+        """The first k picks in float64, by `gip_gpu.reference`."""
+        F, G = self.load()
+        if self.objective == "mp":
+            assert G is not None
+            return matching_pursuit(F, G, k, on_exhausted="restart")
+        return greedy(F, G, k, **self.options)
+
+    def __str__(self) -> str:
+        query = f", query {self.query}" * (self.query != "direct")
+        epsilon = f", epsilon {self.epsilon:g}" * (self.epsilon > 0)
+        return f"{self.objective}{query}{epsilon}"
+
+
+POOL, JUDGED = cases.find("alpaca-520", quick=False), cases.find("alpaca-judges-520", quick=False)
+# A determinantal point process with more picks than dimensions, which its ridge allows.
+DPP = "dpp"
+ENTRIES = (
+    Entry("mp", "mp", POOL),
+    Entry("lr", "lr", POOL),
+    Entry("omp", "omp", POOL),
+    Entry("mi", "mi", JUDGED, 0.1, "ridge"),
+    Entry("entropy", "entropy", POOL),
+    Entry(DPP, "entropy", replace(POOL, name=DPP, k=2000), 0.01),
+)
+
+
+def find(name: str, quick: bool) -> Entry:
+    """The entry of that name, or its quick form."""
+    entry = next(entry for entry in ENTRIES if entry.name == name)
+    return replace(entry, case=entry.case.shrunk()) if quick else entry

@@ -1,0 +1,123 @@
+"""What algorithm 1 picks in other arithmetic than float64: the first pick that differs, and what stays common."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import gip_gpu
+from bench import cases
+from bench.paper.data import load
+from bench.paper.figures import chart, legend
+from bench.paper.section import PAPER, Section, table
+from bench.runs import first_difference
+from gip_gpu.metrics import iou
+from gip_gpu.reference import matching_pursuit
+from gip_gpu.signals import self_compression
+
+SHARES = (0.1, 0.2)
+# Explicit bits of the significand.
+ROUNDED = {"tf32": 10, "bf16": 7}
+PRECISIONS = ("fp32", "fp16")
+
+Array = NDArray[Any]
+Indices = NDArray[np.int64]
+
+
+def rounded(values: Array, bits: int) -> Array:
+    """Values rounded to so many explicit bits of the significand, ties to even; the range stays that of float32.
+
+    >>> rounded(np.array([1.0, 1.005, 1.01], np.float32), 7)
+    array([1.       , 1.0078125, 1.0078125], dtype=float32)
+    """
+    significand, exponent = np.frexp(values)
+    near: Array = np.ldexp(np.rint(np.ldexp(significand, bits + 1)), exponent - bits - 1)
+    return near
+
+
+def greedy(Phi: Array, G: Array, k: int, store: Callable[[Array], Array] = np.asarray) -> Indices:
+    """Algorithm 1 as written, in the type of `Phi`; `store` rounds what is kept of the residual after each step."""
+    W = store(G.astype(Phi.dtype).reshape(len(Phi), -1))
+    left = np.ones(len(Phi), dtype=bool)
+    picks = np.empty(k, dtype=np.int64)
+    for t in range(k):
+        picks[t] = s = np.where(left, np.einsum("jn,jn->j", W, W), -np.inf).argmax()
+        left[s] = False
+        W = store(W - np.outer(Phi[s], W[s]))
+    return picks
+
+
+def plain(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
+    """Algorithm 1 with its Gram matrix and residual in several precisions; one Gram matrix is held at a time."""
+    X = F.astype(np.float64)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    yield "float64", greedy(X @ X.T, G, k)
+    single = X.astype(np.float32)
+    yield "float32", greedy(single @ single.T, G, k)
+    # The same products, summed in another order.
+    first, second = np.array_split(single, 2, axis=1)
+    yield "float32, the sums of two halves added", greedy(first @ first.T + second @ second.T, G, k)
+    for name, bits in ROUNDED.items():
+        low = rounded(single, bits)
+        Phi = low @ low.T
+        yield f"{name}: F rounded, sums and residual float32", greedy(Phi, G, k)
+        yield (
+            f"{name}: Gram matrix and residual rounded too",
+            greedy(rounded(Phi, bits), G, k, partial(rounded, bits=bits)),
+        )
+
+
+def certified(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
+    """What `gip_gpu.select` picks with Gram columns in several precisions and of both kinds."""
+    for precision in PRECISIONS:
+        for columns in ("gram", "lazy"):
+            found = gip_gpu.select(F, G, k, precision=precision, columns=columns, device="cpu")
+            yield f"gip_gpu, {precision}, {columns} columns", found.indices
+
+
+def measure(quick: bool) -> Section:
+    """Compares picks with those of the float64 reference."""
+    F = load(cases.GSM8K, quick)
+    G = self_compression(F)
+    budgets = [int(share * len(F)) for share in SHARES]
+    k = max(budgets)
+    reference = matching_pursuit(F, G, k, on_exhausted="restart")
+    others, ours = dict(plain(F, G, k)), dict(certified(F, G, k))
+    first = {name: first_difference(picks.tolist(), reference) for name, picks in {**others, **ours}.items()}
+    failures = [f"{name}: pick {first[name]} is not the reference's" for name in ours if first[name] is not None]
+    rows = [
+        [name, _pick(first[name]), *(f"{iou(picks[:budget], reference[:budget]):.3f}" for budget in budgets)]
+        for name, picks in {**others, **ours}.items()
+    ]
+    parted = "; ".join(f"{name}: {_pick(first[name])}" for name in others)
+    equal = "differ as well: see the failures" if failures else "are the reference's in every precision"
+    return Section(
+        f"Plain arithmetic below float64 chooses other rows (beyond {PAPER}, which does not speak of precision)",
+        f"The picks of gip_gpu {equal}. First pick (from 0) of plain arithmetic that is not: {parted}.",
+        "One run of each: nothing is drawn.",
+        [
+            table(
+                rows, ("Gram matrix and residual", "first pick that differs", *(f"IoU at {b:,} picks" for b in budgets))
+            ),
+            f"GSM8K, {F.shape[0]:,} x {F.shape[1]}, self-compression scores. The reference is `gip_gpu.reference`, "
+            "algorithm 1 in float64. tf32 and bf16 are emulated: values are rounded to 10 and 7 explicit bits, "
+            "products and sums are float32, as in a tensor core. float32 sums are taken in two orders; other "
+            "BLAS libraries and processors have others. The row float64 is algorithm 1 with the sums of BLAS.",
+        ],
+        {"divergence.png": _plot(others, reference)},
+        failures,
+    )
+
+
+def _pick(first: int | None) -> str:
+    return "none" if first is None else f"{first:,}"
+
+
+def _plot(found: dict[str, Indices], reference: Indices) -> Any:
+    figure, axes = chart("Plain algorithm 1 against float64", "picks", "IoU of the chosen sets")
+    counts = np.unique(np.linspace(1, len(reference), 150).astype(int))
+    for name, picks in found.items():
+        axes.plot(counts, [iou(picks[:k], reference[:k]) for k in counts], label=name, linewidth=1.3)
+    return legend(figure)

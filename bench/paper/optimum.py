@@ -1,0 +1,45 @@
+"""What a choice of rows is worth for one query, and the best of all choices of every size."""
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+
+def projections(F: Float, q: Float, subsets: NDArray[np.int64]) -> Float:
+    """`q' P_S q` for many sets S of k rows at once; P_S projects onto their span.
+
+    Args:
+        F: (m, d) rows, any k of them independent.
+        q: (d,) query.
+        subsets: (N, k) indices, k at most d.
+
+    Returns:
+        (N,) float64, from orthonormal bases by QR.
+    """
+    bases = np.linalg.qr(F[subsets].transpose(0, 2, 1))[0]
+    shares: Float = ((q @ bases) ** 2).sum(axis=1)
+    return shares
+
+
+def optima(F: Float, q: Float) -> Float:
+    """The largest `q' P_S q` over all sets S of 1, 2, ... m rows: 2^m sets, so m is small; m at most d.
+
+    >>> optima(np.array([[2.0, 0, 0], [0, 1.0, 0], [0, 0.6, 0.8]]), np.array([1.0, 2.0, 0.0]))
+    array([4., 5., 5.])
+    """
+    m = len(F)
+    return np.array([projections(F, q, np.array(list(combinations(range(m), k)))).max() for k in range(1, m + 1)])
+
+
+def reached(F: Float, q: Float, indices: NDArray[np.int64]) -> Float:
+    """`q' P_S q` of the first, the first two, ... of the chosen rows.
+
+    >>> reached(np.eye(3), np.array([1.0, 2.0, 3.0]), np.array([2, 0]))
+    array([ 9., 10.])
+    """
+    basis = np.linalg.qr(F[indices].T)[0]
+    shares: Float = np.cumsum((q @ basis) ** 2)
+    return shares

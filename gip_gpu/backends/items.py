@@ -1,0 +1,146 @@
+"""The passes over m items that an objective of the GIP family needs of a backend, when the host decides each pick."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.objectives import Measure
+
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What stays the same throughout a selection.
+
+    Rows x_j are those of F divided by 2**exponent, so that no norm exceeds 1; `ridge` is epsilon in their unit.
+
+    Attributes:
+        measure: how an item's score is made of its residual and its distance.
+        projects: whether picks are projected out of the rows.
+        positive: whether only positive residuals count.
+        ridge: eta = epsilon / 4**exponent.
+    """
+
+    measure: Measure
+    projects: bool
+    positive: bool
+    ridge: float
+
+    @property
+    def share(self) -> tuple[float, float]:
+        """a and b in the denominator a + b d2_j, which is eta + d2_j scaled to at most 1."""
+        return self.ridge / (self.ridge + 1), 1 / (self.ridge + 1)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How far the float32 arrays may be off, and the metric that residuals are measured in.
+
+    Attributes:
+        residual: bound on | ||W~_j metric|| - ||W_j metric|| | over the eligible items.
+        distance: bound on |d2~_j - d2_j|.
+        metric: (n, n) float64, or None for the identity.
+    """
+
+    residual: float
+    distance: float
+    metric: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Move:
+    """A pick to project out.
+
+    Attributes:
+        index: the item.
+        weights: (n,) factors of the column x_j . h in the step W~_j -= (x_j . h) weights.
+        shrink: factor of its square in the step d2~_j -= (x_j . h)^2 shrink.
+    """
+
+    index: int
+    weights: Floats
+    shrink: float
+
+
+@dataclass
+class Fresh:
+    """What `Items.refresh` found.
+
+    Attributes:
+        residual: largest ||W_j|| over the eligible items, in the frame; 0 if there are none.
+        distance: largest d2_j over them.
+        projected: ||A||, Frobenius.
+    """
+
+    residual: float
+    distance: float
+    projected: float
+
+
+class Items(ABC):
+    """Residuals W~ and distances d2~ of all items in float32, and in float64 what they are recomputed from.
+
+    The float64 part: a square root S (d, d) of the projector, `P = S S'`, and A (n, d). A pick of row x and residual w,
+    `phi = S'x` and `q = eta + ||phi||^2` (1 in mp's place of q, and x in place of g, where nothing is projected) does
+
+        g = S phi;  A += w' g / q;  S -= g phi' / (q + sqrt(eta q))
+
+    (Potter's form of the update of a covariance: a contraction, so that rounding adds up and is not amplified.)
+
+    Attributes:
+        gamma: bound on the error of one entry of a column x_j . h, for ||h|| <= 1.
+    """
+
+    gamma: float
+
+    @abstractmethod
+    def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
+        """A round begins: S = I, A = 0, the items of the pool are eligible; `scores` (m, n) are in the round's unit."""
+
+    @abstractmethod
+    def refresh(self, frame: Floats | None) -> Fresh:
+        """W~ = (G - F A) frame and d2~ = ||S'x||^2 anew from float64; takes out the dependent items."""
+
+    @abstractmethod
+    def rate(self, doubt: Doubt) -> float:
+        """Bounds of every eligible item's score; returns the largest lower one, -1 if no item is eligible.
+
+        The bounds are of ||W_j metric|| (norm), of that over sqrt(a + b d2_j) (ratio), or of d2_j (distance).
+        """
+
+    @abstractmethod
+    def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
+        """Projects a pick out of S and A; returns phi = S'x as it was before, (d,), where there is a metric.
+
+        Args:
+            move: as `update` will get it.
+            row: (d,) the pick's row x.
+            residual: (n,) its exact residual.
+            q: as above.
+            unit: h = g / unit, a power of two so that ||h|| <= 1.
+        """
+
+    @abstractmethod
+    def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
+        """Projects the pick out of W~ and d2~, then rates.
+
+        Returns:
+            What `rate` returns; and ||W~||^2, or the sum of d2~ for a distance, over the pool of the round.
+        """
+
+    @abstractmethod
+    def candidates(self, floor: float) -> tuple[Whole, Floats, Floats]:
+        """Ascending indices (c,) of the eligible items whose upper bound reaches `floor`, their exact residuals (c, n)
+        and distances (c,)."""
+
+    def settle(self, indices: Whole, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
+        """The exact values of the few candidates that could win, so that identical rows have identical ones."""
+        return residuals, distances
+
+    @abstractmethod
+    def drop(self, indices: Whole) -> None:
+        """These items are eligible no more in this round."""

@@ -1,0 +1,272 @@
+"""The certified step of the whole GIP family, one pick at a time: the host decides, a backend passes over the items.
+
+As in `gip_gpu.step`, float32 arrays with bounds on their errors say which items can be the argmax, and float64 decides
+among those. Here an item has two of them, the residual W~_j and the distance d2~_j of its row from the span of the
+picks, and the score may be a ratio (design: the window in general). Where the metric of a ratio changes from pick to
+pick (mi), W~ is kept in the frame that was the metric when it was last recomputed, so that float32 serves however much
+of one direction is explained.
+"""
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import bounds, ties
+from gip_gpu.backends.items import Doubt, Items, Move, Rules
+from gip_gpu.bounds import U32, U64
+from gip_gpu.mahalanobis import Metric
+from gip_gpu.objectives import energies, seen
+from gip_gpu.state import Pick, Reason, State
+from gip_gpu.step import DIVERGED, USUAL_WINDOW, diverged
+
+if TYPE_CHECKING:
+    from gip_gpu.backends.base import Backend
+    from gip_gpu.columns import Columns
+
+Floats = NDArray[np.float64]
+
+# Dependent items met one by one before all of them are looked for at once.
+DROPPED = 8
+# Candidates that may tie and are settled one by one; more are so many that rounding decides among them anyway.
+SETTLED = 256
+
+
+class Family:
+    """What `gip_gpu.engine.run` drives for these objectives, as it drives a backend for matching pursuit.
+
+    Args:
+        backend: whose items they are.
+        state: of the selection; its scores are the whitened ones where there is a metric.
+        Q: (d, n) the whitened query, Q'Q = I, for an objective with a metric.
+    """
+
+    name: ClassVar[str] = "family"
+    # No score may be positive, or all rows zero.
+    empty_rounds: ClassVar[bool] = True
+
+    def __init__(self, backend: "Backend", state: State, epsilon: float, sign: str, Q: Floats | None = None) -> None:
+        objective = state.objective
+        self.rows, self.rows_of = backend.rows, backend.rows_of
+        self.rules = Rules(objective.measure, objective.projects, sign == "positive", epsilon / backend.square)
+        self.sign = sign
+        self.scale_down = 2.0**-backend.exponent
+        self.square, self.largest_norm = backend.square, backend.largest_norm
+        # What the square of a norm here is in the unit of the rows as given; a metric has none.
+        units = {"norm": 1.0, "ratio": 1 / self.square, "distance": self.square}
+        self.gain_unit = 1.0 if Q is not None else units[objective.measure]
+        self.items: Items = backend.items(self.rules, state.scores.shape[1])
+        self.metric = None if Q is None else Metric(Q)
+
+    def begin(self, state: State) -> None:
+        """Everything is allocated by now."""
+        self.round = -1
+
+    def refresh(self, state: State) -> None:
+        if self.round != len(state.rounds):
+            self._begin_round(state)
+        elif self.metric is not None:
+            self.metric.renew()
+        fresh = self.items.refresh(None if self.metric is None else self.metric.frame)
+        self.projected, self.reach, self.largest = fresh.projected, fresh.residual, fresh.distance
+        self.dropped, self.always = 0, len(state.left)
+        self.unsettled = False
+        state.error = bounds.cast_error(fresh.residual)
+        # A sum of d squares in float64, cast; the rounding of S is part of the noise.
+        self.distance_error = bounds.cast_error(fresh.distance) + 2 * bounds.dot_error(state.d, U64) * fresh.distance
+        self.best = self.items.rate(self._doubt(state))
+
+    def _begin_round(self, state: State) -> None:
+        self.round = len(state.rounds)
+        self.peak = 0.0
+        self.picks, self.least = 0, 1.0
+        self.explained = 0.0
+        if self.metric is not None:
+            self.metric.restart()
+        self.items.restart(np.where(state.pool[:, None], state.scores / state.unit, 0.0), state.pool)
+
+    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
+        """Takes certified steps until `until` picks are made or something is needed; returns what."""
+        while state.t < until:
+            if state.pending is None:
+                reason = self._choose(state)
+                if reason is not None:
+                    return reason
+            self._project_out(state)
+            state.pending = None
+        return Reason.DONE
+
+    def _noise(self, state: State) -> tuple[float, float]:
+        """What float64 rounding may make of an exact residual, and of the root of a distance: estimates."""
+        root = bounds.root_error(state.d, self.picks, self.least) if self.rules.projects else 0.0
+        spread = 1 + math.sqrt(self.picks) / self.least if self.rules.projects else 1.0
+        return spread * (state.drift + bounds.float64_error(state.d, self.projected, state.scale)), root
+
+    def _doubt(self, state: State) -> Doubt:
+        """The bounds that a window must respect: errors of the arrays, ties, rounding of the exact values."""
+        residual, root = self._noise(state)
+        n = state.scores.shape[1]
+        metric = self.metric
+        length = 1.0 if metric is None else metric.relative_norm
+        reach = length * (self.reach + state.error)
+        # The norm of n products with the metric, each a sum of n terms, in float32.
+        error = length * state.error + (2 * n + 8) * U32 * reach
+        frame = 1.0 if metric is None else metric.norm
+        error += 2 * frame * residual + 2 * ties.TIE * (reach + frame * state.scale)
+        noise = 4 * root * (math.sqrt(self.largest) + root)
+        # A tie moves a ratio by as much as its denominator moves by 2 TIE.
+        return Doubt(error, self.distance_error + noise + 4 * ties.TIE, None if metric is None else metric.relative)
+
+    def _choose(self, state: State) -> Reason | None:
+        """Sets `state.pending` to the exact argmax, or says why it cannot."""
+        while True:
+            best = self.best
+            if best < 0 or (self.metric is not None and self.metric.norm >= ties.SINGULAR):
+                return Reason.EXHAUSTED
+            if not best < DIVERGED:
+                raise diverged(state.t, self.largest_norm)
+            floor = best * (1 - 32 * U32) - (32 * U32 * self.largest if self.rules.measure == "distance" else 0.0)
+            indices, W, distances = self.items.candidates(floor)
+            rows_squared = self._squares(indices)
+            dependent = self._q(distances) <= ties.DEPENDENT * rows_squared
+            if not self.rules.projects or not dependent.any():
+                break
+            self.items.drop(indices[dependent])
+            self.dropped += int(dependent.sum())
+            if self.dropped >= DROPPED and self.picks:
+                return Reason.NEED_REFRESH
+            # One of them may have set the floor.
+            self.best = self.items.rate(self._doubt(state))
+        if self._refresh_pays(state, len(indices)):
+            return Reason.NEED_REFRESH
+        return self._decide(state, indices, W, distances, floor)
+
+    def _squares(self, indices: NDArray[np.int64]) -> Floats:
+        """Squared norms of the rows x."""
+        if self.rows_of.normalize:
+            return np.ones(len(indices))
+        norms: Floats = self.rows_of.norms[indices] * self.scale_down
+        return norms * norms
+
+    def _q(self, distances: Floats) -> Floats:
+        """What a pick's step is divided by, in the unit of the rows x."""
+        if self.rules.projects:
+            return self.rules.ridge + distances
+        return np.full(len(distances), 1 / self.square)
+
+    def _refresh_pays(self, state: State, candidates: int) -> bool:
+        """Whether the candidates rescored because of wide bounds have come to cost as much as new arrays.
+
+        Those that stay candidates whatever the arrays, as duplicates do, do not count.
+        """
+        self.always = min(self.always, candidates)
+        state.excess += max(0, candidates - max(USUAL_WINDOW, 2 * self.always))
+        if 2 * state.excess < len(state.left) or not self.unsettled:
+            return False
+        residual, _ = self._noise(state)
+        frame = 1.0 if self.metric is None else self.metric.norm
+        wide = state.error > 4 * (bounds.cast_error(self.reach) + frame * residual)
+        return wide or self.distance_error > 4 * bounds.cast_error(self.largest)
+
+    def _norms(self, state: State, W: Floats, distances: Floats) -> tuple[Floats, Floats, Floats]:
+        """Roots of the scores (c,), how far each may move within a tie, and what float64 rounding makes of it."""
+        residual, root = self._noise(state)
+        if self.rules.measure == "distance":
+            norms = np.sqrt(distances)
+            return norms, ties.slack(norms, 1.0), np.full(len(norms), root)
+        metric = self.metric
+        frame = 1.0 if metric is None else metric.norm
+        norms = np.sqrt(energies(seen(W, self.sign) if metric is None else W @ metric.whole))
+        if self.rules.measure == "norm":
+            return norms, ties.slack(norms, state.scale), np.full(len(norms), residual)
+        roots = np.sqrt(self._q(distances))
+        norms /= roots
+        return (
+            norms,
+            ties.slack(norms, (frame * state.scale + norms) / roots),
+            (frame * residual + norms * root) / roots,
+        )
+
+    def _decide(
+        self, state: State, indices: NDArray[np.int64], W: Floats, distances: Floats, floor: float
+    ) -> Reason | None:
+        norms, slacks, noises = self._norms(state, W, distances)
+        close = (norms + slacks + noises >= (norms - slacks - noises).max()).nonzero()[0]
+        if 1 < len(close) <= SETTLED:
+            W[close], distances[close] = self.items.settle(indices[close], W[close], distances[close])
+            norms, slacks, noises = self._norms(state, W, distances)
+        if state.t == state.rounds[-1]:
+            self.peak = float(norms.max())
+        if float(norms.max()) <= ties.FLOOR * self.peak:
+            return Reason.EXHAUSTED
+        position, tied = ties.first_tied(norms, slacks)
+        norm = float(norms[position])
+        others = np.delete(norms + noises, position)
+        rival = float(others.max(initial=0.0))
+        if len(indices) < len(state.left) - state.t:
+            rival = max(rival, self._outside(floor))
+        self.top, self.distance = float(norms.max()), float(distances[position])
+        rival += float(noises[position])
+        index = int(indices[position])
+        state.pending = Pick(
+            index=index,
+            row=self.rows([index])[0] * self.scale_down,
+            residual=W[position],
+            gain=norm * norm * self.gain_unit,
+            margin=max(0.0, 1 - rival * rival / (norm * norm)),
+            candidates=len(indices),
+            ties=tied,
+        )
+        return None
+
+    def _outside(self, floor: float) -> float:
+        """The norm that no item outside the window exceeds."""
+        above = max(floor, 0.0) * (1 + 32 * U32)
+        if self.rules.measure == "distance":
+            return math.sqrt(above + 32 * U32 * self.largest)
+        return above * (math.sqrt(self.rules.share[1]) if self.rules.measure == "ratio" else 1.0)
+
+    def _project_out(self, state: State) -> None:
+        pick = state.pending
+        assert pick is not None
+        q = float(self._q(np.array([self.distance]))[0])
+        # ||g|| <= ||phi||, as ||S|| <= 1.
+        length = math.sqrt(self.distance) * (1 + 1e-9) if self.rules.projects else 1.0
+        unit = 2.0 ** math.frexp(length)[1]
+        factors = pick.residual if self.metric is None else pick.residual @ self.metric.frame
+        move = Move(pick.index, factors * (unit / q), unit * unit / q)
+        self._widen(state, pick, move, q, unit)
+        phi = self.items.project(move, pick.row, pick.residual, q, unit)
+        moved = float(np.linalg.norm(pick.residual)) * length / q
+        self.projected += moved
+        # Each entry of A was rounded once, and so was the product added to it.
+        state.drift += U64 * (self.projected + 2 * moved)
+        self.picks += 1
+        square = float(self._squares(np.array([pick.index]))[0])
+        if square:
+            self.least = min(self.least, math.sqrt(q / square))
+        if self.metric is not None:
+            self.metric.explain(phi, q, self.rules.ridge)
+            self.explained += float(np.vdot(pick.residual, pick.residual)) / q
+        self.best, energy = self.items.update(move, self._doubt(state))
+        self.unsettled = True
+        if self.metric is not None:
+            # The share of tr(Q'PQ), which was n to begin with, in place of a sum over the items.
+            energy = state.energy / state.unit**2 * max(0.0, 1 - self.explained / len(pick.residual))
+        state.record(pick, energy)
+
+    def _widen(self, state: State, pick: Pick, move: Move, q: float, unit: float) -> None:
+        """The bounds after a step."""
+        gamma = self.items.gamma
+        if not self.rules.positive:
+            # What no eligible ||W_j|| exceeds: they are not above the best norm, and the metric only grows.
+            roots = math.sqrt(self.rules.ridge + self.largest) if self.rules.measure == "ratio" else 1.0
+            self.reach = min(self.reach, self.top * roots * (1 + 1e-9))
+        moved = float(np.linalg.norm(move.weights))
+        state.error = bounds.step_error(state.error, gamma, self.reach, moved)
+        self.reach += moved * (1 + gamma)
+        if self.rules.projects:
+            self.distance_error = bounds.distance_error(
+                self.distance_error, gamma, unit, q, self.distance, self.largest
+            )

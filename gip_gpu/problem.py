@@ -1,0 +1,161 @@
+"""What a selection solves: the objective, the scores behind it and the query behind those."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import query as queries
+from gip_gpu.objectives import OBJECTIVES, Objective
+from gip_gpu.rows import Rows
+from gip_gpu.validate import as_epsilon, one_of
+
+QUERIES = ("direct", "ridge")
+SIGNS = ("any", "positive")
+ON_EXHAUSTED = ("restart", "stop", "continue")
+
+# A query whose whitening would be this far from well conditioned has columns that depend on one another.
+DEPENDENT_QUERY = 1e-7
+# Scores whose part outside the range of F holds a larger share of their energy have no query that gives them.
+OUTSIDE = 1e-10
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How items are chosen; checked when made.
+
+    Attributes:
+        objective: by name, or None for the default: "mp" with scores, "entropy" without.
+        epsilon, query, sign, on_exhausted: as in `gip_gpu.select`.
+
+    Raises:
+        TypeError, ValueError: an unknown value, or values that do not go together.
+    """
+
+    objective: str | None = None
+    epsilon: float = 0.0
+    query: str = "direct"
+    sign: str = "any"
+    on_exhausted: str = "restart"
+
+    def __post_init__(self) -> None:
+        if self.objective is not None:
+            one_of("objective", self.objective, tuple(OBJECTIVES))
+        one_of("query", self.query, QUERIES)
+        one_of("sign", self.sign, SIGNS)
+        one_of("on_exhausted", self.on_exhausted, ON_EXHAUSTED)
+        object.__setattr__(self, "epsilon", as_epsilon(self.epsilon))
+
+    def choose(self, scored: bool) -> Objective:
+        """The objective for a call with or without scores.
+
+        Raises:
+            TypeError, ValueError: the options do not go together, or not with having scores or none.
+        """
+        name = self.objective or ("mp" if scored else "entropy")
+        objective = OBJECTIVES[name]
+        if not scored and name != "entropy":
+            raise TypeError(
+                f"G is None; objective {name!r} needs scores of shape (m,) or (m, n): without any, objective='entropy' "
+                "chooses by the embeddings alone, and gip_gpu.signals.self_compression(F) makes scores from them"
+            )
+        if scored and name == "entropy":
+            raise ValueError("objective 'entropy' takes no scores; G must be None")
+        if self.query == "ridge" and not scored:
+            raise ValueError("query is 'ridge', which fits scores; G is None")
+        if self.sign == "positive" and not objective.signs:
+            raise ValueError(f"sign is 'positive', which objective {name!r} has no use for; it must be 'any'")
+        if self.on_exhausted == "continue" and (name != "mp" or self.sign != "any"):
+            raise ValueError(
+                "on_exhausted is 'continue', the literal loop of objective 'mp' with sign 'any'; with objective "
+                f"{name!r} and sign {self.sign!r} it must be 'restart' or 'stop'"
+            )
+        if self.epsilon and not objective.projects and self.query == "direct":
+            raise ValueError(
+                f"epsilon is {self.epsilon:g}, which objective {name!r} uses only with query='ridge'; it must be 0"
+            )
+        return objective
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the greedy loop is run on.
+
+    Attributes:
+        objective, epsilon, sign: what is maximised.
+        scores: (m, n) float64; no columns where there are no scores.
+        Q: (d, n) the whitened query, for an objective with a metric.
+        weights: (n, n) what turns residuals into those of the scores as given, None where they are.
+        range_share: share of ||G||^2 in the range of F, None where it was not computed.
+    """
+
+    objective: Objective
+    epsilon: float
+    sign: str
+    scores: Floats
+    Q: Floats | None = None
+    weights: Floats | None = None
+    range_share: float | None = None
+
+
+def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0) -> Problem:
+    """The problem that these options pose.
+
+    With query "ridge" the scores are `F Q_eps` in place of G. The mutual information is that of a query, so G is
+    replaced by `F Q` for it in any case, with a warning where that is another G; with a single column it picks what
+    Greedy LR picks, and needs no query.
+
+    Args:
+        rows: F.
+        scores: G, (m, n), or None.
+        options: checked against the scores by `Options.choose`.
+        exponent: the rows of a metric are scaled by 2**-exponent.
+
+    Raises:
+        ValueError: Q'Q is singular, for the mutual information.
+    """
+    objective = options.choose(scores is not None)
+    if scores is None:
+        return Problem(objective, options.epsilon, options.sign, np.empty((rows.shape[0], 0)))
+    if objective.metric and scores.shape[1] == 1 and options.query == "direct":
+        objective = OBJECTIVES["lr"]
+    if options.query == "direct" and not objective.metric:
+        return Problem(objective, options.epsilon, options.sign, scores)
+    found = queries.fit(rows, scores, options.epsilon if options.query == "ridge" else 0.0)
+    share = found.range_share
+    if not objective.metric:
+        return Problem(objective, options.epsilon, options.sign, found.fitted, range_share=share)
+    if options.query == "direct" and share < 1 - OUTSIDE:
+        warnings.warn(
+            f"objective 'mi' is about a query Q with F Q = G, and only {share:.4g} of the energy of G lies in the "
+            "range of F: its least-squares fit F Q takes the place of G; query='ridge' does so without this warning",
+            stacklevel=4,
+        )
+    whitened, triangle = _whitened(found.weights)
+    # In the unit of the scaled rows, so that no score exceeds 1 and the metric starts at the identity.
+    fitted = np.empty(scores.shape)
+    for start, stop in rows.bounds(scores.shape[1]):
+        fitted[start:stop] = queries.row_products(rows.block(start, stop), whitened) * 2.0**-exponent
+    return Problem(
+        objective, options.epsilon, options.sign, fitted, whitened, triangle * 2.0**exponent, range_share=share
+    )
+
+
+def _whitened(Q: Floats) -> tuple[Floats, Floats]:
+    """The factors of Q = Q^ T with Q^'Q^ = I; ValueError where the columns of Q depend on one another."""
+    lengths = np.linalg.norm(Q, axis=0)
+    whitened, triangle = np.linalg.qr(Q)
+    own = np.zeros(Q.shape[1])
+    own[: len(triangle)] = np.abs(np.diagonal(triangle))
+    dependent = own <= DEPENDENT_QUERY * lengths
+    if dependent.any():
+        column = int(np.flatnonzero(dependent)[0])
+        share = own[column] / lengths[column] if lengths[column] else 0.0
+        raise ValueError(
+            f"Q'Q is singular, so the mutual information is not defined: the query of column {column} of G has all but "
+            f"{share:.2g} of its length in common with those before it; drop that column, or use objective='lr'"
+        )
+    return whitened, triangle
