@@ -23,7 +23,7 @@ import click
 import numpy as np
 
 import gip_gpu
-from bench import gpu_ceilings, gpu_kernels, gpu_selections
+from bench import gpu_ceilings, gpu_family, gpu_kernels, gpu_selections
 from bench.gpu_cases import FULL, QUICK, TINY, Budget, Sizes
 from bench.gpu_cupy import CupyLibrary
 from bench.gpu_device import Library, clocks
@@ -39,6 +39,7 @@ LIBRARIES: dict[str, type[Library]] = {"triton": TorchLibrary, "cupy": CupyLibra
 # The most important first; no floor without ceilings.
 PARTS = (
     gpu_selections.equivalence,
+    gpu_family.family,
     gpu_ceilings.run,
     gpu_kernels.steps,
     gpu_selections.selections,

@@ -10,6 +10,7 @@ PARTS = {
     "selections": "Whole selections",
     "gram": "Gram matrices",
     "lazy": "Columns on demand",
+    "family": "Other objectives",
 }
 HEADER = ("case", "variant", "time", "floor", "time / floor", "peak memory", "model, A100", "indices", "speed-up")
 NOTES = """\

@@ -113,9 +113,10 @@ class GpuCosts:
 
     def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
         shared = self._shared(precision, layout.resident)
-        # Distance and bound of each item; S, a product that changes it, and a chunk of rows in float64, times S.
-        shared["scores and residual"] += 2 * 4 * self.m
-        shared["projector"] = 2 * 8 * self.d * self.d + 3 * 8 * self.d * min(self.m, chunk_rows(self.d))
+        # Distance, bound and inverse norm of each item. S, a product that changes it, a chunk of rows in float64 and
+        # its product with S, partial sums.
+        shared["scores and residual"] += (2 * 4 + 8) * self.m
+        shared["projector"] = 2 * 8 * self.d * self.d + 3 * 8 * self.d * min(self.m, chunk_rows(self.d)) + (1 << 19)
         return shared
 
     def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:

@@ -13,7 +13,7 @@ import pytest
 
 import gip_gpu
 from gip_gpu import backends, select, signals
-from gip_gpu.reference import matching_pursuit
+from gip_gpu.reference import greedy, matching_pursuit
 
 pytestmark = pytest.mark.gpu
 
@@ -85,6 +85,22 @@ def test_cone(backend, precision, columns, cone, cone_picks):
     by_host = select(cone, G, 250, device="cpu")
     np.testing.assert_allclose(chosen.gains, by_host.gains, rtol=1e-6)
     np.testing.assert_allclose(chosen.explained, by_host.explained, atol=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["lr", "omp", "mi", "entropy", "mp"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
+def test_family(backend, objective, dtype, cone):
+    """The objectives whose picks the host decides; beyond the rank, with duplicates, and of rows that are not unit."""
+    F = np.concatenate([cone, cone[:100]]).astype(dtype)
+    G = None if objective == "entropy" else np.column_stack([signals.self_compression(F), np.arange(len(F)) % 6])
+    how = {"sign": "positive"} if objective == "mp" else {"query": "ridge"} if objective == "mi" else {}
+    for options in ({}, {"epsilon": 0.05}, {"normalize": False}):
+        if objective == "mp" and options:
+            continue
+        options = {"objective": objective, **how, **options}
+        chosen = select(F, G, 120, device="cuda", backend=backend, **options)
+        same(chosen.indices, greedy(F, G, 120, **options))
+        assert chosen.plan.columns == "none"
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8])

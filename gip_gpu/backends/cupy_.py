@@ -9,6 +9,7 @@ from numpy import float64 as _double
 from numpy import int32 as _int
 from numpy import int64 as _long
 
+from gip_gpu import bounds
 from gip_gpu.backends import cuda_source
 from gip_gpu.backends.arrays import Arrays
 from gip_gpu.backends.gpu import GpuBackend, too_old
@@ -139,6 +140,11 @@ class CupyBackend(GpuBackend):
             names = ("step", "candidates", "distances")
             self.stepping, self.listing, self.measuring = (self._kernel("family", name, defines) for name in names)
         return made
+
+    def _step_terms(self) -> int:
+        # A lane's fused products of 16 bytes at a time, then five exchanges.
+        chunk = 16 // bounds.FORMATS[self.multiply].bytes
+        return chunk * -(-self.d // (32 * chunk)) + 6
 
     def _step_parts(self, count: int) -> int:
         return FAMILY.blocks(count, self.arrays.multiprocessors)

@@ -336,6 +336,10 @@ class GpuBackend(Backend):
         return GpuItems(self, rules, n)
 
     @abstractmethod
+    def _step_terms(self) -> int:
+        """Roundings that a product passes through at most on its way into a sum of `_family_step`."""
+
+    @abstractmethod
     def _step_parts(self, count: int) -> int:
         """Programs or blocks of a launch of `_family_step` for so many items."""
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import ties
+from gip_gpu import bounds, ties
 from gip_gpu.backends.items import Doubt, Fresh, Items, Move, Rules
 from gip_gpu.interop import DeviceMatrix
 
@@ -39,7 +39,10 @@ class GpuItems(Items):
 
     def __init__(self, backend: "GpuBackend", rules: Rules, n: int) -> None:
         self.backend, self.rules, self.arrays = backend, rules, backend.arrays
-        self.gamma = backend.gamma
+        # A column stays in float32 and in registers, without tensor cores.
+        self.gamma = bounds.gram_entry_error(
+            backend.d, multiply=backend.multiply, given=backend.as_given, terms=backend._step_terms()
+        )
         self.m, self.d, self.given_signals = backend.m, backend.d, n
         self.n = max(n, 1)
         empty = self.arrays.empty

@@ -118,8 +118,8 @@ class NumpyItems(Items):
                 np.multiply(spare, b, out=spare)
                 np.add(spare, a, out=spare)
                 np.sqrt(spare, out=spare)
-                # Over zero a bound is infinite: such an item is a candidate.
-                np.divide(bound, spare, out=bound)
+                # Over zero the upper bound is infinite; a lower one may stay undivided, as no divisor exceeds 1.
+                np.divide(bound, spare, out=bound, where=True if sign < 0 else spare > 0)
         out = ~self.eligible[start:stop]
         upper[out] = -1
         lower[out] = -1

@@ -149,16 +149,17 @@ class TritonBackend(GpuBackend):
 
     def items(self, rules: Rules, n: int) -> Items:
         made = super().items(rules, n)
-        # A column of the family stays in float32 and in registers, and no product is added up more often than this.
-        depth = min(TRITON.family_depth(self.d, bounds.FORMATS[self.multiply].bytes), self.d)
-        terms = depth + 1 + -(-self.d // depth)
-        made.gamma = bounds.gram_entry_error(self.d, multiply=self.multiply, given=self.as_given, terms=terms)
         with self.arrays.here():
             self.scales = self.factor / self.norms
             self.partial = self.arrays.empty((TRITON.distance_partial,), "fp64")
             self.arrived = self.arrays.empty((1,), "int64")
             self.arrived[:] = 0
         return made
+
+    def _step_terms(self) -> int:
+        # A product and its sum are rounded, a tile is added up in any order, and each tile's sum is added.
+        depth = min(TRITON.family_depth(self.d, bounds.FORMATS[self.multiply].bytes), self.d)
+        return depth + 1 + -(-self.d // depth)
 
     def _step_parts(self, count: int) -> int:
         return min(-(-count // TRITON.family_items), TRITON.family_programs)
