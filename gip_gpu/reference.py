@@ -104,7 +104,8 @@ def greedy(
     The rows phi_j start as those of F, and `phi_j -= (phi_j . phi_s) phi_s / (q + sqrt(epsilon q))` makes their Gram
     matrix that of the projector of algorithms 2: `d2_j = ||phi_j||^2`, `R_j -= (phi_j . phi_s) R_s / q`, with
     `q = epsilon + d2_s`. Unlike a difference of squares, as in `greedy_lr`, that keeps small distances exact, which the
-    rules for ties, dependent rows and exhaustion (`gip_gpu.ties`) need near the rank of F.
+    rules for ties, dependent rows and exhaustion (`gip_gpu.ties`) need near the rank of F. Without epsilon the phi_s
+    are an orthogonal basis, and made so once more against the rounding of those before.
 
     Args:
         F, G, k: as in `matching_pursuit`; G is None for "entropy".
@@ -128,7 +129,7 @@ def greedy(
     squares = np.einsum("jd,jd->j", X, X)
     while len(picks) < k and left.any():
         began = len(picks)
-        R, phi = problem.scores.copy(), X.copy()
+        R, phi, basis = problem.scores.copy(), X.copy(), np.empty((0, X.shape[1]))
         scale = float(np.sqrt(energies(R)[left].max()))
         peak = 0.0
         while len(picks) < k:
@@ -145,10 +146,16 @@ def greedy(
             s = int(candidates[ties.first_tied(norms[eligible], ties.slack(norms, terms)[eligible])[0]])
             picks.append(s)
             left[s] = False
-            column = np.einsum("jd,d->j", phi, phi[s])
+            own = phi[s].copy()
+            if kind.projects and not ridge:
+                for _ in range(2):
+                    own -= (basis @ own) @ basis
+                own *= np.sqrt(q[s]) / np.linalg.norm(own)
+                basis = np.vstack([basis, own / np.linalg.norm(own)])
+            column = np.einsum("jd,d->j", phi, own)
             R -= np.outer(column, R[s] / q[s] if kind.projects else R[s] * 4.0**exponent)
             if kind.projects:
-                phi -= np.outer(column, phi[s] / (q[s] + np.sqrt(ridge * q[s])))
+                phi -= np.outer(column, own / (q[s] + np.sqrt(ridge * q[s])))
         if on_exhausted == "stop":
             break
         if len(picks) == began:

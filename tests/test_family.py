@@ -122,6 +122,16 @@ def test_ridge_beyond_the_rank():
     assert choose(F, G, 15, objective="lr", epsilon=0.3).tolist() == textbook_lr(F, G, 15, 0.3)
 
 
+def test_rounding_does_not_add_dimensions(cone):
+    """Raw scores over small distances: lr likes rows that lie nearly in the span of its picks, one after the other."""
+    G = np.column_stack([signals.self_compression(cone), np.arange(len(cone)) % 6])
+    for normalize in (True, False):
+        how = {"objective": "lr", "normalize": normalize}
+        chosen = select(cone, G, 120, device="cpu", **how)
+        assert chosen.rounds == (0, 48, 96)
+        np.testing.assert_array_equal(chosen.indices, greedy(cone, G, 120, **how))
+
+
 @pytest.mark.parametrize("epsilon", [0.0, 0.02])
 def test_both_forms_of_lr(cone, epsilon):
     """The form with a (t, m) factor and the form with a (d, d) projector."""

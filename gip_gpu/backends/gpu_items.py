@@ -124,6 +124,8 @@ class GpuItems(Items):
                 if not self.identity:
                     phi = self.S.T @ self.x
                     g = self.S @ phi
+                if not self.rules.ridge:
+                    phi = g = g * (q**0.5 / (g * g).sum() ** 0.5)
                 step = g / (q + (self.rules.ridge * q) ** 0.5)
                 self.S -= step[:, None] * phi[None, :]
                 self.identity = False

@@ -89,7 +89,10 @@ class Items(ABC):
 
         g = S phi;  A += w' g / q;  S -= g phi' / (q + sqrt(eta q))
 
-    (Potter's form of the update of a covariance: a contraction, so that rounding adds up and is not amplified.)
+    (Potter's form of the update of a covariance: a contraction, so that rounding adds up and is not amplified.) Without
+    a ridge P is an orthogonal projector and S = P, so `g = P (P x)`, the row projected twice, is what an orthonormal
+    basis needs: then g, at the length of phi, takes the place of phi. Otherwise picks that lie nearly in the span of
+    those before would each multiply the rounding of the last.
 
     Attributes:
         gamma: bound on the error of one entry of a column x_j . h, for ||h|| <= 1.
@@ -114,7 +117,7 @@ class Items(ABC):
 
     @abstractmethod
     def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
-        """Projects a pick out of S and A; returns phi = S'x as it was before, (d,), where there is a metric.
+        """Projects a pick out of S and A; returns the phi that was used, (d,), where there is a metric.
 
         Args:
             move: as `update` will get it.

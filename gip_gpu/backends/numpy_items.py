@@ -146,6 +146,8 @@ class NumpyItems(Items):
         g = row
         if self.rules.projects:
             g = row if self.S is None else self.S @ phi
+            if not self.rules.ridge:
+                phi = g = g * (np.sqrt(q) / np.linalg.norm(g))
             step = g / (q + np.sqrt(self.rules.ridge * q))
             if self.S is None:
                 self.S = np.eye(self.d)
