@@ -67,6 +67,7 @@ def run_options(command: Command) -> Command:
 
 
 OBJECTIVE = click.option("--objective", help="mp (the default), omp, lr or mi; without scores: entropy.")
+QUERY = click.option("--query", default="direct", show_default=True, help="direct: the scores; ridge: their fit F Q.")
 SIGN = click.option("--sign", default="any", show_default=True, help="any; positive: negative residuals do not count.")
 
 
@@ -88,7 +89,7 @@ def commands() -> None:
 @run_options
 @OBJECTIVE
 @click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
-@click.option("--query", default="direct", show_default=True, help="direct: the scores; ridge: their fit F Q.")
+@QUERY
 @SIGN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Take rows of the embeddings at the length they have.")
@@ -144,10 +145,11 @@ def select(
 @click.option("--key", help="Name of the embeddings in a .npz of several arrays.")
 @run_options
 @OBJECTIVE
+@QUERY
 @SIGN
 def plan(
     embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float, key: str | None,
-    objective: str | None, sign: str, **options: Any,
+    objective: str | None, query: str, sign: str, **options: Any,
 ) -> None:  # fmt: skip
     """What a selection from EMBEDDINGS, or from --rows items of length --dim, will take. Selects nothing."""
     if embeddings is not None and (rows, dim) == (None, None):
@@ -156,9 +158,10 @@ def plan(
         m, d = rows, dim
     else:
         raise click.UsageError("give either EMBEDDINGS, or both --rows and --dim")
-    kind = Options(objective, sign=sign).choose(signals > 0 and objective != "entropy")
+    options.update(query=query, sign=sign)
+    kind = Options(objective, query=query, sign=sign).choose(signals > 0 and objective != "entropy")
     n = 0 if kind.measure == "distance" else signals
-    planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, sign=sign, **options)
+    planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, **options)
     click.echo(_table(planned.table()))
 
 

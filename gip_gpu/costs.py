@@ -13,10 +13,19 @@ from gip_gpu.rows import BLOCK_VALUES
 # What Gram columns are kept in, by precision; only the multiplication is done in tf32 and bf16.
 STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "fp16"}
 
+# Part of the memory of a run whose columns are made in the step: what lies beside another run's scores and residual.
+ITEMS = "scores, residual, distance"
+
 # The share of computed columns that gets used, and items in the lookahead's working set against the pool's.
 USED_SHARE = 0.85
 WORKING_SET = 1 / 12
 WORKING_BYTES = 16 << 20
+
+
+def query_bytes(m: int, d: int, n: int) -> int:
+    """Bytes on the host that fitting a query takes: the scores of the fit, blocks of rows and their factor."""
+    width = d + n
+    return 2 * 8 * m * n + 8 * width * (4 * max(BLOCK_VALUES // width, 4 * width) + 4 * width)
 
 
 def entry_bytes(precision: str) -> int:
@@ -133,11 +142,11 @@ class HostCosts:
         return {**self._shared(), "Gram columns": slots * self.column(precision), "lookahead": lookahead_bytes}
 
     def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
-        shared = self._shared()
-        # A fitted and a scaled copy of the scores; distance, column, part of it and bound of each item.
-        shared["scores and residual"] += self.m * (16 * self.n + 4 * 4)
+        parts = self._shared()
+        # A scaled copy of the scores; distance, column, part of it and bound of each item.
+        parts[ITEMS] = parts.pop("scores and residual") + self.m * (8 * self.n + 4 * 4)
         # S, the products that change it, and blocks of rows times S.
-        return {**shared, "projector": 4 * 8 * self.d * self.d + 2 * 8 * max(BLOCK_VALUES, self.d)}
+        return {**parts, "projector": 4 * 8 * self.d * self.d + 2 * 8 * max(BLOCK_VALUES, self.d)}
 
     def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:
         rates = rates or Rates()

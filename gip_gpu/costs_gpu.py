@@ -6,7 +6,7 @@ Times are predictions for the chip whose datasheet is in `A100`, never measureme
 from dataclasses import dataclass, field
 
 from gip_gpu import bounds
-from gip_gpu.costs import Layout, Rates, entry_bytes
+from gip_gpu.costs import ITEMS, Layout, Rates, entry_bytes
 
 # What the rows are rounded to before they are multiplied.
 MULTIPLY = {"fp32": "fp32", "tf32": "tf32", "fp16": "fp16", "bf16": "bf16"}
@@ -112,12 +112,12 @@ class GpuCosts:
         }
 
     def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
-        shared = self._shared(precision, layout.resident)
+        parts = self._shared(precision, layout.resident)
         # Distance, bound and inverse norm of each item. S, a product that changes it, a chunk of rows in float64 and
         # its product with S, partial sums.
-        shared["scores and residual"] += (2 * 4 + 8) * self.m
-        shared["projector"] = 2 * 8 * self.d * self.d + 3 * 8 * self.d * min(self.m, chunk_rows(self.d)) + (1 << 19)
-        return shared
+        parts[ITEMS] = parts.pop("scores and residual") + (2 * 4 + 8) * self.m
+        parts["projector"] = 2 * 8 * self.d * self.d + 3 * 8 * self.d * min(self.m, chunk_rows(self.d)) + (1 << 19)
+        return parts
 
     def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:
         multiply, _ = multiplied_as(precision, self.given)

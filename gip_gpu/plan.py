@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gip_gpu import backends, bounds, memory
-from gip_gpu.costs import STORAGE, entry_bytes, measured_rates
+from gip_gpu.costs import STORAGE, entry_bytes, measured_rates, query_bytes
 from gip_gpu.device import resolve
 from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.validate import as_bytes, one_of
@@ -99,6 +99,11 @@ def stepwise(objective: str, sign: str) -> bool:
     return objective != "mp" or sign != "any"
 
 
+def fits_query(objective: str, query: str, n: int) -> bool:
+    """Whether a query is fitted to the scores before the selection."""
+    return query == "ridge" or (objective == "mi" and n > 1)
+
+
 def make_plan(
     m: int,
     d: int,
@@ -116,6 +121,7 @@ def make_plan(
     given: str = "fp32",
     objective: str = "mp",
     sign: str = "any",
+    query: str = "direct",
 ) -> Plan:
     """Chooses strategy, precision and cache from the sizes, the memory and a cost model.
 
@@ -126,7 +132,7 @@ def make_plan(
         held: bytes that an earlier plan of the same pool took, which this one may use again.
         measure: measure this CPU's rates (a fraction of a second) for the predicted time.
         given: the format of the embeddings, which a GPU keeps as they are: "fp16", "bf16", "fp32" or "fp64".
-        objective, sign: as in `gip_gpu.select`.
+        objective, sign, query: as in `gip_gpu.select`.
 
     Raises:
         TypeError, ValueError: an unknown value, or a memory limit too small to run at all (says the minimum).
@@ -148,6 +154,8 @@ def make_plan(
     free = kind.available(where) + held
     limit = as_bytes(memory_limit, free)
     room = free if limit is None else limit
+    # On the host, before the selection; the memory of a device is another.
+    fit = {"query": query_bytes(m, d, n)} if fits_query(objective, query, n) and where == "cpu" else {}
     what = "memory" if where == "cpu" else f"the memory of {where}"
     found = f"{memory.readable(room)} {f'of {what} is free' if limit is None else 'is what memory_limit allows'}"
     costs = kind.costs(m, d, n, given)
@@ -156,7 +164,7 @@ def make_plan(
     layouts = costs.layouts()
 
     def total(parts: dict[str, int]) -> int:
-        return sum(parts.values())
+        return sum(parts.values()) + sum(fit.values())
 
     if stepwise(objective, sign):
         if columns == "gram":
@@ -173,8 +181,9 @@ def make_plan(
                 f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least {memory.readable(min(needs))}"
             )
         layout, kept = next(way for way, need in zip(ways_to_keep, needs, strict=True) if need <= room)
+        parts = {**costs.stepwise(layout, kept), **fit}
         return Plan(
-            where, kind.name, m, d, n, k, "none", kept, 0, 0, layout.resident, costs.stepwise(layout, kept), limit,
+            where, kind.name, m, d, n, k, "none", kept, 0, 0, layout.resident, parts, limit,
             costs.stepwise_seconds(k, kept, layout, rates), "each pick changes the columns of all", objective,
         )  # fmt: skip
 
@@ -196,7 +205,8 @@ def make_plan(
         seconds = costs.gram_seconds(k, matrix, rates)
         if columns == "gram" or seconds < lazy_seconds:
             reason = "asked for" if columns == "gram" else "it fits, and k is a large share of m"
-            return Plan(where, kind.name, m, d, n, k, "gram", matrix, 0, 0, True, grams[matrix], limit, seconds, reason)
+            parts = {**grams[matrix], **fit}
+            return Plan(where, kind.name, m, d, n, k, "gram", matrix, 0, 0, True, parts, limit, seconds, reason)
 
     if least > room:
         raise ValueError(
@@ -215,5 +225,5 @@ def make_plan(
         reason = "k is a small share of m"
     return Plan(
         where, kind.name, m, d, n, k, "lazy", kept, slots, layout.lookahead, layout.resident,
-        costs.lazy(slots, layout, kept), limit, costs.lazy_seconds(k, kept, layout, rates), reason,
+        {**costs.lazy(slots, layout, kept), **fit}, limit, costs.lazy_seconds(k, kept, layout, rates), reason,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from gip_gpu import backends, engine, memory
 from gip_gpu.backends.base import Backend
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
+from gip_gpu.costs import ITEMS
 from gip_gpu.device import resolve
 from gip_gpu.family import Family
 from gip_gpu.interop import format_of
@@ -127,7 +128,7 @@ class Pool:
         name = options.choose(scores is not None).name
         one_by_one = stepwise(name, options.sign)
         width = 0 if scores is None else scores.shape[1]
-        backend, columns, plan = self._prepare(width, k, keep, name, options.sign)
+        backend, columns, plan = self._prepare(width, k, keep, name, options)
         prepared = time.perf_counter()
         problem = pose(self._rows, scores, options, backend.exponent)
         posed = time.perf_counter()
@@ -153,24 +154,26 @@ class Pool:
             range_share=problem.range_share,
         )
 
-    def _prepare(self, n: int, k: int, keep: bool, objective: str, sign: str) -> tuple[Backend, Columns, Plan]:
+    def _prepare(self, n: int, k: int, keep: bool, objective: str, options: Options) -> tuple[Backend, Columns, Plan]:
         """The backend and the columns for such a selection; those at hand where they serve."""
         m, d = self.shape
         held = self._plan
         plan = make_plan(
             m, d, n, k, keep=keep, held=held.total if held else 0, given=format_of(self._rows.values),
-            objective=objective, sign=sign, **self._settings,
+            objective=objective, sign=options.sign, query=options.query, **self._settings,
         )  # fmt: skip
         none = plan.columns == "none"
         if held is not None and (none or held.columns == "gram" or _same_storage(held, plan)):
-            changing = ("scores and residual", "projector")
+            changing = (ITEMS, "projector", "query") if none else ("scores and residual", "query")
             parts = {**held.memory, **{part: size for part, size in plan.memory.items() if part in changing}}
             kept = replace(held, n=n, k=k, objective=objective, memory=parts)
             # More signals can take what the columns had; then those are made anew within the limit.
             if plan.limit is None or kept.total <= plan.limit:
                 if none and self._backend is not None:
                     # Columns that are kept wait for a selection that has a use for them.
-                    return self._backend, NoColumns(), replace(kept, columns="none", cache=0, reason=plan.reason)
+                    kept = replace(kept, columns="none", cache=0, reason=plan.reason)
+                    log.info("plan: %s", kept)
+                    return self._backend, NoColumns(), kept
                 plan = kept
         log.info("plan: %s", plan)
         if self._backend is None or held is None or not (_same_storage(held, plan) and held.cache == plan.cache):

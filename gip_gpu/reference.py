@@ -186,7 +186,8 @@ def _norms(
         norms, metric = np.sqrt(energies(R @ inverse)), float(np.linalg.norm(inverse))
     if kind.measure == "norm":
         return norms, np.full(len(X), scale), metric
-    roots = np.sqrt(np.maximum(q, np.finfo(float).tiny))
+    # Of an item in the span of the picks this is nothing, and it is not eligible.
+    roots = np.sqrt(np.maximum(q, ties.DEPENDENT**2))
     norms = norms / roots
     return norms, (metric * scale + norms) / roots, metric
 

@@ -449,6 +449,22 @@ def test_no_array_of_k_rows(cone):
     assert peaks[1] - peaks[0] < 1 << 20
 
 
+@pytest.mark.parametrize(
+    "options", [{"objective": "mi", "query": "ridge"}, {"query": "ridge"}, {"sign": "positive"}, {}]
+)
+def test_memory_stays_within_the_plan(cone, options):
+    G = None if not options else np.random.default_rng(0).random((len(cone), 9))
+    for F in (cone, np.tile(cone, (1, 8)) + np.random.default_rng(0).random((len(cone), 384)) / 9):
+        tracemalloc.start()
+        chosen = select(F, G, 30, device="cpu", **options)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= chosen.plan.total
+        if options.get("query") == "ridge":
+            with pytest.raises(ValueError, match="is what memory_limit allows"):
+                select(F, G, 30, device="cpu", memory_limit=chosen.plan.memory["query"], **options)
+
+
 def test_memory_limit(cone):
     with pytest.raises(ValueError, match=r"100 kB is what memory_limit allows.* need at least \d"):
         select(cone, None, 5, memory_limit=100_000, device="cpu")

@@ -62,9 +62,8 @@ class NumpyItems(Items):
 
     def _squares(self, indices: Any) -> Floats:
         """Squared norms of the rows x."""
-        norms = np.ones(self.m) if self.rows.normalize else self.rows.norms * self.factor
-        squares: Floats = np.square(norms[indices])
-        return squares
+        norms: Floats = self.rows.norms[indices]
+        return np.ones(len(norms)) if self.rows.normalize else np.square(norms * self.factor)
 
     def _exact(self, indices: Any, x: Floats) -> tuple[Floats, Floats]:
         """Residuals (c, n) and distances (c,) of the items with these rows (c, d), by BLAS where it does not matter."""
