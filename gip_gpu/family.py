@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+# Bounds are computed in float32, by roots and divisions of 2 units in the last place where a GPU makes them: a lower
+# bound and an upper one together are off by less than this share of themselves, or of the largest distance.
+OFF = 32 * U32
 # Dependent items met one by one before all of them are looked for at once.
 DROPPED = 8
 # Candidates that may tie and are settled one by one; more are so many that rounding decides among them anyway.
@@ -126,7 +129,8 @@ class Family:
                 return Reason.EXHAUSTED
             if not best < DIVERGED:
                 raise diverged(state.t, self.largest_norm)
-            floor = best * (1 - 32 * U32) - (32 * U32 * self.largest if self.rules.measure == "distance" else 0.0)
+            # Twice what float32 makes of bounds, so that what stays outside is behind by as much.
+            floor = best * (1 - 2 * OFF) - (2 * OFF * self.largest if self.rules.measure == "distance" else 0.0)
             indices, W, distances = self.items.candidates(floor)
             rows_squared = self._squares(indices)
             dependent = self._q(distances) <= ties.DEPENDENT * rows_squared
@@ -222,9 +226,9 @@ class Family:
 
     def _outside(self, floor: float) -> float:
         """The norm that no item outside the window exceeds."""
-        above = max(floor, 0.0) * (1 + 32 * U32)
+        above = max(floor, 0.0) * (1 + OFF)
         if self.rules.measure == "distance":
-            return math.sqrt(above + 32 * U32 * self.largest)
+            return math.sqrt(above + OFF * self.largest)
         return above * (math.sqrt(self.rules.share[1]) if self.rules.measure == "ratio" else 1.0)
 
     def _project_out(self, state: State) -> None:
