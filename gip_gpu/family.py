@@ -82,7 +82,8 @@ class Family:
 
     def _begin_round(self, state: State) -> None:
         self.round = len(state.rounds)
-        self.peak = 0.0
+        # Roots of the scores of the first pick, and the largest.
+        self.first = self.crest = 0.0
         self.picks, self.least = 0, 1.0
         self.explained = 0.0
         if self.metric is not None:
@@ -128,6 +129,8 @@ class Family:
             if best < 0 or (self.metric is not None and self.metric.norm >= ties.SINGULAR):
                 return Reason.EXHAUSTED
             if not best < DIVERGED:
+                if self.rules.projects:
+                    return Reason.EXHAUSTED
                 raise diverged(state.t, self.largest_norm)
             # Twice what float32 makes of bounds, so that what stays outside is behind by as much.
             floor = best * (1 - 2 * OFF) - (2 * OFF * self.largest if self.rules.measure == "distance" else 0.0)
@@ -178,19 +181,17 @@ class Family:
         residual, root = self._noise(state)
         if self.rules.measure == "distance":
             norms = np.sqrt(distances)
-            return norms, ties.slack(norms, 1.0), np.full(len(norms), root)
+            return norms, ties.slack(norms, state.scale), np.full(len(norms), root)
         metric = self.metric
         frame = 1.0 if metric is None else metric.norm
         norms = np.sqrt(energies(seen(W, self.sign) if metric is None else W @ metric.whole))
+        grown = 4 * U64 * math.sqrt(state.d) * self.crest**2 / self.first if self.first else 0.0
         if self.rules.measure == "norm":
-            return norms, ties.slack(norms, state.scale), np.full(len(norms), residual)
+            return norms, ties.slack(norms, state.scale), np.full(len(norms), residual + grown)
         roots = np.sqrt(self._q(distances))
         norms /= roots
-        return (
-            norms,
-            ties.slack(norms, (frame * state.scale + norms) / roots),
-            (frame * residual + norms * root) / roots,
-        )
+        noises = (frame * residual + norms * root) / roots + grown
+        return norms, ties.slack(norms, (frame * state.scale + norms) / roots), noises
 
     def _decide(
         self, state: State, indices: NDArray[np.int64], W: Floats, distances: Floats, floor: float
@@ -200,9 +201,11 @@ class Family:
         if 1 < len(close) <= SETTLED:
             W[close], distances[close] = self.items.settle(indices[close], W[close], distances[close])
             norms, slacks, noises = self._norms(state, W, distances)
+        top = float(norms.max())
         if state.t == state.rounds[-1]:
-            self.peak = float(norms.max())
-        if float(norms.max()) <= ties.FLOOR * self.peak:
+            self.first = self.crest = top
+        self.crest = max(self.crest, top)
+        if ties.used_up(top, self.first, self.crest):
             return Reason.EXHAUSTED
         position, tied = ties.first_tied(norms, slacks)
         norm = float(norms[position])
@@ -210,7 +213,7 @@ class Family:
         rival = float(others.max(initial=0.0))
         if len(indices) < len(state.left) - state.t:
             rival = max(rival, self._outside(floor))
-        self.top, self.distance = float(norms.max()), float(distances[position])
+        self.top, self.distance = top, float(distances[position])
         rival += float(noises[position])
         index = int(indices[position])
         state.pending = Pick(

@@ -75,7 +75,7 @@ class Plan:
             self.columns, "each made in the step of its pick"
         )
         return [
-            ("pool", f"{self.m:,} items of length {self.d:,}, {self.n} signal{'s' * (self.n > 1)}"),
+            ("pool", f"{self.m:,} items of length {self.d:,}, {self.n} signal{'s' * (self.n != 1)}"),
             ("picks", f"{self.k:,} ({self.k / self.m:.3g} of the pool)"),
             ("objective", self.objective),
             ("device, backend", f"{self.device}, {self.backend}"),

@@ -19,6 +19,10 @@ ON_EXHAUSTED = ("restart", "stop", "continue")
 DEPENDENT_QUERY = 1e-7
 # Scores whose part outside the range of F holds a larger share of their energy have no query that gives them.
 OUTSIDE = 1e-10
+# Below this share in the range of F, what a query says of scores is the rounding of zero.
+NOTHING = 1e-24
+# Rows are scaled by powers of two down to here.
+SMALLEST = 1e-120
 
 Floats = NDArray[np.float64]
 
@@ -118,6 +122,8 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
         ValueError: Q'Q is singular, for the mutual information.
     """
     objective = options.choose(scores is not None)
+    if 0 < rows.largest < SMALLEST:
+        raise ValueError(f"F has no row with a norm beyond {SMALLEST:g}; scale the rows up")
     if scores is None:
         return Problem(objective, options.epsilon, options.sign, np.empty((rows.shape[0], 0)))
     if objective.metric and scores.shape[1] == 1 and options.query == "direct":
@@ -126,12 +132,17 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
         return Problem(objective, options.epsilon, options.sign, scores)
     found = queries.fit(rows, scores, options.epsilon if options.query == "ridge" else 0.0)
     share = found.range_share
+    if share < NOTHING:
+        raise ValueError(
+            f"G has a share of {share:.2g} of its energy in the range of F, which is rounding: no query says anything "
+            "about these scores; query='direct' takes them as they are"
+        )
     if not objective.metric:
         return Problem(objective, options.epsilon, options.sign, found.fitted, range_share=share)
     if options.query == "direct" and share < 1 - OUTSIDE:
         warnings.warn(
-            f"objective 'mi' is about a query Q with F Q = G, and only {share:.4g} of the energy of G lies in the "
-            "range of F: its least-squares fit F Q takes the place of G; query='ridge' does so without this warning",
+            f"objective 'mi' is about a query Q with F Q = G, and a share of {1 - share:.2g} of the energy of G lies "
+            "outside the range of F: its least-squares fit F Q takes its place; query='ridge' does so without this",
             stacklevel=4,
         )
     whitened, triangle = _whitened(found.weights)
@@ -146,16 +157,19 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
 
 def _whitened(Q: Floats) -> tuple[Floats, Floats]:
     """The factors of Q = Q^ T with Q^'Q^ = I; ValueError where the columns of Q depend on one another."""
-    lengths = np.linalg.norm(Q, axis=0)
-    whitened, triangle = np.linalg.qr(Q)
+    unit = 2.0 ** np.frexp(np.abs(Q).max())[1]
+    lengths = np.linalg.norm(Q / unit, axis=0)
+    whitened, triangle = np.linalg.qr(Q / unit)
     own = np.zeros(Q.shape[1])
     own[: len(triangle)] = np.abs(np.diagonal(triangle))
     dependent = own <= DEPENDENT_QUERY * lengths
     if dependent.any():
         column = int(np.flatnonzero(dependent)[0])
-        share = own[column] / lengths[column] if lengths[column] else 0.0
+        why = "is zero"
+        if lengths[column]:
+            why = f"has all but {own[column] / lengths[column]:.2g} of its length in common with those before it"
         raise ValueError(
-            f"Q'Q is singular, so the mutual information is not defined: the query of column {column} of G has all but "
-            f"{share:.2g} of its length in common with those before it; drop that column, or use objective='lr'"
+            f"Q'Q is singular, so the mutual information is not defined: the query of column {column} of G {why}; "
+            "drop that column, or use objective='lr'"
         )
-    return whitened, triangle
+    return whitened, triangle * unit

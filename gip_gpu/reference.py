@@ -9,7 +9,7 @@ from gip_gpu.objectives import energies, seen
 from gip_gpu.problem import Options, Problem, pose
 from gip_gpu.rows import Rows
 from gip_gpu.ties import exhausted, first_best
-from gip_gpu.validate import as_count, as_scores, one_of
+from gip_gpu.validate import as_count, as_epsilon, as_scores, one_of
 
 Float = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, norma
     """Greedy LR, algorithm 2 of arXiv 2603.13790, corrected: as printed, eq. F.6 multiplies by what it must divide by.
 
     `C` (t, m) holds the rows of the Cholesky factor of the chosen Gram columns, and `d2` what they leave of the
-    diagonal of Phi + epsilon I. No exhaustion: beyond the rank of F, with epsilon 0, rounding picks.
+    diagonal of Phi + epsilon I. With epsilon 0 it ends at the rank of F.
 
     Args:
         F, G, k, normalize: as in `matching_pursuit`.
@@ -71,10 +71,14 @@ def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, norma
     m = rows.shape[0]
     X, R, k = rows.block(0, m), as_scores(G, rows.shape), as_count(k, m)
     scale = float(np.linalg.norm(R, axis=1).max())
-    d2, C, left = np.einsum("jd,jd->j", X, X) + epsilon, np.empty((0, m)), np.ones(m, dtype=bool)
-    picks = list[int]()
+    squares = np.einsum("jd,jd->j", X, X)
+    d2, C, picks = squares + as_epsilon(epsilon), np.empty((0, m)), list[int]()
     while len(picks) < k:
+        left = d2 > ties.DEPENDENT * squares
+        left[picks] = False
         candidates = np.flatnonzero(left)
+        if not len(candidates):
+            break
         roots = np.sqrt(d2[left])
         norms = np.linalg.norm(R[left], axis=1) / roots
         s = int(candidates[ties.first_tied(norms, ties.slack(norms, (scale + norms) / roots))[0]])
@@ -83,7 +87,6 @@ def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, norma
         d2 = d2 - e * e
         C = np.vstack([C, e])
         picks.append(s)
-        left[s] = False
     return np.array(picks, dtype=np.int64)
 
 
@@ -118,6 +121,7 @@ def greedy(
     >>> greedy([[1, 0], [0.8, 0.6], [0, 1]], None, 2, objective="entropy").tolist()
     [0, 2]
     """
+    one_of("on_exhausted", on_exhausted, ("restart", "stop"))
     options = Options(objective, epsilon, query, sign, on_exhausted)
     rows = Rows(F, normalize=normalize)
     m = rows.shape[0]
@@ -130,8 +134,8 @@ def greedy(
     while len(picks) < k and left.any():
         began = len(picks)
         R, phi, basis = problem.scores.copy(), X.copy(), np.empty((0, X.shape[1]))
-        scale = float(np.sqrt(energies(R)[left].max()))
-        peak = 0.0
+        scale = float(np.sqrt((squares if kind.measure == "distance" else energies(R))[left].max()))
+        first = largest = 0.0
         while len(picks) < k:
             q = ridge + np.einsum("jd,jd->j", phi, phi)
             eligible = left & (q > ties.DEPENDENT * squares) if kind.projects else left
@@ -139,8 +143,8 @@ def greedy(
                 break
             norms, terms, metric = _norms(problem, X, R, q, scale, picks[began:], ridge)
             best = float(norms[eligible].max())
-            peak = peak or best
-            if best <= ties.FLOOR * peak or metric >= ties.SINGULAR:
+            first, largest = first or best, max(largest, best)
+            if ties.used_up(best, first, largest) or metric >= ties.SINGULAR:
                 break
             candidates = np.flatnonzero(eligible)
             s = int(candidates[ties.first_tied(norms[eligible], ties.slack(norms, terms)[eligible])[0]])
@@ -171,7 +175,7 @@ def _norms(
     kind = problem.objective
     if kind.measure == "distance":
         norms = np.sqrt(q - ridge)
-        return norms, np.ones(len(X)), 1.0
+        return norms, np.full(len(X), scale), 1.0
     norms, metric = np.sqrt(energies(seen(R, problem.sign))), 1.0
     if problem.Q is not None:
         # M = Q'PQ from what the picks leave of Q.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.interop import DeviceMatrix
-from gip_gpu.validate import as_matrix, bad_rows
+from gip_gpu.validate import as_matrix, bad_rows, flag
 
 # Float64 values in one block: 2 MiB stay in a core's cache while a block is converted, normalised and multiplied.
 BLOCK_VALUES = 1 << 18
@@ -34,7 +34,7 @@ class Rows:
 
     def __init__(self, F: Any, *, normalize: bool = True) -> None:
         self.values: Any = F if isinstance(F, DeviceMatrix) else as_matrix(F, "F")
-        self.normalize = normalize
+        self.normalize = flag("normalize", normalize)
         self.shape: tuple[int, int] = self.values.shape
         self.norms = np.empty(len(self.values))
         for start, stop in self.bounds():

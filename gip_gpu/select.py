@@ -50,11 +50,12 @@ def select(
             "omp", orthogonal matching pursuit: ||W_j||^2, the scores' part in the span of the picks taken out;
             "lr", Greedy LR, algorithm 2: ||W_j||^2 / (epsilon + d2_j), which lowers the trace of Q'(I - P)Q most;
             "mi", the mutual information of the picks and the query itself: W_j M^-1 W_j' / (epsilon + d2_j) with
-            M = Q'(I - P)Q; for a single column of scores it picks what "lr" picks;
+            M = Q'(I - P)Q; for a single column of scores it picks what "lr" picks, from the same scores;
             "entropy", without scores: d2_j, which is greedy MAP of a determinantal point process; the default for None.
         epsilon: ridge, in the unit of squared norms of rows: 0 to 1e150. In "lr", "mi", "omp" and "entropy" it softens
             the projector, P = epsilon (epsilon I + F_S'F_S)^-1 in place of I - P, and more than d picks have something
-            to add; with 0 the choice is exhausted at the rank of F. With query "ridge" it is that of the fit too.
+            to add; with 0 the choice is exhausted at the rank of F, and so it is with less than 1e-10 of the squared
+            norm of the rows. With query "ridge" it is that of the fit too; with "direct" a fit has none.
         precision: what Gram columns are computed and kept in: "fp32", "fp16" (computed so only on a GPU), on a GPU also
             "tf32" (kept in float32) and "bf16" (kept in float16), or "auto". Changes time and memory, not the answer.
         columns: "gram" (the whole Gram matrix, m * m * 4 bytes), "lazy" (columns on demand, m * a few hundred), or
@@ -69,8 +70,9 @@ def select(
         sign: "any", a score counts whatever the sign of a residual, or "positive", only its positive part does, so that
             an item is not picked for being very bad; for "mp", "omp" and "lr".
         on_exhausted: what to do when nothing but float64 rounding is left (scores fallen to 1e-7 of the first in their
-            norms, or every row in the span of the picks): "restart" on the original scores of the items left, "stop"
-            with fewer than k, or for "mp" with sign "any" "continue" with the paper's literal loop.
+            norms, or grown to 1e7 of it where nearly dependent rows contradict in their scores, or every row in the
+            span of the picks): "restart" on the original scores of the items left, "stop" with fewer than k, or for
+            "mp" with sign "any" "continue" with the paper's literal loop.
         progress: True for a bar on standard error, or a function called with (picks made, k).
 
     Returns:

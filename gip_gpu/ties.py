@@ -43,6 +43,23 @@ TIE = 1e-12
 # An item whose row lies in the span of the picks but for this share of its squared norm (a thousandth of a percent of
 # its length) has nothing left to add, and what float64 leaves of its distance is rounding: it is out of the round.
 DEPENDENT = 1e-10
+
+# In the objectives that project rows out, scores may grow: rows that nearly depend on the picks and contradict their
+# scores. Rounding grows with them: against a long double run on ratings of three pools, the error of a norm was about
+# 2^-53 of the largest norm so far times its ratio to the round's first one. So the floor rises by that ratio twice, and
+# a norm that has grown beyond 1 / FLOOR of the first has reached it from the other side.
+
+
+def used_up(best: float, first: float, largest: float) -> bool:
+    """Whether float64 rounding decides the picks of a round.
+
+    Args:
+        best: the largest root of a score now.
+        first, largest: the round's first pick's, and the largest of the round so far.
+    """
+    return best * first <= FLOOR * largest * largest
+
+
 # The metric of the mutual information counts as singular, and the information as exhausted, from this norm on.
 SINGULAR = 1e7
 

@@ -214,7 +214,7 @@ def test_plan_of_an_objective(run: Run) -> None:
     for line, n in (("--objective entropy", 0), ("--signals 0", 0), ("--signals 3 --objective mi", 3)):
         result = run(f"plan --rows 1000 --dim 16 -k 5 {line}")
         assert result.status == 0, result.err
-        assert f"{n} signal" in result.out
+        assert f"{n} signals" in result.out
         assert "each made in the step of its pick" in result.out
 
 

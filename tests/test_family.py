@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gip_gpu import Pool, family, metrics, select, signals
+from gip_gpu import Pool, family, metrics, select, signals, ties
 from gip_gpu.reference import brute_force, greedy, greedy_lr
 
 SCORED = ("lr", "mi", "omp")
@@ -133,14 +133,54 @@ def test_ridge_beyond_the_rank():
     assert choose(F, G, 15, objective="lr", epsilon=0.3).tolist() == textbook_lr(F, G, 15, 0.3)
 
 
-def test_rounding_does_not_add_dimensions(cone):
+def test_rounding_does_not_add_dimensions(cone, monkeypatch):
     """Raw scores over small distances: lr likes rows that lie nearly in the span of its picks, one after the other."""
+    monkeypatch.setattr(ties, "FLOOR", 0.0)
     G = np.column_stack([signals.self_compression(cone), np.arange(len(cone)) % 6])
     for normalize in (True, False):
         how = {"objective": "lr", "normalize": normalize}
         chosen = select(cone, G, 120, device="cpu", **how)
         assert chosen.rounds == (0, 48, 96)
         np.testing.assert_array_equal(chosen.indices, greedy(cone, G, 120, **how))
+
+
+@pytest.mark.parametrize(("m", "d"), [(1000, 32), (3000, 64)])
+def test_contradicting_scores_end_a_round_before_rounding_decides(m, d):
+    """Ratings of independent rows: near the rank, scores grow by orders of magnitude, and their rounding with them."""
+    rng = np.random.default_rng(0)
+    F, G = rng.standard_normal((m, d)), rng.integers(0, 6, (m, 2)).astype(float)
+    chosen = select(F, G, 3 * d // 2, objective="lr", device="cpu")
+    np.testing.assert_array_equal(chosen.indices, greedy(F, G, 3 * d // 2, objective="lr"))
+    assert d // 2 < chosen.rounds[1] < d
+    exact = np.longdouble
+    basis, A = np.zeros((0, d), exact), np.zeros((2, d), exact)
+    for s, gain in zip(chosen.indices[: chosen.rounds[1]], chosen.gains, strict=False):
+        x = F[s].astype(exact)
+        x /= np.sqrt(x @ x)
+        phi = x
+        for _ in range(2):
+            phi = phi - (basis @ phi) @ basis
+        w, q = G[s] - A @ x, phi @ phi
+        assert gain == pytest.approx(float(w @ w / q), rel=1e-7)
+        basis, A = np.vstack([basis, phi / np.sqrt(q)]), A + np.outer(w, phi) / q
+    assert chosen.gains[: chosen.rounds[1]].max() > 1e6 * chosen.gains[0]
+    assert (chosen.certificate.margins > 0).sum() > d // 2
+
+
+def test_hopeless_input():
+    rng = np.random.default_rng(0)
+    F = rng.standard_normal((50, 8))
+    with pytest.raises(ValueError, match="F has no row with a norm beyond 1e-120; scale the rows up"):
+        select(F * 1e-130, None, 8, normalize=False, device="cpu")
+    outside = np.linalg.svd(normalized(F))[0][:, 20:22]
+    for objective in ("mp", "lr", "mi"):
+        with pytest.raises(
+            ValueError, match=r"G has a share of \S+ of its energy in the range of F, which is rounding"
+        ):
+            select(F, outside, 5, objective=objective, query="ridge", device="cpu")
+    # Of widely different lengths, rows are told apart by those that are left.
+    lengths = np.logspace(-60, 60, 50)[:, None]
+    assert choose(normalized(F) * lengths, None, 8, normalize=False).tolist() == list(range(49, 41, -1))
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.02])
@@ -412,7 +452,7 @@ def test_weights_and_explained(cone):
 def test_mi_is_about_a_query(cone):
     rng = np.random.default_rng(0)
     G = rng.random((len(cone), 2))
-    with pytest.warns(UserWarning, match=r"only 0\.\d+ of the energy of G lies in the range of F") as caught:
+    with pytest.warns(UserWarning, match=r"a share of 0\.\d+ of the energy of G lies outside the range of F") as caught:
         fitted = select(cone, G, 20, objective="mi", device="cpu")
     assert caught[0].filename == __file__
     with warnings.catch_warnings():

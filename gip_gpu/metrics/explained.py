@@ -50,12 +50,14 @@ def explained_curve(F: ArrayLike, G: ArrayLike, indices: ArrayLike, *, normalize
     """
     rows = Rows(F, normalize=normalize)
     scores = _scaled(as_scores(G, rows.shape))
-    chosen = rows.take(as_choice(indices, rows.shape[0]))
+    # A power of two, which changes no share, so that squares neither overflow nor vanish.
+    scale = 2.0 ** -np.frexp(rows.largest)[1]
+    chosen = rows.take(as_choice(indices, rows.shape[0])) * scale
     _, frame = row_space(chosen)
     r, width = frame.shape[1], frame.shape[1] + scores.shape[1]
     # The R factor of [F frame | G] is all that projections need to know of m rows.
     factor = folded_triangle(
-        (np.hstack([rows.block(a, b) @ frame, scores[a:b]]) for a, b in _bounds(rows, width)), width
+        (np.hstack([rows.block(a, b) * scale @ frame, scores[a:b]]) for a, b in _bounds(rows, width)), width
     )
     gram_columns = factor[:, :r] @ (chosen @ frame).T
     return _projected_shares(gram_columns, factor[:, r:])
