@@ -145,6 +145,10 @@ def test_coverage_counts_labels() -> None:
     assert metrics.coverage(labels, [0, 2]) == 1
     assert metrics.coverage(np.array(labels), np.array([0, 1, 3])) == 3
     assert metrics.coverage(labels, []) == 0
+    assert metrics.coverage([("a", 1), ("a", 2), ("a", 1)], [0, 2]) == 1
+    for bad in (None, {0: "a"}, iter(labels), np.array([labels])):
+        with pytest.raises(TypeError, match=r"labels is a \w+; it must be a sequence of m labels"):
+            metrics.coverage(bad, [0])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +158,8 @@ def test_coverage_counts_labels() -> None:
         ([True, False], TypeError, "indices must be integers, got dtype bool"),
         ([[0, 1]], ValueError, r"indices must be one-dimensional, got shape \(1, 2\)"),
         ([0, -1], ValueError, "indices must not be negative, got -1"),
+        (np.array([2**63 + 5], np.uint64), ValueError, r"indices must be below 2\^63, got 9223372036854775813"),
+        ([[0], [1, 2]], TypeError, "indices must be integers, got a list that is no array"),
         ([0, 3], ValueError, "indices must be below the number of rows 3, got 3"),
         ([1, 1], ValueError, "indices must be distinct"),
     ],

@@ -50,3 +50,11 @@ def test_plan(capsys):
     # The predicted time is measured on the machine.
     expected = [line for line in shown.splitlines() if not line.startswith("predicted time")]
     assert [line for line in printed if not line.startswith(("---", "predicted time"))] == expected
+
+
+def test_links():
+    """What the README points at in the repository is there."""
+    places = re.findall(r"\]\((?!https?://|#)([^)]+)\)", README.read_text())
+    assert places
+    for place in places:
+        assert (README.parent / place).exists(), place

@@ -9,13 +9,18 @@ from gip_gpu.validate import as_matrix, bad_rows, flag
 
 def as_indices(values: ArrayLike, name: str) -> NDArray[np.int64]:
     """Indices as int64; refuses what is not a one-dimensional array of integers >= 0."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise TypeError(f"{name} must be integers, got a {type(values).__name__} that is no array: {error}") from None
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
     if array.size and array.min() < 0:
         raise ValueError(f"{name} must not be negative, got {array.min()}")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be below 2^63, got {array.max()}")
     return array.astype(np.int64)
 
 

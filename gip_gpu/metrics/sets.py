@@ -1,6 +1,6 @@
 """Measures of a choice as a set: overlap with another, diversity, variety of labels."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,4 +67,7 @@ def coverage(labels: Sequence[Hashable] | NDArray[np.generic], indices: ArrayLik
     >>> coverage(["json", "json", "re", "os"], [0, 1, 3])
     2
     """
+    listed = hasattr(labels, "__len__") and hasattr(labels, "__getitem__") and not isinstance(labels, Mapping)
+    if not listed or getattr(labels, "ndim", 1) != 1:
+        raise TypeError(f"labels is a {type(labels).__name__}; it must be a sequence of m labels, one an item")
     return len({labels[i] for i in as_choice(indices, len(labels)).tolist()})
