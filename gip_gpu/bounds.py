@@ -63,6 +63,7 @@ def gram_entry_error(
     given: bool = False,
     adding: float = U32,
     terms: int | None = None,
+    roundings: int = 1,
 ) -> float:
     """gamma: bound on |phi~ - phi| for rows of norm at most 1.
 
@@ -79,6 +80,7 @@ def gram_entry_error(
         given: the rows are multiplied as they were given, exactly, and normalised afterwards.
         adding: unit roundoff of the sum: U32, or TENSOR_CORE.
         terms: roundings that a product passes through at most on its way into the sum; None: d, the most there can be.
+        roundings: to float32 that a value of a row passes through, such as that of its norm's reciprocal and its own.
     """
     kind = FORMATS[multiply]
     terms = d if terms is None else terms
@@ -86,7 +88,8 @@ def gram_entry_error(
         gamma = dot_error(terms, adding) * (1 + 5 * U32) + 5 * U32 + d * 2.0**-46
     else:
         twice = 0.0 if multiply == "fp32" else U32
-        cast = kind.roundoff + twice * (1 + kind.roundoff) + math.sqrt(d) * kind.tiny
+        once = (1 + kind.roundoff) ** roundings - 1
+        cast = once + twice * (1 + kind.roundoff) + math.sqrt(d) * kind.tiny
         gamma = 2 * cast + cast**2 + dot_error(terms, adding) * (1 + cast) ** 2 + 4 * d * TINY32
     if storage != "fp32":
         gamma += FORMATS[storage].roundoff * (1 + gamma) + FORMATS[storage].tiny

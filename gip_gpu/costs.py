@@ -9,6 +9,7 @@ import numpy as np
 
 from gip_gpu import bounds
 from gip_gpu.rows import BLOCK_VALUES
+from gip_gpu.single import CHUNK, READERS, VALUES
 
 # What Gram columns are kept in, by precision; only the multiplication is done in tf32 and bf16.
 STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "fp16"}
@@ -16,10 +17,12 @@ STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "fp16"}
 # Part of the memory of a run whose columns are made in the step: what lies beside another run's scores and residual.
 ITEMS = "scores, residual, distance"
 
-# The share of computed columns that gets used, and items in the lookahead's working set against the pool's.
-USED_SHARE = 0.85
-WORKING_SET = 1 / 12
-WORKING_BYTES = 16 << 20
+# One of so many picks is not foreseen; from there on a batch of columns is of little use.
+FORESEEN = 30
+# Items in the lookahead's working set against the pool's, and what their rows may take: where a product reads the rows
+# from memory, and where each batch waits for all of them to stream by.
+WORKING_SET, WORKING_BYTES = 1 / 12, 16 << 20
+STREAMED_SET, STREAMED_BYTES = 1 / 8, 256 << 20
 
 
 def query_bytes(m: int, d: int, n: int) -> int:
@@ -39,7 +42,7 @@ class Layout:
 
     Attributes:
         lookahead: items in the working set that predicts the next picks.
-        resident: whether the embeddings lie where the products are computed, or stream past.
+        resident: whether the embeddings lie where the products are computed, or stream past chunk by chunk.
         least, most: columns that it needs, and has a use for (None: any number).
     """
 
@@ -60,6 +63,10 @@ class Costs(Protocol):
     def widest(self) -> bool:
         """Whether only the first precision makes a Gram matrix unasked."""
 
+    @property
+    def timed(self) -> bool:
+        """Whether of the layouts that fit the fastest is taken, or the first."""
+
     def layouts(self) -> tuple[Layout, ...]:
         """Ways to keep the embeddings, the best first and the smallest last."""
 
@@ -75,11 +82,11 @@ class Costs(Protocol):
     def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: "Rates | None") -> float:
         """Predicted time of k such picks."""
 
-    def column(self, precision: str) -> int:
+    def column(self, precision: str, layout: Layout) -> int:
         """Bytes of one kept column, with the scratch behind it."""
 
-    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: "Rates | None") -> float:
-        """Predicted time of k picks with columns on demand."""
+    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: "Rates | None", slots: int) -> float:
+        """Predicted time of k picks with columns on demand, `slots` of them kept."""
 
     def gram_seconds(self, k: int, precision: str, rates: "Rates | None") -> float:
         """Predicted time of k picks with the whole Gram matrix, its computation included."""
@@ -93,6 +100,7 @@ class Rates:
         gemm: flops of a large float32 product.
         gemv: bytes read by a matrix-vector product.
         copy: bytes read and written by array operations that miss the caches.
+        convert: values of streamed rows read and converted to float32, on all cores.
         touch: bytes of memory written for the first time, which the system has to find and clear.
         call: seconds that one array operation takes however small it is.
     """
@@ -100,6 +108,7 @@ class Rates:
     gemm: float = 2.0e11
     gemv: float = 3.0e10
     copy: float = 1.0e10
+    convert: float = 1.5e9
     touch: float = 1.0e9
     call: float = 1.0e-6
 
@@ -116,33 +125,52 @@ class HostCosts:
     n: int
     share: float = field(default=0.5, init=False)
     widest: bool = field(default=True, init=False)
+    timed: bool = field(default=True, init=False)
 
-    def _shared(self) -> dict[str, int]:
+    def _shared(self, resident: bool = True) -> dict[str, int]:
         """What every strategy needs; blocks of rows pass through float64 a few at a time."""
         return {
-            "embeddings in float32": 4 * self.m * self.d,
-            # Scores, residual in float32, the exact residual of a window of all items at worst; masks, norms, indices.
-            "scores and residual": self.m * (8 * self.n + 4 * self.n + 8 * self.n + 4 * 4 + 8 * 5),
+            **(
+                {"embeddings in float32": 4 * self.m * self.d}
+                if resident
+                else {"chunks of embeddings": chunk_bytes(self.m, self.d)}
+            ),
+            # Scores, residual in float32, the exact residual of a window of all items at worst; masks, norms and their
+            # reciprocals, indices.
+            "scores and residual": self.m * (8 * self.n + 4 * self.n + 8 * self.n + 5 * 4 + 8 * 5),
             "blocks of rows": 4 * 8 * max(BLOCK_VALUES, self.d),
         }
 
     def layouts(self) -> tuple[Layout, ...]:
-        working = max(min(self.m, 1024), min(int(self.m * WORKING_SET), WORKING_BYTES // (4 * self.d)))
-        # Without room for a working set and a batch, each pick costs a matrix-vector product.
-        return Layout(lookahead=working, least=16), Layout(most=1)
+        def working(share: float, most: int) -> int:
+            return min(self.m, max(1024, min(int(self.m * share), most // (4 * self.d))))
 
-    def column(self, precision: str) -> int:
-        width = entry_bytes(precision)
-        return self.m * (width if width == 4 else width + 4)
+        small = working(WORKING_SET, WORKING_BYTES)
+        # Without room for a working set and a batch, each pick costs a matrix-vector product.
+        return (
+            Layout(lookahead=small, least=16),
+            Layout(lookahead=working(STREAMED_SET, STREAMED_BYTES), resident=False, least=16),
+            Layout(lookahead=small, resident=False, least=16),
+            Layout(most=1),
+            Layout(resident=False, most=1),
+        )
+
+    def column(self, precision: str, layout: Layout) -> int:
+        # A product of float16 columns passes through float32, all of it or a chunk at a time.
+        scratch = 4 if entry_bytes(precision) == 2 and layout.resident else 0
+        return self.m * (entry_bytes(precision) + scratch)
 
     def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
-        # Rows once more, as they are gathered row by row, and up to twice the working set of them.
-        ahead = layout.lookahead
-        lookahead_bytes = 4 * self.m * self.d + 2 * 4 * ahead * (self.d + 2 * self.n + 4) if ahead else 0
-        return {**self._shared(), "Gram columns": slots * self.column(precision), "lookahead": lookahead_bytes}
+        parts = {**self._shared(layout.resident), "Gram columns": slots * self.column(precision, layout)}
+        if layout.lookahead:
+            # Rows of the working set and a copy of a quarter of them; where each item's row lies, its share in the common direction
+            # and the score that it may reach; the simulated residual.
+            rows = 5 * layout.lookahead * (self.d + 4 * self.n + 8)
+            parts["lookahead"] = rows + 3 * 4 * self.m
+        return parts
 
     def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
-        parts = self._shared()
+        parts = self._shared(layout.resident)
         # A scaled copy of the scores; distance, column, part of it and bound of each item.
         parts[ITEMS] = parts.pop("scores and residual") + self.m * (8 * self.n + 4 * 4)
         # S, the products that change it, and blocks of rows times S.
@@ -152,7 +180,7 @@ class HostCosts:
         rates = rates or Rates()
         projecting = 2 * 8 * self.d * self.d / rates.copy
         passes = self.m * (self.n + 6) * 8 / rates.gemv
-        step = 4 * self.m * self.d / rates.gemv + projecting + passes + 80 * rates.call
+        step = self.columns_seconds(1, rates, layout.resident) + projecting + passes + 80 * rates.call
         return self._prepare_seconds(rates, 0) + k * step
 
     def gram(self, precision: str) -> dict[str, int]:
@@ -161,7 +189,22 @@ class HostCosts:
         return {**self._shared(), "Gram matrix": self.m * self.m * width + scratch}
 
     def _prepare_seconds(self, rates: Rates, k: int) -> float:
-        return 30 * self.m * self.d / rates.copy + k * (40 * rates.call + self.m * (self.n + 3) * 8 / rates.gemv)
+        return 30 * self.m * self.d / rates.copy + k * self.step_seconds(rates)
+
+    def step_seconds(self, rates: Rates) -> float:
+        """A step of matching pursuit, its column at hand: passes over column, residual and scores."""
+        return 40 * rates.call + self.m * (self.n + 3) * 8 / rates.gemv
+
+    def columns_seconds(self, count: int, rates: Rates, resident: bool = True) -> float:
+        """`count` Gram columns in one product; for a batch the pool is repacked, and flops come at half rate."""
+        product = 4 * self.m * self.d / rates.gemv
+        if count > 1:
+            product = (2.5 * product if resident else 0.0) + count * 2 * 2 * self.m * self.d / rates.gemm
+        return product if resident else self.m * self.d / rates.convert + product
+
+    def refresh_seconds(self, rates: Rates) -> float:
+        """G - F A in float64, from blocks of rows that are cast on their way."""
+        return 30 * self.m * self.d / rates.copy + 2 * 2 * self.m * self.d * self.n / rates.gemm
 
     def gram_seconds(self, k: int, precision: str, rates: Rates | None) -> float:
         rates = rates or Rates()
@@ -169,13 +212,28 @@ class HostCosts:
         written = self.m * self.m * 4
         return self._prepare_seconds(rates, k) + product + written / rates.touch + 2 * written / rates.copy
 
-    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:
+    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None, slots: int) -> float:
         rates = rates or Rates()
-        # Batches of sixteen: the pool is read once and repacked, and the product runs at half its full rate.
-        single = 4 * self.m * self.d / rates.gemv
-        batched = 2.5 * single / 16 + 2 * 2 * self.m * self.d / rates.gemm
-        foreseen = batched / USED_SHARE + single * WORKING_SET + 50 * rates.call
-        return self._prepare_seconds(rates, k) + k * min(single + 10 * rates.call, foreseen)
+        single = self.columns_seconds(1, rates, layout.resident) + 10 * rates.call
+        column = single
+        if layout.lookahead:
+            ahead = 4 * layout.lookahead * self.d / rates.gemv + 50 * rates.call
+            sizes = [size for size in (16, 32, 64, 128) if size <= max(16, slots // 2)]
+            column = min(single, ahead + min(self._batch_seconds(size, rates, layout.resident) for size in sizes))
+        if entry_bytes(precision) == 2:
+            # Written as float16 and read again, a value at a time.
+            column += 2 * 20 * self.m / rates.copy
+        return self._prepare_seconds(rates, k) + k * column
+
+    def _batch_seconds(self, size: int, rates: Rates, resident: bool) -> float:
+        """Time of a batch of columns for each pick that it will serve."""
+        served = FORESEEN * (1 - (1 - 1 / FORESEEN) ** size)
+        return self.columns_seconds(size, rates, resident) / served
+
+
+def chunk_bytes(m: int, d: int) -> int:
+    """Bytes of what streams past: chunks in float32, blocks of them as they are read and in between."""
+    return (READERS + 1) * 4 * max(min(m * d, CHUNK), d) + READERS * 3 * 8 * max(VALUES, d)
 
 
 @cache

@@ -93,6 +93,7 @@ class GpuCosts:
     chip: DeviceRates = A100
     share: float = field(default=0.9, init=False)
     widest: bool = field(default=False, init=False)
+    timed: bool = field(default=False, init=False)
 
     def _embeddings(self, precision: str, resident: bool) -> int:
         multiply, as_given = multiplied_as(precision, self.given)
@@ -131,7 +132,7 @@ class GpuCosts:
     def layouts(self) -> tuple[Layout, ...]:
         return Layout(least=64), Layout(resident=False, least=1)
 
-    def column(self, precision: str) -> int:
+    def column(self, precision: str, layout: Layout | None = None) -> int:
         return self.m * entry_bytes(precision)
 
     def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
@@ -207,7 +208,7 @@ class GpuCosts:
     def gram_seconds(self, k: int, precision: str, rates: Rates | None = None) -> float:
         return self._rest_seconds(k, precision, True) + self.gram_kernel_seconds(precision)
 
-    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None = None) -> float:
+    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None = None, slots: int = 0) -> float:
         # Batches of 128 by rank last for some 20 picks.
         batch = self.columns_seconds(128, precision, layout.resident) + self.chip.visit
         return self._rest_seconds(k, precision, layout.resident) + k / 20 * batch

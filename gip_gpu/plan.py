@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gip_gpu import backends, bounds, memory
-from gip_gpu.costs import STORAGE, entry_bytes, measured_rates, query_bytes
+from gip_gpu.costs import STORAGE, Layout, entry_bytes, measured_rates, query_bytes
 from gip_gpu.device import resolve
 from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.validate import as_bytes, one_of
@@ -71,6 +71,7 @@ class Plan:
     def table(self) -> list[tuple[str, str]]:
         """(quantity, readable value) rows."""
         limit = "none" if self.limit is None else memory.readable(self.limit)
+        source = "where they are given" if self.device == "cpu" else "the host's pinned memory"
         kept = {"gram": "the whole matrix", "lazy": f"{self.cache:,} columns kept"}.get(
             self.columns, "each made in the step of its pick"
         )
@@ -80,7 +81,7 @@ class Plan:
             ("objective", self.objective),
             ("device, backend", f"{self.device}, {self.backend}"),
             ("Gram columns", f"{self.columns}, {self.precision}, {kept}"),
-            *([] if self.resident else [("embeddings", "streamed from the host's pinned memory")]),
+            *([] if self.resident else [("embeddings", f"streamed from {source}")]),
             ("reason", self.reason),
             *((f"memory: {part}", memory.readable(size)) for part, size in self.memory.items()),
             ("memory in all", f"{memory.readable(self.total)} (limit: {limit})"),
@@ -187,10 +188,23 @@ def make_plan(
             costs.stepwise_seconds(k, kept, layout, rates), "each pick changes the columns of all", objective,
         )  # fmt: skip
 
-    # Ways to run with columns on demand, the best first: the first that fits is taken.
+    def slots_of(way: tuple[Layout, str]) -> int:
+        """How many columns are kept, of those that there is room and a use for."""
+        layout, kept = way
+        wanted = max(CACHE, int(free * KEPT_SHARE) // (m * entry_bytes(kept))) if keep else CACHE
+        most = (room - total(costs.lazy(0, layout, kept))) // costs.column(kept, layout)
+        return max(1, min(m, wanted, most, layout.most or m))
+
+    def seconds_of(way: tuple[Layout, str]) -> float:
+        layout, kept = way
+        return costs.lazy_seconds(k, kept, layout, rates, slots_of(way))
+
+    # Ways to run with columns on demand, the best first.
     ways = [(layout, precisions[0]) for layout in layouts]
     ways += [(layout, p) for layout in reversed(layouts) for p in precisions[1:]]
     least = min(total(costs.lazy(layout.least, layout, p)) for layout, p in ways)
+    ways = [(layout, p) for layout, p in ways if total(costs.lazy(layout.least, layout, p)) <= room] or ways[:1]
+    way = min(ways, key=seconds_of) if costs.timed else ways[0]
     grams = {p: costs.gram(p) for p in precisions}
     fitting = [p for p in precisions if total(grams[p]) <= room]
     if columns == "gram" and not fitting:
@@ -200,7 +214,7 @@ def make_plan(
         )
     unasked = precisions[:1] if costs.widest else precisions
     modest = [p for p in fitting if p in unasked and (limit is not None or total(grams[p]) <= costs.share * free)]
-    lazy_seconds = costs.lazy_seconds(k, precisions[0], layouts[0], rates)
+    lazy_seconds = seconds_of(way)
     for matrix in fitting[:1] if columns == "gram" else modest[:1] if columns == "auto" else []:
         seconds = costs.gram_seconds(k, matrix, rates)
         if columns == "gram" or seconds < lazy_seconds:
@@ -213,10 +227,8 @@ def make_plan(
             f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least {memory.readable(least)} "
             "(columns='lazy')"
         )
-    layout, kept = next((layout, p) for layout, p in ways if total(costs.lazy(layout.least, layout, p)) <= room)
-    wanted = max(CACHE, int(free * KEPT_SHARE) // (m * entry_bytes(kept))) if keep else CACHE
-    most = (room - total(costs.lazy(0, layout, kept))) // costs.column(kept)
-    slots = max(1, min(m, wanted, most, layout.most or m))
+    layout, kept = way
+    slots = slots_of(way)
     if columns == "lazy":
         reason = "asked for"
     elif not modest:
@@ -225,5 +237,5 @@ def make_plan(
         reason = "k is a small share of m"
     return Plan(
         where, kind.name, m, d, n, k, "lazy", kept, slots, layout.lookahead, layout.resident,
-        {**costs.lazy(slots, layout, kept), **fit}, limit, costs.lazy_seconds(k, kept, layout, rates), reason,
+        {**costs.lazy(slots, layout, kept), **fit}, limit, lazy_seconds, reason,
     )  # fmt: skip

@@ -12,8 +12,10 @@ from gip_gpu.backends.base import HostBackend
 from gip_gpu.backends.items import Items, Rules
 from gip_gpu.backends.numpy_items import NumpyItems
 from gip_gpu.backends.numpy_lookahead import Lookahead
+from gip_gpu.backends.numpy_products import Resident, Streamed
 from gip_gpu.plan import CACHE, Plan
 from gip_gpu.rows import Rows
+from gip_gpu.single import SingleRows
 from gip_gpu.state import State
 
 Array = NDArray[Any]
@@ -22,18 +24,10 @@ Array = NDArray[Any]
 CELL = 512
 # Items that one pass of the step covers: residual, score, mask and work array fit a core's L2 cache together.
 BLOCK = 128 * CELL
-# Rows of the Gram matrix computed by one product: enough for BLAS to reach its full rate, small beside the matrix.
-GRAM_ROWS = 512
-# Side of the squares in which the upper triangle is mirrored: source and destination fit the L2 cache together.
-MIRROR = 256
 
 
 class NumpyBackend(HostBackend):
-    """Products in float32 by BLAS, Gram columns kept in float32 or float16.
-
-    The rows are stored transposed, (d, m): for a batch of few columns BLAS then reads them as they lie, which takes
-    less time than repacking (m, d) rows.
-    """
+    """Products in float32 by BLAS, Gram columns kept in float32 or float16."""
 
     name: ClassVar[str] = "numpy"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
@@ -41,19 +35,11 @@ class NumpyBackend(HostBackend):
 
     def __init__(self, rows: Rows, plan: Plan) -> None:
         super().__init__(rows, plan)
-        self.gamma = bounds.gram_entry_error(self.d, plan.precision)
+        single = SingleRows(rows, self.exponent)
+        self.gamma = bounds.gram_entry_error(self.d, plan.precision, roundings=single.roundings)
         self.dtype = np.dtype(np.float16 if plan.precision == "fp16" else np.float32)
-        self.products = np.empty((self.d, self.m), np.float32)
-        by_rows = np.empty((self.m, self.d), np.float32) if plan.lookahead else None
-        for start, stop in rows.bounds():
-            block = rows.block(start, stop)
-            if self.exponent:
-                block *= 2.0**-self.exponent
-            self.products[:, start:stop] = block.T
-            if by_rows is not None:
-                by_rows[start:stop] = block
-        self.lookahead = None if by_rows is None else Lookahead(by_rows, plan.lookahead)
-        self.work: Array = np.empty((0, self.m), np.float32)
+        self.products: Resident | Streamed = Resident(single) if plan.resident else Streamed(single)
+        self.lookahead = Lookahead(single, plan.lookahead) if plan.lookahead else None
 
     def begin(self, state: State) -> None:
         n = state.scores.shape[1]
@@ -133,19 +119,7 @@ class NumpyBackend(HostBackend):
 
     def columns(self, indices: Sequence[int], out: Array) -> None:
         left = (self.rows(indices) * 2.0**-self.exponent).astype(np.float32)
-        if out.dtype == np.float32:
-            # One row goes to the matrix-vector product, which reads the pool once and packs nothing.
-            np.matmul(left[0] if len(left) == 1 else left, self.products, out=out[0] if len(left) == 1 else out)
-        else:
-            work = self._work(len(left))
-            np.matmul(left, self.products, out=work)
-            out[:] = work
-
-    def _work(self, count: int) -> Array:
-        """(count, m) float32 scratch, kept for the next batch."""
-        if len(self.work) < count:
-            self.work = np.empty((count, self.m), np.float32)
-        return self.work[:count]
+        self.products.multiply(left, out)
 
     def empty_columns(self, count: int) -> Array:
         columns = np.empty((count, self.m), self.dtype)
@@ -155,21 +129,8 @@ class NumpyBackend(HostBackend):
         return columns
 
     def gram(self) -> Array:
-        gram = np.empty((self.m, self.m), self.dtype)
-        for start in range(0, self.m, GRAM_ROWS):
-            stop = min(start + GRAM_ROWS, self.m)
-            left = np.ascontiguousarray(self.products[:, start:stop].T)
-            upper = gram[start:stop, start:]
-            if self.dtype == np.float32:
-                np.matmul(left, self.products[:, start:], out=upper)
-            else:
-                work = self._work(stop - start).reshape(-1)[: (stop - start) * (self.m - start)]
-                product = work.reshape(stop - start, -1)
-                np.matmul(left, self.products[:, start:], out=product)
-                upper[:] = product
-            for at in range(stop, self.m, MIRROR):
-                gram[at : at + MIRROR, start:stop] = gram[start:stop, at : at + MIRROR].T
-        return gram
+        assert isinstance(self.products, Resident)
+        return self.products.gram(self.dtype)
 
     def items(self, rules: Rules, n: int) -> Items:
         return NumpyItems(rules, self.rows_of, self.products, self.exponent, n)

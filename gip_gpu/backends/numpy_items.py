@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import bounds, ties
+from gip_gpu import ties
 from gip_gpu.backends.items import Doubt, Fresh, Items, Move, Rules
+from gip_gpu.backends.numpy_products import Products
 from gip_gpu.objectives import residual
 from gip_gpu.rows import Rows
 
@@ -17,9 +18,6 @@ Floats = NDArray[np.float64]
 CELL = 512
 # Items that one pass covers: their arrays fit a core's L2 cache together.
 BLOCK = 64 * CELL
-# Values of a row that are summed up at a time: a product then passes through at most this many additions and one for
-# each such part, not through d, and the window of the items in doubt is as much narrower.
-PART = 48
 # Candidates are rescored in blocks of this many float64 values, however many there are.
 RESCORE_VALUES = 1 << 20
 
@@ -29,20 +27,19 @@ class NumpyItems(Items):
 
     Args:
         rows: the exact rows.
-        products: (d, m) float32, the rows x as they are multiplied.
+        products: the rows x as they are multiplied.
         exponent: x is f divided by 2**exponent.
     """
 
-    def __init__(self, rules: Rules, rows: Rows, products: Array, exponent: int, n: int) -> None:
+    def __init__(self, rules: Rules, rows: Rows, products: Products, exponent: int, n: int) -> None:
         self.rules, self.rows, self.products = rules, rows, products
         self.factor = 2.0**-exponent
         self.m, self.d = rows.shape
-        # A product and its sum are rounded, and so is each sum of parts.
-        self.gamma = bounds.gram_entry_error(self.d, terms=min(PART, self.d) + 1 + -(-self.d // PART))
+        self.gamma = products.gamma
         cells = -(-self.m // CELL)
         self.W = np.empty((n, self.m), np.float32)
         self.distance = np.empty(self.m if rules.measure != "norm" else 0, np.float32)
-        self.column, self.part = np.empty((2, self.m), np.float32)
+        self.column = np.empty(self.m, np.float32)
         # Padded to whole cells, which no candidate comes from.
         self.upper = np.full(cells * CELL, -1, np.float32)
         self.cells = np.empty(cells, np.float32)
@@ -153,16 +150,8 @@ class NumpyItems(Items):
             self.S -= np.outer(step, phi)
         self.untouched = False
         self.A += np.outer(residual / q, g)
-        self._multiply((g / unit).astype(np.float32))
+        self.products.column((g / unit).astype(np.float32), self.column)
         return phi
-
-    def _multiply(self, h: Array) -> None:
-        """The column x_j . h of all items."""
-        np.matmul(h[:PART], self.products[:PART], out=self.column)
-        for start in range(PART, self.d, PART):
-            part = slice(start, start + PART)
-            np.matmul(h[part], self.products[part], out=self.part)
-            np.add(self.column, self.part, out=self.column)
 
     def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
         self.eligible[move.index] = False
