@@ -20,6 +20,8 @@ ITEMS = "scores, residual, distance"
 USED_SHARE = 0.85
 WORKING_SET = 1 / 12
 WORKING_BYTES = 16 << 20
+# Picks from one refresh to the next where products are as exact as float32 has them.
+EXACT_PICKS = 2000
 
 
 def query_bytes(m: int, d: int, n: int) -> int:
@@ -161,7 +163,20 @@ class HostCosts:
         return {**self._shared(), "Gram matrix": self.m * self.m * width + scratch}
 
     def _prepare_seconds(self, rates: Rates, k: int) -> float:
-        return 30 * self.m * self.d / rates.copy + k * (40 * rates.call + self.m * (self.n + 3) * 8 / rates.gemv)
+        return 30 * self.m * self.d / rates.copy + k * self.step_seconds(rates)
+
+    def step_seconds(self, rates: Rates) -> float:
+        """A step of matching pursuit, its column at hand: passes over column, residual and scores."""
+        return 40 * rates.call + self.m * (self.n + 3) * 8 / rates.gemv
+
+    def columns_seconds(self, count: int, rates: Rates) -> float:
+        """`count` Gram columns in one product; in a batch the pool is read and repacked, and flops come at half rate."""
+        single = 4 * self.m * self.d / rates.gemv
+        return single if count == 1 else 2.5 * single + count * 2 * 2 * self.m * self.d / rates.gemm
+
+    def refresh_seconds(self, rates: Rates) -> float:
+        """G - F A in float64, from blocks of rows that are cast on their way."""
+        return 30 * self.m * self.d / rates.copy + 2 * 2 * self.m * self.d * self.n / rates.gemm
 
     def gram_seconds(self, k: int, precision: str, rates: Rates | None) -> float:
         rates = rates or Rates()
@@ -171,10 +186,8 @@ class HostCosts:
 
     def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:
         rates = rates or Rates()
-        # Batches of sixteen: the pool is read once and repacked, and the product runs at half its full rate.
-        single = 4 * self.m * self.d / rates.gemv
-        batched = 2.5 * single / 16 + 2 * 2 * self.m * self.d / rates.gemm
-        foreseen = batched / USED_SHARE + single * WORKING_SET + 50 * rates.call
+        single = self.columns_seconds(1, rates)
+        foreseen = self.columns_seconds(16, rates) / 16 / USED_SHARE + single * WORKING_SET + 50 * rates.call
         return self._prepare_seconds(rates, k) + k * min(single + 10 * rates.call, foreseen)
 
 
