@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 import gip_gpu
 from gip_gpu import files, memory
-from gip_gpu.cli_cluster import cluster_options, cluster_table, whole, whole_power
+from gip_gpu.cli_cluster import check_alone, cluster_options, cluster_table, whole, whole_power
 from gip_gpu.plan import make_plan
 from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
@@ -167,13 +167,11 @@ def plan(
     options.update(query=query, sign=sign)
     kind = Options(objective, query=query, sign=sign).choose(signals > 0 and objective != "entropy")
     n = 0 if kind.measure == "distance" else signals
-    elsewhere = {"device_kind": device_kind, "network": network, "given": given}
+    elsewhere: dict[str, Any] = {"device_kind": device_kind, "network": network, "given": given}
     if devices is not None:
         click.echo(_table(cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)))
         return
-    for name, value in elsewhere.items():
-        if value is not None:
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with --devices")
+    check_alone(**elsewhere)
     planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, **options)
     click.echo(_table(planned.table()))
 

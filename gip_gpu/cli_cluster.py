@@ -10,7 +10,7 @@ import click
 from gip_gpu.costs_cluster import GIVEN, estimate
 from gip_gpu.costs_gpu import GIVEN_BYTES
 from gip_gpu.hardware import KINDS, LINKS
-from gip_gpu.problem import Objective
+from gip_gpu.objectives import Objective
 
 Command = Callable[..., None]
 KIND = next(iter(KINDS))
@@ -50,6 +50,13 @@ def cluster_options(command: Command) -> Command:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def check_alone(**elsewhere: str | None) -> None:
+    """UsageError for an option that has no meaning without --devices."""
+    for name, value in elsewhere.items():
+        if value is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --devices")
 
 
 def cluster_table(

@@ -170,7 +170,7 @@ class HostCosts:
         return 40 * rates.call + self.m * (self.n + 3) * 8 / rates.gemv
 
     def columns_seconds(self, count: int, rates: Rates) -> float:
-        """`count` Gram columns in one product; in a batch the pool is read and repacked, and flops come at half rate."""
+        """`count` Gram columns in one product; for a batch the pool is repacked, and flops come at half rate."""
         single = 4 * self.m * self.d / rates.gemv
         return single if count == 1 else 2.5 * single + count * 2 * 2 * self.m * self.d / rates.gemm
 

@@ -4,6 +4,7 @@ All times are a model's figures, from datasheets and from assumptions that are n
 steps and messages is simulated in `bench.schedule`. The objective is matching pursuit, its columns made in batches.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -222,12 +223,11 @@ def estimate(
 
     fitting = [kept for kept in precisions if need(devices, layout.least, kept) <= limit]
     if not fitting:
-        enough = min((_fewest(m, limit, lambda ranks, kept=kept: need(ranks, layout.least, kept)) for kept in precisions),
-                     key=lambda found: found or m + 1)  # fmt: skip
-        pool = f"{m:,} x {d:,} embeddings in {given}"
-        if enough is None:
+        pool, least = f"{m:,} x {d:,} embeddings in {given}", layout.least
+        enough = [_fewest(m, limit, lambda ranks, kept=kept: need(ranks, least, kept)) for kept in precisions]
+        if not any(enough):
             raise ValueError(f"{memory.readable(limit)} of {kind} hold not even one row of {pool} and its batch")
-        raise ValueError(f"devices is {devices:,}, and {pool} need at least {enough:,} x {kind}")
+        raise ValueError(f"devices is {devices:,}, and {pool} need at least {min(filter(None, enough)):,} x {kind}")
     local, kept = Local(-(-m // devices), d, n, hardware, given), fitting[0]
     column = need(devices, 2, kept) - need(devices, 1, kept)
     slots = min(CACHE, local.m, layout.least + (limit - need(devices, layout.least, kept)) // column)
@@ -249,7 +249,7 @@ def estimate(
     )  # fmt: skip
 
 
-def _fewest(m: int, limit: int, need: Any) -> int | None:
+def _fewest(m: int, limit: int, need: Callable[[int], int]) -> int | None:
     """The smallest number of devices whose need does not exceed the limit, None where even m are too few."""
     few, many = 0, 1
     while need(many) > limit:

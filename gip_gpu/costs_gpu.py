@@ -195,7 +195,7 @@ class GpuCosts:
         return max(read / (self.chip.memory if resident else self.chip.upload), computed)
 
     def picks_a_refresh(self, precision: str) -> int:
-        """Picks from one refresh to the next, as on real data: 75 by tf32, 12 by bf16, many where products are exact."""
+        """Picks from one refresh to the next, as on real data: hardly any refreshes where products are exact."""
         multiply, as_given = multiplied_as(precision, self.given)
         if as_given and entry_bytes(precision) == 4:
             return EXACT_PICKS

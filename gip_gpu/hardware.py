@@ -1,4 +1,4 @@
-"""Devices and the links between them, by datasheet: what the model of a cluster counts with. Nothing here is measured."""
+"""Devices and the links between them, by datasheet, for the model of a cluster. Nothing here is measured."""
 
 import math
 from dataclasses import dataclass, replace
@@ -146,11 +146,10 @@ def network(text: str | None, devices: int, kind: DeviceKind) -> Link:
         return LINKS[text]
     wanted = f"network must be one of {', '.join(map(repr, LINKS))}, or text such as '50GB/s,5us'"
     bandwidth, comma, latency = text.replace(" ", "").upper().partition(",")
-    values = _quantity(bandwidth, RATES), _quantity(latency, TIMES)
-    if not comma or None in values:
+    rate, delay = _quantity(bandwidth, RATES), _quantity(latency, TIMES)
+    if not comma or rate is None or delay is None:
         raise ValueError(f"network is {text!r}; {wanted}")
-    assert values[0] is not None and values[1] is not None
-    return Link("as given", values[0], values[1], LINKS["infiniband"].overhead)
+    return Link("as given", rate, delay, LINKS["infiniband"].overhead)
 
 
 def _quantity(text: str, units: dict[str, float]) -> float | None:

@@ -1,4 +1,4 @@
-"""How long the steps of a run on several devices last: a closed form, which `bench.schedule` holds against a simulation.
+"""How long the steps of a run on several devices last: a closed form, compared with a simulation by `bench.schedule`.
 
 Every rank has its rows and takes every step. A step is a cycle: the root sends to all, all compute, all send to the
 root. So a cycle ends when the slowest rank has answered, and cycles follow one another without overlap.
