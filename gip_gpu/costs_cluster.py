@@ -6,6 +6,7 @@ steps and messages is simulated in `bench.schedule`. The objective is matching p
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from gip_gpu import bounds, memory
@@ -224,7 +225,7 @@ def estimate(
     fitting = [kept for kept in precisions if need(devices, layout.least, kept) <= limit]
     if not fitting:
         pool, least = f"{m:,} x {d:,} embeddings in {given}", layout.least
-        enough = [_fewest(m, limit, lambda ranks, kept=kept: need(ranks, least, kept)) for kept in precisions]
+        enough = [_fewest(m, limit, partial(need, slots=least, kept=kept)) for kept in precisions]
         if not any(enough):
             raise ValueError(f"{memory.readable(limit)} of {kind} hold not even one row of {pool} and its batch")
         raise ValueError(f"devices is {devices:,}, and {pool} need at least {min(filter(None, enough)):,} x {kind}")

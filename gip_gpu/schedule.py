@@ -6,7 +6,7 @@ root. So a cycle ends when the slowest rank has answered, and cycles follow one 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gip_gpu.hardware import Link
 
@@ -82,7 +82,7 @@ class Schedule:
     served: float
     refresh: float
     every: float
-    spread: tuple[float, ...] = ()
+    spread: tuple[float, ...] = field(default=(), repr=False)
     tree: bool = False
 
     @property
@@ -97,8 +97,8 @@ class Schedule:
 
     @property
     def nominees(self) -> float:
-        """Bytes of the items that a rank nominates: index and score, row and residual in float32."""
-        return NOMINEES / self.ranks * (16 + 4 * (self.d + self.n))
+        """Bytes of the items that a rank nominates for a batch: index and score, row and residual in float32."""
+        return 0 if self.batch == 1 else NOMINEES / self.ranks * (16 + 4 * (self.d + self.n))
 
     @property
     def chosen(self) -> int:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from bench.schedule.exchange import BURST
 from bench.schedule.local import Times
 from gip_gpu.hardware import Link
 
+# The whole pool, and parts of it.
+POOL, PARTS = "alpaca-520", (6, 2, 1)
 RANKS = (2, 3, 4)
 # Records take microseconds on loopback whatever their size; memory copies at this rate.
 LOOPBACK = 1e10
@@ -58,12 +60,12 @@ class Constants:
     """What was measured on this machine.
 
     Attributes:
-        d: length of the rows.
+        m, d: rows of the largest pool, and their length.
         step: seconds of a step, by rows.
         column: seconds of a column in a batch, by rows.
         refresh: seconds of a refresh, by rows.
-        lookahead: seconds of a look ahead, by column wanted.
-        batch: columns of a batch, the median.
+        lookahead: seconds of a look ahead, for each column wanted and item of the working set.
+        batch: columns of a batch, the mean.
         served: picks a batch served.
         spread: step times of the smallest pool, as multiples of their mean, held-up ones left out.
         held_up: share of the time of steps that the held-up ones took.
@@ -72,6 +74,7 @@ class Constants:
         pools: rows of each pool, with the median seconds of a step.
     """
 
+    m: int
     d: int
     step: Line
     column: Line
@@ -88,11 +91,12 @@ class Constants:
 
 def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Constants:
     """Runs everything; calls `done` after each piece."""
-    sizes, d, k, rounds = ((2000, 8000), 64, 120, 60) if quick else ((8000, 32_000, 128_000), 384, 600, 1000)
-    pools = []
-    for m in sizes:
-        pools.append(local.measure(m, d, k))
-        done(f"pool of {m:,}")
+    case, rounds = cases.find(POOL, quick), 60 if quick else 1000
+    F, _ = cases.load(case)
+    k, pools = min(case.k, case.m // 10), []
+    for parts in PARTS:
+        pools.append(local.measure(F[: case.m // parts], k))
+        done(f"pool of {len(F) // parts:,}")
     told = {}
     for ranks in RANKS:
         told[ranks] = exchange(ranks, rounds)
@@ -107,18 +111,19 @@ def constants(pools: Sequence[Times], told: dict[int, dict[str, list[float]]], k
     overhead = max(burst - round_trip, 0.0) / (BURST - 1)
     link = Link("loopback", LOOPBACK, max(round_trip / 2 - overhead, 0.0), overhead)
     largest, smallest = pools[-1], pools[0]
-    batches = [entry for entry in largest.batches if entry[0] > 1] or largest.batches
+    wanted = [count for count, _, _ in largest.batches]
     ordered = np.sort(smallest.steps)
     kept = ordered[: max(1, round(HELD_UP * len(ordered)))]
     return Constants(
+        m=largest.m,
         d=largest.d,
         step=Line.through([(pool.m, median(pool.steps)) for pool in pools]),
         column=Line.through(
             [(pool.m, median(seconds / count for count, seconds, _ in pool.batches)) for pool in pools]
         ),
         refresh=Line.through([(pool.m, median(pool.refreshes)) for pool in pools]),
-        lookahead=median(looked / count for count, _, looked in batches),
-        batch=round(median(count for count, _, _ in batches)),
+        lookahead=sum(looked for _, _, looked in largest.batches) / sum(wanted) / largest.working,
+        batch=max(1, round(mean(wanted))),
         served=k / len(largest.batches),
         spread=tuple((kept / kept.mean()).tolist()),
         held_up=1 - float(kept.sum() / ordered.sum()),

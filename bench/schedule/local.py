@@ -5,12 +5,12 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
 from gip_gpu import backends
 from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu.costs import HostCosts
 from gip_gpu.signals import self_compression
 from gip_gpu.state import Reason, State
 
@@ -23,6 +23,7 @@ class Times:
 
     Attributes:
         m, d: rows and their length.
+        working: items that a look ahead simulates.
         steps: of each step whose column was at hand.
         batches: columns made at once, seconds of their product, seconds of the look ahead for them.
         refreshes: of each refresh.
@@ -30,6 +31,7 @@ class Times:
 
     m: int
     d: int
+    working: int
     steps: list[float] = field(default_factory=list)
     batches: list[tuple[int, float, float]] = field(default_factory=list)
     refreshes: list[float] = field(default_factory=list)
@@ -68,11 +70,10 @@ class TimedBackend(NumpyBackend):
         self.times.refreshes.append(time.perf_counter() - began)
 
 
-def measure(m: int, d: int, k: int) -> Times:
-    """k picks from m random rows of length d that have a common part, as embeddings do."""
-    rng = np.random.default_rng(0)
-    F = rng.standard_normal((m, d), np.float32) + rng.standard_normal(d, np.float32) / 2
+def measure(F: NDArray[Any], k: int) -> Times:
+    """k picks from the rows (m, d), by their self-compression scores."""
+    m, d = F.shape
     backends.register(NAME, f"{__name__}:TimedBackend")
-    TimedBackend.times = times = Times(m, d)
+    TimedBackend.times = times = Times(m, d, HostCosts(m, d, 1).layouts()[0].lookahead)
     gip_gpu.select(F, self_compression(F), k, backend=NAME, device="cpu", columns="lazy")
     return times
