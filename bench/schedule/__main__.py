@@ -23,7 +23,7 @@ TARGET = cases.ROOT / "bench" / "results" / "schedule.md"
 )
 def main(quick: bool, out: Path | None) -> None:
     """Measure steps and messages on this machine, simulate many ranks, and compare with the model's closed form."""
-    picks = 100 if quick else 2000
+    picks = 40 if quick else 2000
     # No bar where standard error is no terminal.
     with tqdm(disable=None) as bar:
 

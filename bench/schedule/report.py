@@ -18,8 +18,8 @@ LINK = """\
 Messages: between two processes over gloo on loopback, records of one signal, the fastest tenth of the exchanges.
 The star was measured with 2 to 4 real processes, the median; where there are more processes than cores they wait for
 a core, which a rank of a cluster does not, and the model has no such wait. Steps and batches are those of real
-selections from Alpaca by the NumPy backend; the slowest {left:.0%} of the steps, {share:.0%} of their time, were held up
-by other programs and are left out."""
+selections from Alpaca by the NumPy backend; the slowest {left:.0%} of the steps, {share:.0%} of their time, were held
+up by other programs and are left out."""
 NOTES = """\
 Simulated: every rank has a clock, a message takes its ends and its way, local work takes a time drawn from the measured
 ones, a batch serves until a drawn pick was not foreseen. The model is the closed form of `gip_gpu/schedule.py`, which
