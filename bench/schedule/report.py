@@ -171,7 +171,7 @@ def measured(found: Constants) -> list[tuple[str, str]]:
         *((f"step, {m:,} rows", duration(seconds)) for m, seconds in found.pools.items()),
         ("step, by the line through them", f"{duration(found.step.fixed)} + {found.step.each * 1e9:.3g} ns a row"),
         (f"column in a batch, d = {found.d}", f"{found.column.each * 1e9:.3g} ns a row"),
-        ("look ahead", f"{found.lookahead * 1e9:.3g} ns a column and item of the working set"),
+        ("look ahead", f"{duration(found.lookahead)} a column and item of the working set"),
         ("batch", f"{found.batch} columns, of which {found.served:.3g} served a pick"),
         (
             "spread: slowest of 1, 8, 64 ranks",
