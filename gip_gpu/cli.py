@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 import gip_gpu
 from gip_gpu import files, memory
+from gip_gpu.cli_cluster import check_alone, cluster_options, cluster_table, whole, whole_power
 from gip_gpu.plan import make_plan
 from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
@@ -34,9 +35,9 @@ Command = Callable[..., None]
 
 
 def number(text: str) -> int | float:
-    """An int if it reads as one, else a float: a count or a share."""
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
+    """An int if it reads as one, 1e6 too, else a float: a count or a share."""
+    for kind in (int, whole_power, float):
+        with contextlib.suppress(ValueError, ArithmeticError):
             return kind(text)
     raise click.BadParameter(f"{text!r} is no number")
 
@@ -80,7 +81,7 @@ def commands() -> None:
 @commands.command()
 @click.argument("embeddings", type=FILE)
 @click.option("--scores", help=f".npy, .npz or .csv, one row an item; or: {SELF_COMPRESSION}.")
-@click.option("-k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
+@click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
 @click.option("-o", "--output", type=FILE, help="Indices: .npy, .csv, .txt; all of the result: .npz, .json.")
 @click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item.")
 @click.option("--rows-out", type=FILE, help="Where the chosen lines of --rows go, most informative first.")
@@ -138,20 +139,25 @@ def select(
 
 @commands.command()
 @click.argument("embeddings", type=FILE, required=False)
-@click.option("--rows", type=click.IntRange(min=1), help="Items in the pool, without a file.")
-@click.option("--dim", type=click.IntRange(min=1), help="Length of an embedding, without a file.")
+@click.option("--rows", type=whole, help="Items in the pool, without a file; also as 1e9.")
+@click.option("--dim", type=whole, help="Length of an embedding, without a file.")
 @click.option("--signals", type=click.IntRange(min=0), default=1, show_default=True, help="Columns of scores.")
-@click.option("-k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
+@click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
 @click.option("--key", help="Name of the embeddings in a .npz of several arrays.")
 @run_options
 @OBJECTIVE
 @QUERY
 @SIGN
+@cluster_options
 def plan(
     embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float, key: str | None,
-    objective: str | None, query: str, sign: str, **options: Any,
+    objective: str | None, query: str, sign: str, devices: int | None, device_kind: str | None, network: str | None,
+    given: str | None, **options: Any,
 ) -> None:  # fmt: skip
-    """What a selection from EMBEDDINGS, or from --rows items of length --dim, will take. Selects nothing."""
+    """What a selection from EMBEDDINGS, or from --rows items of length --dim, will take. Selects nothing.
+
+    With --devices, for rows that are split over many of them: a model's figures, from datasheets.
+    """
     if embeddings is not None and (rows, dim) == (None, None):
         m, d = as_matrix(files.read_embeddings(embeddings, key), "F").shape
     elif embeddings is None and rows is not None and dim is not None:
@@ -161,6 +167,11 @@ def plan(
     options.update(query=query, sign=sign)
     kind = Options(objective, query=query, sign=sign).choose(signals > 0 and objective != "entropy")
     n = 0 if kind.measure == "distance" else signals
+    elsewhere: dict[str, Any] = {"device_kind": device_kind, "network": network, "given": given}
+    if devices is not None:
+        click.echo(_table(cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)))
+        return
+    check_alone(**elsewhere)
     planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, **options)
     click.echo(_table(planned.table()))
 

@@ -23,6 +23,8 @@ FORESEEN = 30
 # from memory, and where each batch waits for all of them to stream by.
 WORKING_SET, WORKING_BYTES = 1 / 12, 16 << 20
 STREAMED_SET, STREAMED_BYTES = 1 / 8, 256 << 20
+# Picks from one refresh to the next where products are as exact as float32 has them.
+EXACT_PICKS = 2000
 
 
 def query_bytes(m: int, d: int, n: int) -> int:
@@ -163,8 +165,8 @@ class HostCosts:
     def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
         parts = {**self._shared(layout.resident), "Gram columns": slots * self.column(precision, layout)}
         if layout.lookahead:
-            # Rows of the working set and a copy of a quarter of them; where each item's row lies, its share in the common direction
-            # and the score that it may reach; the simulated residual.
+            # Rows of the working set and a copy of a quarter of them; where each item's row lies, its share in the
+            # common direction and the score that it may reach; the simulated residual.
             rows = 5 * layout.lookahead * (self.d + 4 * self.n + 8)
             parts["lookahead"] = rows + 3 * 4 * self.m
         return parts

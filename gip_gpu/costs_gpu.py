@@ -6,7 +6,7 @@ Times are predictions for the chip whose datasheet is in `A100`, never measureme
 from dataclasses import dataclass, field
 
 from gip_gpu import bounds
-from gip_gpu.costs import ITEMS, Layout, Rates, entry_bytes
+from gip_gpu.costs import EXACT_PICKS, ITEMS, Layout, Rates, entry_bytes
 
 # What the rows are rounded to before they are multiplied.
 MULTIPLY = {"fp32": "fp32", "tf32": "tf32", "fp16": "fp16", "bf16": "bf16"}
@@ -124,10 +124,10 @@ class GpuCosts:
         multiply, _ = multiplied_as(precision, self.given)
         rows = self.m * self.d * bounds.FORMATS[multiply].bytes
         column = rows / (self.chip.memory if layout.resident else self.chip.upload)
-        # S is read three times and written once; the host visits the device twice, and some ten launches.
+        # S is read three times and written once.
         projector = 32 * self.d * self.d / self.chip.memory
         upload = self.m * self.d * GIVEN_BYTES[self.given] / self.chip.upload
-        return upload + k * (column + projector + 2 * self.chip.visit + 10 * self.chip.launch)
+        return upload + k * (column + projector + self.host_seconds())
 
     def layouts(self) -> tuple[Layout, ...]:
         return Layout(least=64), Layout(resident=False, least=1)
@@ -171,6 +171,10 @@ class GpuCosts:
         """A step as this backend takes it."""
         return self.graph_step_seconds(precision) if self.graph else self.loop_step_seconds(precision)
 
+    def host_seconds(self) -> float:
+        """What a step takes beside its work where the host decides it: two visits and some ten launches."""
+        return 2 * self.chip.visit + 10 * self.chip.launch
+
     def loop_step_seconds(self, precision: str) -> float:
         """A step of the persistent loop: two barriers, and the chain of loads that wait for one another.
 
@@ -191,15 +195,15 @@ class GpuCosts:
         computed = 2 * self.m * self.d * self.n / self.chip.fp64
         return max(read / (self.chip.memory if resident else self.chip.upload), computed)
 
-    def _rest_seconds(self, k: int, precision: str, resident: bool) -> float:
-        # Refreshes as on real data: one in 75 picks by tf32, one in 12 by bf16, hardly any where products are exact.
+    def picks_a_refresh(self, precision: str) -> int:
+        """Picks from one refresh to the next, as on real data: hardly any refreshes where products are exact."""
         multiply, as_given = multiplied_as(precision, self.given)
-        every = (
-            2000
-            if as_given and entry_bytes(precision) == 4
-            else {"fp32": 2000, "tf32": 75, "fp16": 50}.get(multiply, 12)
-        )
-        refreshes = 1 + k / every
+        if as_given and entry_bytes(precision) == 4:
+            return EXACT_PICKS
+        return {"fp32": EXACT_PICKS, "tf32": 75, "fp16": 50}.get(multiply, 12)
+
+    def _rest_seconds(self, k: int, precision: str, resident: bool) -> float:
+        refreshes = 1 + k / self.picks_a_refresh(precision)
         upload = self.m * self.d * GIVEN_BYTES[self.given] / self.chip.upload
         return (
             upload + refreshes * (self.refresh_seconds(resident) + self.chip.visit) + k * self.step_seconds(precision)

@@ -1,4 +1,4 @@
-"""A large synthetic pool in a file: float16 unit rows, clustered like sentence embeddings, and scores of several kinds."""
+"""A large synthetic pool in a file: float16 unit rows, clustered like sentence embeddings, and ratings of them."""
 
 from pathlib import Path
 from typing import Any

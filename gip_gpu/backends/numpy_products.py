@@ -1,4 +1,4 @@
-"""Products of all rows with a few vectors on the CPU: from a copy in memory, or from what was given as it streams by."""
+"""Products of all rows with a few vectors on the CPU: from a copy in memory, or from what was given, streaming by."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from gip_gpu import bounds
 from gip_gpu.single import CHUNK, READERS, Single, SingleRows
 
-# Values of a row that are summed up at a time where a single vector is multiplied: a product then passes through at most
-# this many additions and one for each such part, not through d, and fewer items are in doubt.
+# Values of a row that are summed up at a time where a single vector is multiplied: a product then passes through at
+# most this many additions and one for each such part, not through d, and fewer items are in doubt.
 PART = 48
 # Rows of the Gram matrix computed by one product: enough for BLAS to reach its full rate, small beside the matrix.
 GRAM_ROWS = 512

@@ -1,0 +1,156 @@
+"""The constants of this machine, from what was measured: by row, by record, by message."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+import numpy as np
+
+from bench import cases
+from bench.schedule import local
+from bench.schedule.exchange import BURST
+from bench.schedule.local import Times
+from gip_gpu.hardware import Link
+
+# The whole pool, and parts of it.
+POOL, PARTS = "alpaca-520", (6, 2, 1)
+RANKS = (2, 3, 4)
+# Records take microseconds on loopback whatever their size; memory copies at this rate.
+LOOPBACK = 1e10
+# Steps beyond this quantile were held up by another process, and say nothing of the work.
+HELD_UP = 0.95
+# Both processes have a core of their own in this part of the exchanges at least.
+UNDISTURBED = 0.1
+
+
+@dataclass(frozen=True)
+class Line:
+    """fixed + each * x, never negative."""
+
+    fixed: float
+    each: float
+
+    def __call__(self, x: float) -> float:
+        return self.fixed + self.each * x
+
+    @classmethod
+    def through(cls, points: Sequence[tuple[float, float]]) -> "Line":
+        """The line of least relative squares through (x, y), neither part negative.
+
+        >>> Line.through([(1, 3), (2, 5), (4, 9)])
+        Line(fixed=1.0, each=2.0)
+        """
+        x, y = np.array(points, float).T
+        design = np.stack([1 / y, x / y], axis=1)
+        fixed, each = np.linalg.lstsq(design, np.ones(len(x)), rcond=None)[0]
+        if fixed < 0:
+            fixed, each = 0.0, (x / y).sum() / ((x / y) ** 2).sum()
+        elif each < 0:
+            fixed, each = (1 / y).sum() / (1 / y**2).sum(), 0.0
+        return cls(round(float(fixed), 12), round(float(each), 18))
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What was measured on this machine.
+
+    Attributes:
+        m, d: rows of the largest pool, and their length.
+        step: seconds of a step, by rows.
+        column: seconds of a column in a batch, by rows.
+        refresh: seconds of a refresh, by rows.
+        lookahead: seconds of a look ahead, for each column wanted and item of the working set.
+        batch: columns of a batch, the mean.
+        served: picks a batch served.
+        spread: step times of the smallest pool, as multiples of their mean, held-up ones left out.
+        held_up: share of the time of steps that the held-up ones took.
+        link: a message between two processes.
+        star: seconds of an exchange, by ranks, median.
+        pools: rows of each pool, with the median seconds of a step.
+    """
+
+    m: int
+    d: int
+    step: Line
+    column: Line
+    refresh: Line
+    lookahead: float
+    batch: int
+    served: float
+    spread: tuple[float, ...]
+    held_up: float
+    link: Link
+    star: dict[int, float]
+    pools: dict[int, float]
+
+
+def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Constants:
+    """Runs everything; calls `done` after each piece."""
+    case, rounds = cases.find(POOL, quick), 60 if quick else 1000
+    F, _ = cases.load(case)
+    k, pools = min(case.k, case.m // 10), []
+    for parts in PARTS:
+        pools.append(local.measure(F[: case.m // parts], k))
+        done(f"pool of {len(F) // parts:,}")
+    told = {}
+    for ranks in RANKS:
+        told[ranks] = exchange(ranks, rounds)
+        done(f"{ranks} ranks")
+    return constants(pools, told, k)
+
+
+def constants(pools: Sequence[Times], told: dict[int, dict[str, list[float]]], k: int) -> Constants:
+    """The constants behind these times of selections of k picks, and of exchanges by ranks."""
+    round_trip, burst = (float(np.quantile(told[2][name], UNDISTURBED)) for name in ("star", "burst"))
+    # A burst is one round trip, and then a message after the other.
+    overhead = max(burst - round_trip, 0.0) / (BURST - 1)
+    link = Link("loopback", LOOPBACK, max(round_trip / 2 - overhead, 0.0), overhead)
+    largest, smallest = pools[-1], pools[0]
+    wanted = [count for count, _, _ in largest.batches]
+    ordered = np.sort(smallest.steps)
+    kept = ordered[: max(1, round(HELD_UP * len(ordered)))]
+    return Constants(
+        m=largest.m,
+        d=largest.d,
+        step=Line.through([(pool.m, median(pool.steps)) for pool in pools]),
+        column=Line.through(
+            [(pool.m, median(seconds / count for count, seconds, _ in pool.batches)) for pool in pools]
+        ),
+        refresh=Line.through([(pool.m, median(pool.refreshes)) for pool in pools]),
+        lookahead=sum(looked for _, _, looked in largest.batches) / sum(wanted) / largest.working,
+        batch=max(1, round(mean(wanted))),
+        served=k / len(largest.batches),
+        spread=tuple((kept / kept.mean()).tolist()),
+        held_up=1 - float(kept.sum() / ordered.sum()),
+        link=link,
+        star={ranks: median(times["star"]) for ranks, times in told.items()},
+        pools={pool.m: median(pool.steps) for pool in pools},
+    )
+
+
+def exchange(ranks: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of exchanges between so many real processes on this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "bench.schedule.exchange"]
+        rest = [str(ranks), str(Path(folder) / "store"), str(rounds)]
+        processes = [
+            subprocess.Popen(
+                [*command, str(rank), *rest], cwd=cases.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for rank in range(ranks)
+        ]
+        try:
+            results = [process.communicate(timeout=240) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+    for process, (_, error) in zip(processes, results, strict=True):
+        if process.returncode:
+            raise RuntimeError(f"an exchange of {ranks} ranks failed: {error.strip().splitlines()[-1:]}")
+    return dict(json.loads(results[0][0].splitlines()[-1]))

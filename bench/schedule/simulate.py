@@ -1,0 +1,116 @@
+"""A simulation of a run, message by message: each rank has a clock, and work takes a time drawn from measured ones."""
+
+import heapq
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.hardware import Link
+from gip_gpu.schedule import Schedule, record_bytes
+
+Clocks = NDArray[np.float64]
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@dataclass
+class Run:
+    """A simulated run.
+
+    Attributes:
+        schedule: its pieces.
+        seed: of the drawn times.
+        drawn: False: all work takes its mean, and every batch serves as many picks as the mean.
+    """
+
+    schedule: Schedule
+    seed: int = 0
+    drawn: bool = True
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+        self.clocks: Clocks = np.zeros(self.schedule.ranks)
+        self.hazard = _hazard(self.schedule.served, self.schedule.batch)
+        self.quantile = float(self.rng.random())
+        self.spread = np.array(self.schedule.spread if self.drawn and self.schedule.spread else (1.0,))
+
+    def seconds(self, k: int) -> float:
+        """When rank 0 has decided k picks; refreshes come when the model says, batches when a pick was not foreseen."""
+        plan = self.schedule
+        record, until = record_bytes(plan.n), 0.0
+        refresh = plan.every
+        for t in range(k):
+            if t >= until:
+                self._cycle(plan.answer, plan.nominate, plan.nominees)
+                self.clocks[0] += plan.lookahead
+                self._cycle(plan.chosen, plan.product + plan.step, record)
+                until = t + self._served() if self.drawn else until + plan.served
+            else:
+                self._cycle(plan.answer, plan.step, record)
+            if t + 1 >= refresh:
+                self._cycle(plan.answer, plan.refresh, record)
+                refresh += plan.every
+        return float(self.clocks[0])
+
+    def _served(self) -> int:
+        """Picks until one was not foreseen or the batch is used up, on average the model's number.
+
+        The quantiles follow one another by the golden section, which fills (0, 1) evenly: independent draws would need
+        ten times the picks for the same average.
+        """
+        self.quantile = (self.quantile + GOLDEN) % 1
+        if not self.hazard:
+            return self.schedule.batch
+        return min(1 + int(math.log1p(-self.quantile) / math.log1p(-self.hazard)), self.schedule.batch)
+
+    def _cycle(self, down: float, work: float, up: float) -> None:
+        """The root sends to all, all work, all send to the root."""
+        plan = self.schedule
+        if plan.ranks > 1:
+            (_tree_down if plan.tree else _star_down)(self.clocks, plan.link, down)
+        self.clocks += work * self.rng.choice(self.spread, plan.ranks)
+        if plan.ranks > 1:
+            (_tree_up if plan.tree else _star_up)(self.clocks, plan.link, up)
+
+
+def _hazard(served: float, batch: int) -> float:
+    """The chance that a pick was not foreseen, for which a batch serves so many picks."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1 - (1 - middle) ** batch) / middle > served else (low, middle)
+    return min(high, 1 - 1e-12) if served < batch else 0.0
+
+
+def _star_down(clocks: Clocks, link: Link, size: float) -> None:
+    for rank in range(1, len(clocks)):
+        clocks[0] += link.seconds(size)
+        # A rank that waits takes a message as it comes.
+        clocks[rank] = max(clocks[rank], clocks[0] + link.latency)
+
+
+def _star_up(clocks: Clocks, link: Link, size: float) -> None:
+    arrivals = [clock + link.latency for clock in clocks[1:]]
+    heapq.heapify(arrivals)
+    while arrivals:
+        clocks[0] = max(clocks[0], heapq.heappop(arrivals)) + link.seconds(size)
+
+
+def _tree_down(clocks: Clocks, link: Link, size: float) -> None:
+    ranks = len(clocks)
+    for level in reversed(range((ranks - 1).bit_length())):
+        for sender in range(0, ranks, 2 << level):
+            if (receiver := sender + (1 << level)) < ranks:
+                clocks[sender] += link.seconds(size)
+                clocks[receiver] = max(clocks[receiver], clocks[sender] + link.latency)
+
+
+def _tree_up(clocks: Clocks, link: Link, size: float) -> None:
+    ranks = len(clocks)
+    for level in range((ranks - 1).bit_length()):
+        for receiver in range(0, ranks, 2 << level):
+            if (sender := receiver + (1 << level)) < ranks:
+                held = min(1 << level, ranks - sender)
+                arrival = clocks[sender] + link.latency
+                clocks[receiver] = max(clocks[receiver], arrival) + link.seconds(size * held)

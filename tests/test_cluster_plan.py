@@ -1,0 +1,173 @@
+"""The plan for many devices: what the command prints, how memory and time change with devices, what is refused."""
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from gip_gpu import cli
+from gip_gpu.cli_cluster import whole, whole_power
+from gip_gpu.costs import Layout
+from gip_gpu.costs_cluster import Local, estimate
+from gip_gpu.costs_gpu import A100, GpuCosts
+from gip_gpu.hardware import KINDS, LINKS, network
+from gip_gpu.schedule import record_bytes, slowest, tailed
+
+EXAMPLE = "plan --rows 1e9 --dim 768 --k 1e6 --devices 64 --device-kind A100-80GB"
+M, D, K = 10**9, 768, 10**6
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command line; returns its status, output and errors."""
+
+    def call(line):
+        status = cli.main(line.split())
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return call
+
+
+def test_the_example_prints_what_is_asked(run):
+    status, out, err = run(EXAMPLE)
+    assert (status, err) == (0, "")
+    told = dict(re.split(r"  +", line, maxsplit=1) for line in out.splitlines()[1:-1])
+    assert told["pool"] == "1,000,000,000 items of length 768 in fp16, 1 signal"
+    assert told["devices"] == "64 x A100-80GB, 15,625,000 items each"
+    assert told["network"].startswith("InfiniBand")
+    assert told["memory per device: embeddings"] == "24 GB"
+    assert {"memory per device: Gram columns", "load", "look ahead", "communication"} <= told.keys()
+    assert told["memory per device in all"].endswith("(limit: 80 GB)")
+    assert told["Gram columns"] == "lazy, tf32, 256 columns kept"
+    assert re.fullmatch(r"\d+ columns at once, of which [\d.]+ are used \(\d+%\)", told["batch"])
+    for part in ("column GEMM", "step (passes over W~)", "refresh"):
+        assert re.search(r"^[\d.]+ (us|ms) .*, [\d.]+ (s|min) in all", told[part]), part
+    assert told["bottleneck"].startswith("columns, ")
+    assert "a model's figures" in told["source"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (EXAMPLE.replace("64", "8"), "1,000,000,000 x 768 embeddings in fp16 need at least 22 x A100-80GB"),
+        (EXAMPLE.replace("A100-80GB", "B200"), "one of 'A100-80GB', 'A100-40GB', 'H100-80GB', 'H200-141GB', 'cpu'"),
+        (EXAMPLE + " --network fast", "network is 'fast'; network must be one of 'nvlink'"),
+        (EXAMPLE + " --network 5GB/s", "or text such as '50GB/s,5us'"),
+        (EXAMPLE + " --network 0GB/s,5us", "network is '0GB/s,5us'"),
+        (EXAMPLE + " --given int8", "given is 'int8'"),
+        (EXAMPLE + " --device cpu", "--device and --backend are about this machine"),
+        (EXAMPLE + " --objective lr", "--objective is lr"),
+        (EXAMPLE + " --columns gram", "--columns is gram"),
+        (EXAMPLE + " --precision bf32", "precision is 'bf32'"),
+        (EXAMPLE + " --memory-limit 10kB", "not even one row"),
+        (EXAMPLE.replace("64", "2e9"), "there are 1,000,000,000 items"),
+        (EXAMPLE.replace("1e9", "1e1000000000"), "no count"),
+        (EXAMPLE.replace("1e9", "1.5e0"), "no count"),
+        ("plan --rows 1e5 --dim 8 -k 5 --device-kind cpu", "--device-kind goes with --devices"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(run, line, words):
+    status, out, err = run(line)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_counts_as_people_write_them(run):
+    assert (whole("1e9"), whole("2.5E3"), whole("12")) == (10**9, 2500, 12)
+    assert whole_power("1e15") == 10**15
+    assert cli.number("1e3") == 1000
+    assert isinstance(cli.number("1e3"), int)
+    assert cli.number("1e-3") == 0.001
+    assert isinstance(cli.number("1.0"), float)
+    here = run("plan --rows 1e5 --dim 64 --k 1e3 --device cpu --memory-limit 4GB")
+    assert here[0] == 0
+    assert "100,000 items of length 64" in here[1]
+    assert (
+        run("plan --rows 1e5 --dim 64 -k 1e-2 --devices 2")[1] == run("plan --rows 1e5 --dim 64 --k 1e3 --devices 2")[1]
+    )
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_more_devices_take_less_memory_each_and_time_falls_then_flattens(kind):
+    plans = [estimate(M, D, 1, K, devices=devices, kind=kind) for devices in (48, 96, 192)]
+    # The number of columns kept is for the run to use; the rest must shrink.
+    needs = [sum(plan.memory.values()) - plan.memory["Gram columns"] for plan in plans]
+    assert needs == sorted(needs, reverse=True)
+    assert needs[-1] < needs[0] / 3
+    totals = [plan.total for plan in plans]
+    assert totals == sorted(totals, reverse=True)
+    speedups = [before / after for before, after in pairwise(totals)]
+    assert speedups == sorted(speedups, reverse=True)
+    assert speedups[0] < 2
+    work = [plan.seconds["columns"] for plan in plans]
+    assert work[0] / work[-1] > 3
+    assert plans[-1].seconds["communication"] > plans[0].seconds["communication"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
+def test_one_device_takes_what_the_model_of_one_device_says(precision):
+    plan = estimate(1_000_000, D, 4, 1000, precision=precision, given="fp32")
+    costs = GpuCosts(1_000_000, D, 4, "fp32", graph=True, chip=A100)
+    assert plan.memory == costs.lazy(plan.columns, Layout(), precision)
+    assert plan.schedule.refresh == costs.refresh_seconds() + A100.visit
+    assert plan.seconds["communication"] == plan.seconds["waiting for the slowest"] == 0
+
+
+@pytest.mark.parametrize(("kind", "given"), [("A100-40GB", "fp16"), ("H200-141GB", "fp64"), ("cpu", "fp32")])
+def test_the_number_of_devices_that_is_named_is_the_smallest(kind, given):
+    with pytest.raises(ValueError, match="need at least") as caught:
+        estimate(M, D, 4, K, devices=1, kind=kind, given=given)
+    enough = int(re.search(r"at least ([\d,]+) x", str(caught.value))[1].replace(",", ""))
+    plan = estimate(M, D, 4, K, devices=enough, kind=kind, given=given)
+    assert sum(plan.memory.values()) <= plan.limit == KINDS[kind].capacity
+    with pytest.raises(ValueError, match=f"at least {enough:,} x"):
+        estimate(M, D, 4, K, devices=enough - 1, kind=kind, given=given)
+
+
+def test_a_memory_limit_is_kept_to():
+    plan = estimate(M, D, 1, K, devices=64, memory_limit="30GB")
+    assert sum(plan.memory.values()) <= 30e9
+    assert plan.columns < 256
+    assert 1 < plan.schedule.batch <= plan.columns // 2
+    # Half of the bytes an entry leave room where four do not.
+    assert estimate(M, D, 1, K, devices=24, memory_limit="75GB").precision == "fp16"
+
+
+def test_the_batch_is_the_best_of_all():
+    best = estimate(M, D, 1, K, devices=64).schedule
+    local = Local(M // 64, D, 1, KINDS["A100-80GB"])
+    others = [local.schedule(64, best.link, batch, "tf32", 1 / 30, best.tree) for batch in (1, 16, 32, 96, 128)]
+    assert all(best.seconds(K) < other.seconds(K) for other in others)
+    assert estimate(M, D, 1, K, devices=64, unforeseen=0.5).schedule.batch < best.batch
+
+
+def test_a_slower_network_costs_time():
+    kind = KINDS["A100-80GB"]
+    totals = [estimate(M, D, 1, K, devices=64, network_link=name).total for name in LINKS]
+    assert totals == sorted(totals)
+    assert totals[-1] > totals[0]
+    given = network("25GB/s,10us", 64, kind)
+    assert (given.bandwidth, given.latency) == (25e9, pytest.approx(10e-6))
+    assert network(None, 2, KINDS["cpu"]) == LINKS["infiniband"]
+
+
+def test_expected_maximum_of_ranks():
+    rng = np.random.default_rng(0)
+    spread = tuple(rng.gamma(2, size=500))
+    for ranks in (1, 4, 64):
+        drawn = rng.choice(spread, (20_000, ranks)).max(axis=1).mean()
+        assert slowest(spread, ranks) == pytest.approx(drawn, rel=0.02)
+    # The maximum of R exponential times is the R-th harmonic number of their mean.
+    assert slowest(tailed(0.2), 16) == pytest.approx(0.8 + 0.2 * sum(1 / i for i in range(1, 17)), rel=0.01)
+
+
+def test_bytes_of_a_record_and_of_a_batch():
+    plan = estimate(M, D, 4, K, devices=64)
+    assert record_bytes(4) == 8 * (8 + 16 * (2 + 4))
+    assert plan.schedule.answer == 64 * record_bytes(4)
+    assert plan.schedule.chosen == 8 * plan.schedule.batch * (D + 1)
+    assert replace(plan.schedule, ranks=1).messages(10, 10) == 0
