@@ -16,6 +16,7 @@ import pytest
 
 import gip_gpu
 from gip_gpu import Pool, metrics, signals
+from gip_gpu.cli import main
 from gip_gpu.sources import Source, as_source, open_matrix
 from gip_gpu.sources.mapped import MemmapSource
 
@@ -300,7 +301,12 @@ def test_selections_from_files_are_those_from_arrays(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     for number in range(3):
         np.save(tmp_path / "shards" / f"{number}.npy", given[number * 40 : (number + 1) * 40])
-    for options in ({}, {"normalize": False, "objective": "omp"}, {"objective": "lr", "epsilon": 0.1}, {"query": "ridge"}):
+    for options in (
+        {},
+        {"normalize": False, "objective": "omp"},
+        {"objective": "lr", "epsilon": 0.1},
+        {"query": "ridge"},
+    ):
         expected = gip_gpu.select(given, G, 12, device="cpu", **options)
         for place in (tmp_path / "F.npy", str(tmp_path / "shards"), np.load(tmp_path / "F.npy", mmap_mode="r")):
             found = gip_gpu.select(place, str(tmp_path / "G.npy"), 12, device="cpu", **options)
@@ -308,6 +314,39 @@ def test_selections_from_files_are_those_from_arrays(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.gains, expected.gains)
     pool = pickle.loads(pickle.dumps(Pool(tmp_path / "F.npy", device="cpu")))
     np.testing.assert_array_equal(pool.select(G, 12).indices, gip_gpu.select(given, G, 12, device="cpu").indices)
+
+
+def test_the_command_line_takes_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for number in (2, 10):
+        np.save(shards / f"{number}.npy", F[:50] if number == 2 else F[50:])
+    line = ["select", str(shards), "--scores", "self-compression", "-k", "9", "--quiet", "--device", "cpu"]
+    assert main(line) == 0
+    expected = gip_gpu.select(F, signals.self_compression(F), 9, device="cpu")
+    assert capsys.readouterr().out.split() == [str(index) for index in expected.indices]
+    assert main([*line, "-o", str(shards / "2.npy"), "--force"]) == 2
+    assert "2.npy lies in a folder of shards that this run reads" in capsys.readouterr().err
+    assert main([*line, "--key", "F"]) == 2
+    assert "key is 'F', but" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_the_kernels_get_their_rows_from_files(resident: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    pytest.importorskip("torch")
+    from gip_gpu.backends.triton_ import TritonBackend
+    from gip_gpu.costs import Layout
+    from gip_gpu.costs_gpu import GpuCosts
+
+    if why := TritonBackend.missing("cpu"):
+        pytest.skip(why)
+    monkeypatch.setattr(GpuCosts, "layouts", lambda self: (Layout(resident=resident),))
+    np.save(tmp_path / "F.npy", F.astype(np.int8))
+    pool = Pool(tmp_path / "F.npy", device="cpu", backend="triton", columns="lazy")
+    expected = gip_gpu.select(F.astype(np.int8), G, 4, device="cpu", backend="numpy")
+    np.testing.assert_array_equal(pool.select(G, 4).indices, expected.indices)
+    assert pool._backend.resident == resident  # type: ignore[union-attr]
 
 
 def test_measures_and_signals_of_files(tmp_path: Path) -> None:

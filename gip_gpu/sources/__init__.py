@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from gip_gpu.sources.arrow import ArrowSource
-from gip_gpu.sources.base import Source
+from gip_gpu.sources.base import Matrix, Source
 from gip_gpu.sources.file import AnyPath, File
 from gip_gpu.sources.mapped import MemmapSource, mappable
 from gip_gpu.sources.parquet import open_parquet
 from gip_gpu.sources.raw import open_npy, open_safetensors
 from gip_gpu.sources.shards import open_folder
 
-__all__ = ["Source", "as_source", "open_matrix"]
+__all__ = ["Matrix", "Source", "as_source", "open_matrix"]
 
 FORMATS = {
     ".npy": open_npy,

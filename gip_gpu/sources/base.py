@@ -1,12 +1,14 @@
 """Source: a matrix that lies in files and is read in blocks of rows, never whole."""
 
 import operator
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 # NumPy's own float kinds and widths that float64 holds exactly, or rounds to (long double).
 NUMERIC_KINDS = "buif"
@@ -85,15 +87,15 @@ class Source(ABC):
             raise TypeError(f"indices must be a one-dimensional array of integers, got {given.dtype} {given.shape}")
         if given.size and not (-m <= int(given.min()) and int(given.max()) < m):
             raise IndexError(f"indices reach from {given.min()} to {given.max()}, and {self.name} has {m} rows")
-        wanted = given.astype(np.int64)
-        wanted[wanted < 0] += m
-        out = np.empty((len(wanted), d), self.dtype)
         self._check_open()
-        # Neighbours that follow each other are read as one, in the order of the file.
-        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
-        runs = np.split(out, breaks) if len(wanted) else []
-        firsts = wanted[np.concatenate([[0], breaks])] if len(wanted) else wanted
-        self._fill([(int(firsts[i]), runs[i]) for i in np.argsort(firsts, kind="stable")])
+        out = np.empty((len(given), d), self.dtype)
+        if len(given):
+            wanted = given.astype(np.int64)
+            wanted[wanted < 0] += m
+            # Neighbours that follow each other are read as one, in the order of the file.
+            cuts = [0, *(np.flatnonzero(wanted[1:] != wanted[:-1] + 1) + 1).tolist(), len(wanted)]
+            runs = sorted(zip(wanted[cuts[:-1]].tolist(), pairwise(cuts), strict=True))
+            self._fill([(first, out[begin:end]) for first, (begin, end) in runs])
         return out
 
     def as_float64(self) -> NDArray[np.float64]:
@@ -142,3 +144,7 @@ class Source(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.dtype} {self.shape})"
+
+
+# What a user may give for a matrix.
+Matrix: TypeAlias = ArrayLike | os.PathLike[str] | Source

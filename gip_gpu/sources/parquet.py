@@ -28,7 +28,7 @@ class ParquetSource(DecodedSource):
 
     def __init__(self, file: File, chosen: Chosen, width: int, metadata: Any) -> None:
         self.chosen, self.metadata = chosen, metadata
-        self.step = max(1, PIECE // (width * chosen.dtype.itemsize))
+        self.step = max(1, PIECE // max(1, width * chosen.dtype.itemsize))
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self.groups = np.repeat(np.arange(len(counts)), [math.ceil(count / self.step) for count in counts])
         lengths = [min(self.step, count - at) for count in counts for at in range(0, count, self.step)]
@@ -37,19 +37,19 @@ class ParquetSource(DecodedSource):
     def _forget(self) -> None:
         super()._forget()
         self._stream: Iterator[Any] = iter(())
-        self._next = -1  # the piece that comes next from it
+        self._group = self._next = -1  # the row group that it decodes, and the piece that comes next from it
 
     def _decode(self, number: int) -> NDArray[Any]:
         group = int(self.groups[number])
-        if not (0 <= self._next <= number and self.groups[self._next] == group):
+        if group != self._group or self._next > number:
             opened = _open(self.file.path, self.metadata)
             self._stream = opened.iter_batches(self.step, row_groups=[group], columns=list(self.chosen.names))
             self._next = int(np.searchsorted(self.groups, group))
-        behind, self._next = number - self._next, -1
+        behind, self._group = number - self._next, -1
         batch = next(itertools.islice(self._stream, behind, None), None)
         if batch is None:
             raise ValueError(f"row group {group} ends before its last row")
-        self._next = number + 1
+        self._group, self._next = group, number + 1
         first = int(self.starts[number])
         rows = values(self.chosen, batch, first, self.shape[1])
         if len(rows) != self.starts[number + 1] - first:
@@ -57,7 +57,9 @@ class ParquetSource(DecodedSource):
         return rows
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name not in ("_stream", "_next")}
+        return {
+            name: value for name, value in super().__getstate__().items() if name not in ("_stream", "_group", "_next")
+        }
 
 
 def open_parquet(file: File, key: str | None, dimensions: tuple[int, ...]) -> ParquetSource:
