@@ -13,13 +13,13 @@ from gip_gpu.sources.decoded import DecodedSource
 from gip_gpu.sources.file import File, reading
 
 # Bytes of rows that are decoded at a time.
-PIECE = 1 << 23
+PIECE = 1 << 22
 # Bytes of a file that are read at a time; without, a column of a row group is read whole.
 BUFFER = 1 << 20
 
 
 class ParquetSource(DecodedSource):
-    """Columns of a Parquet file, decoded in pieces of about 8 MB.
+    """Columns of a Parquet file, decoded in pieces of about 4 MB.
 
     A piece in the middle of a row group is reached by decoding the row group up to it, which costs nothing in a pass
     from the first row to the last, and much for single rows of large row groups: for those, row groups should have
