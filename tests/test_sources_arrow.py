@@ -14,7 +14,7 @@ import pytest
 import gip_gpu
 from gip_gpu.cli import main
 from gip_gpu.sources import arrow, columns, decoded, open_matrix, parquet
-from tests.test_sources import F, G, same
+from tests.test_sources import F, G, asked_by_threads, same
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -75,6 +75,14 @@ def test_lists_of_every_kind_in_pieces_of_every_size(
         source = open_matrix(write(tmp_path / f"F.{suffix(kind)}", table, kind, rows))
         same(source, F)
         assert len(source._pieces) <= 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_threads(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "PIECE", 10 * 7 * 8)
+    monkeypatch.setattr(decoded, "KEPT", 1)
+    source = open_matrix(write(tmp_path / f"F.{suffix(kind)}", pa.table({"F": lists(F)}), kind, 33))
+    assert asked_by_threads(source, F, 6)
 
 
 def test_slices_and_empty_batches(tmp_path: Path) -> None:
