@@ -80,13 +80,13 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("embeddings", type=FILE)
-@click.option("--scores", help=f".npy, .npz or .csv, one row an item; or: {SELF_COMPRESSION}.")
+@click.option("--scores", help=f"A file as EMBEDDINGS, or .csv, one row an item; or: {SELF_COMPRESSION}.")
 @click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
 @click.option("-o", "--output", type=FILE, help="Indices: .npy, .csv, .txt; all of the result: .npz, .json.")
 @click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item.")
 @click.option("--rows-out", type=FILE, help="Where the chosen lines of --rows go, most informative first.")
-@click.option("--key", help="Name of the embeddings in a .npz of several arrays.")
-@click.option("--scores-key", help="Name of the scores in a .npz of several arrays.")
+@click.option("--key", help="Name of the embeddings in a file of several arrays or columns.")
+@click.option("--scores-key", help="Name of the scores, or of columns: a,b,c.")
 @run_options
 @OBJECTIVE
 @click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
@@ -100,7 +100,10 @@ def select(
     embeddings: Path, scores: str | None, k: int | float, output: Path | None, rows: Path | None, rows_out: Path | None,
     key: str | None, scores_key: str | None, no_normalize: bool, force: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Choose k rows of EMBEDDINGS (.npy or .npz), most informative first.
+    """Choose k rows of EMBEDDINGS, most informative first.
+
+    EMBEDDINGS is a file, .npy, .npz, .safetensors, .parquet, .arrow or .feather, or a folder of such files as shards.
+    All but .npz are read in blocks.
 
     Without -o, the indices go to standard output, one a line, and the summary to standard error.
     """
@@ -143,7 +146,7 @@ def select(
 @click.option("--dim", type=whole, help="Length of an embedding, without a file.")
 @click.option("--signals", type=click.IntRange(min=0), default=1, show_default=True, help="Columns of scores.")
 @click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
-@click.option("--key", help="Name of the embeddings in a .npz of several arrays.")
+@click.option("--key", help="Name of the embeddings in a file of several arrays or columns.")
 @run_options
 @OBJECTIVE
 @QUERY
@@ -250,6 +253,8 @@ def _check_targets(targets: Sequence[tuple[Path | None, Sequence[str]]], sources
             continue
         if os.path.realpath(path) in taken:
             raise click.UsageError(f"{path} is named twice, as an output and as another file of this run")
+        if os.path.dirname(os.path.realpath(path)) in taken:
+            raise click.UsageError(f"{path} lies in a folder of shards that this run reads")
         files.check_target(path, suffixes, overwrite=force)
         taken.add(os.path.realpath(path))
 

@@ -5,9 +5,7 @@ import csv
 import os
 import secrets
 import shutil
-import tokenize
 import zipfile
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,27 +15,24 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.validate import NUMERIC_KINDS
+from gip_gpu.sources import SUFFIXES, Source, known_suffix, open_matrix
+from gip_gpu.sources.base import NUMERIC_KINDS
+from gip_gpu.sources.file import AnyPath, reading
+from gip_gpu.sources.names import NO_NAMES, choose
+from gip_gpu.sources.raw import npy_header
 
-AnyPath = str | os.PathLike[str]
 Header = tuple[tuple[int, ...], np.dtype[Any]]
 
-# What NumPy, zipfile and csv raise on a file that is cut off, damaged or of another format.
-UNREADABLE = (
-    *(ValueError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, RuntimeError),
-    *(csv.Error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-)
 
-
-def read_embeddings(path: AnyPath, key: str | None = None) -> NDArray[Any]:
-    """Embeddings from a .npy file, memory-mapped, or from a .npz file, read into memory.
+def read_embeddings(path: AnyPath, key: str | None = None) -> NDArray[Any] | Source:
+    """Embeddings from a .npz file, read into memory, or from what `gip_gpu.sources.open_matrix` opens.
 
     Args:
-        path: .npy or .npz.
-        key: name of the array in a .npz; needed where it holds several 2-d arrays of numbers.
+        path: .npz; or .npy, .safetensors, .parquet, .arrow, .feather, or a folder of these.
+        key: name of the array, tensor or column; needed where there are several matrices of numbers.
 
     Returns:
-        (m, d) array of the dtype in the file.
+        (m, d) array of the dtype in a .npz; a `Source`, of which rows are read when they are asked for, from others.
 
     Raises:
         ValueError: unreadable, truncated, of another format, Python objects inside, or not 2-d.
@@ -51,18 +46,19 @@ def read_embeddings(path: AnyPath, key: str | None = None) -> NDArray[Any]:
     return _read_array(Path(path), key, dimensions=(2,), suffixes=(".npy", ".npz"))
 
 
-def read_scores(path: AnyPath, key: str | None = None) -> NDArray[Any]:
-    """Scores from .npy or .npz (as `read_embeddings`), or from comma-separated .csv.
+def read_scores(path: AnyPath, key: str | None = None) -> NDArray[Any] | Source:
+    """Scores from the files of `read_embeddings`, or from comma-separated .csv.
 
     A .csv has one row an item and one or several columns of numbers; a first row with a cell that is no
     number is taken as the header.
 
     Args:
-        path: .npy, .npz or .csv.
-        key: name of the array in a .npz; needed where it holds several arrays of numbers.
+        path: .csv, or as above.
+        key: name of the array, tensor or column, or names of columns, "a,b,c"; needed where there are several of
+            numbers.
 
     Returns:
-        (m,) or (m, n) array; always (m, n) float64 from a .csv.
+        (m,) or (m, n) array from a .npz, (m, n) float64 from a .csv, a `Source` (m, n) from others.
 
     Raises:
         ValueError: as above; in a .csv also the line and column of the first cell that is no number, a row of
@@ -77,7 +73,7 @@ def read_scores(path: AnyPath, key: str | None = None) -> NDArray[Any]:
     """
     path = Path(path)
     if path.suffix == ".csv" and key is None:
-        with _reading(path), open(path, encoding="utf-8-sig", newline="") as source:
+        with reading(path), open(path, encoding="utf-8-sig", newline="") as source:
             return _parse_csv(csv.reader(source, strict=True))
     return _read_array(path, key, dimensions=(1, 2), suffixes=(".npy", ".npz", ".csv"))
 
@@ -105,7 +101,7 @@ class JsonlRows:
         Raises:
             ValueError: the file has changed since it was scanned.
         """
-        with _reading(self.path):
+        with reading(self.path):
             if _state(self.path) != self.state:
                 raise ValueError("it has changed since its rows were counted")
         with open(self.path, "rb") as source:
@@ -134,7 +130,7 @@ def read_jsonl_rows(path: AnyPath, count: int | None = None) -> JsonlRows:
     path = Path(path)
     _known_suffix(path, (".jsonl", ".ndjson"))
     offsets, empty = array("q"), 0
-    with _reading(path), open(path, "rb") as source:
+    with reading(path), open(path, "rb") as source:
         state = _state(path)
         mark = b"\xef\xbb\xbf"  # some editors begin a UTF-8 file with it; it belongs to no row
         start = end = len(mark) if source.read(len(mark)) == mark else 0
@@ -216,41 +212,34 @@ def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> 
         raise ValueError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _read_array(path: Path, key: str | None, *, dimensions: tuple[int, ...], suffixes: Sequence[str]) -> NDArray[Any]:
-    _known_suffix(path, suffixes)
-    wanted = f"{' or '.join(f'{n}-d' for n in dimensions)}, of real numbers"
+def _read_array(
+    path: Path, key: str | None, *, dimensions: tuple[int, ...], suffixes: tuple[str, ...]
+) -> NDArray[Any] | Source:
     if path.suffix == ".npz":
-        return _read_npz(path, key, dimensions, wanted)
-    if key is not None:
-        raise ValueError(f"key is {key!r}, but {path} is no .npz file with named arrays")
-    with _reading(path, hint="; it may be cut off, or no .npy file"):
-        found = np.lib.format.open_memmap(path, mode="r")
-    if not _fits((found.shape, found.dtype), dimensions):
-        raise ValueError(f"{path} holds {found.dtype} {found.shape}; it must be {wanted}")
-    return found
+        return _read_npz(path, key, dimensions)
+    if not path.is_dir():
+        known_suffix(path, (*suffixes, *SUFFIXES[1:]))
+        if path.suffix == ".csv":
+            raise ValueError(NO_NAMES.format(key=key, path=path))
+    return open_matrix(path, key, dimensions=dimensions)
 
 
-def _read_npz(path: Path, key: str | None, dimensions: tuple[int, ...], wanted: str) -> NDArray[Any]:
+def _read_npz(path: Path, key: str | None, dimensions: tuple[int, ...]) -> NDArray[Any]:
     damaged = "; it may be cut off, or no .npz file"
-    with _reading(path, hint=damaged), zipfile.ZipFile(path) as archive:
+    with reading(path, hint=damaged), zipfile.ZipFile(path) as archive:
         members = [name for name in archive.namelist() if name.endswith(".npy")]
         headers = {name.removesuffix(".npy"): _header(archive, name) for name in members}
-    fitting = [name for name, header in headers.items() if _fits(header, dimensions) and key in (None, name)]
-    if len(fitting) != 1:
-        what = "one array" if key is None else f"an array {key!r}"
-        held = ", ".join(f"{name}: {dtype} {shape}" for name, (shape, dtype) in headers.items()) or "none"
-        hint = "; give the key of one" if len(fitting) > 1 else ""
-        raise ValueError(f"{path} must hold {what}, {wanted}; it holds {held}{hint}")
-    with _reading(path, hint=damaged), np.load(path, allow_pickle=False) as arrays:
-        found: NDArray[Any] = arrays[fitting[0]]
+    fitting = [name for name, header in headers.items() if _fits(header, dimensions)]
+    held = {name: f"{dtype} {shape}" for name, (shape, dtype) in headers.items()}
+    chosen = choose(str(path), "array", key, fitting, held, dimensions)
+    with reading(path, hint=damaged), np.load(path, allow_pickle=False) as arrays:
+        found: NDArray[Any] = arrays[chosen]
     return found
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> Header:
     with archive.open(name) as file:
-        first = np.lib.format.read_magic(file) == (1, 0)
-        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, _, dtype = npy_header(file)
     return shape, dtype
 
 
@@ -291,17 +280,6 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _reading(path: Path, hint: str = "") -> Iterator[None]:
-    """Turns all that reading can raise into a ValueError of one line that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
-    except UNREADABLE as error:
-        raise ValueError(f"cannot read {path}: {str(error) or type(error).__name__}{hint}") from error
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from gip_gpu import backends, engine, memory
 from gip_gpu.backends.base import Backend
@@ -21,6 +21,7 @@ from gip_gpu.objectives import energies
 from gip_gpu.plan import COLUMNS, PRECISIONS, Plan, log, make_plan, stepwise
 from gip_gpu.problem import Options, Problem, pose
 from gip_gpu.selection import Certificate, Selection
+from gip_gpu.sources import Matrix
 from gip_gpu.state import State
 from gip_gpu.validate import as_bytes, as_count, as_scores, flag, one_of
 
@@ -47,7 +48,7 @@ class Pool:
 
     def __init__(
         self,
-        F: ArrayLike,
+        F: Matrix,
         *,
         device: str = "auto",
         backend: str | None = None,
@@ -85,7 +86,7 @@ class Pool:
 
     def select(
         self,
-        G: ArrayLike | None,
+        G: Matrix | None,
         k: int | float,
         *,
         objective: str | None = None,

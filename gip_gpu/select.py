@@ -1,17 +1,16 @@
 """select: the k most informative examples of a pool, in one call."""
 
-from numpy.typing import ArrayLike
-
 from gip_gpu.interop import DeviceMatrix, on_gpu
 from gip_gpu.pool import Pool, Progress, check_progress
 from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
+from gip_gpu.sources import Matrix
 from gip_gpu.validate import as_count, as_matrix, as_scores
 
 
 def select(
-    F: ArrayLike,
-    G: ArrayLike | None,
+    F: Matrix,
+    G: Matrix | None,
     k: int | float,
     *,
     device: str = "auto",
@@ -36,7 +35,8 @@ def select(
     Args:
         F: (m, d) embeddings, one row an item: array, memory map, nested list or tensor of any float or integer type
             and any strides; on a CUDA device also torch CUDA tensors, CuPy arrays and what else offers `__dlpack__`
-            there. float16 and bfloat16 values are taken as exact.
+            there; the path of a file or of a folder of shards, or `gip_gpu.sources.open_matrix(path, key)`, read in
+            blocks. float16 and bfloat16 values are taken as exact.
         G: (m,) or (m, n) scores, one column a signal, in any of these forms; `gip_gpu.signals` makes some. None: no
             scores, the choice is by the embeddings alone (objective "entropy").
         k: number of picks, 1 to m, or a share of m in (0, 1).

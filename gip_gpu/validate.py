@@ -12,30 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.interop import on_gpu, to_host
+from gip_gpu.sources import Source, as_source
+from gip_gpu.sources.base import NUMERIC_KINDS
 
 # Norms outside this range leave no room for the squares and products of float64.
 LARGEST = 1e150
-# NumPy's own float kinds and widths that float64 holds exactly, or rounds to (long double).
-NUMERIC_KINDS = "buif"
 
 
-def as_matrix(value: Any, name: str) -> NDArray[Any]:
+def as_matrix(value: Any, name: str) -> NDArray[Any] | Source:
     """`value` as a 2-d real array of any float or integer type, without a copy where there is one to share.
 
-    Accepts arrays of any strides, memory maps, nested lists, CPU tensors (with gradients too), and whatever offers
-    `__dlpack__`, `__array_interface__` or `__array__`.
+    Accepts arrays of any strides, nested lists, CPU tensors (with gradients too), and whatever offers `__dlpack__`,
+    `__array_interface__` or `__array__`. A path, a memory map or a `Source` becomes a `Source`, read in blocks.
 
     Raises:
         TypeError: complex, object, string or other values that are no real numbers; a tensor on another device.
         ValueError: not 2-d, or without rows or columns.
     """
-    array = _as_array(value, name)
-    if array.ndim != 2:
-        hint = f"; a single column is {name}.reshape(-1, 1)" if array.ndim == 1 else ""
-        raise ValueError(f"{name} has shape {array.shape}; it must be a 2-d array, one row an item{hint}")
-    if 0 in array.shape:
-        raise ValueError(f"{name} has shape {array.shape}; it must have at least one row and one column")
-    return array
+    source = as_source(value, dimensions=(2,))
+    return _in_memory(value, name) if source is None else source
 
 
 def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -48,7 +43,8 @@ def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
     if value is None:
         raise TypeError("G is None; it must be scores of shape (m,) or (m, n); where there are none, "
                         "gip_gpu.signals.self_compression(F) makes them from F")  # fmt: skip
-    array = _as_array(to_host(value) if on_gpu(value) else value, "G")
+    source = as_source(value)
+    array = _as_array(to_host(value) if on_gpu(value) else value, "G") if source is None else source
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -64,7 +60,7 @@ def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
                          f"row i of G belongs to row i of F{hint}")  # fmt: skip
     if array.shape[1] == 0:
         raise ValueError(f"G has shape {array.shape}; it must have at least one column")
-    scores = array.astype(np.float64)
+    scores = array.as_float64() if isinstance(array, Source) else array.astype(np.float64)
     finite = np.isfinite(scores)
     if not finite.all():
         row = int(np.flatnonzero(~finite.all(axis=1))[0])
@@ -126,12 +122,14 @@ def as_columns(value: Any, name: str) -> NDArray[np.float64]:
         TypeError: complex, object, string or other values that are no real numbers.
         ValueError: neither 1-d nor 2-d, or without rows or columns.
     """
+    if (source := as_source(value)) is not None:
+        return source.as_float64()
     if on_gpu(value):
         value = to_host(value)
     with suppress(ValueError):  # a ragged list, which `as_matrix` names
         if np.ndim(value) == 1:
             value = (value if hasattr(value, "reshape") else np.asarray(value)).reshape(-1, 1)
-    columns: NDArray[np.float64] = as_matrix(value, name).astype(np.float64, order="C")
+    columns: NDArray[np.float64] = _in_memory(value, name).astype(np.float64, order="C")
     return columns
 
 
@@ -254,6 +252,17 @@ def _parse_size(text: str, wanted: str) -> int:
     if unit not in powers or not 0 < number < math.inf:
         raise ValueError(f"memory_limit is {text!r}; {wanted}")
     return int(number * (1024 if "I" in unit else 1000) ** powers[unit])
+
+
+def _in_memory(value: Any, name: str) -> NDArray[Any]:
+    """`as_matrix` for what lies in memory."""
+    array = _as_array(value, name)
+    if array.ndim != 2:
+        hint = f"; a single column is {name}.reshape(-1, 1)" if array.ndim == 1 else ""
+        raise ValueError(f"{name} has shape {array.shape}; it must be a 2-d array, one row an item{hint}")
+    if 0 in array.shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must have at least one row and one column")
+    return array
 
 
 def _as_array(value: Any, name: str) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gip_gpu.files import atomic_write, check_target, read_embeddings, read_jsonl_rows, read_scores
+from gip_gpu.sources import Source
 
 F = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -28,13 +29,12 @@ def save_npy(path: Path, array: object) -> Path:
 # Embeddings
 
 
-def test_npy_is_memory_mapped(tmp_path: Path) -> None:
+def test_npy_is_read_in_blocks(tmp_path: Path) -> None:
     for array in (F, np.asfortranarray(F), F.astype(np.float16), F.astype(">i4")):
         found = read_embeddings(save_npy(tmp_path / "F.npy", array))
-        assert isinstance(found, np.memmap)
-        assert not found.flags.writeable
+        assert isinstance(found, Source)
         assert found.dtype == array.dtype
-        assert (found == array).all()
+        assert (found[:] == array).all()
 
 
 def test_npz_needs_one_matrix_or_a_key(tmp_path: Path) -> None:
@@ -65,7 +65,9 @@ def test_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"key is 'F', but .* is no .npz"):
         read_embeddings(save_npy(tmp_path / "c.npy", F), key="F")
     (tmp_path / "folder.npy").mkdir()
-    with pytest.raises(ValueError, match=r"cannot read .*folder.npy: Is a directory"):
+    with pytest.raises(
+        ValueError, match=r"cannot read .*folder.npy: it is a folder without a .npy or .*it holds nothing"
+    ):
         read_embeddings(tmp_path / "folder.npy")
 
 

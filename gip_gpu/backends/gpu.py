@@ -145,7 +145,7 @@ class GpuBackend(Backend):
         if isinstance(values, DeviceMatrix):
             return self.arrays.adopt(values.array, self.given)
         if not self.resident:
-            return self.arrays.map_host(np.ascontiguousarray(values, HOST_TYPES[self.given]))
+            return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.given]))
         array = self.arrays.empty((self.m, self.d), self.given)
         # The memory may have been another array's, in another stream.
         self.arrays.synchronize()

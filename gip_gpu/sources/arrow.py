@@ -1,0 +1,100 @@
+"""Columns of Arrow IPC files: the file format, which .feather is too, and the stream that `datasets` saves."""
+
+import mmap
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gip_gpu.sources.base import Pieces
+from gip_gpu.sources.columns import Chosen, choose_columns, load, values
+from gip_gpu.sources.decoded import DecodedSource
+from gip_gpu.sources.file import File, reading
+
+MAGIC = b"ARROW1"
+DAMAGED = "; it may be cut off, or no Arrow file"
+
+
+class ArrowSource(DecodedSource):
+    """Columns of an Arrow file: read through a mapping of which no page is kept, or decoded batch by batch where they
+    are compressed."""
+
+    def __init__(self, file: File, key: str | None, dimensions: tuple[int, ...]) -> None:
+        self.file, self.key, self.dimensions = file, key, dimensions
+        count = self._map()
+        lengths, width = [], None
+        for number in range(count):
+            with reading(file.name, DAMAGED):
+                batch = self._batch(number)
+            lengths.append(batch.num_rows)
+            if width is None and batch.num_rows:
+                with reading(file.name):
+                    width = values(self.chosen, batch.slice(0, 1), 0, None).shape[1]
+            # The batch of a compressed file was decoded to learn its length.
+            self._drop()
+        if width is None:
+            raise ValueError(f"cannot read {file.name}: it has no rows")
+        super().__init__(file, lengths, width, self.chosen.dtype)
+
+    def _map(self) -> int:
+        """Maps the file and finds the columns and how many batches there are."""
+        pa = load()
+        with self.file.opened(DAMAGED) as opened:
+            self._mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+            buffer = pa.py_buffer(self._mapping)
+            stream = self._mapping[: len(MAGIC)] != MAGIC
+            open_it = pa.ipc.open_stream if stream else pa.ipc.open_file
+            schema = open_it(buffer).schema
+        self.chosen: Chosen = choose_columns(self.file.name, schema, self.key, self.dimensions)
+        names = list(self.chosen.names)
+        with reading(self.file.name, DAMAGED):
+            reader = open_it(buffer)
+            if not stream:
+                count = int(reader.num_record_batches)
+                if count and not _inside(reader.get_batch(0).select(names), buffer):
+                    # Without these options every column is decompressed; with them plain values are copied.
+                    fields = [schema.get_field_index(name) for name in names]
+                    reader = open_it(buffer, options=pa.ipc.IpcReadOptions(included_fields=fields))
+                self._batch: Callable[[int], Any] = reader.get_batch
+                return count
+            # Batches of a stream come in its order only; as parts of the mapping all of them take no memory.
+            batches = []
+            for batch in reader:
+                if not _inside(batch, buffer):
+                    break
+                batches.append(batch.select(names))
+            else:
+                self._batch = batches.__getitem__
+                return len(batches)
+        raise ValueError(
+            f"cannot read {self.file.name}: it is a compressed stream; write it in Arrow's file format, or as .parquet"
+        )
+
+    def _decode(self, number: int) -> NDArray[Any]:
+        rows = values(self.chosen, self._batch(number), int(self.starts[number]), self.shape[1])
+        self._drop()
+        return rows
+
+    def _fill(self, pieces: Pieces) -> None:
+        # A page that is touched can bring 2 MiB in with it.
+        for at in range(0, len(pieces), 16):
+            super()._fill(pieces[at : at + 16])
+            self._drop()
+
+    def _drop(self) -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_mapping", "_batch")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._map()
+
+
+def _inside(batch: Any, buffer: Any) -> bool:
+    """Whether the values of a batch lie in the mapped file, not decompressed beside it."""
+    last = buffer.address + buffer.size
+    parts = [part for column in batch.columns for part in column.buffers() if part is not None and part.size]
+    return all(buffer.address <= part.address < last for part in parts)

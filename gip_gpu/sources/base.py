@@ -1,0 +1,150 @@
+"""Source: a matrix that lies in files and is read in blocks of rows, never whole."""
+
+import operator
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# NumPy's own float kinds and widths that float64 holds exactly, or rounds to (long double).
+NUMERIC_KINDS = "buif"
+# Bytes that pass at once where a whole matrix does.
+STEP = 1 << 23
+
+Pieces = Sequence[tuple[int, NDArray[Any]]]
+
+
+class Source(ABC):
+    """Rows of a matrix in files. It stands where an array does: `len`, `shape`, `dtype`, and rows by index.
+
+    `read` and `take` may be called by several threads at once. Memory is that of the rows asked for, and what a format
+    must decode at a time. A source can be pickled; the copy opens the same files.
+
+    Attributes:
+        name: the path as given, for messages.
+        shape: (m, d).
+        dtype: of the rows that are returned.
+        nbytes: of the matrix as it is stored, uncompressed.
+    """
+
+    ndim = 2
+
+    def __init__(self, name: str, shape: tuple[int, int], dtype: np.dtype[Any], nbytes: int | None = None) -> None:
+        if 0 in shape:
+            raise ValueError(f"{name} holds {dtype} {shape}; it must have at least one row and one column")
+        self.name, self.shape, self.dtype = name, shape, dtype
+        self.nbytes = shape[0] * shape[1] * dtype.itemsize if nbytes is None else nbytes
+        self.closed = False
+
+    @abstractmethod
+    def _fill(self, pieces: Pieces) -> None:
+        """Copies the rows from each number on into the C-contiguous array beside it; numbers ascend, none is empty."""
+
+    def read(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Rows start to stop, (stop - start, d), the caller's own.
+
+        Args:
+            start, stop: 0 <= start <= stop <= m.
+            out: C-contiguous (stop - start, d) array of the source's dtype to read into.
+
+        Raises:
+            IndexError: start or stop is out of range.
+            ValueError: `out` is another array; the file cannot be read, has changed since it was opened, or holds a
+                null; the source is closed.
+        """
+        m, d = self.shape
+        if not 0 <= start <= stop <= m:
+            raise IndexError(f"rows {start} to {stop} are asked for, and {self.name} has rows 0 to {m}")
+        if out is None:
+            out = np.empty((stop - start, d), self.dtype)
+        elif not (
+            isinstance(out, np.ndarray)
+            and (out.shape, out.dtype) == ((stop - start, d), self.dtype)
+            and out.flags.c_contiguous
+            and out.flags.writeable
+        ):
+            raise ValueError(f"out must be a writeable C-contiguous array, {self.dtype} {(stop - start, d)}")
+        self._check_open()
+        if stop > start:
+            self._fill([(start, out)])
+        return out
+
+    def take(self, indices: Any) -> NDArray[Any]:
+        """The rows with these indices, (len(indices), d), in their order; repeated and negative ones as in an array.
+
+        Raises:
+            TypeError: no one-dimensional array of integers.
+            IndexError: an index is out of range.
+            ValueError: as `read`.
+        """
+        m, d = self.shape
+        given = np.asarray(indices)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise TypeError(f"indices must be a one-dimensional array of integers, got {given.dtype} {given.shape}")
+        if given.size and not (-m <= int(given.min()) and int(given.max()) < m):
+            raise IndexError(f"indices reach from {given.min()} to {given.max()}, and {self.name} has {m} rows")
+        self._check_open()
+        out = np.empty((len(given), d), self.dtype)
+        if len(given):
+            wanted = given.astype(np.int64)
+            wanted[wanted < 0] += m
+            # Neighbours that follow each other are read as one, in the order of the file.
+            cuts = [0, *(np.flatnonzero(wanted[1:] != wanted[:-1] + 1) + 1).tolist(), len(wanted)]
+            runs = sorted(zip(wanted[cuts[:-1]].tolist(), pairwise(cuts), strict=True))
+            self._fill([(first, out[begin:end]) for first, (begin, end) in runs])
+        return out
+
+    def as_float64(self) -> NDArray[np.float64]:
+        """The whole matrix, (m, d) float64, read in blocks: for scores and what else is small."""
+        m, d = self.shape
+        whole = np.empty(self.shape)
+        step = max(1, STEP // (d * self.dtype.itemsize))
+        for start in range(0, m, step):
+            stop = min(start + step, m)
+            whole[start:stop] = self.read(start, stop)
+        return whole
+
+    def close(self) -> None:
+        """Lets go of what is held; rows can be had no more. No need to call it: nothing stays open."""
+        self.closed = True
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError(f"{self.name} is closed")
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        if isinstance(key, slice):
+            start, stop, step = key.indices(len(self))
+            return self.read(start, max(start, stop)) if step == 1 else self.take(np.arange(start, stop, step))
+        if np.ndim(key):
+            chosen = np.asarray(key)
+            if chosen.dtype == bool:
+                if chosen.shape != (len(self),):
+                    raise IndexError(f"a mask must have shape ({len(self)},), got {chosen.shape}")
+                chosen = np.flatnonzero(chosen)
+            return self.take(chosen)
+        row: NDArray[Any] = self.take(np.array([operator.index(key)]))[0]
+        return row
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        raise TypeError(f"{self.name} is read in blocks; as an array in memory it is source[:]")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.dtype} {self.shape})"
+
+
+# What a user may give for a matrix.
+Matrix: TypeAlias = ArrayLike | os.PathLike[str] | Source

@@ -1,0 +1,91 @@
+"""One file as it was when it was opened; errors that name it."""
+
+import contextlib
+import csv
+import io
+import os
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+AnyPath = str | os.PathLike[str]
+
+# What the readers of file formats raise on a file that is cut off, damaged or of another format.
+UNREADABLE = (
+    *(ValueError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, RuntimeError),
+    *(csv.Error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+
+
+@contextlib.contextmanager
+def reading(path: AnyPath, hint: str = "") -> Iterator[None]:
+    """Turns all that reading can raise into a ValueError of one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        raise ValueError(f"cannot read {path}: {str(error) or type(error).__name__}{hint}") from error
+
+
+class File:
+    """A file that must stay as it is.
+
+    Nothing is held open: each use opens the file anew, so a folder may have more shards than a process may have
+    handles, threads share no position, and a copy in another process reads the same file.
+
+    Args:
+        path: of a file that exists.
+
+    Attributes:
+        name: the path as given, for messages.
+        path: the absolute path.
+        state: size in bytes and time of change in ns, when it was first seen.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+
+    def __init__(self, path: AnyPath) -> None:
+        self.name = os.fspath(path)
+        self.path = os.path.abspath(self.name)
+        with reading(self.name):
+            self.state = _state(os.stat(self.path))
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.state[0]
+
+    @contextlib.contextmanager
+    def opened(self, hint: str = "") -> Iterator[io.FileIO]:
+        """The file, open for reading, unbuffered; what goes wrong inside is a ValueError that names it.
+
+        Raises:
+            ValueError: also where it has changed since it was first seen.
+        """
+        with reading(self.name, hint), open(self.path, "rb", buffering=0) as file:
+            if _state(os.fstat(file.fileno())) != self.state:
+                raise OSError("it has changed since it was opened")
+            yield file
+
+
+def read_at(file: io.FileIO, offset: int, out: NDArray[Any]) -> None:
+    """Fills a C-contiguous array with the bytes from `offset` on; EOFError where the file ends before."""
+    target = out.reshape(-1).view(np.uint8).data
+    file.seek(offset)
+    done = 0
+    while done < len(target):  # a single read gives at most 2 GiB
+        count = file.readinto(target[done:])
+        if not count:
+            raise EOFError("it ends before its last row")
+        done += count
+
+
+def _state(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns

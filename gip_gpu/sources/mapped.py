@@ -1,0 +1,78 @@
+"""np.memmap arrays, read in blocks, with the pages behind each block let go."""
+
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.sources.base import NUMERIC_KINDS, STEP, Pieces, Source
+
+# Mappings that share the file's own pages. In mode "c" letting go of a page would undo what was written to it.
+SHARED = ("r", "r+", "w+")
+HUGE_PAGE = 1 << 21
+
+
+def mappable(value: Any, dimensions: tuple[int, ...]) -> bool:
+    """Whether a value is a memory map whose rows lie one behind the other, of real numbers."""
+    return (
+        isinstance(value, np.memmap)
+        and getattr(value, "_mmap", None) is not None
+        and value.ndim in dimensions
+        and value.flags.c_contiguous
+        and value.dtype.kind in NUMERIC_KINDS
+        and value.size > 0
+    )
+
+
+class MemmapSource(Source):
+    """An np.memmap array, or a view of one, whose rows lie one behind the other.
+
+    The pages that were read do not stay in the process, except in mode "c" and on systems without `madvise`. What is
+    written through the map is seen.
+
+    Args:
+        array: (m, d) or (m,), C-contiguous.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self.mapping: mmap.mmap | None = getattr(array, "_mmap", None)
+        name = getattr(array, "filename", None)
+        values: NDArray[Any] = np.asarray(array).reshape(len(array), -1)
+        super().__init__("memory map" if name is None else os.fspath(name), values.shape, values.dtype)
+        self.array, self.values = array, values
+        self.drops = self.mapping is not None and array.mode in SHARED and hasattr(mmap, "MADV_DONTNEED")
+        if self.mapping is not None:
+            self.place = values.ctypes.data - np.frombuffer(self.mapping, np.uint8).ctypes.data
+            begin = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+            self.end = begin + len(self.mapping)
+
+    def _fill(self, pieces: Pieces) -> None:
+        # A page beyond the end of its file would end the process.
+        if self.mapping is not None and self.mapping.size() < self.end:
+            raise ValueError(f"cannot read {self.name}: it has been cut off since it was opened")
+        step = max(1, STEP // self.values[0].nbytes)
+        for first, out in pieces:
+            for start in range(0, len(out), step):
+                rows = self.values[first + start : first + min(start + step, len(out))]
+                out[start : start + step] = rows
+                if self.drops:
+                    self._drop(first + start, rows.nbytes)
+
+    def _drop(self, first: int, nbytes: int) -> None:
+        assert self.mapping is not None
+        begin = self.place + first * self.values.strides[0]
+        # The kernel maps pages around those that were touched, at most a huge page.
+        page = max(0, begin // HUGE_PAGE - 1) * HUGE_PAGE
+        self.mapping.madvise(mmap.MADV_DONTNEED, page, min(begin + nbytes + HUGE_PAGE, len(self.mapping)) - page)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.drops and self.array.filename is not None:
+            place = self.end - len(self.mapping or b"") + self.place
+            return _again, (self.array.filename, self.array.dtype, place, self.array.shape)
+        return MemmapSource, (np.array(self.array),)
+
+
+def _again(path: Any, dtype: Any, offset: int, shape: tuple[int, ...]) -> MemmapSource:
+    return MemmapSource(np.memmap(path, dtype, "r", offset, shape))

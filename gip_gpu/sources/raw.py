@@ -1,0 +1,141 @@
+"""Matrices whose values lie in a file as they are in memory: .npy and .safetensors."""
+
+import json
+import math
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from gip_gpu.sources.base import NUMERIC_KINDS, Pieces, Source
+from gip_gpu.sources.file import File, read_at
+from gip_gpu.sources.names import NO_NAMES, choose, described
+
+# The types of safetensors that NumPy has, and bfloat16, whose 16 bits are the upper half of a float32.
+SAFETENSORS = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}
+SAFETENSORS |= {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?"}
+# What the library takes at most.
+LARGEST_HEADER = 100_000_000
+
+
+class RawSource(Source):
+    """A matrix at a place in a file.
+
+    Args:
+        file: where.
+        offset: byte of the first value.
+        shape: (m,) or (m, d).
+        stored: type of the values in the file.
+        by_columns: Fortran order.
+        bfloat16: `stored` is uint16 that holds bfloat16; rows are float32.
+    """
+
+    def __init__(
+        self, file: File, offset: int, shape: tuple[int, ...], stored: Any, *, by_columns: bool = False,
+        bfloat16: bool = False,
+    ) -> None:  # fmt: skip
+        self.stored = np.dtype(stored)
+        nbytes = math.prod(shape) * self.stored.itemsize
+        matrix = (shape[0], shape[1] if len(shape) == 2 else 1)
+        super().__init__(file.name, matrix, np.dtype(np.float32) if bfloat16 else self.stored, nbytes)
+        self.file, self.offset, self.by_columns, self.bfloat16 = file, offset, by_columns, bfloat16
+
+    def _fill(self, pieces: Pieces) -> None:
+        (m, d), size = self.shape, self.stored.itemsize
+        with self.file.opened() as file:
+            for first, out in pieces:
+                if self.by_columns:
+                    column = np.empty(len(out), self.stored)
+                    for j in range(d):
+                        read_at(file, self.offset + (j * m + first) * size, column)
+                        out[:, j] = column
+                elif self.bfloat16:
+                    bits = np.empty(out.shape, self.stored)
+                    read_at(file, self.offset + first * d * size, bits)
+                    np.left_shift(bits, 16, out=out.view(np.uint32), dtype=np.uint32)
+                else:
+                    read_at(file, self.offset + first * d * size, out)
+
+
+def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran order, and type, of an open .npy file; it then stands at the first value."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"its format has version {version[0]}.{version[1]}, and 1.0 to 3.0 are known")
+    # Version 3.0 differs from 2.0 in how names of fields are encoded, and numbers have none.
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
+
+
+def open_npy(file: File, key: str | None, dimensions: tuple[int, ...]) -> Source:
+    """The matrix of a .npy file."""
+    if key is not None:
+        raise ValueError(NO_NAMES.format(key=key, path=file.name))
+    with file.opened("; it may be cut off, or no .npy file") as opened:
+        shape, by_columns, dtype = npy_header(opened)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects, which are never loaded")
+        offset = opened.tell()
+        if min(shape, default=0) < 0 or offset + math.prod(shape) * dtype.itemsize > file.size:
+            raise ValueError(f"it has {file.size - offset} bytes of values, too few for {dtype} {shape}")
+    if len(shape) not in dimensions or dtype.kind not in NUMERIC_KINDS:
+        raise ValueError(f"{file.name} holds {dtype} {shape}; it must be {described(dimensions)}")
+    return RawSource(file, offset, shape, dtype, by_columns=by_columns)
+
+
+def open_safetensors(file: File, key: str | None, dimensions: tuple[int, ...]) -> Source:
+    """A tensor of a .safetensors file; the only one that fits, or that of the name `key`."""
+    # The library maps the file, so that what was read stays resident (measured: all of a 307 MB file), and its NumPy
+    # side knows no bfloat16. The header is 8 bytes of its length and JSON.
+    with file.opened("; it may be cut off, or no .safetensors file") as opened:
+        start, tensors = _tensors(cast(BinaryIO, opened), file.size)
+    fitting = {
+        name: len(shape)
+        for name, (kind, shape, _) in tensors.items()
+        if kind in SAFETENSORS and len(shape) in dimensions
+    }
+    held = {name: f"{kind} {shape}" for name, (kind, shape, _) in tensors.items()}
+    name = choose(file.name, "tensor", key, list(fitting), held, dimensions)
+    kind, shape, first = tensors[name]
+    return RawSource(file, start + first, shape, SAFETENSORS[kind], bfloat16=kind == "BF16")
+
+
+def _tensors(file: BinaryIO, size: int) -> tuple[int, dict[str, tuple[str, tuple[int, ...], int]]]:
+    """Where the data begin, and the type, shape and first byte there of each tensor."""
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 or length > min(LARGEST_HEADER, size - 8):
+        raise ValueError(f"its header of {length} bytes goes beyond its end")
+    text = np.empty(length, np.uint8)
+    read_at(cast(Any, file), 8, text)
+    header = json.loads(text.tobytes())
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    header.pop("__metadata__", None)
+    tensors, held, last = {}, size - 8 - length, 0
+    for name, entry in header.items():
+        kind, shape, place = (entry[field] for field in ("dtype", "shape", "data_offsets")) if _is_entry(entry) else (
+            None, [], [])  # fmt: skip
+        if kind is None or len(place) != 2 or not 0 <= place[0] <= place[1] <= held:
+            raise ValueError(f"its header has no place inside the file for tensor {name!r}")
+        if kind in SAFETENSORS:
+            needed = math.prod(shape) * np.dtype(SAFETENSORS[kind]).itemsize
+            if place[1] - place[0] != needed:
+                raise ValueError(
+                    f"tensor {name!r}, {kind} {tuple(shape)}, has {place[1] - place[0]} bytes, not {needed}"
+                )
+        tensors[name] = (kind, tuple(shape), place[0])
+        last = max(last, place[1])
+    if last != held:
+        raise ValueError(f"it has {held} bytes of data, and its header tells of {last}")
+    return 8 + length, tensors
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether it has the fields of a tensor, in their types."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("dtype"), str)
+        and all(
+            isinstance(entry.get(field), list) and all(type(value) is int and value >= 0 for value in entry[field])
+            for field in ("shape", "data_offsets")
+        )
+    )

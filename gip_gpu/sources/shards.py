@@ -1,0 +1,67 @@
+"""Folders of shards: matrices in several files, one behind the other."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from gip_gpu.sources.base import Pieces, Source
+
+
+class ShardedSource(Source):
+    """Sources of the same row length and type, their rows one behind the other.
+
+    Raises:
+        ValueError: a shard has another length or type than the first.
+    """
+
+    def __init__(self, name: str, shards: Sequence[Source]) -> None:
+        first = shards[0]
+        for shard in shards:
+            if (shard.shape[1], shard.dtype) != (first.shape[1], first.dtype):
+                raise ValueError(
+                    f"{shard.name} has rows of {shard.shape[1]} {shard.dtype}, and {first.name} of {first.shape[1]} "
+                    f"{first.dtype}; the shards of a matrix must agree"
+                )
+        self.shards = tuple(shards)
+        self.starts = np.cumsum([0, *map(len, shards)])
+        super().__init__(name, (int(self.starts[-1]), first.shape[1]), first.dtype, sum(s.nbytes for s in shards))
+
+    def _fill(self, pieces: Pieces) -> None:
+        parts: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for first, out in pieces:
+            stop = first + len(out)
+            begin, end = np.searchsorted(self.starts, [first, stop - 1], side="right") - 1
+            cuts = [first, *self.starts[begin + 1 : end + 1].tolist(), stop]
+            for number, (a, b) in enumerate(pairwise(cuts), int(begin)):
+                parts.setdefault(number, []).append((a - int(self.starts[number]), out[a - first : b - first]))
+        for number, part in sorted(parts.items()):
+            self.shards[number]._fill(part)
+
+    def close(self) -> None:
+        super().close()
+        for shard in self.shards:
+            shard.close()
+
+
+def open_folder(path: Path, open_shard: Callable[[Path], Source], suffixes: Sequence[str]) -> Source:
+    """The matrix whose shards are the files of a folder with one of these suffixes, in the natural order of their
+    names."""
+    # Spark marks its own files with an underscore; the datasets library keeps what it computed beside a data set.
+    names = [
+        name for name in sorted(entry.name for entry in path.iterdir()) if not name.startswith((".", "_", "cache-"))
+    ]
+    shards = sorted((name for name in names if name.endswith(tuple(suffixes))), key=_natural)
+    if not shards:
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise ValueError(f"cannot read {path}: it is a folder without a {' or '.join(suffixes)} file; "
+                         f"it holds {shown or 'nothing'}")  # fmt: skip
+    return ShardedSource(str(path), [open_shard(path / name) for name in shards])
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Numbers in a name count as numbers: shard-2 comes before shard-10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
