@@ -17,19 +17,23 @@ from gip_gpu.sources.base import NUMERIC_KINDS
 
 # Norms outside this range leave no room for the squares and products of float64.
 LARGEST = 1e150
+# Bytes of a memory map that may become resident as it is read.
+SMALL_MAP = 1 << 26
 
 
 def as_matrix(value: Any, name: str) -> NDArray[Any] | Source:
     """`value` as a 2-d real array of any float or integer type, without a copy where there is one to share.
 
     Accepts arrays of any strides, nested lists, CPU tensors (with gradients too), and whatever offers `__dlpack__`,
-    `__array_interface__` or `__array__`. A path, a memory map or a `Source` becomes a `Source`, read in blocks.
+    `__array_interface__` or `__array__`. A path, a large memory map or a `Source` becomes a `Source`, read in blocks.
 
     Raises:
         TypeError: complex, object, string or other values that are no real numbers; a tensor on another device.
         ValueError: not 2-d, or without rows or columns.
     """
-    source = as_source(value, dimensions=(2,))
+    # Pages of a small map may stay: its rows are then had at once.
+    small = isinstance(value, np.memmap) and value.nbytes <= SMALL_MAP
+    source = None if small else as_source(value, dimensions=(2,))
     return _in_memory(value, name) if source is None else source
 
 
