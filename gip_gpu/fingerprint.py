@@ -69,11 +69,12 @@ def of_matrix(matrix: Any) -> str:
 def _words(block: NDArray[Any]) -> Words:
     """(rows, words) of contiguous rows."""
     count, width = len(block), block.shape[1] * block.itemsize
+    words = -(-width // 8)
     if width % 8:
-        padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
+        padded = np.zeros((count, words * 8), np.uint8)
         padded[:, :width] = block.view(np.uint8).reshape(count, width)
         block = padded
-    return block.view(np.uint64).reshape(count, -1)
+    return block.view(np.uint64).reshape(count, words)
 
 
 def _mixed(values: Words) -> Words:

@@ -1,0 +1,533 @@
+"""Checkpoints: a run that was broken off goes on to the same selection, and from no other file."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_initial import KINDS, assert_rest, problem
+
+from gip_gpu import Pool, checkpoint, files, fingerprint, select, signals
+from gip_gpu.interop import DeviceMatrix
+from gip_gpu.reference import matching_pursuit
+
+ROOT = Path(__file__).parents[1]
+posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and mounts of POSIX")
+
+
+def assert_same(chosen, whole, gains=1e-9):
+    assert_rest(whole, chosen, gains=gains)
+    assert chosen.rounds == whole.rounds
+
+
+class Stop(Exception):
+    """What a progress function breaks a run off with."""
+
+
+def broken_off(call, at):
+    """Runs `call(progress)` until `at` picks are made."""
+
+    def progress(done, total):
+        if done >= at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        call(progress)
+
+
+# Resuming
+
+
+@pytest.mark.parametrize(("objective", "options"), KINDS)
+def test_grown_in_three_stages(objective, options, tmp_path):
+    F, G = problem(objective)
+    path = tmp_path / "run.ckpt"
+    for k in (5, 12, 22):
+        chosen = select(F, G, k, objective=objective, checkpoint=path, **options)
+    assert_same(chosen, select(F, G, 22, objective=objective, **options))
+    shorter = select(F, G, 9, objective=objective, checkpoint=path, **options)
+    assert_same(shorter, select(F, G, 9, objective=objective, **options))
+    assert (shorter.plan.k, len(shorter)) == (9, 9)
+    assert os.listdir(tmp_path) == ["run.ckpt"]
+
+
+@pytest.mark.parametrize(("objective", "options"), KINDS)
+def test_broken_off_anywhere(objective, options, tmp_path):
+    F, G = problem(objective)
+    path, initial = tmp_path / "run.ckpt", [3, 200]
+    how = {"objective": objective, "initial": initial, **options}
+    whole = select(F, G, 20, **how)
+    for at in (1, 8, 19):
+        broken_off(lambda progress: select(F, G, 20, checkpoint=path, progress=progress, **how), at)
+        stored = checkpoint.read(path)
+        assert len(stored["indices"]) >= at + 2
+        np.testing.assert_array_equal(stored["indices"][:2], initial)
+    assert_same(select(F, G, 20, checkpoint=path, **how), whole)
+
+
+@pytest.mark.parametrize("first", ["numpy", "triton", "cupy"])
+@pytest.mark.parametrize("objective", ["mp", "lr", "entropy"])
+def test_every_backend_goes_on_from_any(first, objective, tmp_path, request):
+    """Written by one, gone on with by it and by NumPy."""
+    from gip_gpu import backends
+
+    run = {"device": "cpu", "backend": first}
+    if first != "numpy" and not backends.missing(first, "cuda"):
+        run["device"] = "cuda"
+    elif first == "cupy":
+        request.getfixturevalue("cupy_on_cpu")
+        run["device"] = "cuda"
+    elif why := backends.missing(first, "cpu"):
+        pytest.skip(why)
+    F, G = problem(objective, m=30)
+    path = tmp_path / "run.ckpt"
+    whole = select(F, G, 9, objective=objective, device="cpu")
+    for k, how in ((2, run), (4, run), (9, {"device": "cpu"})):
+        chosen = select(F, G, k, objective=objective, checkpoint=path, **how)
+    assert_same(chosen, whole, gains=1e-7)
+
+
+@pytest.mark.parametrize("how", ["restart", "stop", "continue"])
+@pytest.mark.parametrize("n", [0, 1])
+def test_exhaustion(how, n, tmp_path):
+    """In two dimensions: rounds, fewer picks, the literal loop; and scores that are all zero."""
+    F = np.random.default_rng(1).standard_normal((40, 2))
+    G = n * (F / np.linalg.norm(F, axis=1, keepdims=True) @ [3.0, -1.0])
+    path = tmp_path / "run.ckpt"
+    for k in range(1, 41, 3):
+        chosen, whole = select(F, G, k, on_exhausted=how, checkpoint=path), select(F, G, k, on_exhausted=how)
+        assert_same(chosen, whole)
+        np.testing.assert_array_equal(chosen.certificate.candidates > 0, whole.certificate.candidates > 0)
+    if how == "continue" and n:
+        path.unlink()
+        broken_off(lambda report: select(F, G, 30, on_exhausted=how, checkpoint=path, progress=report), 20)
+        assert len(checkpoint.read(path)["indices"]) == 20
+        assert_same(select(F, G, 30, on_exhausted=how, checkpoint=path), select(F, G, 30, on_exhausted=how))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), kind=st.sampled_from(KINDS[:6] + KINDS[8:]), normalize=st.booleans())
+def test_random_pools(seed, kind, normalize, tmp_path):
+    """Duplicates, ties, more picks than dimensions; each run broken off at random places."""
+    objective, options = kind
+    rng = np.random.default_rng(seed)
+    m, d = int(rng.integers(4, 40)), int(rng.integers(2, 8))
+    F = rng.standard_normal((m, d))[rng.integers(0, m, m)]
+    if not normalize:
+        F *= rng.uniform(0.1, 1) / np.linalg.norm(F, axis=1).max()
+    G = None if objective == "entropy" else rng.integers(-2, 3, (m, 2)) + rng.random()
+    how = {"objective": objective, "normalize": normalize, **options}
+    whole = select(F, G, m, **how)
+    path = tmp_path / f"{seed}.{objective}"
+    path.unlink(missing_ok=True)
+    for k in sorted(rng.integers(1, m + 1, 4).tolist()):
+        every = int(rng.integers(1, 5)) if rng.random() < 0.5 else float(rng.uniform(1e-9, 1))
+        chosen = select(F, G, k, checkpoint=path, checkpoint_every=every, **how)
+        np.testing.assert_array_equal(chosen.indices, whole.indices[:k])
+        assert chosen.rounds == tuple(start for start in whole.rounds if start < k)
+
+
+def test_a_pool_and_float64_state(tmp_path, cone):
+    """The gains are those of an unbroken run to the last bit, as A is."""
+    G = signals.self_compression(cone)
+    whole, path = select(cone, G, 300), tmp_path / "run.ckpt"
+    pool = Pool(cone)
+    for k in (50, 120, 300):
+        chosen = pool.select(G, k, checkpoint=path, checkpoint_every=40)
+    np.testing.assert_array_equal(chosen.gains, whole.gains)
+    np.testing.assert_array_equal(chosen.weights, whole.weights)
+    np.testing.assert_array_equal(chosen.projection.A, whole.projection.A)
+    assert_same(chosen, whole)
+
+
+def test_stored_picks_come_at_once(tmp_path, cone, monkeypatch):
+    from gip_gpu.backends.numpy_ import NumpyBackend
+
+    G, path = signals.self_compression(cone), tmp_path / "run.ckpt"
+    first = select(cone, G, 40, checkpoint=path)
+    monkeypatch.setattr(NumpyBackend, "__init__", None)
+    before = path.read_bytes()
+    for k in (40, 10):
+        np.testing.assert_array_equal(select(cone, G, k, checkpoint=path).indices, first.indices[:k])
+    assert path.read_bytes() == before
+
+
+def test_how_often(tmp_path, cone, monkeypatch):
+    G, made, write = signals.self_compression(cone), [], checkpoint.write
+    monkeypatch.setattr(
+        checkpoint, "write", lambda path, stored: made.append(len(stored["indices"])) or write(path, stored)
+    )
+    select(cone, G, 100, checkpoint=tmp_path / "a", checkpoint_every=30)
+    assert made == [30, 60, 90, 100]
+    made.clear()
+    select(cone, G, 100, checkpoint=tmp_path / "b")
+    assert made == [100]
+    made.clear()
+    select(cone, G, 100, checkpoint=tmp_path / "c", checkpoint_every=1e-9)
+    assert len(made) > 4
+
+
+# Refusals
+
+
+def test_other_selections_are_refused(tmp_path):
+    F, G = problem("mp")
+    path = tmp_path / "run.ckpt"
+    select(F, G, 5, checkpoint=path, initial=[1])
+    before = path.read_bytes()
+    changed, bits, swapped = F.copy(), F.copy(), F.copy()
+    changed[200, 7] += 1
+    bits.view(np.uint32)[299, 23] ^= 1 << 31
+    swapped[[17, 18]] = swapped[[18, 17]]
+    scores = G.copy()
+    scores[299, 2] += 1
+    fitting = {"F": F, "G": G, "initial": [1]}
+    for other, message in (
+        ({"F": changed}, "of another F;"),
+        ({"F": bits}, "of another F;"),
+        ({"F": swapped}, "of another F;"),
+        ({"F": F.astype(np.float64)}, "of another F;"),
+        ({"F": F[:-1], "G": G[:-1]}, "of 300 items, not 299;"),
+        ({"F": F[:, :-1]}, "of 24 columns of F, not 23;"),
+        ({"G": G[:, :2]}, "of 3 signals, not 2;"),
+        ({"G": scores}, "of another G;"),
+        ({"initial": [2]}, "of other initial;"),
+        ({"initial": None}, "of other initial;"),
+        ({"objective": "lr"}, "of objective 'mp', not 'lr';"),
+        ({"objective": "lr", "epsilon": 0.5}, "of objective 'mp', not 'lr'; of epsilon 0.0, not 0.5;"),
+        ({"sign": "positive"}, "of sign 'any', not 'positive';"),
+        ({"query": "ridge"}, "of query 'direct', not 'ridge';"),
+        ({"on_exhausted": "stop"}, "of on_exhausted 'restart', not 'stop';"),
+        ({"normalize": False, "F": F / 100}, "of another F; of normalize True, not False;"),
+    ):
+        how = {**fitting, **other}
+        with pytest.raises(ValueError, match=f"run.ckpt is of another selection: {message} delete it or give another"):
+            select(how.pop("F"), how.pop("G"), 5, checkpoint=path, **how)
+    assert path.read_bytes() == before
+    # What does not change the answer is not asked for.
+    assert len(select(F, G, 6, checkpoint=path, initial=[1], columns="gram", precision="fp16")) == 6
+
+
+def test_damaged_files_are_refused(tmp_path):
+    F, G = problem("lr")
+    path = tmp_path / "run.ckpt"
+    select(F, G, 5, objective="lr", checkpoint=path)
+    content = path.read_bytes()
+    for length in [0, 1, 100, len(content) // 2, len(content) - 100, len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"run\.ckpt (was cut off|is no checkpoint).* delete it or give another"):
+            select(F, G, 6, objective="lr", checkpoint=path)
+    for place in [*range(0, len(content), len(content) // 150), *range(len(content) - 140, len(content), 7)]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=r"run\.ckpt (was cut off or altered|was altered|is no checkpoint)"):
+            checkpoint.read(path)
+    path.write_bytes(content + b"\0")
+    with pytest.raises(ValueError, match="was cut off or altered"):
+        select(F, G, 6, objective="lr", checkpoint=path)
+
+
+def test_other_versions_are_refused(tmp_path, monkeypatch):
+    F, G = problem("mp")
+    monkeypatch.setattr(checkpoint, "VERSION", 7)
+    select(F, G, 5, checkpoint=tmp_path / "run")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="run has format 7, and this gip_gpu reads 1; delete it"):
+        select(F, G, 5, checkpoint=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"checkpoint": "none/run"}, ValueError, "checkpoint: cannot write none/run: there is no folder"),
+        ({"checkpoint": "."}, ValueError, "checkpoint: cannot write .: it is no regular file"),
+        ({"checkpoint": 3}, TypeError, "checkpoint is 3, a int; it must be a path"),
+        ({"checkpoint_every": 0}, ValueError, "checkpoint_every is 0; .* 1 or more"),
+        ({"checkpoint_every": 0.0}, ValueError, "checkpoint_every is 0.0; .* seconds above 0"),
+        ({"checkpoint_every": float("nan")}, ValueError, "checkpoint_every is nan"),
+        ({"checkpoint_every": True}, TypeError, "checkpoint_every is True, a bool"),
+        ({"checkpoint_every": "1"}, TypeError, "checkpoint_every is '1', a str"),
+    ],
+)
+def test_bad_arguments(options, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: select(np.eye(3), np.ones(3), 1, **options),):
+        with pytest.raises(error, match=message):
+            call()
+    assert not os.listdir(tmp_path)
+
+
+# Leftovers and full disks
+
+
+def test_leftovers_of_killed_runs(tmp_path):
+    path = tmp_path / "run.ckpt"
+    old, young, other = (
+        tmp_path / f".{name}.{'0' * 15}{i}.tmp" for i, name in enumerate(("run.ckpt", "run.ckpt", "runs"))
+    )
+    for leftover in (old, young, other):
+        leftover.write_bytes(b"PK")
+    os.utime(old, (1, 1))
+    os.utime(other, (1, 1))
+    assert len(select(np.eye(4), np.arange(4.0), 2, checkpoint=path)) == 2
+    assert set(os.listdir(tmp_path)) == {"run.ckpt", young.name, other.name}
+    files.remove_leftovers(path, older=-1)
+    assert set(os.listdir(tmp_path)) == {"run.ckpt", other.name}
+
+
+LIMITED = """
+import resource, numpy as np, gip_gpu
+rng = np.random.default_rng(0)
+F, G = rng.standard_normal((2000, 30)), rng.standard_normal(2000)
+gip_gpu.select(F, G, 100, checkpoint="run.ckpt")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+gip_gpu.select(F, G, 1000, checkpoint="run.ckpt", checkpoint_every=50)
+"""
+
+
+def python(code, folder, **how):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=environment, text=True, **how)
+
+
+@posix
+def test_a_file_that_may_not_grow(tmp_path):
+    with python(LIMITED, tmp_path, stderr=subprocess.PIPE) as process:
+        message = process.communicate()[1]
+    assert process.returncode == 1
+    assert (
+        "OSError: [Errno 27] cannot write the checkpoint run.ckpt: File too large; the checkpoint before it" in message
+    )
+    assert os.listdir(tmp_path) == ["run.ckpt"]
+    assert 100 <= len(checkpoint.read(tmp_path / "run.ckpt")["indices"]) < 1000
+
+
+@posix
+def test_a_full_disk(tmp_path):
+    code = LIMITED.replace("resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))", "")
+    script = f'mount -t tmpfs -o size=60k tmpfs "{tmp_path}" && cd "{tmp_path}" && {{ "$0" -c "$1"; ls -A; }}'
+    command = ["bash", "-c", script, sys.executable, code]
+    if os.geteuid() or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        command = ["unshare", "-rm", *command]
+    else:
+        command = ["unshare", "-m", *command]
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare, so that nothing can be mounted")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if "mount" in done.stderr.splitlines()[0] or "unshare" in done.stderr.splitlines()[0]:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.splitlines()[0]}")
+    assert "No space left on device; the checkpoint before it is intact" in done.stderr
+    assert done.stdout.split() == ["run.ckpt"]
+
+
+# Signals
+
+RUN = """
+import sys, time, numpy as np, gip_gpu
+rng = np.random.default_rng(0)
+F, G = rng.standard_normal((5000, 32)), rng.standard_normal((5000, 2))
+def progress(done, total):
+    print(done, flush=True)
+    time.sleep(0.005)
+chosen = gip_gpu.select(F, G, {k}, columns="lazy", checkpoint="run.ckpt", checkpoint_every={every}, progress=progress)
+np.save("chosen.npy", chosen.indices)
+"""
+
+
+@pytest.fixture(scope="module")
+def whole():
+    rng = np.random.default_rng(0)
+    F, G = rng.standard_normal((5000, 32)), rng.standard_normal((5000, 2))
+    return F, G, select(F, G, 1000, columns="lazy").indices
+
+
+def after(process, picks):
+    """Waits until so many picks were reported."""
+    for line in process.stdout:
+        if int(line) >= picks:
+            return
+
+
+@posix
+@pytest.mark.slow
+def test_killed_at_ten_moments(tmp_path, whole):
+    """Without notice, also while a checkpoint is being written; each start goes on from the last."""
+    rng, reached = np.random.default_rng(11), []
+    for start in range(11):
+        with python(RUN.format(k=1000, every=0.02), tmp_path, stdout=subprocess.PIPE) as process:
+            if start < 10:
+                after(process, 90 * start + 15)
+                time.sleep(rng.uniform(0, 0.03))
+                process.kill()
+            process.communicate()
+        assert process.returncode == (-signal.SIGKILL if start < 10 else 0)
+        reached.append(len(checkpoint.read(tmp_path / "run.ckpt")["indices"]))
+    assert reached == sorted(reached)
+    assert reached[0] < 500 < reached[-1] == 1000
+    np.testing.assert_array_equal(np.load(tmp_path / "chosen.npy"), whole[2])
+
+
+@posix
+@pytest.mark.parametrize(
+    ("number", "before", "status"),
+    [
+        (signal.SIGINT, "", -signal.SIGINT),
+        (signal.SIGTERM, "", -signal.SIGTERM),
+        (signal.SIGTERM, "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))", 9),
+        (signal.SIGTERM, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)", 0),
+        (signal.SIGTERM, "import signal; signal.signal(signal.SIGTERM, lambda *_: None)", 0),
+    ],
+)
+def test_signals_write_a_last_checkpoint(number, before, status, tmp_path, whole):
+    code = "import sys\n" + before + RUN.format(k=1000, every=1e9)
+    pipe = subprocess.PIPE
+    with python(code, tmp_path, stdout=pipe, stderr=pipe) as process:
+        after(process, 300)
+        process.send_signal(number)
+        began = time.monotonic()
+        process.communicate()
+    assert process.returncode == status
+    stored = checkpoint.read(tmp_path / "run.ckpt")["indices"]
+    if status:
+        assert time.monotonic() - began < 3
+        assert 300 <= len(stored) < 1000
+        np.testing.assert_array_equal(stored, whole[2][: len(stored)])
+    assert set(os.listdir(tmp_path)) == {"run.ckpt"} | ({"chosen.npy"} if not status else set())
+
+
+@posix
+def test_handlers_are_those_from_before(tmp_path, cone):
+    def own(number, frame):
+        raise KeyboardInterrupt
+
+    G = signals.self_compression(cone)
+    old = signal.signal(signal.SIGINT, own)
+    try:
+        seen = []
+
+        def interrupt(done, total):
+            seen.append(done)
+            if done >= 20:
+                signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            select(cone, G, 50, checkpoint=tmp_path / "run", progress=interrupt)
+        assert signal.getsignal(signal.SIGINT) is own
+        assert len(checkpoint.read(tmp_path / "run")["indices"]) == seen[-1] == 20
+
+        def twice(done, total):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            select(cone, G, 50, checkpoint=tmp_path / "run", progress=twice)
+        assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, old)
+    np.testing.assert_array_equal(select(cone, G, 50, checkpoint=tmp_path / "run").indices, select(cone, G, 50).indices)
+
+
+def test_other_threads(tmp_path, cone):
+    """Where Python has no signals, checkpoints are written all the same."""
+    G, found = signals.self_compression(cone), []
+    for k in (30, 60):
+        worker = threading.Thread(target=lambda k=k: found.append(select(cone, G, k, checkpoint=tmp_path / "run")))
+        worker.start()
+        worker.join()
+    np.testing.assert_array_equal(found[1].indices, matching_pursuit(cone, G, 60))
+
+
+@posix
+def test_command_line(tmp_path, whole):
+    np.save(tmp_path / "F.npy", whole[0])
+    np.save(tmp_path / "G.npy", whole[1])
+    line = "F.npy --scores G.npy -k 1000 --columns lazy --checkpoint run.ckpt --checkpoint-every 50 -o chosen.npy"
+    # Each checkpoint takes a while, so that the signal comes in time.
+    code = (
+        "import sys, time\nfrom gip_gpu import checkpoint, cli\nwrite = checkpoint.write\n"
+        "checkpoint.write = lambda *to: (write(*to), time.sleep(0.05))\nsys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "select", *line.split()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (None, 0)):
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            before = (tmp_path / "run.ckpt").stat().st_mtime_ns if (tmp_path / "run.ckpt").exists() else 0
+            while number is not None and (
+                not (tmp_path / "run.ckpt").exists() or (tmp_path / "run.ckpt").stat().st_mtime_ns == before
+            ):
+                time.sleep(0.005)
+            if number is not None:
+                process.send_signal(number)
+            message = process.communicate()[1]
+        assert process.returncode == status, message
+        if number is not None:
+            assert "gip-gpu: the checkpoint run.ckpt was written; the same command goes on from it" in message
+            assert not (tmp_path / "chosen.npy").exists()
+    np.testing.assert_array_equal(np.load(tmp_path / "chosen.npy"), whole[2])
+    command[-1] = "other.npy"
+    command.extend(["--objective", "lr"])
+    refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "the checkpoint run.ckpt is of another selection: of objective 'mp', not 'lr'" in refused.stderr
+    command[command.index("run.ckpt")] = "G.npy"
+    refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "G.npy is named twice" in refused.stderr
+
+
+@pytest.mark.slow
+def test_real_embeddings(real, tmp_path):
+    F = real("gsm8k_minilm_f16.npy")
+    G = signals.self_compression(F)
+    for objective in ("mp", "lr"):
+        whole, path = select(F, G, 500, objective=objective), tmp_path / objective
+        broken_off(
+            lambda progress, o=objective, p=path: select(F, G, 500, objective=o, checkpoint=p, progress=progress), 230
+        )
+        assert_same(select(F, G, 500, objective=objective, checkpoint=path), whole)
+
+
+# Fingerprints
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), dtype=st.sampled_from(["f2", "f4", ">f8", "i1", "bool", "u8", "g"]))
+def test_fingerprints(seed, dtype):
+    rng = np.random.default_rng(seed)
+    m, d = int(rng.integers(1, 50)), int(rng.integers(1, 20))
+    F = rng.integers(0, 2, (m, d)).astype(dtype) if dtype == "bool" else rng.integers(0, 9, (m, d)).astype(dtype)
+    known = fingerprint.of_rows(F, 0)
+    assert int(fingerprint.of_matrix(F), 16) == known[0] << 64 | known[1]
+    # Whatever the blocks and strides.
+    cut = int(rng.integers(0, m + 1))
+    parts = fingerprint.of_rows(F[:cut], 0), fingerprint.of_rows(np.asfortranarray(F)[cut:], cut)
+    assert tuple(sum(part) % 2**64 for part in zip(*parts, strict=True)) == known
+    row, column = rng.integers(m), rng.integers(d)
+    other = F.copy()
+    other[row, column] = not other[row, column] if dtype == "bool" else other[row, column] + 1
+    assert all(a != b for a, b in zip(fingerprint.of_rows(other, 0), known, strict=True))
+    swapped = F[np.roll(np.arange(m), 1)]
+    if (swapped != F).any():
+        assert fingerprint.of_rows(swapped, 0) != known
+    assert fingerprint.of_rows(F.reshape(-1, 1), 0) != known or d == 1
+    if dtype == "f4":
+        assert fingerprint.of_rows(F.view("i4"), 0) != known
+
+
+def test_fingerprint_of_a_device_matrix(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from gip_gpu import fingerprint as module
+
+    monkeypatch.setattr(module, "BLOCK_VALUES", 64)
+    F = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
+    assert fingerprint.of_matrix(DeviceMatrix(torch.from_numpy(F))) == fingerprint.of_matrix(F)
+    monkeypatch.undo()
+    assert len({fingerprint.of_matrix(F), fingerprint.of_matrix(F[::-1]), fingerprint.of_matrix(F * 2)}) == 3
+    assert fingerprint.of_matrix(DeviceMatrix(torch.from_numpy(F))) == fingerprint.of_matrix(F)
