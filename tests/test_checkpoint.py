@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and mounts of POSIX")
 
 
-def assert_same(chosen, whole, gains=1e-9):
-    assert_rest(whole, chosen, gains=gains)
+def assert_same(chosen, whole, **allowed):
+    assert_rest(whole, chosen, **allowed)
     assert chosen.rounds == whole.rounds
 
 
@@ -92,7 +92,7 @@ def test_every_backend_goes_on_from_any(first, objective, tmp_path, request):
     whole = select(F, G, 9, objective=objective, device="cpu")
     for k, how in ((2, run), (4, run), (9, {"device": "cpu"})):
         chosen = select(F, G, k, objective=objective, checkpoint=path, **how)
-    assert_same(chosen, whole, gains=1e-7)
+    assert_same(chosen, whole, gains=1e-7, explained=1e-2)
 
 
 @pytest.mark.parametrize("how", ["restart", "stop", "continue"])

@@ -41,18 +41,17 @@ def expect(F, G, k, objective, options, initial):
     return greedy(F, G, k, objective=objective, **options, initial=initial)
 
 
-def assert_rest(whole, part, first=0, gains=1e-9):
-    """Equal to the rest of an unbroken selection, certificate and all."""
+def assert_rest(whole, part, first=0, gains=1e-9, explained=1e-5):
+    """Equal to the rest of an unbroken selection, certificate and all.
+
+    Margins are lower bounds that depend on how exact the arrays were at the moment: one of zero is all that they share.
+    """
     np.testing.assert_array_equal(part.indices, whole.indices[first:])
     np.testing.assert_allclose(part.gains, whole.gains[first:], rtol=gains)
     np.testing.assert_allclose(part.weights, whole.weights[first:], rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(part.explained, whole.explained[first:], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(part.explained, whole.explained[first:], rtol=1e-5, atol=explained)
     np.testing.assert_array_equal(part.certificate.ties, whole.certificate.ties[first:])
-    ours, theirs = part.certificate.margins, whole.certificate.margins[first:]
-    assert ((ours >= 0) & (ours <= 1)).all()
-    np.testing.assert_array_equal(ours[part.certificate.ties > 1], 0)
-    # Lower bounds, which depend on how exact the arrays were at the moment.
-    assert (np.abs(ours - theirs) < 0.2).all()
+    np.testing.assert_array_equal(part.certificate.margins > 0, whole.certificate.margins[first:] > 0)
 
 
 @pytest.mark.parametrize(("objective", "options"), KINDS)
