@@ -30,6 +30,8 @@ VERSION = 1
 # The end of a file, as the comment of the zip archive that a .npz is: its length and the digest of all before.
 SEAL = re.compile(rb"gip_gpu checkpoint of (\d{20}) bytes, sha256 ([0-9a-f]{64})")
 SEALED = len(b"gip_gpu checkpoint of  bytes, sha256 ") + 20 + 64
+# Settings that are digests, in the words of a message.
+OTHERS = {"initial": "initial items", "prior": "picks before these rows joined"}
 # Seconds between two looks at the clock and at signals, about.
 LOOK = 0.25
 
@@ -81,8 +83,6 @@ def subject(
 ) -> Stored:
     """What a checkpoint is of: F, G and every setting that the picks depend on, by name."""
     m, d = rows.shape
-    parts = {} if prior is None else prior.split()[0]
-    carried = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts.values()))
     settings = {**asdict(options), "objective": options.choose(scores is not None).name}
     return {
         "m": m,
@@ -93,8 +93,16 @@ def subject(
         **settings,
         "normalize": rows.normalize,
         "initial": hashlib.sha256(initial.tobytes()).hexdigest() if len(initial) else None,
-        "prior": None if prior is None else carried.hexdigest(),
+        "prior": None if prior is None else _digest(prior),
     }
+
+
+def _digest(prior: Projection) -> str:
+    arrays, rest = prior.split()
+    content = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+    for array in arrays.values():
+        content.update(array.tobytes())
+    return content.hexdigest()
 
 
 def read(path: Path) -> Stored:
@@ -182,7 +190,7 @@ class Keeper:
         sizes = [f"of {stored[name]} {names[name]}, not {self.of[name]}" for name in differing if name in names]
         matrices = [f"of another {name}" for name in differing if name in ("F", "G")]
         settings = [
-            f"of other {name}" if name == "initial" else f"of {name} {stored[name]!r}, not {self.of[name]!r}"
+            f"of other {OTHERS[name]}" if name in OTHERS else f"of {name} {stored[name]!r}, not {self.of[name]!r}"
             for name in differing
             if name not in (*names, "F", "G")
         ]

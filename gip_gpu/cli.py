@@ -95,7 +95,7 @@ def commands() -> None:
 @click.option("--no-normalize", is_flag=True, help="Take rows of the embeddings at the length they have.")
 @click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run goes on from it.")
 @click.option(
-    "--checkpoint-every", type=number, default=60.0, show_default=True, help="Picks (an int), or seconds (60.0)."
+    "--checkpoint-every", type=number, default="60.0", show_default=True, help="Picks (an int), or seconds (60.0)."
 )
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")

@@ -1,9 +1,11 @@
 """extend: more picks from rows that joined a pool, after those that a selection chose from it."""
 
+import os
+
 from numpy.typing import ArrayLike
 
 from gip_gpu.interop import DeviceMatrix, on_gpu
-from gip_gpu.pool import Pool, Progress, check_progress
+from gip_gpu.pool import Pool, Progress, as_saving, check_progress
 from gip_gpu.projection import Projection
 from gip_gpu.selection import Selection
 from gip_gpu.validate import as_count, as_matrix, as_scores, flag
@@ -21,6 +23,8 @@ def extend(
     columns: str = "auto",
     memory_limit: int | float | str | None = None,
     normalize: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | float = 60.0,
     progress: Progress = None,
 ) -> Selection:
     """Chooses k of the rows that joined a pool, after what a selection chose from the rows before.
@@ -37,7 +41,8 @@ def extend(
         G_new: (m,) or (m, n) scores of the new rows, for as many signals; None for "entropy".
         k: number of picks, 1 to m, or a share of m in (0, 1).
         normalize: as it was for the selection, which None takes over.
-        device, backend, precision, columns, memory_limit, progress: as in `gip_gpu.select`.
+        device, backend, precision, columns, memory_limit, checkpoint, checkpoint_every, progress: as in
+            `gip_gpu.select`.
 
     Returns:
         A `Selection`: indices are rows of F_new; `explained` is over these rows, and starts with what the earlier picks
@@ -70,6 +75,7 @@ def extend(
     scores = None if G_new is None else as_scores(G_new, (m, d))
     if scores is not None and scores.shape[1] != n:
         raise ValueError(f"G_new has {scores.shape[1]} columns; the selection was made with {n}")
+    count, saving = as_count(k, m), as_saving(checkpoint, checkpoint_every)
     check_progress(progress)
     pool = Pool(
         F_new if isinstance(matrix, DeviceMatrix) else matrix,
@@ -80,7 +86,7 @@ def extend(
         memory_limit=memory_limit,
         normalize=prior.normalize,
     )
-    return pool._select(scores, as_count(k, m), prior.options, progress, False, prior=prior)
+    return pool._select(scores, count, prior.options, progress, False, saving=saving, prior=prior)
 
 
 def _extensible(selection: Selection) -> Projection:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_initial import KINDS, expect, problem
+from test_initial import KINDS, assert_rest, expect, problem
 
 from gip_gpu import Selection, extend, select
 
@@ -178,6 +178,24 @@ def test_from_a_checkpoint(tmp_path):
     np.testing.assert_array_equal(extend(chosen, F_new, G_new, 5).indices, whole.indices)
     with pytest.raises(ValueError, match=r"cannot be extended: .* the beginning of a longer checkpoint"):
         extend(select(F, G, 7, objective="lr", checkpoint=path), F_new, G_new, 5)
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr"])
+def test_with_a_checkpoint(objective, tmp_path):
+    F, G, F_new, G_new = halves(objective)
+    before, path = select(F, G, 8, objective=objective), tmp_path / "run"
+    whole = extend(before, F_new, G_new, 12)
+    for k in (3, 12):
+        chosen = extend(before, F_new, G_new, k, checkpoint=path)
+    assert_rest(whole, chosen)
+    # What can be extended once more is the same too.
+    again = extend(chosen, F, G, 5), extend(whole, F, G, 5)
+    np.testing.assert_array_equal(*(each.indices for each in again))
+    other = select(F, G, 7, objective=objective)
+    with pytest.raises(ValueError, match="of another selection: of other picks before these rows joined; delete it"):
+        extend(other, F_new, G_new, 3, checkpoint=path)
+    with pytest.raises(ValueError, match="of another selection: of other picks before these rows joined; delete it"):
+        select(F_new, G_new, 3, objective=objective, checkpoint=path)
 
 
 def test_what_cannot_be_extended():
