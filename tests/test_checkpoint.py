@@ -133,6 +133,20 @@ def test_a_pool_and_float64_state(tmp_path, cone):
     assert_same(chosen, whole)
 
 
+def test_items_that_were_dropped_stay_out(tmp_path):
+    """As those in the span of the picks are: they are stored, for at the edge rounding would decide once more."""
+    F, G = problem("lr")
+    whole, path = select(F, G, 20, objective="lr"), tmp_path / "run.ckpt"
+    select(F, G, 10, objective="lr", checkpoint=path)
+    stored = checkpoint.read(path)
+    eligible = np.unpackbits(stored["eligible"])
+    eligible[whole.indices[10]] = 0
+    checkpoint.write(path, {**stored, "eligible": np.packbits(eligible)})
+    chosen = select(F, G, 20, objective="lr", checkpoint=path)
+    np.testing.assert_array_equal(chosen.indices[:10], whole.indices[:10])
+    assert whole.indices[10] not in chosen.indices
+
+
 def test_stored_picks_come_at_once(tmp_path, cone, monkeypatch):
     from gip_gpu.backends.numpy_ import NumpyBackend
 

@@ -50,6 +50,9 @@ def test_as_if_the_chosen_rows_were_there(objective, options, normalize):
     np.testing.assert_allclose(chosen.weights, whole.weights, rtol=1e-7, atol=1e-9)
     np.testing.assert_array_equal(chosen.certificate.ties, whole.certificate.ties)
     assert chosen.plan.objective == objective
+    if G is not None:
+        # The rounding of A goes on from what it was.
+        assert extend(before, F_new, G_new, 1).projection.drift > before.projection.drift > 0
     # What they share with the picks before matters.
     alone = select(F_new, G_new, 10, objective=objective, **options)
     assert chosen.indices.tolist() != alone.indices.tolist()
@@ -220,3 +223,11 @@ def test_what_cannot_be_extended():
     nothing = select(F, None, 5)
     with pytest.raises(TypeError, match="G_new is given; for this selection it must be None"):
         extend(nothing, F_new, G_new, 5)
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp"])
+def test_exhaustion_is_measured_by_what_was_chosen(objective):
+    """New scores a billionth of the old ones are the rounding of these."""
+    before = select(np.eye(6)[:1], [1.0], 1, objective=objective, on_exhausted="stop")
+    assert len(extend(before, np.eye(6)[1:], [1e-9] * 5, 3)) == 0
+    assert len(extend(before, np.eye(6)[1:], [1e-3] * 5, 3)) == 3

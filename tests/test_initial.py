@@ -199,3 +199,13 @@ def test_bad_indices(initial, error, message):
 def test_items_that_diverge():
     with pytest.raises(ValueError, match=r"the residual diverges after \d+ picks"):
         select(np.eye(2)[np.arange(60) % 2] * 40, np.arange(60.0) + 1, 2, normalize=False, initial=range(40))
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp"])
+def test_exhaustion_is_measured_by_the_first_pick(objective):
+    """Scores a billionth of those of an initial item are its rounding."""
+    F, G = np.eye(6), np.array([1.0, *[1e-9] * 5])
+    assert len(select(F, G, 3, objective=objective, initial=[0], on_exhausted="stop")) == 0
+    chosen = select(F, G, 3, objective=objective, initial=[2], on_exhausted="stop")
+    assert chosen.indices.tolist() == expect(F, G, 3, objective, {"on_exhausted": "stop"}, [2]).tolist()
+    assert chosen.indices.tolist() == ([0] if objective == "mp" else [])
