@@ -4,10 +4,11 @@ Greedy Information Projection (arXiv 2603.13790) with the indices of the float64
 """
 
 from gip_gpu import metrics, reference, signals
+from gip_gpu.extend import extend
 from gip_gpu.pool import Pool
 from gip_gpu.select import select
 from gip_gpu.selection import Certificate, Selection
 
 __version__ = "0.1.0"
 
-__all__ = ["Certificate", "Pool", "Selection", "metrics", "reference", "select", "signals"]
+__all__ = ["Certificate", "Pool", "Selection", "extend", "metrics", "reference", "select", "signals"]

@@ -94,11 +94,16 @@ def commands() -> None:
 @SIGN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Take rows of the embeddings at the length they have.")
+@click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run goes on from it.")
+@click.option(
+    "--checkpoint-every", type=number, default="60.0", show_default=True, help="Picks (an int), or seconds (60.0)."
+)
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def select(
     embeddings: Path, scores: str | None, k: int | float, output: Path | None, rows: Path | None, rows_out: Path | None,
-    key: str | None, scores_key: str | None, no_normalize: bool, force: bool, quiet: bool, **options: Any,
+    key: str | None, scores_key: str | None, no_normalize: bool, checkpoint: Path | None, force: bool, quiet: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS, most informative first.
 
@@ -119,14 +124,21 @@ def select(
     if (rows is None) != (rows_out is None):
         raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
     pool_rows = None if rows is None else files.read_jsonl_rows(rows, m)
-    sources = [embeddings, *([] if source is None else [source]), *([] if rows is None else [rows])]
+    sources = [path for path in (embeddings, source, rows) if path is not None]
+    if checkpoint is not None:
+        if os.path.realpath(checkpoint) in map(os.path.realpath, sources):
+            raise click.UsageError(f"{checkpoint} is named twice, as the checkpoint and as another file of this run")
+        sources.append(checkpoint)
     _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
     if quiet:
         warnings.simplefilter("ignore")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
     compressing = scores == SELF_COMPRESSION
     G = gip_gpu.signals.self_compression(F, normalize=not no_normalize) if compressing else given
-    selection = gip_gpu.select(F, G, count, normalize=not no_normalize, progress=shown or None, **options)
+    with _going_on_from(checkpoint):
+        selection = gip_gpu.select(
+            F, G, count, normalize=not no_normalize, checkpoint=checkpoint, progress=shown or None, **options
+        )
     if output is not None:
         with _writing(output):
             _write_choice(selection, output)
@@ -257,6 +269,19 @@ def _check_targets(targets: Sequence[tuple[Path | None, Sequence[str]]], sources
             raise click.UsageError(f"{path} lies in a folder of shards that this run reads")
         files.check_target(path, suffixes, overwrite=force)
         taken.add(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _going_on_from(checkpoint: Path | None) -> Iterator[None]:
+    """Says how to go on after an interrupt."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if checkpoint is not None and checkpoint.exists():
+            print(
+                f"gip-gpu: the checkpoint {checkpoint} was written; the same command goes on from it", file=sys.stderr
+            )
+        raise
 
 
 @contextlib.contextmanager

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import ties
+from gip_gpu.checkpoint import Keeper
 from gip_gpu.columns import Columns
 from gip_gpu.rows import Rows
-from gip_gpu.state import Reason, State
+from gip_gpu.state import Reason, State, Stored
 
 Progress = Callable[[int, int], None]
 
@@ -38,6 +40,18 @@ class Stepper(Protocol):
     def advance(self, state: State, columns: Columns, until: int) -> Reason:
         """Takes as many whole steps as it can, up to `until` picks, and says why it came back."""
 
+    def take(self, state: State, indices: NDArray[np.int64]) -> None:
+        """Projects these items out before the first refresh of a round, whatever their scores."""
+
+    def carry(self, state: State) -> Stored:
+        """What is projected out in this round."""
+
+    def snapshot(self, state: State) -> Stored:
+        """What `restore` needs to go on from here, for a file."""
+
+    def restore(self, state: State, stored: Stored) -> None:
+        """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
+
     def rows(self, indices: Any) -> NDArray[np.float64]:
         """Exact rows (len(indices), d), float64."""
 
@@ -49,9 +63,16 @@ class Stepper(Protocol):
 # A residual that overflows is seen as diverging before the next pick; a bound over a distance of zero is infinite.
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def run(
-    stepper: Stepper, columns: Columns, state: State, on_exhausted: str, progress: Progress | None = None
+    stepper: Stepper,
+    columns: Columns,
+    state: State,
+    on_exhausted: str,
+    progress: Progress | None = None,
+    keeper: Keeper | None = None,
 ) -> dict[str, float]:
     """Fills `state` with its k picks, or fewer where `on_exhausted` is "stop".
+
+    With a keeper the run goes on from the checkpoint that it found, and is written to that file.
 
     Returns:
         Seconds by part: "columns", "refresh" and "steps".
@@ -60,10 +81,13 @@ def run(
     refreshing = 0.0
     stepper.begin(state)
     columns.begin()
-    going = _begin_round(stepper, state, on_exhausted)
-    stride = max(1, state.k // REPORTS)
+    stored = None if keeper is None else keeper.stored
+    after = _After(stepper, state, progress, keeper)
+    going = _begin_round(stepper, state, on_exhausted) if stored is None else _resume(stepper, state, stored, after)
+    stride = max(1, (state.k - state.first) // REPORTS)
     while going and state.t < state.k:
-        reason = stepper.advance(state, columns, min(state.k, state.t + stride) if progress else state.k)
+        until = min(state.k, state.t + stride) if progress else state.k
+        reason = stepper.advance(state, columns, until if keeper is None else min(until, keeper.until(state)))
         if reason is Reason.NEED_COLUMN:
             columns.provide(state)
         elif reason is Reason.NEED_REFRESH:
@@ -73,7 +97,7 @@ def run(
             state.refreshes += 1
             refreshing += time.perf_counter() - start
         elif reason is Reason.EXHAUSTED:
-            if state.t == state.rounds[-1]:
+            if state.began_empty:
                 if not stepper.empty_rounds:
                     raise RuntimeError(f"{stepper.name}: a round ended without a pick, after {state.t} picks")
                 # Nothing that counts is left: no score is positive, or the rows are zero.
@@ -82,21 +106,65 @@ def run(
                     _take_in_order(state, np.flatnonzero(state.left))
                 break
             if on_exhausted == "continue":
-                _continue_literally(stepper, state, progress)
+                _continue_literally(stepper, state, after)
                 break
             going = on_exhausted == "restart" and _begin_round(stepper, state, on_exhausted)
-        if progress:
-            progress(state.t, state.k)
+        after.steps()
+    if state.t < state.k:
+        state.ending = "exhausted"
+    if keeper is not None:
+        keeper.save(state, stepper)
     making = columns.seconds - columns_before
     total = time.perf_counter() - began
     return {"columns": making, "refresh": refreshing, "steps": total - making - refreshing}
+
+
+@dataclass(frozen=True)
+class _After:
+    """What is done between two steps, where the state is whole."""
+
+    stepper: Stepper
+    state: State
+    progress: Progress | None
+    keeper: Keeper | None
+
+    def steps(self) -> None:
+        state = self.state
+        if self.progress is not None:
+            try:
+                self.progress(state.t - state.first, state.k - state.first)
+            except BaseException:
+                if self.keeper is not None:
+                    self.keeper.save(state, self.stepper)
+                raise
+        if self.keeper is not None:
+            self.keeper.look(state, self.stepper)
+
+
+def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bool:
+    """Goes on from a checkpoint; returns whether the certified loop does."""
+    state.restore(stored)
+    if state.ending == "in order":
+        _take_in_order(state, np.flatnonzero(state.left))
+    elif state.ending == "literal":
+        _continue_literally(stepper, state, after)
+    elif state.t < state.k and not state.ending:
+        stepper.restore(state, stored)
+        stepper.refresh(state)
+    return not state.ending
 
 
 def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     """Starts on the original scores of the items left; returns whether there is anything to go on with."""
     squares = np.where(state.left, state.squares, 0.0)
     scale = float(np.sqrt(squares.max()))
+    prior = None if state.rounds else state.prior
+    initial = state.initial[state.t :]
+    if prior is not None:
+        scale = max(scale, prior.scale)
     if scale == 0:
+        for index in initial:
+            state.skip(int(index))
         if on_exhausted != "stop":
             _take_in_order(state, np.flatnonzero(state.left))
         return False
@@ -108,6 +176,11 @@ def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     state.A[:] = 0
     state.drift = 0.0
     state.excess = 0
+    if len(initial):
+        stepper.take(state, initial)
+    elif prior is not None:
+        state.drift = prior.drift / state.unit
+        stepper.restore(state, prior.in_unit(state.unit))
     stepper.refresh(state)
     return True
 
@@ -116,7 +189,9 @@ def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
     """Items whose scores are all zero tie at every step, and projecting them out changes nothing."""
     taken = left[: state.k - state.t]
     span = slice(state.t, state.t + len(taken))
-    state.rounds.append(state.t)
+    if not state.ending:
+        state.ending = "in order"
+        state.rounds.append(state.t)
     state.indices[span] = taken
     state.gains[span] = 0
     state.weights[span] = 0
@@ -127,17 +202,18 @@ def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
     state.t += len(taken)
 
 
-def _continue_literally(stepper: Stepper, state: State, progress: Progress | None) -> None:
+def _continue_literally(stepper: Stepper, state: State, after: _After) -> None:
     """The paper's loop beyond the float64 floor, where picks are decided by the rounding of that very loop.
 
     It is replayed from the first pick with the reference's arithmetic, so that its rounding is the reference's.
     """
-    W = state.scores.copy()
+    state.ending = "literal"
+    W, made = state.scores.copy(), state.t
     scale = state.scale * state.unit
     column = np.empty(len(W))
     for t in range(state.k):
         gains = np.einsum("jn,jn->j", W, W)
-        if t >= state.t:
+        if t >= made:
             candidates = np.where(state.left, gains, -np.inf)
             index, tied = ties.first_best(candidates, scale)
             gain = candidates[index]
@@ -151,8 +227,7 @@ def _continue_literally(stepper: Stepper, state: State, progress: Progress | Non
         for start, stop in stepper.rows_of.bounds():
             column[start:stop] = np.einsum("jd,d->j", stepper.rows_of.block(start, stop), row)
         W -= np.outer(column, W[s])
-        if t >= state.t:
+        if t >= made:
             state.explained[t] = 1 - float(np.einsum("jn,jn->", W, W)) / state.energy
-        if progress:
-            progress(max(t + 1, state.t), state.k)
-    state.t = state.k
+            state.t = t + 1
+        after.steps()

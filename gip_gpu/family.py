@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import bounds, ties
-from gip_gpu.backends.items import Doubt, Items, Move, Rules
+from gip_gpu.backends.items import Doubt, Items, Move, Projector, Rules
 from gip_gpu.bounds import U32, U64
 from gip_gpu.mahalanobis import Metric
 from gip_gpu.objectives import energies, seen
-from gip_gpu.state import Pick, Reason, State
+from gip_gpu.state import Pick, Reason, State, Stored
 from gip_gpu.step import DIVERGED, USUAL_WINDOW, diverged
 
 if TYPE_CHECKING:
@@ -83,12 +83,61 @@ class Family:
     def _begin_round(self, state: State) -> None:
         self.round = len(state.rounds)
         # Roots of the scores of the first pick, and the largest.
-        self.first = self.crest = 0.0
+        self.first = self.crest = self.projected = 0.0
         self.picks, self.least = 0, 1.0
         self.explained = 0.0
         if self.metric is not None:
             self.metric.restart()
         self.items.restart(np.where(state.pool[:, None], state.scores / state.unit, 0.0), state.pool)
+
+    def take(self, state: State, indices: NDArray[np.int64]) -> None:
+        """Projects these items out, one after the other and on the host, before the first refresh of a round.
+
+        Of a row in the span of those before it nothing is left to project out.
+        """
+        self._begin_round(state)
+        projector = Projector(self.rules, state.scores.shape[1], state.d)
+        eligible = state.pool.copy()
+        for index in indices:
+            row = self.rows([index])[0] * self.scale_down
+            W, distances = projector.exact(state.scores[[index]] / state.unit, row[None])
+            eligible[index] = False
+            state.skip(int(index))
+            q, square = float(self._q(distances)[0]), float(self._squares(np.array([index]))[0])
+            if self.rules.projects and q <= ties.DEPENDENT * square:
+                continue
+            self._crest(float(self._norms(state, W, distances)[0][0]))
+            phi, _ = projector.project(row, W[0], q)
+            self._count(state, int(index), W[0], phi, q, self._length(float(distances[0])))
+        self.items.restore(projector.A, projector.S, eligible)
+
+    def carry(self, state: State) -> Stored:
+        """What is projected out in this round, in the units of the rows and of the gains as given."""
+        A, S = self.items.carry()
+        root = math.sqrt(self.gain_unit)
+        stored = {"A": A * self.scale_down, "first": self.first * root, "crest": self.crest * root}
+        return {**stored, "picks": self.picks, "least": self.least, **({} if S is None else {"S": S})}
+
+    def snapshot(self, state: State) -> Stored:
+        """What `restore` needs to go on from here, for a file."""
+        stored = {**self.carry(state), "explained_query": self.explained}
+        if self.metric is not None:
+            stored.update(query_left=self.metric.left, query_triangle=self.metric.triangle)
+        return {**stored, "eligible": np.packbits(self.items.eligible_items())}
+
+    def restore(self, state: State, stored: Stored) -> None:
+        """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
+        self._begin_round(state)
+        root = math.sqrt(self.gain_unit)
+        self.first, self.crest = stored["first"] / root, stored["crest"] / root
+        self.picks, self.least = stored["picks"], stored["least"]
+        self.explained = stored.get("explained_query", 0.0)
+        if self.metric is not None:
+            self.metric.restore(stored["query_left"], stored["query_triangle"])
+        eligible = state.left
+        if "eligible" in stored:
+            eligible = np.unpackbits(stored["eligible"], count=len(state.left)).astype(bool)
+        self.items.restore(stored["A"] / self.scale_down, stored.get("S"), eligible)
 
     def advance(self, state: State, columns: "Columns", until: int) -> Reason:
         """Takes certified steps until `until` picks are made or something is needed; returns what."""
@@ -202,9 +251,7 @@ class Family:
             W[close], distances[close] = self.items.settle(indices[close], W[close], distances[close])
             norms, slacks, noises = self._norms(state, W, distances)
         top = float(norms.max())
-        if state.t == state.rounds[-1]:
-            self.first = self.crest = top
-        self.crest = max(self.crest, top)
+        self._crest(top)
         if ties.used_up(top, self.first, self.crest):
             return Reason.EXHAUSTED
         position, tied = ties.first_tied(norms, slacks)
@@ -227,6 +274,11 @@ class Family:
         )
         return None
 
+    def _crest(self, top: float) -> None:
+        """Notes the root of a pick's score."""
+        self.first = self.first or top
+        self.crest = max(self.crest, top)
+
     def _outside(self, floor: float) -> float:
         """The norm that no item outside the window exceeds."""
         above = max(floor, 0.0) * (1 + OFF)
@@ -238,30 +290,37 @@ class Family:
         pick = state.pending
         assert pick is not None
         q = float(self._q(np.array([self.distance]))[0])
-        # ||g|| <= ||phi||, as ||S|| <= 1.
-        length = math.sqrt(self.distance) * (1 + 1e-9) if self.rules.projects else 1.0
+        length = self._length(self.distance)
         unit = 2.0 ** math.frexp(length)[1]
         factors = pick.residual if self.metric is None else pick.residual @ self.metric.frame
         move = Move(pick.index, factors * (unit / q), unit * unit / q)
         self._widen(state, pick, move, q, unit)
         phi = self.items.project(move, pick.row, pick.residual, q, unit)
-        moved = float(np.linalg.norm(pick.residual)) * length / q
-        self.projected += moved
-        # Each entry of A was rounded once, and so was the product added to it.
-        state.drift += U64 * (self.projected + 2 * moved)
-        self.picks += 1
-        square = float(self._squares(np.array([pick.index]))[0])
-        if square:
-            self.least = min(self.least, math.sqrt(q / square))
-        if self.metric is not None:
-            self.metric.explain(phi, q, self.rules.ridge)
-            self.explained += float(np.vdot(pick.residual, pick.residual)) / q
+        self._count(state, pick.index, pick.residual, phi, q, length)
         self.best, energy = self.items.update(move, self._doubt(state))
         self.unsettled = True
         if self.metric is not None:
             # The share of tr(Q'PQ), which was n to begin with, in place of a sum over the items.
             energy = state.energy / state.unit**2 * max(0.0, 1 - self.explained / len(pick.residual))
         state.record(pick, energy)
+
+    def _length(self, distance: float) -> float:
+        """What ||g|| of a pick does not exceed: ||phi||, as ||S|| <= 1."""
+        return math.sqrt(distance) * (1 + 1e-9) if self.rules.projects else 1.0
+
+    def _count(self, state: State, index: int, residual: Floats, phi: Floats, q: float, length: float) -> None:
+        """What the projection of a pick leaves behind on the host."""
+        moved = float(np.linalg.norm(residual)) * length / q
+        self.projected += moved
+        # Each entry of A was rounded once, and so was the product added to it.
+        state.drift += U64 * (self.projected + 2 * moved)
+        self.picks += 1
+        square = float(self._squares(np.array([index]))[0])
+        if square:
+            self.least = min(self.least, math.sqrt(q / square))
+        if self.metric is not None:
+            self.metric.explain(phi, q, self.rules.ridge)
+            self.explained += float(np.vdot(residual, residual)) / q
 
     def _widen(self, state: State, pick: Pick, move: Move, q: float, unit: float) -> None:
         """The bounds after a step."""

@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import os
+import re
 import secrets
 import shutil
+import time
 import zipfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -185,6 +187,23 @@ def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(path: AnyPath, older: float = 600.0) -> None:
+    """Removes the temporary files that killed processes left when they wrote to `path`.
+
+    Args:
+        path: the file that they would have become.
+        older: seconds since the last change; a younger one may be another process's that is still at it.
+    """
+    target = Path(os.path.realpath(path))
+    name = re.compile(rf"\.{re.escape(target.name[:40])}\.[0-9a-f]{{16}}\.tmp")
+    with os.scandir(target.parent) as entries:
+        for entry in entries:
+            if name.fullmatch(entry.name):
+                with contextlib.suppress(OSError):
+                    if time.time() - entry.stat().st_mtime > older:
+                        os.unlink(entry.path)
 
 
 def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> None:

@@ -35,6 +35,12 @@ class Metric:
         self.whole: Floats = self.triangle
         self.renew()
 
+    def restore(self, left: Floats, triangle: Floats) -> None:
+        """Goes on from what picks have left of the query, and its R factor."""
+        self.left, self.triangle = left, triangle
+        self._invert()
+        self.renew()
+
     def renew(self) -> None:
         """What is the metric now becomes the frame."""
         self.frame, self.base = self.whole, self.triangle
@@ -51,5 +57,8 @@ class Metric:
         # A direction of the query that is explained to the last bit leaves nothing; the metric is singular then.
         sizes = np.abs(np.diagonal(self.triangle))
         self.triangle[np.diag_indices(len(sizes))] += np.where(sizes < TINY, TINY, 0.0)
-        self.whole = np.asarray(np.linalg.solve(self.triangle, np.eye(len(sizes))))
+        self._invert()
         self._relate()
+
+    def _invert(self) -> None:
+        self.whole = np.asarray(np.linalg.solve(self.triangle, np.eye(len(self.triangle))))

@@ -1,16 +1,18 @@
 """Pool: embeddings on a device with their Gram columns, prepared once and selected from many times."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu import backends, engine, memory
+from gip_gpu import backends, checkpoint, engine, memory
 from gip_gpu.backends.base import Backend
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
 from gip_gpu.costs import ITEMS
@@ -20,12 +22,16 @@ from gip_gpu.interop import format_of
 from gip_gpu.objectives import energies
 from gip_gpu.plan import COLUMNS, PRECISIONS, Plan, log, make_plan, stepwise
 from gip_gpu.problem import Options, Problem, pose
+from gip_gpu.projection import Projection
+from gip_gpu.rows import Rows
 from gip_gpu.selection import Certificate, Selection
 from gip_gpu.sources import Matrix
-from gip_gpu.state import State
-from gip_gpu.validate import as_bytes, as_count, as_scores, flag, one_of
+from gip_gpu.state import State, Stored
+from gip_gpu.validate import as_bytes, as_count, as_initial, as_scores, flag, one_of
 
 Progress = bool | Callable[[int, int], None] | None
+# The file of a checkpoint, and picks or seconds between two.
+Saving = tuple[Path, int | float]
 
 
 class Pool:
@@ -94,6 +100,9 @@ class Pool:
         query: str = "direct",
         sign: str = "any",
         on_exhausted: str = "restart",
+        initial: ArrayLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | float = 60.0,
         progress: Progress = None,
     ) -> Selection:
         """The k most informative items for these scores; arguments, result and errors as in `gip_gpu.select`."""
@@ -101,13 +110,15 @@ class Pool:
         count = as_count(k, self.shape[0])
         options = Options(objective, epsilon, query, sign, on_exhausted)
         options.choose(scores is not None)
+        first = as_initial(initial, self.shape[0], count)
+        saving = as_saving(checkpoint, checkpoint_every)
         check_progress(progress)
         with self._turn:
             if self._busy:
                 raise RuntimeError("this pool is in the middle of a selection, whose progress function called it")
             self._busy = True
             try:
-                return self._select(scores, count, options, progress, keep=True)
+                return self._select(scores, count, options, progress, True, first, saving)
             finally:
                 self._busy = False
 
@@ -122,47 +133,99 @@ class Pool:
         self._turn = threading.RLock()
 
     def _select(
-        self, scores: NDArray[np.float64] | None, k: int, options: Options, progress: Progress, keep: bool
+        self,
+        scores: NDArray[np.float64] | None,
+        k: int,
+        options: Options,
+        progress: Progress,
+        keep: bool,
+        initial: NDArray[np.int64] | None = None,
+        saving: Saving | None = None,
+        prior: Projection | None = None,
     ) -> Selection:
         began = time.perf_counter() - self._waited
         self._waited = 0.0
+        initial = np.empty(0, np.int64) if initial is None else initial
+        total = len(initial) + k
+        keeper = None
+        if saving is not None:
+            keeper = checkpoint.Keeper(*saving, checkpoint.subject(self._rows, scores, options, initial, prior))
         name = options.choose(scores is not None).name
         one_by_one = stepwise(name, options.sign)
         width = 0 if scores is None else scores.shape[1]
-        backend, columns, plan = self._prepare(width, k, keep, name, options)
-        prepared = time.perf_counter()
-        problem = pose(self._rows, scores, options, backend.exponent)
+        at_hand = keeper is not None and keeper.holds(total)
+        prepared = None if at_hand else self._prepare(width, k, keep, name, options)
+        plan = self._planned(width, k, keep, name, options) if prepared is None else prepared[2]
+        ready = time.perf_counter()
+        problem = pose(self._rows, scores, options, self._rows.exponent)
         posed = time.perf_counter()
-        state = State(problem.scores, k, self.shape[1], problem.objective, _squares(problem, backend))
-        stepper: engine.Stepper = (
-            Family(backend, state, problem.epsilon, problem.sign, problem.Q) if one_by_one else backend
-        )
-        with reporting(progress, k) as report:
-            timings = engine.run(stepper, columns, state, options.on_exhausted, report)
+        squares = _squares(problem, self._rows)
+        if prior is not None and problem.objective.measure == "distance":
+            prior = replace(prior, scale=prior.scale * 2.0**-self._rows.exponent)
+        state = State(problem.scores, total, self.shape[1], problem.objective, squares, initial, prior)
+        if prepared is None:
+            assert keeper is not None
+            assert keeper.stored is not None
+            state.restore(keeper.stored)
+            whole = state.t == keeper.saved
+            carried, timings = keeper.stored if whole else None, {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
+        else:
+            backend, columns, _ = prepared
+            stepper: engine.Stepper = (
+                Family(backend, state, problem.epsilon, problem.sign, problem.Q) if one_by_one else backend
+            )
+            with reporting(progress, k) as report, keeper.signals if keeper else nullcontext():
+                timings = engine.run(stepper, columns, state, options.on_exhausted, report, keeper)
+            carried = stepper.carry(state) if state.projecting else None
         done = time.perf_counter()
-        t = state.t
+        return self._selection(
+            state, problem, carried, options, plan,
+            {"prepare": ready - began, "query": posed - ready, **timings, "total": done - began},
+        )  # fmt: skip
+
+    def _selection(
+        self,
+        state: State,
+        problem: Problem,
+        carried: Stored | None,
+        options: Options,
+        plan: Plan,
+        timings: dict[str, float],
+    ) -> Selection:
+        """The result of a run; `carried` is what its stepper projected out, None where that is not all."""
+        picks = slice(state.first, state.t)
+        weights = state.weights[picks]
+        projection = None
+        if carried is not None and state.projecting and problem.range_share is None:
+            projection = Projection.of(state, carried, options, self._rows.normalize, self._rows.exponent)
         return Selection(
-            indices=state.indices[:t],
-            gains=state.gains[:t],
-            weights=state.weights[:t] if problem.weights is None else state.weights[:t] @ problem.weights,
-            explained=state.explained[:t],
+            indices=state.indices[picks],
+            gains=state.gains[picks],
+            weights=weights if problem.weights is None else weights @ problem.weights,
+            explained=state.explained[picks],
             certificate=Certificate(
-                state.margins[:t], state.candidates[:t], state.ties[:t], state.refreshes, tuple(state.rounds)
+                state.margins[picks], state.candidates[picks], state.ties[picks], state.refreshes, state.chosen_rounds
             ),
             plan=plan,
-            timings={"prepare": prepared - began, "query": posed - prepared, **timings, "total": done - began},
+            timings=timings,
             peak_bytes=memory.peak(),
             range_share=problem.range_share,
+            projection=projection,
         )
+
+    def _planned(self, n: int, k: int, keep: bool, objective: str, options: Options) -> Plan:
+        """What a selection would do and take."""
+        m, d = self.shape
+        held = 0 if self._plan is None else self._plan.total
+        return make_plan(
+            m, d, n, k, keep=keep, held=held, given=format_of(self._rows.values), objective=objective,
+            sign=options.sign, query=options.query, **self._settings,
+        )  # fmt: skip
 
     def _prepare(self, n: int, k: int, keep: bool, objective: str, options: Options) -> tuple[Backend, Columns, Plan]:
         """The backend and the columns for such a selection; those at hand where they serve."""
-        m, d = self.shape
         held = self._plan
-        plan = make_plan(
-            m, d, n, k, keep=keep, held=held.total if held else 0, given=format_of(self._rows.values),
-            objective=objective, sign=options.sign, query=options.query, **self._settings,
-        )  # fmt: skip
+        plan = self._planned(n, k, keep, objective, options)
         none = plan.columns == "none"
         if held is not None and (none or held.columns == "gram" or _same_storage(held, plan)):
             changing = (ITEMS, "projector", "query") if none else ("scores and residual", "query")
@@ -197,14 +260,19 @@ def _same_storage(held: Plan, plan: Plan) -> bool:
     return all(getattr(held, name) == getattr(plan, name) for name in ("columns", "precision", "lookahead", "resident"))
 
 
-def _squares(problem: Problem, backend: Backend) -> NDArray[np.float64]:
+def _squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
     """What the items have to give at first: squared scores, or squared norms where there are none."""
     if problem.objective.measure != "distance":
         return energies(problem.scores)
-    rows = backend.rows_of
-    norms = np.ones(backend.m) if rows.normalize else rows.norms * 2.0**-backend.exponent
+    norms = np.ones(rows.shape[0]) if rows.normalize else rows.norms * 2.0**-rows.exponent
     squares: NDArray[np.float64] = norms * norms
     return squares
+
+
+def as_saving(path: Any, every: Any) -> Saving | None:
+    """Where to write checkpoints and how often, checked; None for nowhere."""
+    interval = checkpoint.as_interval(every)
+    return None if path is None else (checkpoint.as_path(path), interval)
 
 
 def check_progress(progress: Any) -> None:

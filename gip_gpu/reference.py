@@ -1,6 +1,8 @@
 """Algorithms 1 and 2 of the paper and greedy on each objective by its definition, in float64 and without tricks: the
 oracles that every backend is compared with."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -9,13 +11,19 @@ from gip_gpu.objectives import energies, seen
 from gip_gpu.problem import Options, Problem, pose
 from gip_gpu.rows import Rows
 from gip_gpu.ties import exhausted, first_best
-from gip_gpu.validate import as_count, as_epsilon, as_scores, one_of
+from gip_gpu.validate import as_count, as_epsilon, as_initial, as_scores, one_of
 
 Float = NDArray[np.float64]
 
 
 def matching_pursuit(
-    F: ArrayLike, G: ArrayLike, k: int, *, normalize: bool = True, on_exhausted: str = "continue"
+    F: ArrayLike,
+    G: ArrayLike,
+    k: int,
+    *,
+    normalize: bool = True,
+    on_exhausted: str = "continue",
+    initial: Sequence[int] = (),
 ) -> NDArray[np.int64]:
     """Greedy matching pursuit, algorithm 1 of arXiv 2603.13790, one Gram column at a time.
 
@@ -24,6 +32,7 @@ def matching_pursuit(
         G: (m, n) or (m,) scores.
         k: number of picks, at most m.
         on_exhausted: "continue" is the paper's loop; "restart" and "stop" act as in `gip_gpu.select`.
+        initial: as in `gip_gpu.select`.
 
     Returns:
         Indices in order of choice, int64; (k,), or fewer with "stop".
@@ -37,21 +46,24 @@ def matching_pursuit(
     m = rows.shape[0]
     X, scores, k = rows.block(0, m), as_scores(G, rows.shape), as_count(k, m)
     one_of("on_exhausted", on_exhausted, ("restart", "stop", "continue"))
-    left, picks = np.ones(m, dtype=bool), list[int]()
+    given = as_initial(initial, m, k).tolist()
+    left, picks, k = np.ones(m, dtype=bool), list[int](), k + len(given)
     while len(picks) < k:
         W = scores.copy()
         scale = float(np.linalg.norm(W[left], axis=1).max())
         while len(picks) < k:
             gains = np.where(left, np.einsum("jn,jn->j", W, W), -np.inf)
-            if exhausted(gains.max(), scale) and (on_exhausted == "stop" or (on_exhausted == "restart" and scale)):
+            forced = len(picks) < len(given)
+            over = on_exhausted == "stop" or (on_exhausted == "restart" and scale)
+            if over and not forced and exhausted(gains.max(), scale):
                 break
-            s, _ = first_best(gains, scale)
+            s = given[len(picks)] if forced else first_best(gains, scale)[0]
             picks.append(s)
             left[s] = False
             W -= np.outer(np.einsum("jd,d->j", X, X[s]), W[s])
         if on_exhausted == "stop":
             break
-    return np.array(picks, dtype=np.int64)
+    return np.array(picks[len(given) :], dtype=np.int64)
 
 
 def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, normalize: bool = True) -> NDArray[np.int64]:
@@ -101,6 +113,7 @@ def greedy(
     sign: str = "any",
     normalize: bool = True,
     on_exhausted: str = "restart",
+    initial: Sequence[int] = (),
 ) -> NDArray[np.int64]:
     """Greedy on any objective of the family, by projecting each pick out of the rows themselves.
 
@@ -113,7 +126,7 @@ def greedy(
     Args:
         F, G, k: as in `matching_pursuit`; G is None for "entropy".
         objective: "lr", "mi", "entropy" or "omp"; also "mp", for sign="positive".
-        epsilon, query, sign, normalize, on_exhausted: as in `gip_gpu.select`; no "continue".
+        epsilon, query, sign, normalize, on_exhausted, initial: as in `gip_gpu.select`; no "continue".
 
     Returns:
         Indices in order of choice, int64.
@@ -131,25 +144,37 @@ def greedy(
     X, ridge = rows.block(0, m) * 2.0**-exponent, epsilon * 4.0**-exponent
     kind, left, picks = problem.objective, np.ones(m, dtype=bool), list[int]()
     squares = np.einsum("jd,jd->j", X, X)
+    given = as_initial(initial, m, k).tolist()
+    k += len(given)
     while len(picks) < k and left.any():
         began = len(picks)
         R, phi, basis = problem.scores.copy(), X.copy(), np.empty((0, X.shape[1]))
+        projected = list[int]()
         scale = float(np.sqrt((squares if kind.measure == "distance" else energies(R))[left].max()))
         first = largest = 0.0
         while len(picks) < k:
             q = ridge + np.einsum("jd,jd->j", phi, phi)
             eligible = left & (q > ties.DEPENDENT * squares) if kind.projects else left
-            if not eligible.any():
+            forced = len(picks) < len(given)
+            if not eligible.any() and not forced:
                 break
-            norms, terms, metric = _norms(problem, X, R, q, scale, picks[began:], ridge)
-            best = float(norms[eligible].max())
+            norms, terms, metric = _norms(problem, X, R, q, scale, projected, ridge)
+            s = given[len(picks)] if forced else -1
+            if forced and not eligible[s]:
+                # In the span of those before it.
+                picks.append(s)
+                left[s] = False
+                continue
+            best = float(norms[s] if forced else norms[eligible].max())
             first, largest = first or best, max(largest, best)
-            if ties.used_up(best, first, largest) or metric >= ties.SINGULAR:
-                break
-            candidates = np.flatnonzero(eligible)
-            s = int(candidates[ties.first_tied(norms[eligible], ties.slack(norms, terms)[eligible])[0]])
+            if not forced:
+                if ties.used_up(best, first, largest) or metric >= ties.SINGULAR:
+                    break
+                candidates = np.flatnonzero(eligible)
+                s = int(candidates[ties.first_tied(norms[eligible], ties.slack(norms, terms)[eligible])[0]])
             picks.append(s)
             left[s] = False
+            projected.append(s)
             own = phi[s].copy()
             if kind.projects and not ridge:
                 for _ in range(2):
@@ -165,7 +190,7 @@ def greedy(
         if len(picks) == began:
             # Nothing that counts is left.
             picks.extend(np.flatnonzero(left)[: k - began].tolist())
-    return np.array(picks, dtype=np.int64)
+    return np.array(picks[len(given) :], dtype=np.int64)
 
 
 def _norms(

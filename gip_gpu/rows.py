@@ -42,6 +42,11 @@ class Rows:
         bad_rows("F", self.values, self.norms, zero_allowed=not normalize)
         self.largest = 1.0 if normalize else float(self.norms.max())
 
+    @property
+    def exponent(self) -> int:
+        """What makes the largest norm at most 1: rows are stored divided by 2**exponent; 0 for unit rows."""
+        return 0 if self.normalize else max(int(np.frexp(self.largest)[1]), -400)
+
     def bounds(self, width: int = 1) -> Iterator[tuple[int, int]]:
         """(start, stop) of consecutive blocks of rows that fit a core's cache, as do `width` values for each row."""
         m, d = self.shape

@@ -1,11 +1,15 @@
 """select: the k most informative examples of a pool, in one call."""
 
+import os
+
+from numpy.typing import ArrayLike
+
 from gip_gpu.interop import DeviceMatrix, on_gpu
-from gip_gpu.pool import Pool, Progress, check_progress
+from gip_gpu.pool import Pool, Progress, as_saving, check_progress
 from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Matrix
-from gip_gpu.validate import as_count, as_matrix, as_scores
+from gip_gpu.validate import as_count, as_initial, as_matrix, as_scores
 
 
 def select(
@@ -24,6 +28,9 @@ def select(
     query: str = "direct",
     sign: str = "any",
     on_exhausted: str = "restart",
+    initial: ArrayLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | float = 60.0,
     progress: Progress = None,
 ) -> Selection:
     """Selects the k items that carry the most information, by Greedy Information Projection.
@@ -73,6 +80,15 @@ def select(
             norms, or grown to 1e7 of it where nearly dependent rows contradict in their scores, or every row in the
             span of the picks): "restart" on the original scores of the items left, "stop" with fewer than k, or for
             "mp" with sign "any" "continue" with the paper's literal loop.
+        initial: indices that are chosen already, in this order: as if they had been the first picks of the first round.
+            What they share with the others is projected out, and the result holds only the k picks after them, so that
+            `k + len(initial) <= m`. An item that adds nothing to those before it is just taken out. A `Selection` is
+            such indices too.
+        checkpoint: a file that the run is written to from time to time, when it ends, and when Ctrl-C or SIGTERM ends
+            it (a second one ends it at once). If it exists, the run goes on from it, also with another k or on another
+            device: k picks of it, or what it lacks to them. A file that is damaged, or of another F, G or settings, is
+            refused.
+        checkpoint_every: an int of picks or a float of seconds.
         progress: True for a bar on standard error, or a function called with (picks made, k).
 
     Returns:
@@ -80,6 +96,7 @@ def select(
 
     Raises:
         TypeError, ValueError: bad input; the message names the argument, what it got and what it wants.
+        OSError: the checkpoint cannot be written; the one before it is intact.
 
     >>> import numpy as np
     >>> F = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [1.0, 0.0]])
@@ -89,12 +106,16 @@ def select(
     array([0, 1])
     >>> select(F, None, k=2, device="cpu").indices
     array([0, 2])
+    >>> select(F, [3.0, 2.9, 1.0, 3.0], k=1, initial=[0], device="cpu").indices
+    array([2])
     """
     matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
     scores = None if G is None else as_scores(G, matrix.shape)
     count = as_count(k, len(matrix))
     options = Options(objective, epsilon, query, sign, on_exhausted)
     options.choose(scores is not None)
+    first = as_initial(initial, len(matrix), count)
+    saving = as_saving(checkpoint, checkpoint_every)
     check_progress(progress)
     pool = Pool(
         F if isinstance(matrix, DeviceMatrix) else matrix,
@@ -105,4 +126,4 @@ def select(
         memory_limit=memory_limit,
         normalize=normalize,
     )
-    return pool._select(scores, count, options, progress, keep=False)
+    return pool._select(scores, count, options, progress, False, first, saving)

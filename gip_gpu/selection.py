@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from gip_gpu import memory
 from gip_gpu.files import atomic_write
 from gip_gpu.plan import Plan
+from gip_gpu.projection import Projection
+
+# Of the names of the arrays of a projection in a file.
+PREFIX = "projection_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,8 @@ class Selection:
         peak_bytes: the largest resident size of the process so far, a GPU's memory not included; 0 where the system
             does not tell.
         range_share: share of ||G||^2 that lies in the range of F, where a query was fitted; else None.
+        projection: what the picks of the last round projected out, which `gip_gpu.extend` goes on from; None where it
+            cannot (see there).
     """
 
     indices: NDArray[np.int64]
@@ -97,6 +103,7 @@ class Selection:
     timings: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
     range_share: float | None = None
+    projection: Projection | None = None
 
     @property
     def rounds(self) -> tuple[int, ...]:
@@ -197,11 +204,15 @@ class Selection:
             "peak_bytes": self.peak_bytes,
             "range_share": self.range_share,
         }
+        if self.projection is not None:
+            parts, rest["projection"] = self.projection.split()
+            arrays.update({f"{PREFIX}{name}": array for name, array in parts.items()})
         return arrays, rest
 
     @classmethod
     def _join(cls, arrays: dict[str, Any], rest: dict[str, Any]) -> "Selection":
         k = len(arrays["indices"])
+        parts = {name.removeprefix(PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(PREFIX)}
         whole = ("indices", "candidates", "ties")
         stored: dict[str, NDArray[Any]] = {
             name: np.asarray(values, np.int64 if name in whole else np.float64) for name, values in arrays.items()
@@ -223,6 +234,7 @@ class Selection:
             rest["timings"],
             rest["peak_bytes"],
             rest.get("range_share"),
+            Projection.join(parts, rest["projection"]) if "projection" in rest else None,
         )
 
 

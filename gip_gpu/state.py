@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,16 @@ from numpy.typing import NDArray
 from gip_gpu import bounds
 from gip_gpu.objectives import Objective, energies
 
+if TYPE_CHECKING:
+    from gip_gpu.projection import Projection
+
 Floats = NDArray[np.float64]
+# What a checkpoint holds, by name: arrays, and what JSON can write.
+Stored = dict[str, Any]
+
+# What is recorded of each pick, and of a run at any moment.
+RECORDED = ("indices", "gains", "weights", "explained", "margins", "candidates", "ties")
+KEPT = ("unit", "scale", "energy", "drift", "refreshes", "rounds", "ending")
 
 
 class Reason(Enum):
@@ -48,13 +58,16 @@ class State:
         left: (m,) bool, items not chosen yet.
         pool: (m,) bool, items that were left when the round began; `explained` is over them.
         energy: ||G||^2 over `pool`.
-        t: picks made.
+        k: picks to make, and t: picks made; both with those of `initial`.
+        initial: items that count as the first picks of the first round.
+        prior: what picks from other rows have projected out before the first round.
         A: (n, d) float64, what was projected out in this round.
         error: e, the bound on ||W~_j - W_j|| over the items left.
         drift: bound on the rounding that A has collected.
         scale: largest ||G_j|| over the items left when the round began, in `unit`.
         excess: candidates beyond the usual few that were rescored since the last refresh.
         rounds: for each round the number of picks made before it began.
+        ending: how picks are made once the certified loop is over: "in order", "literal", or "exhausted" for none.
     """
 
     scores: NDArray[np.float64]
@@ -62,6 +75,8 @@ class State:
     d: int
     objective: Objective
     squares: Floats = field(default_factory=lambda: np.empty(0))
+    initial: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    prior: "Projection | None" = None
     t: int = 0
     unit: float = 1.0
     scale: float = 0.0
@@ -71,6 +86,7 @@ class State:
     refreshes: int = 0
     pending: Pick | None = None
     rounds: list[int] = field(default_factory=list)
+    ending: str = ""
 
     def __post_init__(self) -> None:
         m, n = self.scores.shape
@@ -95,6 +111,51 @@ class State:
     def noise(self, square: float) -> float:
         """Bound on the float64 rounding of an exact residual G_j - f_j A, the rounding within A included."""
         return self.drift + bounds.float64_error(self.d, self.projected(square), self.scale)
+
+    @property
+    def began_empty(self) -> bool:
+        """Whether this round has projected nothing out."""
+        return self.t == self.rounds[-1] and not (self.prior is not None and len(self.rounds) == 1)
+
+    @property
+    def first(self) -> int:
+        """The place of the first pick of the result."""
+        return len(self.initial)
+
+    @property
+    def chosen_rounds(self) -> tuple[int, ...]:
+        """`rounds` of the result."""
+        begun = {max(0, start - self.first) for start in self.rounds}
+        return tuple(sorted(start for start in begun if start < self.t - self.first))
+
+    @property
+    def projecting(self) -> bool:
+        """Whether its stepper's projection is that of all picks of the round."""
+        return bool(self.rounds) and self.ending in ("", "exhausted")
+
+    def skip(self, index: int) -> None:
+        """Enters an item of `initial`."""
+        for name in RECORDED:
+            getattr(self, name)[self.t] = 0
+        self.indices[self.t] = index
+        self.left[index] = False
+        self.t += 1
+
+    def snapshot(self) -> Stored:
+        """What `restore` needs, for a file."""
+        arrays = {name: getattr(self, name)[: self.t] for name in RECORDED}
+        return {**arrays, **{name: getattr(self, name) for name in KEPT}}
+
+    def restore(self, stored: Stored) -> None:
+        """Goes on from a snapshot; where it has more than k picks, only its first k are taken."""
+        self.t = min(self.k, len(stored["indices"]))
+        for name in RECORDED:
+            getattr(self, name)[: self.t] = stored[name][: self.t]
+        for name in KEPT:
+            setattr(self, name, stored[name])
+        self.rounds = list(stored["rounds"])
+        self.pool[stored["indices"][: self.rounds[-1] if self.rounds else 0]] = False
+        self.left[self.indices[: self.t]] = False
 
     def record(self, pick: Pick, energy_left: float) -> None:
         """Enters a pick; `energy_left` is ||W||^2 over `pool` after it, in `unit`."""

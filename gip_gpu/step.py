@@ -11,7 +11,7 @@ from gip_gpu import bounds, objectives, ties
 from gip_gpu.state import Pick, Reason, State
 
 if TYPE_CHECKING:
-    from gip_gpu.backends.base import HostBackend
+    from gip_gpu.backends.base import Backend, HostBackend
     from gip_gpu.columns import Columns
 
 # A window of this many rows costs little beside the passes over the residual.
@@ -108,12 +108,32 @@ def _rescore(
     return rows, residual, objectives.energies(residual)
 
 
-def _project_out(backend: "HostBackend", state: State, pick: Pick, column: NDArray[np.generic]) -> None:
-    norm = math.sqrt(pick.gain)
-    moved = norm * backend.square
-    state.A += pick.residual[:, None] * pick.row
+def add_to_projection(
+    state: State, row: NDArray[np.float64], residual: NDArray[np.float64], gain: float, square: float
+) -> tuple[float, float]:
+    """Adds a pick to A; returns the norm of its residual and by how much at most a residual moved."""
+    norm = math.sqrt(gain)
+    moved = norm * square
+    state.A += residual[:, None] * row
     # Each of A's entries was rounded once, and so was the product added to it.
-    state.drift += bounds.U64 * (state.projected(backend.square) + 2 * moved)
+    state.drift += bounds.U64 * (state.projected(square) + 2 * moved)
+    return norm, moved
+
+
+def take(backend: "Backend", state: State, indices: NDArray[np.int64]) -> None:
+    """Enters these items as picks without a look at the others; W~ has to be refreshed then."""
+    for index in indices:
+        row = backend.rows([index])
+        residual = objectives.residual(state.scores[[index]] / state.unit, row, state.A)
+        gain = float(objectives.energies(residual)[0])
+        if not gain < DIVERGED**2:
+            raise diverged(state.t, backend.largest_norm)
+        add_to_projection(state, row[0], residual[0], gain, backend.square)
+        state.skip(int(index))
+
+
+def _project_out(backend: "HostBackend", state: State, pick: Pick, column: NDArray[np.generic]) -> None:
+    norm, moved = add_to_projection(state, pick.row, pick.residual, pick.gain, backend.square)
     energy_left = backend.update(state, pick.index, column, pick.residual)
     state.error = bounds.step_error(state.error, backend.gamma, norm, moved)
     state.record(pick, energy_left)

@@ -119,6 +119,38 @@ def as_count(k: Any, m: int) -> int:
     return count
 
 
+def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
+    """`initial` as int64 indices; None and nothing are none.
+
+    Args:
+        initial: indices of rows, or a selection.
+        m: rows.
+        k: picks that are wanted beside them.
+
+    Raises:
+        TypeError: not indices, bools among them.
+        ValueError: not 1-d, out of range, a duplicate, or too many.
+    """
+    wanted = "initial must be a 1-d sequence of indices of rows, all different"
+    array = _as_array(() if initial is None else initial, "initial")
+    if array.ndim != 1:
+        raise ValueError(f"initial has shape {array.shape}; {wanted}")
+    if not len(array):
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"initial has dtype {array.dtype}; {wanted}, ints")
+    outside = np.flatnonzero((array < 0) | (array >= m))
+    if len(outside):
+        raise ValueError(f"initial has {array[outside[0]]} at place {outside[0]}; {wanted}, from 0 to {m - 1}")
+    indices = array.astype(np.int64)
+    again = np.setdiff1d(np.arange(len(indices)), np.unique(indices, return_index=True)[1])
+    if len(again):
+        raise ValueError(f"initial has {indices[again[0]]} at place {again[0]} for the second time; {wanted}")
+    if k + len(indices) > m:
+        raise ValueError(f"k is {k} and initial has {len(indices)}; together they must be at most m = {m}")
+    return indices
+
+
 def as_columns(value: Any, name: str) -> NDArray[np.float64]:
     """`value` as a (rows, n) float64 copy; (rows,) is one column.
 

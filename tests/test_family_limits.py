@@ -78,8 +78,8 @@ def test_bounds_hold_at_every_step(cone, monkeypatch):
     def checked(self, state):
         items, rules, metric = self.items, self.rules, self.metric
         x = items._rows(np.arange(len(state.left)))
-        S = np.eye(state.d) if items.S is None else items.S
-        exact = items.scores - x @ items.A.T
+        S = np.eye(state.d) if items.projector.S is None else items.projector.S
+        exact = items.scores - x @ items.projector.A.T
         if metric is not None:
             exact = exact @ metric.frame
         eligible = items.eligible

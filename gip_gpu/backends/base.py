@@ -11,7 +11,7 @@ from gip_gpu import memory, step
 from gip_gpu.backends.items import Items, Rules
 from gip_gpu.costs import Costs, HostCosts
 from gip_gpu.rows import Rows
-from gip_gpu.state import Reason, State
+from gip_gpu.state import Reason, State, Stored
 
 if TYPE_CHECKING:
     from gip_gpu.columns import Columns
@@ -47,7 +47,7 @@ class Backend(ABC):
     def __init__(self, rows: Rows, plan: "Plan") -> None:
         self.rows_of = rows
         self.m, self.d = rows.shape
-        self.exponent = 0 if rows.normalize else max(int(np.frexp(rows.largest)[1]), -400)
+        self.exponent = rows.exponent
 
     @classmethod
     def missing(cls, device: str) -> str:
@@ -94,6 +94,22 @@ class Backend(ABC):
     @abstractmethod
     def advance(self, state: State, columns: "Columns", until: int) -> Reason:
         """Takes as many whole steps as it can, up to `until` picks, and says why it came back."""
+
+    def take(self, state: State, indices: NDArray[np.int64]) -> None:
+        """Projects these items out, one after the other and on the host, before the first refresh of a round."""
+        step.take(self, state, indices)
+
+    def carry(self, state: State) -> Stored:
+        """What is projected out in this round."""
+        return {"A": state.A}
+
+    def snapshot(self, state: State) -> Stored:
+        """What `restore` needs to go on from here, for a file."""
+        return self.carry(state)
+
+    def restore(self, state: State, stored: Stored) -> None:
+        """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
+        state.A[:] = stored["A"]
 
     @abstractmethod
     def columns(self, indices: Sequence[int], out: Any) -> None:

@@ -22,7 +22,7 @@ from gip_gpu.costs_gpu import STEPS, GpuCosts, chunk_rows, multiplied_as
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.plan import Plan
 from gip_gpu.rows import Rows
-from gip_gpu.state import Pick, Reason, State
+from gip_gpu.state import Pick, Reason, State, Stored
 
 if TYPE_CHECKING:
     from gip_gpu.columns import Columns
@@ -184,6 +184,11 @@ class GpuBackend(Backend):
         self.places = np.zeros(16, np.int64)
         self._begin()
         self.ready_for = n
+
+    @_on_device
+    def carry(self, state: State) -> Stored:
+        state.A[:] = self.arrays.get(self.A)
+        return super().carry(state)
 
     @_on_device
     def refresh(self, state: State) -> None:

@@ -74,6 +74,26 @@ class GpuItems(Items):
             self.arrays.put(self.S, np.eye(self.d))
             self.identity = True
 
+    def carry(self) -> tuple[Floats, Floats | None]:
+        with self.arrays.here():
+            A: Floats = self.arrays.get(self.A)[: self.given_signals]
+            return A, None if self.identity else self.arrays.get(self.S)
+
+    def eligible_items(self) -> NDArray[np.bool_]:
+        with self.arrays.here():
+            eligible: NDArray[np.bool_] = self.arrays.get(self.weight) > 0
+            return eligible
+
+    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_]) -> None:
+        with self.arrays.here():
+            if self.given_signals:
+                self.arrays.put(self.A, A)
+            self.identity = S is None
+            if S is not None:
+                self.arrays.put(self.S, S)
+            weight = self.arrays.get(self.weight)
+            self.arrays.put(self.weight, np.where((weight > 0) & ~eligible, 0, weight).astype(np.float32))
+
     def refresh(self, frame: Floats | None) -> Fresh:
         """By the library's float64 products, chunk by chunk; it is seldom called."""
         largest = farthest = 0.0

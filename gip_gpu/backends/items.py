@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.objectives import Measure
+from gip_gpu.objectives import Measure, residual
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -81,6 +81,40 @@ class Fresh:
     projected: float
 
 
+class Projector:
+    """S and A of `Items` on the host.
+
+    Attributes:
+        A: (n, d) float64.
+        S: (d, d) float64, or None while it is the identity.
+    """
+
+    def __init__(self, rules: Rules, n: int, d: int) -> None:
+        self.rules = rules
+        self.A = np.zeros((n, d))
+        self.S: Floats | None = None
+
+    def exact(self, scores: Floats, x: Floats) -> tuple[Floats, Floats]:
+        """Residuals (c, n) and distances (c,) of items with these scores (c, n) and rows x (c, d)."""
+        phi = x if self.S is None else x @ self.S
+        return residual(scores, x, self.A), np.einsum("cd,cd->c", phi, phi)
+
+    def project(self, row: Floats, residual: Floats, q: float) -> tuple[Floats, Floats]:
+        """Projects a pick out; returns the phi and the g that were used, both (d,)."""
+        phi = row if self.S is None else row @ self.S
+        g = row
+        if self.rules.projects:
+            g = row if self.S is None else self.S @ phi
+            if not self.rules.ridge:
+                phi = g = g * (np.sqrt(q) / np.linalg.norm(g))
+            step = g / (q + np.sqrt(self.rules.ridge * q))
+            if self.S is None:
+                self.S = np.eye(len(row))
+            self.S -= np.outer(step, phi)
+        self.A += np.outer(residual / q, g)
+        return phi, g
+
+
 class Items(ABC):
     """Residuals W~ and distances d2~ of all items in float32, and in float64 what they are recomputed from.
 
@@ -103,6 +137,18 @@ class Items(ABC):
     @abstractmethod
     def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
         """A round begins: S = I, A = 0, the items of the pool are eligible; `scores` (m, n) are in the round's unit."""
+
+    @abstractmethod
+    def carry(self) -> tuple[Floats, Floats | None]:
+        """Copies of A (n, d) and S (d, d) on the host; None for an S that is the identity."""
+
+    @abstractmethod
+    def eligible_items(self) -> NDArray[np.bool_]:
+        """(m,) which items are eligible in this round."""
+
+    @abstractmethod
+    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_]) -> None:
+        """After `restart`: goes on from what was projected out and which items were eligible."""
 
     @abstractmethod
     def refresh(self, frame: Floats | None) -> Fresh:

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import ties
-from gip_gpu.backends.items import Doubt, Fresh, Items, Move, Rules
+from gip_gpu.backends.items import Doubt, Fresh, Items, Move, Projector, Rules
 from gip_gpu.backends.numpy_products import Products
-from gip_gpu.objectives import residual
 from gip_gpu.rows import Rows
 
 Array = NDArray[Any]
@@ -49,9 +48,7 @@ class NumpyItems(Items):
         self.scores = scores
         self.eligible = pool.copy()
         self.counted = None if pool.all() else pool.astype(np.float32)
-        self.A = np.zeros((scores.shape[1], self.d))
-        # None while it is the identity.
-        self.S: Floats | None = None
+        self.projector = Projector(self.rules, scores.shape[1], self.d)
         self.untouched = True
 
     def _rows(self, indices: Any) -> Floats:
@@ -64,8 +61,19 @@ class NumpyItems(Items):
 
     def _exact(self, indices: Any, x: Floats) -> tuple[Floats, Floats]:
         """Residuals (c, n) and distances (c,) of the items with these rows (c, d), by BLAS where it does not matter."""
-        phi = x if self.S is None else x @ self.S
-        return residual(self.scores[indices], x, self.A), np.einsum("cd,cd->c", phi, phi)
+        return self.projector.exact(self.scores[indices], x)
+
+    def carry(self) -> tuple[Floats, Floats | None]:
+        S = self.projector.S
+        return self.projector.A.copy(), None if S is None else S.copy()
+
+    def eligible_items(self) -> NDArray[np.bool_]:
+        return self.eligible
+
+    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_]) -> None:
+        self.projector.A, self.projector.S = A, S
+        self.eligible = eligible.copy()
+        self.untouched = False
 
     def refresh(self, frame: Floats | None) -> Fresh:
         largest = farthest = 0.0
@@ -85,7 +93,7 @@ class NumpyItems(Items):
                 self.distance[items] = distances
             largest = max(largest, float(np.einsum("jn,jn->j", exact, exact).max(where=eligible, initial=0.0)))
             farthest = max(farthest, float(distances.max(where=eligible, initial=0.0)))
-        return Fresh(float(np.sqrt(largest)), farthest, float(np.linalg.norm(self.A)))
+        return Fresh(float(np.sqrt(largest)), farthest, float(np.linalg.norm(self.projector.A)))
 
     def rate(self, doubt: Doubt) -> float:
         best = -1.0
@@ -138,18 +146,8 @@ class NumpyItems(Items):
         return np.sqrt(total, out=total)
 
     def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
-        phi = row if self.S is None else row @ self.S
-        g = row
-        if self.rules.projects:
-            g = row if self.S is None else self.S @ phi
-            if not self.rules.ridge:
-                phi = g = g * (np.sqrt(q) / np.linalg.norm(g))
-            step = g / (q + np.sqrt(self.rules.ridge * q))
-            if self.S is None:
-                self.S = np.eye(self.d)
-            self.S -= np.outer(step, phi)
         self.untouched = False
-        self.A += np.outer(residual / q, g)
+        phi, g = self.projector.project(row, residual, q)
         self.products.column((g / unit).astype(np.float32), self.column)
         return phi
 
@@ -198,12 +196,13 @@ class NumpyItems(Items):
     def settle(self, indices: NDArray[np.int64], residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
         # BLAS gives identical rows last-bit-different products, depending on where they stand in a block: one by one,
         # in the same place, they get the same.
-        if self.S is None:
+        S = self.projector.S
+        if S is None:
             return residuals, distances
         row, settled = np.empty(self.d), distances.copy()
         for place, x in enumerate(self._rows(indices)):
             row[:] = x
-            phi = row @ self.S
+            phi = row @ S
             settled[place] = phi @ phi
         return residuals, settled
 

@@ -1,0 +1,102 @@
+"""extend: more picks from rows that joined a pool, after those that a selection chose from it."""
+
+import os
+
+from numpy.typing import ArrayLike
+
+from gip_gpu.interop import DeviceMatrix, on_gpu
+from gip_gpu.pool import Pool, Progress, as_saving, check_progress
+from gip_gpu.projection import Projection
+from gip_gpu.selection import Selection
+from gip_gpu.validate import as_count, as_matrix, as_scores, flag
+
+
+def extend(
+    selection: Selection,
+    F_new: ArrayLike,
+    G_new: ArrayLike | None,
+    k: int | float,
+    *,
+    device: str = "auto",
+    backend: str | None = None,
+    precision: str = "auto",
+    columns: str = "auto",
+    memory_limit: int | float | str | None = None,
+    normalize: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | float = 60.0,
+    progress: Progress = None,
+) -> Selection:
+    """Chooses k of the rows that joined a pool, after what a selection chose from the rows before.
+
+    What the selection's picks share with the new rows is taken out of their scores first; the old rows are not needed.
+    The picks are those of `select` on the chosen rows and the new ones together, with the chosen ones as `initial`,
+    minus the chosen. Where the selection went through several rounds, the chosen ones are those of its last round, for
+    a round begins with nothing projected out. What is chosen here can be extended again.
+
+    Args:
+        selection: of `select`, `Pool.select` or `extend`, or one that was loaded. It says how to choose: objective,
+            epsilon, sign, on_exhausted.
+        F_new: (m, d) embeddings of the new rows, in any form that `select` takes.
+        G_new: (m,) or (m, n) scores of the new rows, for as many signals; None for "entropy".
+        k: number of picks, 1 to m, or a share of m in (0, 1).
+        normalize: as it was for the selection, which None takes over.
+        device, backend, precision, columns, memory_limit, checkpoint, checkpoint_every, progress: as in
+            `gip_gpu.select`.
+
+    Returns:
+        A `Selection`: indices are rows of F_new; `explained` is over these rows, and starts with what the earlier picks
+        explain of them.
+
+    Raises:
+        TypeError, ValueError: bad input, another d, n or normalize, or a selection that cannot be extended: its scores
+            were a fitted query (query "ridge", or "mi" with several columns), which changes as rows join; it ended with
+            items taken in order or by the literal loop; it is the beginning of a longer checkpoint; or it was saved by
+            a version that did not keep what is needed. Then select from all rows with `initial`.
+
+    >>> import gip_gpu
+    >>> chosen = gip_gpu.select([[1, 0], [0.8, 0.6]], [3, 2], 1, device="cpu")
+    >>> extend(chosen, [[1, 0.1], [0, 1]], [3, 1], 1, device="cpu").indices
+    array([1])
+    """
+    if not isinstance(selection, Selection):
+        raise TypeError(f"selection is a {type(selection).__name__}; it must be a gip_gpu.Selection")
+    prior = _extensible(selection)
+    if normalize is not None and flag("normalize", normalize) != prior.normalize:
+        raise ValueError(f"normalize is {normalize}; the selection was made with normalize={prior.normalize}")
+    matrix = DeviceMatrix(F_new) if on_gpu(F_new) else as_matrix(F_new, "F_new")
+    m, d = matrix.shape
+    wanted, n = prior.A.shape
+    if d != wanted:
+        raise ValueError(f"F_new has {d} columns; the selection was made on rows of length {wanted}")
+    if (G_new is None) != (n == 0):
+        wants = "None" if n == 0 else f"scores of {n} signals"
+        raise TypeError(f"G_new is {'None' if G_new is None else 'given'}; for this selection it must be {wants}")
+    scores = None if G_new is None else as_scores(G_new, (m, d))
+    if scores is not None and scores.shape[1] != n:
+        raise ValueError(f"G_new has {scores.shape[1]} columns; the selection was made with {n}")
+    count, saving = as_count(k, m), as_saving(checkpoint, checkpoint_every)
+    check_progress(progress)
+    pool = Pool(
+        F_new if isinstance(matrix, DeviceMatrix) else matrix,
+        device=device,
+        backend=backend,
+        precision=precision,
+        columns=columns,
+        memory_limit=memory_limit,
+        normalize=prior.normalize,
+    )
+    return pool._select(scores, count, prior.options, progress, False, saving=saving, prior=prior)
+
+
+def _extensible(selection: Selection) -> Projection:
+    """What to go on from."""
+    if selection.projection is not None:
+        return selection.projection
+    why = (
+        "its scores were a fitted query, which changes as rows join"
+        if selection.range_share is not None
+        else "it chose nothing, ended with items taken in order or by the literal loop, is the beginning of a longer "
+        "checkpoint, or was saved by a version that did not keep what was projected out"
+    )
+    raise ValueError(f"the selection cannot be extended: {why}; select from all rows with initial= instead")

@@ -1,0 +1,95 @@
+"""Fingerprints of matrices: 128 bits that change with any value or the order of rows, whatever blocks they come in."""
+
+import hashlib
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.rows import BLOCK_VALUES
+
+Words = NDArray[np.uint64]
+
+# Arithmetic is that of uint64 arrays, which wraps.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+SEEDS = 0x6769705F67707531, 0x6769705F67707532
+
+
+def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
+    """The part of a matrix's fingerprint that some consecutive rows give; the parts add up modulo 2**64.
+
+    Each row is hashed as stored: its bytes as 64-bit words, padded with zeros, times odd constants, with its dtype and
+    length; then mixed with its index. Two tables of constants give the two numbers.
+
+    Args:
+        block: (rows, d) of any real dtype.
+        first_index: index of its first row in the matrix.
+
+    >>> import numpy as np
+    >>> F = np.arange(12.0).reshape(4, 3)
+    >>> parts = of_rows(F[:1], 0), of_rows(F[1:], 1)
+    >>> tuple(sum(part) % 2**64 for part in zip(*parts)) == of_rows(F, 0) != of_rows(F[[1, 0, 2, 3]], 0)
+    True
+    """
+    if block.dtype.itemsize > 8:
+        # The padding of a long double is any bytes; it is rounded to float64 everywhere else too.
+        block = block.astype(np.float64)
+    count, d = block.shape
+    words = _words(np.ascontiguousarray(block))
+    places = np.arange(first_index, first_index + count, dtype=np.uint64) * GOLDEN
+    sums = []
+    for seed in SEEDS:
+        hashed = np.einsum("jw,w->j", words, _table(seed, words.shape[1]))
+        hashed = _mixed(_mixed(hashed + _salt(seed, f"{block.dtype.str} {d}")) + places)
+        sums.append(int(hashed.sum(dtype=np.uint64)))
+    return sums[0], sums[1]
+
+
+def of_matrix(matrix: Any) -> str:
+    """The fingerprint of a whole matrix on the host or a GPU, read in blocks: 32 hexadecimal digits.
+
+    Args:
+        matrix: (m, d) array, memory map or `interop.DeviceMatrix`.
+
+    >>> import numpy as np
+    >>> of_matrix(np.eye(3)) == of_matrix(np.eye(3)) != of_matrix(np.eye(3, dtype=np.float32))
+    True
+    """
+    total = [0, 0]
+    m, d = matrix.shape
+    step = max(1, BLOCK_VALUES // max(d, 1))
+    for start in range(0, m, step):
+        part = of_rows(matrix[start : start + step], start)
+        total = [(before + more) % 2**64 for before, more in zip(total, part, strict=True)]
+    return f"{total[0]:016x}{total[1]:016x}"
+
+
+def _words(block: NDArray[Any]) -> Words:
+    """(rows, words) of contiguous rows."""
+    count, width = len(block), block.shape[1] * block.itemsize
+    words = -(-width // 8)
+    if width % 8:
+        padded = np.zeros((count, words * 8), np.uint8)
+        padded[:, :width] = block.view(np.uint8).reshape(count, width)
+        block = padded
+    return block.view(np.uint64).reshape(count, words)
+
+
+def _mixed(values: Words) -> Words:
+    """The finaliser of splitmix64."""
+    values = (values ^ (values >> np.uint64(30))) * FACTORS[0]
+    values = (values ^ (values >> np.uint64(27))) * FACTORS[1]
+    return values ^ (values >> np.uint64(31))
+
+
+@lru_cache(maxsize=8)
+def _table(seed: int, count: int) -> Words:
+    """Odd constants by splitmix64, so that no change of a single word goes unseen."""
+    return _mixed(np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
+
+
+def _salt(seed: int, text: str) -> np.uint64:
+    digest = hashlib.blake2b(text.encode(), digest_size=8, key=seed.to_bytes(8, "little")).digest()
+    return np.uint64(int.from_bytes(digest, "little"))

@@ -1,0 +1,92 @@
+"""What a selection has projected out: all that is needed to go on with rows that were not there."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.problem import Options
+from gip_gpu.state import State, Stored
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """What the picks of a selection's last round leave of any row f with scores g: `g - f A` and, of f itself, `S'f`.
+
+    All is in the units of F and G as they were given.
+
+    Attributes:
+        A: (d, n) float64; no columns where there are no scores.
+        S: (d, d) float64, or None where no row was projected out of the others.
+        options: how the items were chosen.
+        normalize: whether rows were divided by their norms.
+        scale: the largest of what the picks had to give at first, a norm of scores or of a row; of all the items in
+            the round, it is what float64 rounding is measured by.
+        drift: bound on the rounding in A.
+        picks, first, crest, least: where rows are projected or signs count: how many picks, the roots of the score of
+            the first and of the largest, and the smallest share of its length that a row had left.
+    """
+
+    A: NDArray[np.float64]
+    S: NDArray[np.float64] | None
+    options: Options
+    normalize: bool
+    scale: float
+    drift: float
+    picks: int = 0
+    first: float = 0.0
+    crest: float = 0.0
+    least: float = 1.0
+
+    @classmethod
+    def of(cls, state: State, carried: Stored, options: Options, normalize: bool, exponent: int) -> "Projection":
+        """What was projected out when a run ended.
+
+        Args:
+            state: at its end.
+            carried: what its stepper carries.
+            options, normalize: as above.
+            exponent: rows are scaled by 2**-exponent where their norms are scores.
+        """
+        begun = state.rounds[-1] if state.rounds else 0
+        scale = float(np.sqrt(state.squares[state.indices[begun : state.t]].max(initial=0.0)))
+        if state.prior is not None and len(state.rounds) == 1:
+            scale = max(scale, state.prior.scale)
+        if state.objective.measure == "distance":
+            scale *= 2.0**exponent
+        return cls(
+            carried["A"].T * state.unit,
+            carried.get("S"),
+            options,
+            normalize,
+            scale,
+            state.drift * state.unit,
+            carried.get("picks", 0),
+            carried.get("first", 0.0) * state.unit,
+            carried.get("crest", 0.0) * state.unit,
+            carried.get("least", 1.0),
+        )
+
+    def in_unit(self, unit: float) -> Stored:
+        """What a stepper restores where scores are divided by `unit`."""
+        stored = {"A": self.A.T / unit, "first": self.first / unit, "crest": self.crest / unit}
+        return {**stored, "picks": self.picks, "least": self.least, **({} if self.S is None else {"S": self.S.copy()})}
+
+    def split(self) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
+        """Arrays by name, and the rest for JSON."""
+        whole = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        arrays = {name: whole.pop(name) for name in ("A", "S")}
+        return {name: array for name, array in arrays.items() if array is not None}, {
+            **whole,
+            "options": asdict(self.options),
+            "shape": self.A.shape,
+        }
+
+    @classmethod
+    def join(cls, arrays: dict[str, Any], rest: dict[str, Any]) -> "Projection":
+        """Of what `split` returned."""
+        shape = rest.pop("shape")
+        S = None if "S" not in arrays else np.asarray(arrays["S"], np.float64).reshape(shape[0], shape[0])
+        A = np.asarray(arrays["A"], np.float64).reshape(shape)
+        return cls(**{**rest, "A": A, "S": S, "options": Options(**rest["options"])})
