@@ -102,7 +102,6 @@ class Rates:
         gemm: flops of a large float32 product.
         gemv: bytes read by a matrix-vector product.
         copy: bytes read and written by array operations that miss the caches.
-        convert: values of streamed rows read and converted to float32, on all cores.
         touch: bytes of memory written for the first time, which the system has to find and clear.
         call: seconds that one array operation takes however small it is.
     """
@@ -110,7 +109,6 @@ class Rates:
     gemm: float = 2.0e11
     gemv: float = 3.0e10
     copy: float = 1.0e10
-    convert: float = 1.5e9
     touch: float = 1.0e9
     call: float = 1.0e-6
 
@@ -202,7 +200,8 @@ class HostCosts:
         product = 4 * self.m * self.d / rates.gemv
         if count > 1:
             product = (2.5 * product if resident else 0.0) + count * 2 * 2 * self.m * self.d / rates.gemm
-        return product if resident else self.m * self.d / rates.convert + product
+        # Streamed rows are read, converted and written as float32, on all cores.
+        return product if resident else 7 * self.m * self.d / rates.copy + product
 
     def refresh_seconds(self, rates: Rates) -> float:
         """G - F A in float64, from blocks of rows that are cast on their way."""

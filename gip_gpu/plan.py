@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gip_gpu import backends, bounds, memory
-from gip_gpu.costs import STORAGE, Layout, entry_bytes, measured_rates, query_bytes
+from gip_gpu.costs import STORAGE, Layout, Rates, entry_bytes, measured_rates, query_bytes
 from gip_gpu.device import resolve
 from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.validate import as_bytes, one_of
@@ -195,7 +195,7 @@ def make_plan(
         most = (room - total(costs.lazy(0, layout, kept))) // costs.column(kept, layout)
         return max(1, min(m, wanted, most, layout.most or m))
 
-    def seconds_of(way: tuple[Layout, str]) -> float:
+    def seconds_of(way: tuple[Layout, str], rates: Rates | None = None) -> float:
         layout, kept = way
         return costs.lazy_seconds(k, kept, layout, rates, slots_of(way))
 
@@ -216,11 +216,28 @@ def make_plan(
     modest = [p for p in fitting if p in unasked and (limit is not None or total(grams[p]) <= costs.share * free)]
     lazy_seconds = seconds_of(way)
     for matrix in fitting[:1] if columns == "gram" else modest[:1] if columns == "auto" else []:
-        seconds = costs.gram_seconds(k, matrix, rates)
+        # What was measured just now says how long a run takes, but no plan shall change with the moment.
+        seconds = costs.gram_seconds(k, matrix, None)
         if columns == "gram" or seconds < lazy_seconds:
             reason = "asked for" if columns == "gram" else "it fits, and k is a large share of m"
             parts = {**grams[matrix], **fit}
-            return Plan(where, kind.name, m, d, n, k, "gram", matrix, 0, 0, True, parts, limit, seconds, reason)
+            return Plan(
+                where,
+                kind.name,
+                m,
+                d,
+                n,
+                k,
+                "gram",
+                matrix,
+                0,
+                0,
+                True,
+                parts,
+                limit,
+                costs.gram_seconds(k, matrix, rates),
+                reason,
+            )
 
     if least > room:
         raise ValueError(
@@ -237,5 +254,5 @@ def make_plan(
         reason = "k is a small share of m"
     return Plan(
         where, kind.name, m, d, n, k, "lazy", kept, slots, layout.lookahead, layout.resident,
-        {**costs.lazy(slots, layout, kept), **fit}, limit, lazy_seconds, reason,
+        {**costs.lazy(slots, layout, kept), **fit}, limit, seconds_of(way, rates), reason,
     )  # fmt: skip

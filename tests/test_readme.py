@@ -43,7 +43,9 @@ def test_python_and_commands(own_data, capsys):
 
 
 def test_plan(capsys):
-    (command,) = (block for block in blocks("bash") if block.startswith("gip-gpu plan"))
+    command, of_many = (block for block in blocks("bash") if block.startswith("gip-gpu plan"))
+    assert cli.main(of_many.split()[1:]) == 0
+    assert "bottleneck" in capsys.readouterr().out
     assert cli.main(command.split()[1:]) == 0
     (shown,) = blocks("text")
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
