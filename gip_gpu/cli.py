@@ -102,38 +102,55 @@ def select(
     """Choose k rows of EMBEDDINGS (.npy or .npz), most informative first.
 
     Without -o, the indices go to standard output, one a line, and the summary to standard error.
+
+    With torchrun --nproc-per-node 4 -m gip_gpu select ..., each of four processes takes its share of the rows.
     """
     if scores is None and options["objective"] != "entropy":
         raise click.UsageError("give --scores, or --objective entropy to choose by the embeddings alone")
-    F = as_matrix(files.read_embeddings(embeddings, key), "F")
-    m, d = F.shape
-    count = as_count(k, m)
     source = None if scores is None or scores == SELF_COMPRESSION else Path(scores)
-    given = None if source is None else as_scores(files.read_scores(source, scores_key), (m, d))
-    if given is None and scores_key is not None:
+    if source is None and scores_key is not None:
         raise click.UsageError(f"--scores-key names an array in a file, but --scores is {scores or 'not given'}")
     if (rows is None) != (rows_out is None):
         raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
-    pool_rows = None if rows is None else files.read_jsonl_rows(rows, m)
-    sources = [embeddings, *([] if source is None else [source]), *([] if rows is None else [rows])]
-    _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
     if quiet:
         warnings.simplefilter("ignore")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
-    compressing = scores == SELF_COMPRESSION
-    G = gip_gpu.signals.self_compression(F, normalize=not no_normalize) if compressing else given
-    selection = gip_gpu.select(F, G, count, normalize=not no_normalize, progress=shown or None, **options)
-    if output is not None:
-        with _writing(output):
-            _write_choice(selection, output)
-    if pool_rows is not None and rows_out is not None:
-        with _writing(rows_out), files.atomic_write(rows_out) as target:
-            pool_rows.copy(selection, target)
-    if output is None:
-        click.echo("".join(f"{index}\n" for index in selection), nl=False)
-    if not quiet:
-        written = [str(path) for path in (output, rows_out) if path is not None]
-        click.echo(_summary(selection, written), err=output is None)
+    options.update(normalize=not no_normalize, progress=shown or None)
+    pool_rows: files.JsonlRows | None = None
+
+    def read(leading: bool) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+        nonlocal pool_rows
+        F = as_matrix(files.read_embeddings(embeddings, key), "F")
+        as_count(k, len(F))
+        G = None if source is None else as_scores(files.read_scores(source, scores_key), F.shape)
+        if leading:
+            pool_rows = None if rows is None else files.read_jsonl_rows(rows, len(F))
+            sources = [embeddings, *([] if source is None else [source]), *([] if rows is None else [rows])]
+            _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
+        if scores == SELF_COMPRESSION:
+            G = gip_gpu.signals.self_compression(F, normalize=not no_normalize)
+        return F, G
+
+    def finish(selection: Selection) -> None:
+        if output is not None:
+            with _writing(output):
+                _write_choice(selection, output)
+        if pool_rows is not None and rows_out is not None:
+            with _writing(rows_out), files.atomic_write(rows_out) as target:
+                pool_rows.copy(selection, target)
+        if output is None:
+            click.echo("".join(f"{index}\n" for index in selection), nl=False)
+        if not quiet:
+            written = [str(path) for path in (output, rows_out) if path is not None]
+            click.echo(_summary(selection, written), err=output is None)
+
+    if _launched():
+        from gip_gpu.distributed.launch import select_launched
+
+        select_launched(k, options, read, finish)
+    else:
+        F, G = read(True)
+        finish(gip_gpu.select(F, G, as_count(k, len(F)), **options))
 
 
 @commands.command()
@@ -200,6 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _failed("interrupted", 130)
     except click.ClickException as error:
+        if _launched() and os.environ["RANK"] != "0":
+            # All ranks have the same command line, and rank 0 says what is wrong with it.
+            return 2
         context = getattr(error, "ctx", None)
         return _failed(error.format_message() + (f" (see {context.command_path} --help)" if context else ""), 2)
     except (ValueError, TypeError, ImportError) as error:
@@ -211,6 +231,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _failed(f"{type(error).__name__}: {error} (GIP_GPU_DEBUG=1 shows where)", 1)
     return 0
+
+
+def _launched() -> bool:
+    """Whether this process is one of several that torchrun started."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
 
 
 def _terminate(number: int, frame: object) -> None:

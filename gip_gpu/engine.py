@@ -1,5 +1,6 @@
 """The greedy loop, written once for all backends: steps, missing columns, refreshes, rounds, the end."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
@@ -46,8 +47,12 @@ class Stepper(Protocol):
         """The exact rows."""
 
 
-# A residual that overflows is seen as diverging before the next pick; a bound over a distance of zero is infinite.
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def unchecked() -> np.errstate:
+    """A residual that overflows is seen as diverging before the next pick; a bound over a zero distance is infinite."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+@unchecked()
 def run(
     stepper: Stepper, columns: Columns, state: State, on_exhausted: str, progress: Progress | None = None
 ) -> dict[str, float]:
@@ -79,7 +84,7 @@ def run(
                 # Nothing that counts is left: no score is positive, or the rows are zero.
                 state.rounds.pop()
                 if on_exhausted == "restart":
-                    _take_in_order(state, np.flatnonzero(state.left))
+                    _take_in_order(state)
                 break
             if on_exhausted == "continue":
                 _continue_literally(stepper, state, progress)
@@ -94,14 +99,12 @@ def run(
 
 def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     """Starts on the original scores of the items left; returns whether there is anything to go on with."""
-    squares = np.where(state.left, state.squares, 0.0)
-    scale = float(np.sqrt(squares.max()))
+    largest, state.energy = state.open_round()
+    scale = math.sqrt(largest)
     if scale == 0:
         if on_exhausted != "stop":
-            _take_in_order(state, np.flatnonzero(state.left))
+            _take_in_order(state)
         return False
-    state.pool[:] = state.left
-    state.energy = float(squares.sum())
     state.rounds.append(state.t)
     state.unit = float(2.0 ** np.frexp(scale)[1]) if state.objective.scaled else 1.0
     state.scale = scale / state.unit
@@ -112,9 +115,10 @@ def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     return True
 
 
-def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
+def _take_in_order(state: State) -> None:
     """Items whose scores are all zero tie at every step, and projecting them out changes nothing."""
-    taken = left[: state.k - state.t]
+    left = state.m - state.t
+    taken = state.first_left(state.k - state.t)
     span = slice(state.t, state.t + len(taken))
     state.rounds.append(state.t)
     state.indices[span] = taken
@@ -122,8 +126,8 @@ def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
     state.weights[span] = 0
     state.explained[span] = 1
     state.margins[span] = 0
-    state.candidates[span] = state.ties[span] = np.arange(len(left), len(left) - len(taken), -1)
-    state.left[taken] = False
+    state.candidates[span] = state.ties[span] = np.arange(left, left - len(taken), -1)
+    state.take(taken)
     state.t += len(taken)
 
 

@@ -132,7 +132,7 @@ class Pool:
         prepared = time.perf_counter()
         problem = pose(self._rows, scores, options, backend.exponent)
         posed = time.perf_counter()
-        state = State(problem.scores, k, self.shape[1], problem.objective, _squares(problem, backend))
+        state = State(problem.scores, k, self.shape[1], problem.objective, first_squares(problem, backend))
         stepper: engine.Stepper = (
             Family(backend, state, problem.epsilon, problem.sign, problem.Q) if one_by_one else backend
         )
@@ -196,7 +196,7 @@ def _same_storage(held: Plan, plan: Plan) -> bool:
     return all(getattr(held, name) == getattr(plan, name) for name in ("columns", "precision", "lookahead", "resident"))
 
 
-def _squares(problem: Problem, backend: Backend) -> NDArray[np.float64]:
+def first_squares(problem: Problem, backend: Backend) -> NDArray[np.float64]:
     """What the items have to give at first: squared scores, or squared norms where there are none."""
     if problem.objective.measure != "distance":
         return energies(problem.scores)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,30 @@ class State:
         self.candidates = np.empty(self.k, dtype=np.int64)
         self.ties = np.empty(self.k, dtype=np.int64)
 
+    @property
+    def m(self) -> int:
+        """Items."""
+        return len(self.left)
+
+    @property
+    def n(self) -> int:
+        """Signals."""
+        return int(self.scores.shape[1])
+
+    def open_round(self) -> tuple[float, float]:
+        """Makes the items left the round's pool; the largest of what they have to give at first, and the sum of it."""
+        self.pool[:] = self.left
+        squares = np.where(self.left, self.squares, 0.0)
+        return float(squares.max()), float(squares.sum())
+
+    def first_left(self, count: int) -> NDArray[np.int64]:
+        """The first `count` of the items left, ascending."""
+        return np.flatnonzero(self.left)[:count]
+
+    def take(self, items: Any) -> None:
+        """These items are chosen."""
+        self.left[items] = False
+
     def projected(self, square: float) -> float:
         """Bound on |f_j A| over all items: ||A|| times the largest norm of a row, whose square is at most `square`."""
         return math.sqrt(float(np.vdot(self.A, self.A)) * square)
@@ -104,7 +129,7 @@ class State:
         self.weights[t] = pick.residual * self.unit
         self.explained[t] = 1 - energy_left * self.unit**2 / self.energy if self.energy else 1.0
         self.margins[t], self.candidates[t], self.ties[t] = pick.margin, pick.candidates, pick.ties
-        self.left[pick.index] = False
+        self.take(pick.index)
         self.t = t + 1
 
     def record_all(
@@ -124,5 +149,5 @@ class State:
         self.weights[span] = residuals * self.unit
         self.explained[span] = 1 - energy_left * self.unit**2 / self.energy if self.energy else 1.0
         self.margins[span], self.candidates[span], self.ties[span] = margins, candidates, ties
-        self.left[indices] = False
+        self.take(indices)
         self.t += len(indices)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.backends.simulation import highest, simulate
 from gip_gpu.state import State
 
 Array = NDArray[Any]
@@ -44,38 +45,15 @@ class Lookahead:
         """
         assert state.pending is not None
         found = [state.pending.index]
-        members = self._members(score)
+        members = highest(score, self.size)
         rows = np.take(self.rows, members, axis=0, out=self.work[: len(members)], mode="clip")
         ahead = residual[:, members]
         open_ = np.ones(len(members), np.float32)
         open_[members == found[0]] = 0
-        weights = state.pending.residual.astype(np.float32)
-        row = (state.pending.row / np.sqrt(square)).astype(np.float32)
-        column, product = np.empty(len(members), np.float32), np.empty_like(ahead)
-        gains = np.empty(len(members), np.float32)
-        for _ in range(min(state.k - state.t, 4 * count) - 1):
-            np.matmul(rows, row, out=column)
-            np.multiply((weights * square).astype(np.float32)[:, None], column, out=product)
-            np.subtract(ahead, product, out=ahead)
-            np.einsum("np,np->p", ahead, ahead, out=gains)
-            np.multiply(gains, open_, out=gains)
-            best = int(gains.argmax())
-            if not gains[best] > 0:
-                break
-            open_[best] = 0
-            row, weights = rows[best], ahead[:, best].copy()
-            index = int(members[best])
+        for place in simulate(rows, ahead, open_, state.pending, square, min(state.k - state.t, 4 * count) - 1):
+            index = int(members[place])
             if index not in known:
                 found.append(index)
                 if len(found) == count:
                     break
         return found
-
-    def _members(self, score: Array) -> Array:
-        """About `size` items of the highest positive scores, ascending; the threshold is read off a sample."""
-        stride = max(1, min(16, len(score) // (4 * self.size)))
-        sample = score[::stride]
-        rank = len(sample) - 1 - min(len(sample) - 1, self.size // stride)
-        threshold = max(np.partition(sample, rank)[rank], np.finfo(np.float32).tiny)
-        # Ties can add up; the lowest indices are as good as any.
-        return np.flatnonzero(score >= threshold)[: 2 * self.size]
