@@ -6,6 +6,7 @@ The processes are real, and their messages go by gloo over the loopback device.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -129,6 +130,19 @@ def test_errors_reach_all_ranks(said, name):
         assert found["text"].startswith(("" if own else prefix) + text), found
 
 
+@pytest.mark.parametrize(
+    ("name", "rank", "own", "others"),
+    [
+        ("interrupted", 0, ["KeyboardInterrupt", ""], ["RuntimeError", "rank 0: interrupted"]),
+        ("no room", 1, ["MemoryError", "no room"], ["MemoryError", "rank 1: no room"]),
+    ],
+)
+def test_a_rank_that_fails_ends_all(said, name, rank, own, others):
+    found = [list(said[each][name].values()) for each in range(3)]
+    assert found.pop(rank) == own
+    assert found == [others, others]
+
+
 def test_one_process(said):
     """In this process, which has a store of its own."""
     import torch.distributed as dist
@@ -191,6 +205,34 @@ def test_torchrun(folder):
     chosen = Selection.load(folder / "many.npz")
     F, G = (np.load(folder / name) for name in ("pool.npy", "scores.npy"))
     assert chosen.indices.tolist() == select(F, G, 0.05, device="cpu").indices.tolist()
+
+
+def test_torchrun_with_a_killed_rank_writes_nothing(tmp_path):
+    """Whenever it dies."""
+    F = ranks.pool(30_000, 64)
+    np.save(tmp_path / "pool.npy", F)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "gip_gpu"]
+    command += ["select", "pool.npy", "--scores", "self-compression", "-k", "20000", "-o", "many.npz"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as agent:
+        victim = None
+        while victim is None and agent.poll() is None:
+            time.sleep(0.1)
+            victim = next((pid for pid in children(agent.pid) if b"\0RANK=1\0" in variables(pid)), None)
+        assert victim is not None
+        time.sleep(1)
+        os.kill(victim, signal.SIGKILL)
+        _, log = agent.communicate(timeout=60)
+    assert agent.returncode != 0
+    assert re.search(r"rank\s*:\s*1", log)
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.npy"]
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def variables(pid):
+    return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def test_torchrun_says_once_what_is_wrong(folder):

@@ -21,7 +21,7 @@ from torch.distributed.distributed_c10d import _get_default_store
 # The length of a message and its first bytes travel together; few messages of a step are longer.
 FIRST = 4096
 # Seconds that a failing process waits for another to hear of it.
-PARTING = 5.0
+PARTING = 10.0
 # The others wait longer than rank 0, so that it can say which of them does not answer.
 PATIENCE = 1.25
 # Errors that keep their type on the other ranks.
@@ -54,6 +54,8 @@ class Failure:
     def of(cls, error: BaseException) -> "Failure":
         if isinstance(error, KeyboardInterrupt):
             return cls("", "interrupted")
+        if isinstance(error, SystemExit):
+            return cls("", f"ended with status {error.code}")
         kind = type(error).__name__
         plain = kind in KINDS or type(error) in (RuntimeError, ImportError, OSError)
         return cls(kind, str(error) if plain and str(error) else f"{kind}: {error}")
@@ -86,7 +88,7 @@ class Star:
         self.told = False
         self._gone = 0
         # An error of one rank is "rank 2: ..." on the others; one that all have in common has no rank.
-        self._own = True
+        self._own, self._failed = True, False
         # What is on its way to each rank, kept until it has arrived.
         self._sent: dict[int, list[tuple[Any, Any]]] = {}
         key = tuple(ranks)
@@ -111,7 +113,8 @@ class Star:
         elif not self.told:
             failure = Failure.of(error)
             if self.rank == 0:
-                self._raise_alarm(Failure(failure.kind, f"rank 0: {failure.text}") if self._own else failure)
+                shared = self._failed or (not self._own and isinstance(error, (ValueError, TypeError)))
+                self._raise_alarm(failure if shared else Failure(failure.kind, f"rank 0: {failure.text}"))
             else:
                 # Until rank 0 has it: what is on its way is lost with the connection.
                 with suppress(_Lost):
@@ -123,7 +126,7 @@ class Star:
         self._sent.clear()
 
     def common(self) -> None:
-        """From here on errors of rank 0 are those of all ranks, but for what its own target raises."""
+        """From here on bad input that rank 0 finds is that of all ranks, but for what its own target raises."""
         self._own = False
 
     def ask(self, name: str, *arguments: Any) -> list[Any]:
@@ -170,7 +173,7 @@ class Star:
 
     def fail(self, error: Exception) -> NoReturn:
         """Rank 0: raises an error that all ranks have in common."""
-        self.common()
+        self._failed = True
         raise error
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
