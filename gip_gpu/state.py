@@ -46,6 +46,7 @@ class State:
     Attributes:
         scores: (m, n) float64 scores as given.
         squares: (m,) float64, what the items have to give at first: ||G_j||^2, or ||f_j||^2 where there are no scores.
+        m, n: items, signals.
         left: (m,) bool, items not chosen yet.
         pool: (m,) bool, items that were left when the round began; `explained` is over them.
         energy: ||G||^2 over `pool`.
@@ -74,7 +75,7 @@ class State:
     rounds: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        m, n = self.scores.shape
+        self.m, self.n = m, n = self.scores.shape
         if not len(self.squares):
             self.squares = energies(self.scores)
         self.left = np.ones(m, dtype=bool)
@@ -88,16 +89,6 @@ class State:
         self.margins = np.empty(self.k)
         self.candidates = np.empty(self.k, dtype=np.int64)
         self.ties = np.empty(self.k, dtype=np.int64)
-
-    @property
-    def m(self) -> int:
-        """Items."""
-        return len(self.left)
-
-    @property
-    def n(self) -> int:
-        """Signals."""
-        return int(self.scores.shape[1])
 
     def open_round(self) -> tuple[float, float]:
         """Makes the items left the round's pool; the largest of what they have to give at first, and the sum of it."""

@@ -166,11 +166,12 @@ def project_out(steps: Steps, state: State, pick: Pick, index: int | None, colum
         index: the pick among the items of `steps`, None where it is another process's.
         column: its Gram column.
     """
+    square = steps.square
     norm = math.sqrt(pick.gain)
-    moved = norm * steps.square
+    moved = norm * square
     state.A += pick.residual[:, None] * pick.row
     # Each of A's entries was rounded once, and so was the product added to it.
-    state.drift += bounds.U64 * (state.projected(steps.square) + 2 * moved)
+    state.drift += bounds.U64 * (state.projected(square) + 2 * moved)
     # The bound first: processes answer `update` with their candidates.
     state.error = bounds.step_error(state.error, steps.gamma, norm, moved)
     return steps.update(state, index, column, pick.residual)

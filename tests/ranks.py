@@ -62,7 +62,7 @@ def cases():
         "all, restarted": (small, signals.self_compression(small), 120, {}),
         "stopped": (small, signals.self_compression(small), 120, {"on_exhausted": "stop"}),
         "zeros": (F, flat, 40, {}),
-        "no memory": (F, G, 40, {"memory_limit": 9_000_000}),
+        "no memory": (F, G, 40, {"memory_limit": 8_470_000}),
         "positive": (F, G - 400, 60, {"sign": "positive"}),
         "lr": (F, G, 60, {"objective": "lr"}),
         "omp": (F, ratings(), 60, {"objective": "omp", "epsilon": 0.01}),
@@ -98,6 +98,7 @@ def told(selection):
         "rounds": list(selection.rounds),
         "explained": selection.explained.tolist(),
         "plan": str(selection.plan),
+        "cache": selection.plan.cache,
     }
 
 

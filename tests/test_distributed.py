@@ -93,6 +93,11 @@ def test_cases_are_what_they_are_called(alone):
     assert len(alone["stopped"]) < 120
 
 
+def test_few_rows_do_not_keep_the_others_from_batches(said):
+    assert shared(said, 3, "one signal")["cache"] == 256
+    assert shared(said, 3, "no memory")["cache"] == 1
+
+
 def test_real_data(said, real):
     F = real("gsm8k_minilm_f16.npy")
     found = [said[rank]["real"] for rank in range(3)]

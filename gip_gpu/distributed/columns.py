@@ -45,9 +45,18 @@ class ShardedColumns(Ring):
         self.star, self.rows = star, rows
         super().__init__(Foresight(star, rows, square, star.target), slots)
 
+    def provide(self, state: State) -> None:
+        assert state.pending is not None
+        self.row = state.pending.row
+        super().provide(state)
+
     def _fill(self, indices: list[int], first: int) -> None:
+        # The pending pick is the first.
+        rows = self.row[None]
+        if len(indices) > 1:
+            rows = np.concatenate([rows, self.rows.take(indices[1:])])
         # Answered, so that a batch counts for what it takes on the slowest rank.
-        self.star.ask("columns", indices, first, self.rows.take(indices))
+        self.star.ask("columns", indices, first, rows)
 
 
 class Foresight:

@@ -21,7 +21,7 @@ from gip_gpu.distributed.sharded import ShardedRows, ShardedState, ShardedSteps
 from gip_gpu.family import Family
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.objectives import Objective
-from gip_gpu.plan import PRECISIONS, Plan, log, make_plan, stepwise
+from gip_gpu.plan import CACHE, PRECISIONS, Plan, log, make_plan, stepwise
 from gip_gpu.pool import Progress, check_progress, first_squares, reporting
 from gip_gpu.problem import Options, pose
 from gip_gpu.selection import Certificate, Selection
@@ -209,8 +209,7 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
     by_items = stepwise(member.objective.name, settings.sign) or not all(hello.columns for hello in hellos)
     hosts = [hello.host for hello in hellos]
     plans: list[Plan] = star.ask_each([("prepare", (k, largest, by_items, hosts.count(host))) for host in hosts])
-    slots = 0 if by_items else min(plan.cache for plan in plans)
-    # Later in the ring than the widest batch, a column is still there when it is wanted.
+    slots = 0 if by_items else _slots(plans, m)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
     built = star.ask_each([("build", (offset, slots)) for offset in offsets[:-1]])
     gamma, exponent = max(gamma for gamma, _ in built), built[0][1]
@@ -259,6 +258,12 @@ def _compare(hellos: Sequence[Hello]) -> None:
                 raise ValueError(
                     f"{name}: rank {rank} has {value!r} and rank 0 has {first[name]!r}; all ranks must have the same"
                 )
+
+
+def _slots(plans: Sequence[Plan], m: int) -> int:
+    """Columns that each rank keeps: as many as the one with the least memory can."""
+    # A plan for few rows has no use for more columns than those, and room for as many as there ever are.
+    return min([CACHE, m, *(plan.cache for plan in plans if plan.cache < plan.m)])
 
 
 def _plan_of_all(plans: Sequence[Plan], m: int, k: int, slots: int) -> Plan:

@@ -65,9 +65,9 @@ class ShardedState(State):
     star: Star
     total: int
 
-    @property
-    def m(self) -> int:
-        return self.total
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.m = self.total
 
     def open_round(self) -> tuple[float, float]:
         found = self.star.ask("open_round")
