@@ -3,6 +3,7 @@
 The processes are real, and their messages go by gloo over the loopback device.
 """
 
+import importlib
 import json
 import os
 import re
@@ -17,13 +18,18 @@ import pytest
 import ranks
 from conftest import DATA
 
-from gip_gpu import Selection, reference, select, signals
+from gip_gpu import Selection, backends, reference, select, signals
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the ranks are forked, and stopped by signals")
 
 TESTS = Path(__file__).parent
 REAL = DATA / "gsm8k_minilm_f16.npy"
+
+
+def distributed():
+    """Not imported with this file: it needs torch."""
+    return importlib.import_module("gip_gpu.distributed")
 
 
 def environment(**more):
@@ -148,25 +154,40 @@ def test_a_rank_that_fails_ends_all(said, name, rank, own, others):
     assert found == [others, others]
 
 
-def test_one_process(said):
-    """In this process, which has a store of its own."""
+@pytest.fixture
+def group():
+    """This process alone, with a store of its own."""
     import torch.distributed as dist
 
-    from gip_gpu.distributed import select as distributed
-
-    F, G, k, _ = ranks.cases()["one signal"]
-    with pytest.raises(RuntimeError, match="there is no process group"):
-        distributed(F, G, k)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        calls = []
-        chosen = distributed(F, G, k, progress=lambda *call: calls.append(call))
-        assert chosen.indices.tolist() == shared(said, 3, "one signal")["indices"]
-        assert calls[-1] == (120, 120)
-        with pytest.raises(ValueError, match=r"^k is 0"):
-            distributed(F, G, 0)
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()
+
+
+def test_one_process(said, group):
+    F, G, k, _ = ranks.cases()["one signal"]
+    calls = []
+    chosen = distributed().select(F, G, k, progress=lambda *call: calls.append(call))
+    assert chosen.indices.tolist() == shared(said, 3, "one signal")["indices"]
+    assert calls[-1] == (120, 120)
+    with pytest.raises(ValueError, match=r"^k is 0"):
+        distributed().select(F, G, 0)
+
+
+def test_a_backend_for_gpus(group):
+    """Its steps are made on the device, so the host decides each pick."""
+    if why := backends.missing("triton", "cpu"):
+        pytest.skip(why)
+    F = ranks.pool(60, 8)
+    G = signals.self_compression(F)
+    chosen = distributed().select(F, G, 5, device="cpu", backend="triton")
+    assert chosen.indices.tolist() == select(F, G, 5, device="cpu").indices.tolist()
+    assert (chosen.plan.backend, chosen.plan.columns) == ("triton", "none")
+
+
+def test_without_a_process_group():
+    with pytest.raises(RuntimeError, match="there is no process group"):
+        distributed().select(np.eye(3), np.ones(3), 2)
 
 
 @pytest.mark.parametrize(

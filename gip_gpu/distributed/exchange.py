@@ -162,7 +162,7 @@ class Star:
         """Another rank: does what rank 0 asks of it, up to the call `last`; returns what that returns."""
         while True:
             try:
-                name, arguments, answered = self._receive(0, time.monotonic() + PATIENCE * self.timeout + PARTING)
+                name, arguments, answered = self._receive(0, time.monotonic() + PATIENCE * self.timeout + PARTING / 2)
             except _Lost as lost:
                 self._without(lost)
             value = self._call(name, arguments)
