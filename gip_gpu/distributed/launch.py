@@ -1,6 +1,8 @@
 """Selections by the processes that torchrun starts: each takes its share of the rows of a file."""
 
 import os
+import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,6 +15,10 @@ from gip_gpu.distributed.job import Settings, run
 from gip_gpu.selection import Selection
 
 TIMEOUT = 600.0
+# Seconds that the other ranks leave rank 0 to say what is wrong: torchrun ends all once one of them has ended.
+BEHIND = 1.0
+# Seconds that each leaves itself when torchrun asks it to end; it kills after 30.
+LAST = 5
 
 
 def select_launched(
@@ -32,6 +38,7 @@ def select_launched(
         TypeError, ValueError, OSError: on rank 0 and on ranks that it does not know of; the other ranks end without a
             word.
     """
+    _end_later()
     dist.init_process_group("gloo")
     star = None
     try:
@@ -39,6 +46,7 @@ def select_launched(
         run(star, *_inputs(star, k, options, read), finish)
     except Exception as error:
         if star is not None and star.told and star.rank:
+            time.sleep(BEHIND)
             raise SystemExit(2 if isinstance(error, (ValueError, TypeError)) else 1) from None
         if type(error) is RuntimeError:
             raise OSError(str(error)) from error
@@ -46,6 +54,14 @@ def select_launched(
     finally:
         with suppress(RuntimeError):
             dist.destroy_process_group()
+
+
+def _end_later() -> None:
+    """A rank that died is found out by the next message; a signal to end must not come before it is said which."""
+    ends = signal.getsignal(signal.SIGTERM)
+    if callable(ends) and hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, lambda _, frame: ends(signal.SIGTERM, frame))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST))
 
 
 def _inputs(
