@@ -25,6 +25,7 @@ from gip_gpu.cli_cluster import check_alone, cluster_options, cluster_table, who
 from gip_gpu.plan import make_plan
 from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
+from gip_gpu.sources import Source
 from gip_gpu.validate import as_count, as_matrix, as_scores
 
 SELF_COMPRESSION = "self-compression"
@@ -111,45 +112,66 @@ def select(
     All but .npz are read in blocks.
 
     Without -o, the indices go to standard output, one a line, and the summary to standard error.
+
+    With torchrun --nproc-per-node 4 -m gip_gpu select ..., each of four processes takes its share of the rows.
     """
     if scores is None and options["objective"] != "entropy":
         raise click.UsageError("give --scores, or --objective entropy to choose by the embeddings alone")
-    F = as_matrix(files.read_embeddings(embeddings, key), "F")
-    m, d = F.shape
-    count = as_count(k, m)
     source = None if scores is None or scores == SELF_COMPRESSION else Path(scores)
-    given = None if source is None else as_scores(files.read_scores(source, scores_key), (m, d))
-    if given is None and scores_key is not None:
+    if source is None and scores_key is not None:
         raise click.UsageError(f"--scores-key names an array in a file, but --scores is {scores or 'not given'}")
     if (rows is None) != (rows_out is None):
         raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
-    pool_rows = None if rows is None else files.read_jsonl_rows(rows, m)
-    sources = [path for path in (embeddings, source, rows) if path is not None]
-    if checkpoint is not None:
-        if os.path.realpath(checkpoint) in map(os.path.realpath, sources):
-            raise click.UsageError(f"{checkpoint} is named twice, as the checkpoint and as another file of this run")
-        sources.append(checkpoint)
-    _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
     if quiet:
         warnings.simplefilter("ignore")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
-    compressing = scores == SELF_COMPRESSION
-    G = gip_gpu.signals.self_compression(F, normalize=not no_normalize) if compressing else given
-    with _going_on_from(checkpoint):
-        selection = gip_gpu.select(
-            F, G, count, normalize=not no_normalize, checkpoint=checkpoint, progress=shown or None, **options
-        )
-    if output is not None:
-        with _writing(output):
-            _write_choice(selection, output)
-    if pool_rows is not None and rows_out is not None:
-        with _writing(rows_out), files.atomic_write(rows_out) as target:
-            pool_rows.copy(selection, target)
-    if output is None:
-        click.echo("".join(f"{index}\n" for index in selection), nl=False)
-    if not quiet:
-        written = [str(path) for path in (output, rows_out) if path is not None]
-        click.echo(_summary(selection, written), err=output is None)
+    options.update(normalize=not no_normalize, progress=shown or None)
+    pool_rows: files.JsonlRows | None = None
+
+    def read(leading: bool) -> tuple[NDArray[Any] | Source, NDArray[np.float64] | None]:
+        nonlocal pool_rows
+        F = as_matrix(files.read_embeddings(embeddings, key), "F")
+        as_count(k, len(F))
+        G = None if source is None else as_scores(files.read_scores(source, scores_key), F.shape)
+        if leading:
+            pool_rows = None if rows is None else files.read_jsonl_rows(rows, len(F))
+            sources = [path for path in (embeddings, source, rows) if path is not None]
+            if checkpoint is not None:
+                if os.path.realpath(checkpoint) in map(os.path.realpath, sources):
+                    raise click.UsageError(
+                        f"{checkpoint} is named twice, as the checkpoint and as another file of this run"
+                    )
+                sources.append(checkpoint)
+            _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
+        if scores == SELF_COMPRESSION:
+            G = gip_gpu.signals.self_compression(F, normalize=not no_normalize)
+        return F, G
+
+    def finish(selection: Selection) -> None:
+        if output is not None:
+            with _writing(output):
+                _write_choice(selection, output)
+        if pool_rows is not None and rows_out is not None:
+            with _writing(rows_out), files.atomic_write(rows_out) as target:
+                pool_rows.copy(selection, target)
+        if output is None:
+            click.echo("".join(f"{index}\n" for index in selection), nl=False)
+        if not quiet:
+            written = [str(path) for path in (output, rows_out) if path is not None]
+            click.echo(_summary(selection, written), err=output is None)
+
+    if _launched():
+        from gip_gpu.distributed.launch import select_launched
+
+        if checkpoint is not None:
+            raise click.UsageError("--checkpoint is for a single process")
+        options.pop("checkpoint_every")
+        select_launched(k, options, read, finish)
+    else:
+        F, G = read(True)
+        with _going_on_from(checkpoint):
+            chosen = gip_gpu.select(F, G, as_count(k, len(F)), checkpoint=checkpoint, **options)
+        finish(chosen)
 
 
 @commands.command()
@@ -226,6 +248,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _failed("interrupted", 130)
     except click.ClickException as error:
+        if _launched() and os.environ["RANK"] != "0":
+            # All ranks have the same command line, and rank 0 says what is wrong with it.
+            return 2
         context = getattr(error, "ctx", None)
         return _failed(error.format_message() + (f" (see {context.command_path} --help)" if context else ""), 2)
     except (ValueError, TypeError, ImportError) as error:
@@ -237,6 +262,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _failed(f"{type(error).__name__}: {error} (GIP_GPU_DEBUG=1 shows where)", 1)
     return 0
+
+
+def _launched() -> bool:
+    """Whether this process is one of several that torchrun started."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
 
 
 def _terminate(number: int, frame: object) -> None:

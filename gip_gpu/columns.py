@@ -1,6 +1,8 @@
 """Where Gram columns come from: the whole matrix, or batches computed when they are needed."""
 
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gip_gpu.batching import BatchSize
@@ -76,16 +78,24 @@ class NoColumns:
         raise AssertionError("no step asks for a column")
 
 
-class LazyColumns:
+class Source(Protocol):
+    """What a ring of columns asks of a backend; `gip_gpu.backends.base.Backend` says what."""
+
+    def empty_columns(self, count: int) -> Any: ...
+    def place(self, items: Sequence[int], slots: Sequence[int]) -> None: ...
+    def speculate(self, state: State, known: Container[int], count: int) -> list[int]: ...
+
+
+class Ring(ABC):
     """Columns computed on demand, in speculative batches, into a ring of slots.
 
     Each batch takes consecutive slots, the oldest first, so that the product writes straight into its place. A column
     stays until its slot comes round again: another selection on the same pool may use it.
     """
 
-    def __init__(self, backend: "Backend", slots: int) -> None:
-        self.backend = backend
-        self.ring = backend.empty_columns(slots)
+    def __init__(self, source: Source, slots: int) -> None:
+        self.source = source
+        self.ring = source.empty_columns(slots)
         self.items: list[int | None] = [None] * slots
         self.slot_of: dict[int, int] = {}
         self.next = 0
@@ -108,25 +118,40 @@ class LazyColumns:
     def provide(self, state: State) -> None:
         began = time.perf_counter()
         count = self.batch.choose(state.t, state.k - state.t)
-        indices = self.backend.speculate(state, self.slot_of, count)
+        indices = self.source.speculate(state, self.slot_of, count)
         first = self._claim(len(indices))
-        self.backend.columns(indices, self.ring[first : first + len(indices)])
+        self._fill(indices, first)
         for slot, index in enumerate(indices, first):
             self.items[slot] = index
             self.slot_of[index] = slot
-        self.backend.place(indices, range(first, first + len(indices)))
+        self.source.place(indices, range(first, first + len(indices)))
         seconds = time.perf_counter() - began
         self.batch.record(count, seconds)
         self.computed += len(indices)
         self.seconds += seconds
 
+    @abstractmethod
+    def _fill(self, indices: list[int], first: int) -> None:
+        """Computes the columns of these items into the slots from `first` on."""
+
     def _claim(self, count: int) -> int:
         """The first of `count` consecutive slots, emptied."""
         first = self.next if self.next + count <= len(self.items) else 0
         dropped = [item for item in self.items[first : first + count] if item is not None]
-        self.backend.place(dropped, [-1] * len(dropped))
+        self.source.place(dropped, [-1] * len(dropped))
         for item in dropped:
             self.slot_of.pop(item, None)
         self.items[first : first + count] = [None] * count
         self.next = first + count
         return first
+
+
+class LazyColumns(Ring):
+    """The columns of a backend's own items."""
+
+    def __init__(self, backend: "Backend", slots: int) -> None:
+        super().__init__(backend, slots)
+        self.backend = backend
+
+    def _fill(self, indices: list[int], first: int) -> None:
+        self.backend.columns(indices, self.ring[first : first + len(indices)])

@@ -1,5 +1,6 @@
 """The greedy loop, written once for all backends: steps, missing columns, refreshes, rounds, the end."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,8 +61,12 @@ class Stepper(Protocol):
         """The exact rows."""
 
 
-# A residual that overflows is seen as diverging before the next pick; a bound over a distance of zero is infinite.
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def unchecked() -> np.errstate:
+    """A residual that overflows is seen as diverging before the next pick; a bound over a zero distance is infinite."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+@unchecked()
 def run(
     stepper: Stepper,
     columns: Columns,
@@ -103,7 +108,7 @@ def run(
                 # Nothing that counts is left: no score is positive, or the rows are zero.
                 state.rounds.pop()
                 if on_exhausted == "restart":
-                    _take_in_order(state, np.flatnonzero(state.left))
+                    _take_in_order(state)
                 break
             if on_exhausted == "continue":
                 _continue_literally(stepper, state, after)
@@ -145,7 +150,7 @@ def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bo
     """Goes on from a checkpoint; returns whether the certified loop does."""
     state.restore(stored)
     if state.ending == "in order":
-        _take_in_order(state, np.flatnonzero(state.left))
+        _take_in_order(state)
     elif state.ending == "literal":
         _continue_literally(stepper, state, after)
     elif state.t < state.k and not state.ending:
@@ -156,20 +161,18 @@ def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bo
 
 def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     """Starts on the original scores of the items left; returns whether there is anything to go on with."""
-    squares = np.where(state.left, state.squares, 0.0)
-    scale = float(np.sqrt(squares.max()))
     prior = None if state.rounds else state.prior
     initial = state.initial[state.t :]
+    largest, state.energy = state.open_round()
+    scale = math.sqrt(largest)
     if prior is not None:
         scale = max(scale, prior.scale)
     if scale == 0:
         for index in initial:
             state.skip(int(index))
         if on_exhausted != "stop":
-            _take_in_order(state, np.flatnonzero(state.left))
+            _take_in_order(state)
         return False
-    state.pool[:] = state.left
-    state.energy = float(squares.sum())
     state.rounds.append(state.t)
     state.unit = float(2.0 ** np.frexp(scale)[1]) if state.objective.scaled else 1.0
     state.scale = scale / state.unit
@@ -185,9 +188,10 @@ def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     return True
 
 
-def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
+def _take_in_order(state: State) -> None:
     """Items whose scores are all zero tie at every step, and projecting them out changes nothing."""
-    taken = left[: state.k - state.t]
+    left = state.m - state.t
+    taken = state.first_left(state.k - state.t)
     span = slice(state.t, state.t + len(taken))
     if not state.ending:
         state.ending = "in order"
@@ -197,8 +201,8 @@ def _take_in_order(state: State, left: NDArray[np.int64]) -> None:
     state.weights[span] = 0
     state.explained[span] = 1
     state.margins[span] = 0
-    state.candidates[span] = state.ties[span] = np.arange(len(left), len(left) - len(taken), -1)
-    state.left[taken] = False
+    state.candidates[span] = state.ties[span] = np.arange(left, left - len(taken), -1)
+    state.take(taken)
     state.t += len(taken)
 
 

@@ -8,7 +8,7 @@ of one direction is explained.
 """
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,11 @@ from gip_gpu.backends.items import Doubt, Items, Move, Projector, Rules
 from gip_gpu.bounds import U32, U64
 from gip_gpu.mahalanobis import Metric
 from gip_gpu.objectives import energies, seen
+from gip_gpu.rows import Rows
 from gip_gpu.state import Pick, Reason, State, Stored
 from gip_gpu.step import DIVERGED, USUAL_WINDOW, diverged
 
 if TYPE_CHECKING:
-    from gip_gpu.backends.base import Backend
     from gip_gpu.columns import Columns
 
 Floats = NDArray[np.float64]
@@ -34,6 +34,21 @@ OFF = 32 * U32
 DROPPED = 8
 # Candidates that may tie and are settled one by one; more are so many that rounding decides among them anyway.
 SETTLED = 256
+
+
+class Source(Protocol):
+    """What `Family` needs of a backend; `gip_gpu.backends.base.Backend` says what."""
+
+    @property
+    def exponent(self) -> int: ...
+    @property
+    def rows_of(self) -> Rows: ...
+    @property
+    def square(self) -> float: ...
+    @property
+    def largest_norm(self) -> float: ...
+    def rows(self, indices: Any) -> Floats: ...
+    def items(self, rules: Rules, n: int) -> Items: ...
 
 
 class Family:
@@ -49,7 +64,7 @@ class Family:
     # No score may be positive, or all rows zero.
     empty_rounds: ClassVar[bool] = True
 
-    def __init__(self, backend: "Backend", state: State, epsilon: float, sign: str, Q: Floats | None = None) -> None:
+    def __init__(self, backend: Source, state: State, epsilon: float, sign: str, Q: Floats | None = None) -> None:
         objective = state.objective
         self.rows, self.rows_of = backend.rows, backend.rows_of
         self.rules = Rules(objective.measure, objective.projects, sign == "positive", epsilon / backend.square)
@@ -73,7 +88,7 @@ class Family:
             self.metric.renew()
         fresh = self.items.refresh(None if self.metric is None else self.metric.frame)
         self.projected, self.reach, self.largest = fresh.projected, fresh.residual, fresh.distance
-        self.dropped, self.always = 0, len(state.left)
+        self.dropped, self.always = 0, state.m
         self.unsettled = False
         state.error = bounds.cast_error(fresh.residual)
         # A sum of d squares in float64, cast; the rounding of S is part of the noise.
@@ -218,7 +233,7 @@ class Family:
         """
         self.always = min(self.always, candidates)
         state.excess += max(0, candidates - max(USUAL_WINDOW, 2 * self.always))
-        if 2 * state.excess < len(state.left) or not self.unsettled:
+        if 2 * state.excess < state.m or not self.unsettled:
             return False
         residual, _ = self._noise(state)
         frame = 1.0 if self.metric is None else self.metric.norm
@@ -258,7 +273,7 @@ class Family:
         norm = float(norms[position])
         others = np.delete(norms + noises, position)
         rival = float(others.max(initial=0.0))
-        if len(indices) < len(state.left) - state.t:
+        if len(indices) < state.m - state.t:
             rival = max(rival, self._outside(floor))
         self.top, self.distance = top, float(distances[position])
         rival += float(noises[position])

@@ -159,7 +159,7 @@ class Pool:
         ready = time.perf_counter()
         problem = pose(self._rows, scores, options, self._rows.exponent)
         posed = time.perf_counter()
-        squares = _squares(problem, self._rows)
+        squares = first_squares(problem, self._rows)
         if prior is not None and problem.objective.measure == "distance":
             prior = replace(prior, scale=prior.scale * 2.0**-self._rows.exponent)
         state = State(problem.scores, total, self.shape[1], problem.objective, squares, initial, prior)
@@ -260,7 +260,7 @@ def _same_storage(held: Plan, plan: Plan) -> bool:
     return all(getattr(held, name) == getattr(plan, name) for name in ("columns", "precision", "lookahead", "resident"))
 
 
-def _squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
+def first_squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
     """What the items have to give at first: squared scores, or squared norms where there are none."""
     if problem.objective.measure != "distance":
         return energies(problem.scores)

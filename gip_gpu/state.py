@@ -55,6 +55,7 @@ class State:
     Attributes:
         scores: (m, n) float64 scores as given.
         squares: (m,) float64, what the items have to give at first: ||G_j||^2, or ||f_j||^2 where there are no scores.
+        m, n: items, signals.
         left: (m,) bool, items not chosen yet.
         pool: (m,) bool, items that were left when the round began; `explained` is over them.
         energy: ||G||^2 over `pool`.
@@ -89,7 +90,7 @@ class State:
     ending: str = ""
 
     def __post_init__(self) -> None:
-        m, n = self.scores.shape
+        self.m, self.n = m, n = self.scores.shape
         if not len(self.squares):
             self.squares = energies(self.scores)
         self.left = np.ones(m, dtype=bool)
@@ -103,6 +104,20 @@ class State:
         self.margins = np.empty(self.k)
         self.candidates = np.empty(self.k, dtype=np.int64)
         self.ties = np.empty(self.k, dtype=np.int64)
+
+    def open_round(self) -> tuple[float, float]:
+        """Makes the items left the round's pool; the largest of what they have to give at first, and the sum of it."""
+        self.pool[:] = self.left
+        squares = np.where(self.left, self.squares, 0.0)
+        return float(squares.max()), float(squares.sum())
+
+    def first_left(self, count: int) -> NDArray[np.int64]:
+        """The first `count` of the items left, ascending."""
+        return np.flatnonzero(self.left)[:count]
+
+    def take(self, items: Any) -> None:
+        """These items are chosen."""
+        self.left[items] = False
 
     def projected(self, square: float) -> float:
         """Bound on |f_j A| over all items: ||A|| times the largest norm of a row, whose square is at most `square`."""
@@ -165,7 +180,7 @@ class State:
         self.weights[t] = pick.residual * self.unit
         self.explained[t] = 1 - energy_left * self.unit**2 / self.energy if self.energy else 1.0
         self.margins[t], self.candidates[t], self.ties[t] = pick.margin, pick.candidates, pick.ties
-        self.left[pick.index] = False
+        self.take(pick.index)
         self.t = t + 1
 
     def record_all(
@@ -185,5 +200,5 @@ class State:
         self.weights[span] = residuals * self.unit
         self.explained[span] = 1 - energy_left * self.unit**2 / self.energy if self.energy else 1.0
         self.margins[span], self.candidates[span], self.ties[span] = margins, candidates, ties
-        self.left[indices] = False
+        self.take(indices)
         self.t += len(indices)

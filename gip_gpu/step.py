@@ -2,7 +2,7 @@
 items that the bound leaves in doubt (design: the true argmax is never outside the window)."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,31 @@ RESCORE_VALUES = 1 << 20
 DIVERGED = 2.0**60
 
 
-def advance(backend: "HostBackend", state: State, columns: "Columns", until: int) -> Reason:
+class Steps(Protocol):
+    """What `advance` drives: a backend on the host, or many processes, each with a backend of its own.
+
+    Attributes:
+        gamma: bound on the error of one Gram entry.
+    """
+
+    gamma: float
+
+    @property
+    def square(self) -> float:
+        """The factor from a stored Gram entry to a true one."""
+
+    def choose(self, state: State) -> Reason | None:
+        """Sets `state.pending` to the exact argmax, or says why it cannot."""
+
+    def update(self, state: State, index: int | None, column: Any, residual: NDArray[np.float64]) -> float:
+        """W~ -= column * square * residual; returns ||W~||^2 over the round's items."""
+
+
+def advance(steps: Steps, state: State, columns: "Columns", until: int) -> Reason:
     """Takes certified steps until `until` picks are made or something is needed; returns what."""
     while state.t < until:
         if state.pending is None:
-            reason = _choose(backend, state)
+            reason = steps.choose(state)
             if reason is not None:
                 return reason
         pick = state.pending
@@ -34,46 +54,73 @@ def advance(backend: "HostBackend", state: State, columns: "Columns", until: int
         column = columns.get(pick.index)
         if column is None:
             return Reason.NEED_COLUMN
-        _project_out(backend, state, pick, column)
+        state.record(pick, project_out(steps, state, pick, pick.index, column))
         state.pending = None
     return Reason.DONE
 
 
-def _choose(backend: "HostBackend", state: State) -> Reason | None:
+def choose(backend: "HostBackend", state: State) -> Reason | None:
     """Sets `state.pending` to the exact argmax, or says why it cannot."""
     best = backend.best(state)
     if not best < DIVERGED:
         raise diverged(state.t, backend.largest_norm)
     noise = state.noise(backend.square)
-    tie = ties.RELATIVE * (best + state.error) + ties.ABSOLUTE * state.scale + 2 * noise
-    n = state.scores.shape[1]
-    floor = bounds.window_floor(best, state.error, tie, n)
+    floor = window_floor(state, best, noise)
     window = backend.window(state, floor)
-    if _refresh_pays(state, len(window), best, noise):
+    if refresh_pays(state, len(window), state.m, best, noise):
         return Reason.NEED_REFRESH
-    rows, residual, gains = _rescore(backend, state, window)
-    position, tied = ties.first_best(gains, state.scale)
-    gain = float(gains[position])
-    if ties.exhausted(float(gains.max()), state.scale):
+    rows, residual, gains = rescore(backend, state, window)
+    outside = beyond(state, floor) if len(window) < state.m - state.t else 0.0
+    decided = decide(state, gains, outside, noise)
+    if decided is None:
         return Reason.EXHAUSTED
-    gains[position] = 0.0
-    runner_up = float(gains.max())
-    if len(window) < len(state.left) - state.t:
-        # No item outside the window can be better than this.
-        runner_up = max(runner_up, (math.sqrt(floor) * (1 + (n + 2) * bounds.U32) + state.error) ** 2)
-    # What float64 rounding could make of the two does not count as a margin.
-    rival = math.sqrt(runner_up) + 2 * noise
+    position, gain, margin, tied = decided
     index = int(window[position])
     state.pending = Pick(
         index=index,
         row=rows[position] if len(rows) == len(window) else backend.rows([index])[0],
         residual=residual[position],
         gain=gain,
-        margin=max(0.0, 1 - rival * rival / gain),
+        margin=margin,
         candidates=len(window),
         ties=tied,
     )
     return None
+
+
+def window_floor(state: State, best: float, noise: float) -> float:
+    """The squared float32 norm from which an item is a candidate, where some item has the norm `best`."""
+    tie = ties.RELATIVE * (best + state.error) + ties.ABSOLUTE * state.scale + 2 * noise
+    return bounds.window_floor(best, state.error, tie, state.n)
+
+
+def beyond(state: State, floor: float) -> float:
+    """The score that no item outside the window of this floor exceeds."""
+    norm: float = math.sqrt(floor) * (1 + (state.n + 2) * bounds.U32) + state.error
+    return norm**2
+
+
+def decide(
+    state: State, gains: NDArray[np.float64], outside: float, noise: float
+) -> tuple[int, float, float, int] | None:
+    """The pick among candidates whose items ascend, or None where the scores are exhausted.
+
+    Args:
+        gains: (c,) exact scores; changed.
+        outside: what no other item's score exceeds.
+        noise: of `State.noise`.
+
+    Returns:
+        Its position, gain and margin, and how many tie.
+    """
+    position, tied = ties.first_best(gains, state.scale)
+    gain = float(gains[position])
+    if ties.exhausted(float(gains.max()), state.scale):
+        return None
+    gains[position] = 0.0
+    # What float64 rounding could make of the two does not count as a margin.
+    rival = math.sqrt(max(float(gains.max()), outside)) + 2 * noise
+    return position, gain, max(0.0, 1 - rival * rival / gain), tied
 
 
 def diverged(picks: int, largest_norm: float) -> ValueError:
@@ -84,23 +131,27 @@ def diverged(picks: int, largest_norm: float) -> ValueError:
     )
 
 
-def _refresh_pays(state: State, candidates: int, best: float, noise: float) -> bool:
+def refresh_pays(state: State, candidates: int, items: int, best: float, noise: float) -> bool:
     """Whether the rows rescored because of a wide bound have come to cost as much as computing the residual anew.
 
     A refresh helps only where it makes the bound much smaller; exact ties keep the window wide all the same.
+
+    Args:
+        candidates: rescored in this step.
+        items: whose residual a refresh computes.
     """
     state.excess += max(0, candidates - USUAL_WINDOW)
-    if 2 * state.excess < len(state.left):
+    if 2 * state.excess < items:
         return False
     return state.error > 4 * (bounds.cast_error(best + state.error) + noise)
 
 
-def _rescore(
+def rescore(
     backend: "HostBackend", state: State, window: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Exact residuals (c, n) and gains (c,) of the candidates, behind the rows of the last block of them."""
     step = max(1, RESCORE_VALUES // state.d)
-    residual = np.empty((len(window), state.scores.shape[1]))
+    residual = np.empty((len(window), state.n))
     for start in range(0, len(window), step):
         part = window[start : start + step]
         rows = backend.rows(part)
@@ -132,8 +183,14 @@ def take(backend: "Backend", state: State, indices: NDArray[np.int64]) -> None:
         state.skip(int(index))
 
 
-def _project_out(backend: "HostBackend", state: State, pick: Pick, column: NDArray[np.generic]) -> None:
-    norm, moved = add_to_projection(state, pick.row, pick.residual, pick.gain, backend.square)
-    energy_left = backend.update(state, pick.index, column, pick.residual)
-    state.error = bounds.step_error(state.error, backend.gamma, norm, moved)
-    state.record(pick, energy_left)
+def project_out(steps: Steps, state: State, pick: Pick, index: int | None, column: Any) -> float:
+    """Takes a pick out of A, the residual and the bounds; returns what `Steps.update` does.
+
+    Args:
+        index: the pick among the items of `steps`, None where it is another process's.
+        column: its Gram column.
+    """
+    norm, moved = add_to_projection(state, pick.row, pick.residual, pick.gain, steps.square)
+    # The bound first: processes answer `update` with their candidates.
+    state.error = bounds.step_error(state.error, steps.gamma, norm, moved)
+    return steps.update(state, index, column, pick.residual)

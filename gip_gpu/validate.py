@@ -223,6 +223,22 @@ def as_epsilon(value: Any) -> float:
     return number
 
 
+def as_seconds(value: Any, name: str) -> float:
+    """`value` as a time: a number of seconds above 0, at most a year.
+
+    Raises:
+        TypeError: no real number, or a bool.
+        ValueError: outside the range.
+    """
+    wanted = f"{name} must be a number of seconds above 0, at most a year"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; {wanted}")
+    seconds = float(value)
+    if not 0 < seconds <= 366 * 86400:
+        raise ValueError(f"{name} is {value!r}; {wanted}")
+    return seconds
+
+
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:
     """`value` if it is one of the known strings.
 

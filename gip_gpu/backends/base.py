@@ -156,8 +156,15 @@ class HostBackend(Backend):
         """Ascending indices of the items left with ||W~_j||^2 >= floor."""
 
     @abstractmethod
-    def update(self, state: State, index: int, column: Any, residual: NDArray[np.float64]) -> float:
-        """W~ -= column * square * residual, `index` no longer eligible; returns ||W~||^2 over `state.pool`."""
+    def update(self, state: State, index: int | None, column: Any, residual: NDArray[np.float64]) -> float:
+        """W~ -= column * square * residual, `index` no longer eligible; returns ||W~||^2 over `state.pool`.
+
+        No item is `index` None: the pick is another process's.
+        """
+
+    def choose(self, state: State) -> Reason | None:
+        """Sets `state.pending` to the exact argmax, or says why it cannot."""
+        return step.choose(self, state)
 
     def advance(self, state: State, columns: "Columns", until: int) -> Reason:
         return step.advance(self, state, columns, until)

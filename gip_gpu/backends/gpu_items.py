@@ -156,7 +156,8 @@ class GpuItems(Items):
 
     def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
         with self.arrays.here():
-            self.weight[move.index : move.index + 1] = 0
+            if move.index is not None:
+                self.weight[move.index : move.index + 1] = 0
             return self._step(move, doubt)
 
     def _step(self, move: Move | None, doubt: Doubt) -> tuple[float, float]:

@@ -56,12 +56,12 @@ class Move:
     """A pick to project out.
 
     Attributes:
-        index: the item.
+        index: the item; None where it is another process's.
         weights: (n,) factors of the column x_j . h in the step W~_j -= (x_j . h) weights.
         shrink: factor of its square in the step d2~_j -= (x_j . h)^2 shrink.
     """
 
-    index: int
+    index: int | None
     weights: Floats
     shrink: float
 

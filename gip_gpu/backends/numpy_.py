@@ -13,6 +13,7 @@ from gip_gpu.backends.items import Items, Rules
 from gip_gpu.backends.numpy_items import NumpyItems
 from gip_gpu.backends.numpy_lookahead import Lookahead
 from gip_gpu.backends.numpy_products import Resident, Streamed
+from gip_gpu.backends.simulation import highest
 from gip_gpu.plan import CACHE, Plan
 from gip_gpu.rows import Rows
 from gip_gpu.single import SingleRows
@@ -66,7 +67,7 @@ class NumpyBackend(HostBackend):
         self.counted = None if state.pool.all() else state.pool.astype(np.float32)
         for start in range(0, self.m, BLOCK):
             self._rescore(start, min(start + BLOCK, self.m))
-        largest = float(np.sqrt(norms[state.left].max()))
+        largest = float(np.sqrt(norms[state.left].max(initial=0.0)))
         state.error = bounds.cast_error(largest) + state.noise(self.square)
 
     def best(self, state: State) -> float:
@@ -83,9 +84,10 @@ class NumpyBackend(HostBackend):
         found = (self.score.reshape(-1, CELL)[cells] >= threshold).nonzero()
         return cells[found[0]] * CELL + found[1]
 
-    def update(self, state: State, index: int, column: Array, residual: NDArray[np.float64]) -> float:
+    def update(self, state: State, index: int | None, column: Array, residual: NDArray[np.float64]) -> float:
         weights = (residual * self.square).astype(np.float32)
-        self.eligible[index] = 0
+        if index is not None:
+            self.eligible[index] = 0
         energy = 0.0
         for start in range(0, self.m, BLOCK):
             stop = min(start + BLOCK, self.m)
@@ -118,8 +120,11 @@ class NumpyBackend(HostBackend):
         return energy
 
     def columns(self, indices: Sequence[int], out: Array) -> None:
-        left = (self.rows(indices) * 2.0**-self.exponent).astype(np.float32)
-        self.products.multiply(left, out)
+        self.columns_of(self.rows(indices), out)
+
+    def columns_of(self, rows: NDArray[np.float64], out: Array) -> None:
+        """Writes the Gram columns of exact rows (c, d), be they of this pool or not, into `out` (c, m)."""
+        self.products.multiply((rows * 2.0**-self.exponent).astype(np.float32), out)
 
     def empty_columns(self, count: int) -> Array:
         columns = np.empty((count, self.m), self.dtype)
@@ -134,6 +139,11 @@ class NumpyBackend(HostBackend):
 
     def items(self, rules: Rules, n: int) -> Items:
         return NumpyItems(rules, self.rows_of, self.products, self.exponent, n)
+
+    def nominees(self, count: int) -> tuple[NDArray[np.int64], Array]:
+        """About `count` items of the highest scores, ascending, and their residuals (n, c) in float32."""
+        members = highest(self.score[: self.m], count)
+        return members, self.residual[:, members]
 
     def speculate(self, state: State, known: Container[int], count: int) -> list[int]:
         assert state.pending is not None

@@ -152,7 +152,8 @@ class NumpyItems(Items):
         return phi
 
     def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
-        self.eligible[move.index] = False
+        if move.index is not None:
+            self.eligible[move.index] = False
         weights, shrink = move.weights.astype(np.float32), np.float32(move.shrink)
         best, energy = -1.0, 0.0
         for start in range(0, self.m, BLOCK):

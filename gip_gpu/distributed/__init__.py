@@ -1,0 +1,95 @@
+"""Selections by many processes, each with a part of the rows: on one machine or on several.
+
+    torchrun --nproc-per-node 4 script.py
+
+where every process of `script.py` calls `torch.distributed.init_process_group` and then `select` with its own rows.
+"""
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+try:
+    import torch.distributed as _torch
+except ImportError as error:
+    raise ImportError('many processes need torch: pip install "gip_gpu[distributed]"') from error
+if not _torch.is_available() or not _torch.is_gloo_available():
+    raise ImportError("many processes need a build of torch with torch.distributed and gloo")
+
+from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.job import Settings, run
+from gip_gpu.pool import Progress
+from gip_gpu.selection import Selection
+from gip_gpu.validate import as_seconds
+
+__all__ = ["select"]
+
+
+def select(
+    F: ArrayLike,
+    G: ArrayLike | None,
+    k: int | float,
+    *,
+    group: Any = None,
+    timeout: float = 600.0,
+    device: str = "auto",
+    backend: str | None = None,
+    objective: str | None = None,
+    epsilon: float = 0.0,
+    precision: str = "auto",
+    columns: str = "auto",
+    memory_limit: int | float | str | None = None,
+    normalize: bool = True,
+    sign: str = "any",
+    on_exhausted: str = "restart",
+    progress: Progress = None,
+) -> Selection:
+    """As `gip_gpu.select`, from the rows of all processes of a group; every process calls it with its own.
+
+    The indices are those of `gip_gpu.select` on all rows in the order of ranks, whatever each process runs on. Rank 0
+    takes the decisions: a step costs one message to and from each rank, of a few hundred bytes. Messages go by gloo,
+    over connections that are made for this call, so the group may be of any backend.
+
+    Args:
+        F: (m_r, d) embeddings of this process, at least one row; as in `gip_gpu.select`.
+        G: (m_r,) or (m_r, n) scores of these rows, or None on all ranks.
+        k: number of picks, 1 to the rows of all processes, or a share of them in (0, 1).
+        group: a process group of torch.distributed that is initialised; None: all processes.
+        timeout: seconds that rank 0 waits for another rank before it counts as lost.
+        device, backend, precision, memory_limit: as in `gip_gpu.select`, for this process; they may differ. Without a
+            limit the processes of a machine share what is free. On GPUs a pick's column is made in its step.
+        columns: "auto" or "lazy".
+        objective, epsilon, normalize, sign: as in `gip_gpu.select`; "mi" for one column of scores only.
+        on_exhausted: "restart" or "stop".
+        progress: as in `gip_gpu.select`, on rank 0.
+
+    Returns:
+        The same `Selection` on every rank; indices count from the first row of rank 0.
+
+    Raises:
+        TypeError, ValueError: bad input, on every rank: where it is another rank's, the message begins with "rank 2:"
+            and means rows of that rank; settings that differ are named with the rank.
+        RuntimeError: a rank has died or has not answered in time, or failed otherwise; every rank that is left says
+            which.
+
+    >>> import os, torch.distributed as dist
+    >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    >>> select([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], [3.0, 2.9, 1.0], k=2).indices
+    array([0, 2])
+    >>> dist.destroy_process_group()
+    """
+    settings = Settings(
+        k=k,
+        device=device,
+        backend=backend,
+        objective=objective,
+        epsilon=epsilon,
+        precision=precision,
+        columns=columns,
+        memory_limit=memory_limit,
+        normalize=normalize,
+        sign=sign,
+        on_exhausted=on_exhausted,
+        progress=progress,
+    )
+    return run(Star(group, as_seconds(timeout, "timeout")), settings, lambda: (F, G))

@@ -1,0 +1,306 @@
+"""Rank 0 asks, the other ranks answer: messages between the processes of a selection, and what happens when one fails.
+
+Messages are pickles behind their length, sent from one process to another by gloo. A process that dies closes its
+connections, which the next message to or from it finds out at once. A wait that times out makes gloo close all
+connections of its group, so there are two: the messages of the selection, and the alarm, by which rank 0 tells the
+others why it closed the first.
+"""
+
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn, Protocol
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_default_store
+
+# The length of a message and its first bytes travel together; few messages of a step are longer.
+FIRST = 4096
+# Seconds that a failing process waits for another to hear of it.
+PARTING = 10.0
+# The others wait longer than rank 0, so that it can say which of them does not answer.
+PATIENCE = 1.25
+# Errors that keep their type on the other ranks.
+KINDS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (ValueError, TypeError, MemoryError)}
+
+# Groups made so far by these ranks: each pair has keys of its own in the store.
+_made: dict[tuple[int, ...], int] = {}
+
+Call = tuple[str, tuple[Any, ...]]
+
+
+class Target(Protocol):
+    """What calls are made on: their names are its methods.
+
+    Attributes:
+        picks: made so far.
+    """
+
+    picks: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The error of a rank, on its way to the others."""
+
+    kind: str
+    text: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        if isinstance(error, KeyboardInterrupt):
+            return cls("", "interrupted")
+        if isinstance(error, SystemExit):
+            return cls("", f"ended with status {error.code}")
+        kind = type(error).__name__
+        plain = kind in KINDS or type(error) in (RuntimeError, ImportError, OSError)
+        return cls(kind, str(error) if plain and str(error) else f"{kind}: {error}")
+
+    def error(self) -> Exception:
+        return KINDS.get(self.kind, RuntimeError)(self.text)
+
+
+class Star:
+    """Rank 0 in the middle, the other ranks around it; used in a `with` block, in which every failure reaches them all.
+
+    Args:
+        group: a process group, or None for all processes.
+        timeout: seconds that rank 0 waits for an answer.
+
+    Attributes:
+        rank, size: of this process, and how many there are.
+        target: what calls are made on; set before `serve`.
+        told: whether rank 0 knows of the error that was raised, and the other ranks with it.
+    """
+
+    def __init__(self, group: Any, timeout: float) -> None:
+        if not dist.is_initialized():
+            raise RuntimeError("there is no process group; torch.distributed.init_process_group makes one")
+        ranks = dist.get_process_group_ranks(group if group is not None else dist.group.WORLD)
+        self.rank, self.size, self.timeout = dist.get_rank(group), len(ranks), timeout
+        if self.rank < 0:
+            raise ValueError("group is a process group that this process is no member of")
+        self.target: Target | None = None
+        self.told = False
+        self._gone = 0
+        # An error of one rank is "rank 2: ..." on the others; one that all have in common has no rank.
+        self._own, self._failed = True, False
+        # What is on its way to each rank, kept until it has arrived.
+        self._sent: dict[int, list[tuple[Any, Any]]] = {}
+        key = tuple(ranks)
+        _made[key] = _made.get(key, 0) + 1
+        base = f"gip_gpu/{'.'.join(map(str, ranks))}/{_made[key]}"
+        self._main, self._alarm = self._connect(f"{base}/main"), self._connect(f"{base}/alarm")
+
+    def _connect(self, prefix: str) -> Any:
+        store = dist.PrefixStore(prefix, _get_default_store())
+        try:
+            return dist.ProcessGroupGloo(store, self.rank, self.size, timedelta(seconds=self.timeout))
+        except RuntimeError as error:
+            raise RuntimeError(f"rank {self.rank} cannot connect to the other ranks: {_brief(error)}") from error
+
+    def __enter__(self) -> "Star":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            with suppress(_Lost):
+                self._flush()
+        elif not self.told:
+            failure = Failure.of(error)
+            if self.rank == 0:
+                shared = self._failed or (not self._own and isinstance(error, (ValueError, TypeError)))
+                self._raise_alarm(failure if shared else Failure(failure.kind, f"rank 0: {failure.text}"))
+            else:
+                # Until rank 0 has it: what is on its way is lost with the connection.
+                with suppress(_Lost):
+                    self._post(0, failure)
+                    self._flush()
+                self.told = self._hear() is not None
+        # Nothing else closes the connections.
+        self._main = self._alarm = None
+        self._sent.clear()
+
+    def common(self) -> None:
+        """From here on bad input that rank 0 finds is that of all ranks, but for what its own target raises."""
+        self._own = False
+
+    def ask(self, name: str, *arguments: Any) -> list[Any]:
+        """Rank 0: calls a method on every rank; the answers in the order of ranks."""
+        return self.ask_each([(name, arguments)] * self.size)
+
+    def ask_each(self, calls: Sequence[Call | None]) -> list[Any]:
+        """Rank 0: a call for each rank, or None; their answers, or None."""
+        for rank in range(1, self.size):
+            self._command(rank, calls[rank], answered=True)
+        answers = [None if calls[0] is None else self._call(*calls[0]), *[None] * (self.size - 1)]
+        return self._gather(answers, [call is not None for call in calls])
+
+    def tell(self, name: str, *arguments: Any) -> Any:
+        """Rank 0: calls a method on every rank and waits for nobody; its own answer."""
+        for rank in range(1, self.size):
+            self._command(rank, (name, arguments), answered=False)
+        return self._call(name, arguments)
+
+    def gather(self, mine: Any) -> list[Any]:
+        """Rank 0: its own answer, and those that the other ranks give unasked."""
+        return self._gather([mine, *[None] * (self.size - 1)], [True] * self.size)
+
+    def answer(self, value: Any) -> None:
+        """Another rank: answers rank 0."""
+        try:
+            self._post(0, value)
+            self._flush()
+        except _Lost as lost:
+            self._without(lost)
+
+    def serve(self, last: str) -> Any:
+        """Another rank: does what rank 0 asks of it, up to the call `last`; returns what that returns."""
+        while True:
+            try:
+                name, arguments, answered = self._receive(0, time.monotonic() + PATIENCE * self.timeout + PARTING / 2)
+            except _Lost as lost:
+                self._without(lost)
+            value = self._call(name, arguments)
+            if answered:
+                self.answer(value)
+            if name == last:
+                return value
+
+    def fail(self, error: Exception) -> NoReturn:
+        """Rank 0: raises an error that all ranks have in common."""
+        self._failed = True
+        raise error
+
+    def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        own, self._own = self._own, True
+        value = getattr(self.target, name)(*arguments)
+        self._own = own
+        return value
+
+    def _command(self, rank: int, call: Call | None, *, answered: bool) -> None:
+        if call is not None:
+            try:
+                self._post(rank, (*call, answered))
+            except _Lost as lost:
+                self._bereaved(rank, lost)
+
+    def _gather(self, answers: list[Any], asked: Sequence[bool]) -> list[Any]:
+        deadline = time.monotonic() + self.timeout
+        for rank in range(1, self.size):
+            if not asked[rank]:
+                continue
+            try:
+                answers[rank] = self._receive(rank, deadline)
+            except _Lost as lost:
+                self._bereaved(rank, lost)
+            # It has answered, so it has received what was sent.
+            self._sent.pop(rank, None)
+            if isinstance(answers[rank], Failure):
+                failure = answers[rank]
+                self.fail(Failure(failure.kind, f"rank {rank}: {failure.text}").error())
+        return answers
+
+    def _post(self, rank: int, message: Any) -> None:
+        data = pickle.dumps(message, protocol=5)
+        first = bytearray(FIRST)
+        first[:8] = len(data).to_bytes(8, "little")
+        first[8 : 8 + len(data)] = data[: FIRST - 8]
+        parts = [first[:FIRST], bytearray(data[FIRST - 8 :])]
+        for part in parts[: 1 + (len(parts[1]) > 0)]:
+            tensor = torch.frombuffer(part, dtype=torch.uint8)
+            with _losing(self.timeout):
+                self._sent.setdefault(rank, []).append((self._main.send([tensor], rank, 0), tensor))
+
+    def _receive(self, rank: int, deadline: float) -> Any:
+        first = self._bytes(rank, FIRST, deadline)
+        length = int.from_bytes(first[:8], "little")
+        data = first[8 : 8 + length]
+        return pickle.loads(data + self._bytes(rank, length - len(data), deadline) if len(data) < length else data)
+
+    def _bytes(self, rank: int, count: int, deadline: float) -> bytes:
+        tensor = torch.empty(count, dtype=torch.uint8)
+        with _losing(self.timeout):
+            self._main.recv([tensor], rank, 0).wait(_until(deadline))
+        return bytes(tensor.numpy())
+
+    def _flush(self) -> None:
+        """Waits until what was sent has arrived."""
+        deadline = time.monotonic() + PATIENCE * self.timeout
+        for works in self._sent.values():
+            for work, _ in works:
+                with _losing(self.timeout):
+                    work.wait(_until(deadline))
+        self._sent.clear()
+
+    def _bereaved(self, rank: int, lost: "_Lost") -> NoReturn:
+        """Rank 0 has lost a rank."""
+        self._gone = rank
+        self.fail(RuntimeError(f"rank {rank} {lost}{self._progress()}"))
+
+    def _without(self, lost: "_Lost") -> NoReturn:
+        """Another rank has lost rank 0, or rank 0 has closed the connections."""
+        failure = self._hear()
+        self.told = failure is not None
+        # Without it there is nobody to tell.
+        if failure is None:
+            raise RuntimeError(f"rank 0 {lost}{self._progress()}") from None
+        raise failure.error() from None
+
+    def _progress(self) -> str:
+        picks = getattr(self.target, "picks", 0)
+        return f" after {picks} picks; there is no result"
+
+    def _raise_alarm(self, failure: Failure) -> None:
+        """Rank 0: closes the connections of the selection, so that all others listen, and tells them why."""
+        self._main = None
+        self._sent.clear()
+        message = bytearray(pickle.dumps(Failure(failure.kind, failure.text[: FIRST // 4]), protocol=5).ljust(FIRST))
+        tensor = torch.frombuffer(message, dtype=torch.uint8)
+        works = []
+        for rank in range(1, self.size):
+            if rank != self._gone:
+                with suppress(RuntimeError):
+                    works.append(self._alarm.send([tensor], rank, 0))
+        deadline = time.monotonic() + PARTING
+        for work in works:
+            with suppress(RuntimeError):
+                work.wait(_until(deadline))
+
+    def _hear(self) -> Failure | None:
+        """Why rank 0 closed the connections; None if it does not say."""
+        tensor = torch.empty(FIRST, dtype=torch.uint8)
+        try:
+            self._alarm.recv([tensor], 0, 0).wait(timedelta(seconds=PARTING))
+        except RuntimeError:
+            return None
+        failure: Failure = pickle.loads(tensor.numpy().tobytes())
+        return failure
+
+
+class _Lost(Exception):
+    """Another process is gone, or does not answer."""
+
+
+@contextmanager
+def _losing(timeout: float) -> Iterator[None]:
+    """What gloo says of a connection, in a few words."""
+    try:
+        yield
+    except RuntimeError as error:
+        slow = "imed out" in str(error) or "Application timeout" in str(error)
+        raise _Lost(f"did not answer for {timeout:g} s," if slow else "died (connection closed)") from None
+
+
+def _until(deadline: float) -> timedelta:
+    # No time at all would be no limit.
+    return timedelta(seconds=max(0.001, deadline - time.monotonic()))
+
+
+def _brief(error: Exception) -> str:
+    """The first sentence of what gloo says, without the place in its source."""
+    return str(error).split("] ", 1)[-1].split(". ")[0]

@@ -1,0 +1,98 @@
+"""The items of all ranks as `gip_gpu.family` sees them: every pass is one over the items of each rank."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.backends.items import Doubt, Floats, Fresh, Items, Move, Rules, Whole
+from gip_gpu.distributed.exchange import Call, Star
+from gip_gpu.distributed.sharded import ShardedRows
+from gip_gpu.state import State
+
+
+class ShardedItems(Items):
+    """Asks every rank.
+
+    Args:
+        star: rank 0's, whose target is an `ItemShard`.
+        rows: of all ranks.
+        state: whose rounds they are of.
+    """
+
+    def __init__(self, star: Star, rows: ShardedRows, state: State) -> None:
+        self.star, self.rows, self.state = star, rows, state
+        self.gamma = max(star.ask("gamma"))
+
+    def restart(self, scores: Floats, pool: Any) -> None:
+        self.star.tell("restart", self.state.unit)
+
+    def carry(self) -> tuple[Floats, Floats | None]:
+        raise AssertionError("no selection of many processes is extended")
+
+    def eligible_items(self) -> NDArray[np.bool_]:
+        raise AssertionError("no checkpoints are written")
+
+    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_]) -> None:
+        raise AssertionError("no checkpoints are read")
+
+    def refresh(self, frame: Floats | None) -> Fresh:
+        found = self.star.ask("refresh", frame)
+        return Fresh(max(f.residual for f in found), max(f.distance for f in found), found[0].projected)
+
+    def rate(self, doubt: Doubt) -> float:
+        return float(np.max(self.star.ask("rate", doubt)))
+
+    def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
+        phi: Floats = self.star.tell("project", move, row, residual, q, unit)
+        return phi
+
+    def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
+        found = self.star.ask("update", move, doubt)
+        # A bound that is not a number must not get lost.
+        return float(np.max([best for best, _ in found])), math.fsum(energy for _, energy in found)
+
+    def candidates(self, floor: float) -> tuple[Whole, Floats, Floats]:
+        found = self.star.ask("candidates", floor)
+        indices, residuals, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return indices, residuals, distances
+
+    def settle(self, indices: Whole, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
+        places = self.rows.split(indices)
+        calls: list[Call | None] = [
+            ("settle", (indices[own], residuals[own], distances[own])) if len(own) else None for own in places
+        ]
+        residuals, distances = residuals.copy(), distances.copy()
+        for own, found in zip(places, self.star.ask_each(calls), strict=True):
+            if len(own):
+                residuals[own], distances[own] = found
+        return residuals, distances
+
+    def drop(self, indices: Whole) -> None:
+        self.star.tell("drop", indices)
+
+
+@dataclass(frozen=True)
+class ShardedPool:
+    """What `gip_gpu.family.Family` needs of a backend."""
+
+    star: Star
+    state: State
+    rows_of: ShardedRows
+    exponent: int
+
+    @property
+    def square(self) -> float:
+        return float(4.0**self.exponent)
+
+    @property
+    def largest_norm(self) -> float:
+        return self.rows_of.largest
+
+    def rows(self, indices: Any) -> Floats:
+        return self.rows_of.take(indices)
+
+    def items(self, rules: Rules, n: int) -> Items:
+        return ShardedItems(self.star, self.rows_of, self.state)

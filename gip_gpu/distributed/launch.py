@@ -1,0 +1,97 @@
+"""Selections by the processes that torchrun starts: each takes its share of the rows of a file."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch.distributed as dist
+
+from gip_gpu.device import resolve
+from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.job import Settings, run
+from gip_gpu.selection import Selection
+
+TIMEOUT = 600.0
+# Seconds that the other ranks leave rank 0 to say what is wrong: torchrun ends all once one of them has ended.
+BEHIND = 1.0
+# Seconds that each leaves itself when torchrun asks it to end; it kills after 30.
+LAST = 5
+
+
+def select_launched(
+    k: int | float,
+    options: dict[str, Any],
+    read: Callable[[bool], tuple[Any, Any]],
+    finish: Callable[[Selection], None],
+) -> None:
+    """Called by each process of `torchrun ... -m gip_gpu select`.
+
+    Args:
+        k, options: of `gip_gpu.select`.
+        read: F and G of the whole pool, memory-mapped; told whether this process will `finish`.
+        finish: what rank 0 does with the result before any of the processes ends.
+
+    Raises:
+        TypeError, ValueError, OSError: on rank 0 and on ranks that it does not know of; the other ranks end without a
+            word.
+    """
+    _end_later()
+    dist.init_process_group("gloo")
+    star = None
+    try:
+        star = Star(None, TIMEOUT)
+        run(star, *_inputs(star, k, options, read), finish)
+    except Exception as error:
+        if star is not None and star.told and star.rank:
+            time.sleep(BEHIND)
+            raise SystemExit(2 if isinstance(error, (ValueError, TypeError)) else 1) from None
+        if type(error) is RuntimeError:
+            raise OSError(str(error)) from error
+        raise
+    finally:
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+def _end_later() -> None:
+    """A rank that died is found out by the next message; a signal to end must not come before it is said which."""
+    ends = signal.getsignal(signal.SIGTERM)
+    if callable(ends) and hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, lambda _, frame: ends(signal.SIGTERM, frame))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST))
+
+
+def _inputs(
+    star: Star, k: int | float, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
+) -> tuple[Settings, Callable[[], tuple[Any, Any]]]:
+    """The settings, and what reads this process's share of the pool."""
+    given = dict(options)
+    query = given.pop("query")
+    device = given.pop("device")
+
+    def share() -> tuple[Any, Any]:
+        if query != "direct":
+            raise ValueError(
+                f"query is {query!r}, which fits the scores to all rows in one process; with torchrun it must be "
+                "'direct'"
+            )
+        F, G = read(star.rank == 0)
+        if len(F) < star.size:
+            raise ValueError(f"F has {len(F)} rows for {star.size} processes; each must have at least one")
+        start, stop = (len(F) * rank // star.size for rank in (star.rank, star.rank + 1))
+        return F[start:stop], None if G is None else G[start:stop]
+
+    return Settings(k, device=_device(device, given["backend"]), **given), share
+
+
+def _device(device: str, backend: str | None) -> str:
+    """Processes of one machine take its CUDA devices in turn, where none is named."""
+    if device not in ("auto", "cuda"):
+        return device
+    with suppress(TypeError, ValueError, RuntimeError):
+        if resolve(device, backend, None).startswith("cuda"):
+            return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return device

@@ -1,0 +1,273 @@
+"""Many processes with a part of the rows each: equal to one process with all of them, and what happens when one fails.
+
+The processes are real, and their messages go by gloo over the loopback device.
+"""
+
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ranks
+from conftest import DATA
+
+from gip_gpu import Selection, backends, reference, select, signals
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the ranks are forked, and stopped by signals")
+
+TESTS = Path(__file__).parent
+REAL = DATA / "gsm8k_minilm_f16.npy"
+
+
+def distributed():
+    """Not imported with this file: it needs torch."""
+    return importlib.import_module("gip_gpu.distributed")
+
+
+def environment(**more):
+    path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **more}
+
+
+def run_job(name, folder):
+    """What each rank says, None for one that was killed; and the seconds that it took."""
+    more = {"GIP_GPU_REAL": str(REAL)} if REAL.exists() else {}
+    command = [sys.executable, str(TESTS / "ranks.py"), name, str(folder)]
+    began = time.monotonic()
+    subprocess.run(command, env=environment(**more), check=True, timeout=240)
+    files = [folder / f"{rank}.json" for rank in range(ranks.JOBS[name][0])]
+    return [json.loads(file.read_text()) if file.exists() else None for file in files], time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    found, _ = run_job("cases", tmp_path_factory.mktemp("cases"))
+    assert [rank.get("job") for rank in found] == [None] * 4
+    return found
+
+
+def shared(said, size, name):
+    """What ranks have in common, which is all of it."""
+    first = said[0][f"{size} {name}"]
+    assert "error" not in first, first["text"]
+    for rank in range(size):
+        assert said[rank][f"{size} {name}"] == first
+    return first
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The same by one process."""
+    return {
+        name: select(F, G, k, device="cpu", **{**options, "memory_limit": None})
+        for name, (F, G, k, options) in ranks.cases().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "name"), [(3, name) for name in ranks.cases()] + [(size, name) for size in (2, 4) for name in ranks.FEW]
+)
+def test_equal_to_one_process(said, alone, size, name):
+    found = shared(said, size, name)
+    assert found["indices"] == alone[name].indices.tolist()
+    assert found["rounds"] == list(alone[name].rounds)
+    np.testing.assert_allclose(found["explained"], alone[name].explained, rtol=1e-4, atol=1e-4)
+
+
+MATCHING = ("one signal", "four signals", "ties", "fp16", "duplicates", "all, restarted", "stopped")
+
+
+@pytest.mark.parametrize("name", MATCHING)
+def test_equal_to_the_reference(said, name):
+    F, G, k, options = ranks.cases()[name]
+    expected = reference.matching_pursuit(F, G, k, on_exhausted=options.get("on_exhausted", "restart"))
+    assert shared(said, 3, name)["indices"] == expected.tolist()
+
+
+def test_cases_are_what_they_are_called(alone):
+    assert alone["ties"].certificate.ties[0] > 100
+    assert alone["duplicates"].certificate.tied > 50
+    assert len(alone["all, restarted"].rounds) > 1
+    assert len(alone["stopped"]) < 120
+
+
+def test_few_rows_do_not_keep_the_others_from_batches(said):
+    assert shared(said, 3, "one signal")["cache"] == 256
+    assert shared(said, 3, "no memory")["cache"] == 1
+
+
+def test_real_data(said, real):
+    F = real("gsm8k_minilm_f16.npy")
+    found = [said[rank]["real"] for rank in range(3)]
+    assert found[0] == found[1] == found[2]
+    assert found[0]["indices"] == select(F, signals.self_compression(F), 747, device="cpu").indices.tolist()
+    assert "3 processes hold 1,000 to 5,000 rows each" in found[0]["plan"]
+
+
+WRONG = {
+    "not finite": ("rank 2: ", "F has a value that is not finite in row 5"),
+    "short scores": ("rank 0: ", "G has 449 rows and F has 450"),
+    "k differs": ("", "k: rank 1 has 11 and rank 0 has 10; all ranks must have the same"),
+    "d differs": ("", "the columns of F: rank 2 has 15 and rank 0 has 16"),
+    "n differs": ("", "the columns of G: rank 1 has 2 and rank 0 has 1"),
+    "no scores on one": ("", "the columns of G: rank 1 has 0 and rank 0 has 1"),
+    "sign differs": ("", "sign: rank 1 has 'positive' and rank 0 has 'any'"),
+    "too many": ("", "k is 901; k must be an int from 1 to m = 900"),
+    "gram": (None, "columns is 'gram'; columns must be one of 'auto', 'lazy'"),
+    "continue": (None, "on_exhausted is 'continue'; on_exhausted must be one of 'restart', 'stop'"),
+    "mi of two": (None, "objective is 'mi' with 2 signals"),
+    "diverges": ("", "the residual diverges after"),
+    "memory": ("rank 1: ", "1 kB is what memory_limit allows"),
+    "timeout": (None, "timeout is -1; timeout must be a number of seconds above 0"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_errors_reach_all_ranks(said, name):
+    prefix, text = WRONG[name]
+    for rank in range(3):
+        found = said[rank][name]
+        assert found["error"] == "ValueError", found
+        # A rank has no prefix on its own error, nor have ranks that all make the same.
+        own = prefix is None or prefix == f"rank {rank}: "
+        assert found["text"].startswith(("" if own else prefix) + text), found
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "own", "others"),
+    [
+        ("interrupted", 0, ["KeyboardInterrupt", ""], ["RuntimeError", "rank 0: interrupted"]),
+        ("no room", 1, ["MemoryError", "no room"], ["MemoryError", "rank 1: no room"]),
+    ],
+)
+def test_a_rank_that_fails_ends_all(said, name, rank, own, others):
+    found = [list(said[each][name].values()) for each in range(3)]
+    assert found.pop(rank) == own
+    assert found == [others, others]
+
+
+@pytest.fixture
+def group():
+    """This process alone, with a store of its own."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_one_process(said, group):
+    F, G, k, _ = ranks.cases()["one signal"]
+    calls = []
+    chosen = distributed().select(F, G, k, progress=lambda *call: calls.append(call))
+    assert chosen.indices.tolist() == shared(said, 3, "one signal")["indices"]
+    assert calls[-1] == (120, 120)
+    with pytest.raises(ValueError, match=r"^k is 0"):
+        distributed().select(F, G, 0)
+
+
+def test_a_backend_for_gpus(group):
+    """Its steps are made on the device, so the host decides each pick."""
+    if why := backends.missing("triton", "cpu"):
+        pytest.skip(why)
+    F = ranks.pool(60, 8)
+    G = signals.self_compression(F)
+    chosen = distributed().select(F, G, 5, device="cpu", backend="triton")
+    assert chosen.indices.tolist() == select(F, G, 5, device="cpu").indices.tolist()
+    assert (chosen.plan.backend, chosen.plan.columns) == ("triton", "none")
+
+
+def test_without_a_process_group():
+    with pytest.raises(RuntimeError, match="there is no process group"):
+        distributed().select(np.eye(3), np.ones(3), 2)
+
+
+@pytest.mark.parametrize(
+    ("what", "lost", "text"),
+    [
+        ("kill", 2, r"rank 2 died \(connection closed\) after \d+ picks; there is no result"),
+        ("kill 0", 0, r"rank 0 died \(connection closed\) after \d+ picks; there is no result"),
+        ("stop", 1, r"rank 1 did not answer for 3 s, after \d+ picks; there is no result"),
+    ],
+)
+def test_a_lost_rank_ends_all(tmp_path, what, lost, text):
+    found, seconds = run_job(what, tmp_path)
+    assert found[lost] is None
+    for rank in {0, 1, 2} - {lost}:
+        assert found[rank]["select"]["error"] == "RuntimeError"
+        assert re.fullmatch(text, found[rank]["select"]["text"])
+    assert seconds < 40
+
+
+def torchrun(folder, count, *arguments, **more):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return subprocess.run(
+        [*command, "-m", "gip_gpu", "select", *arguments],
+        cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    F, G, _, _ = ranks.cases()["one signal"]
+    np.save(tmp_path / "pool.npy", F)
+    np.save(tmp_path / "scores.npy", G)
+    return tmp_path
+
+
+def test_torchrun(folder):
+    arguments = ("pool.npy", "--scores", "scores.npy", "-k", "0.05")
+    done = torchrun(folder, 2, *arguments, "-o", "many.npz")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("certificate:") == 1
+    chosen = Selection.load(folder / "many.npz")
+    F, G = (np.load(folder / name) for name in ("pool.npy", "scores.npy"))
+    assert chosen.indices.tolist() == select(F, G, 0.05, device="cpu").indices.tolist()
+
+
+def test_torchrun_with_a_killed_rank_writes_nothing(tmp_path):
+    """Whenever it dies."""
+    F = ranks.pool(30_000, 64)
+    np.save(tmp_path / "pool.npy", F)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "gip_gpu"]
+    command += ["select", "pool.npy", "--scores", "self-compression", "-k", "20000", "-o", "many.npz"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as agent:
+        victim = None
+        while victim is None and agent.poll() is None:
+            time.sleep(0.1)
+            victim = next((pid for pid in children(agent.pid) if b"\0RANK=1\0" in variables(pid)), None)
+        assert victim is not None
+        time.sleep(1)
+        os.kill(victim, signal.SIGKILL)
+        _, log = agent.communicate(timeout=60)
+    assert agent.returncode != 0
+    assert re.search(r"rank\s*:\s*1", log)
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.npy"]
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def variables(pid):
+    return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_torchrun_says_once_what_is_wrong(folder):
+    F = np.load(folder / "pool.npy")
+    F[700, 2] = np.inf
+    np.save(folder / "pool.npy", F)
+    failed = torchrun(folder, 2, "pool.npy", "--scores", "scores.npy", "-k", "20", "-o", "many.npz")
+    assert failed.returncode != 0
+    lines = [line for line in failed.stderr.splitlines() if line.startswith("gip-gpu:")]
+    assert len(lines) == 1
+    assert lines[0].startswith("gip-gpu: error: rank 1: F has a value that is not finite in row 250")
+    assert not (folder / "many.npz").exists()
