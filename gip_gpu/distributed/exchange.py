@@ -8,7 +8,7 @@ others why it closed the first.
 
 import pickle
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,7 +31,6 @@ KINDS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (ValueError
 _made: dict[tuple[int, ...], int] = {}
 
 Call = tuple[str, tuple[Any, ...]]
-Pending = tuple[Any, torch.Tensor]
 
 
 class Target(Protocol):
@@ -138,8 +137,8 @@ class Star:
         """Rank 0: a call for each rank, or None; their answers, or None."""
         for rank in range(1, self.size):
             self._command(rank, calls[rank], answered=True)
-        expected = self._expect([rank for rank in range(1, self.size) if calls[rank] is not None])
-        return self._gather(None if calls[0] is None else self._call(*calls[0]), expected)
+        answers = [None if calls[0] is None else self._call(*calls[0]), *[None] * (self.size - 1)]
+        return self._gather(answers, [call is not None for call in calls])
 
     def tell(self, name: str, *arguments: Any) -> Any:
         """Rank 0: calls a method on every rank and waits for nobody; its own answer."""
@@ -149,7 +148,7 @@ class Star:
 
     def gather(self, mine: Any) -> list[Any]:
         """Rank 0: its own answer, and those that the other ranks give unasked."""
-        return self._gather(mine, self._expect(range(1, self.size)))
+        return self._gather([mine, *[None] * (self.size - 1)], [True] * self.size)
 
     def answer(self, value: Any) -> None:
         """Another rank: answers rank 0."""
@@ -163,8 +162,7 @@ class Star:
         """Another rank: does what rank 0 asks of it, up to the call `last`; returns what that returns."""
         while True:
             try:
-                deadline = time.monotonic() + PATIENCE * self.timeout + PARTING / 2
-                name, arguments, answered = self._receive(0, self._pending(0, FIRST), deadline)
+                name, arguments, answered = self._receive(0, time.monotonic() + PATIENCE * self.timeout + PARTING / 2)
             except _Lost as lost:
                 self._without(lost)
             value = self._call(name, arguments)
@@ -191,22 +189,13 @@ class Star:
             except _Lost as lost:
                 self._bereaved(rank, lost)
 
-    def _expect(self, ranks: Iterable[int]) -> dict[int, Pending]:
-        """Makes room for the answers of these ranks, so that they come in while this one works."""
-        expected = {}
-        try:
-            for rank in ranks:
-                expected[rank] = self._pending(rank, FIRST)
-        except _Lost as lost:
-            self._bereaved(rank, lost)
-        return expected
-
-    def _gather(self, mine: Any, expected: dict[int, Pending]) -> list[Any]:
-        answers = [mine, *[None] * (self.size - 1)]
+    def _gather(self, answers: list[Any], asked: Sequence[bool]) -> list[Any]:
         deadline = time.monotonic() + self.timeout
-        for rank, first in expected.items():
+        for rank in range(1, self.size):
+            if not asked[rank]:
+                continue
             try:
-                answers[rank] = self._receive(rank, first, deadline)
+                answers[rank] = self._receive(rank, deadline)
             except _Lost as lost:
                 self._bereaved(rank, lost)
             # It has answered, so it has received what was sent.
@@ -227,25 +216,16 @@ class Star:
             with _losing(self.timeout):
                 self._sent.setdefault(rank, []).append((self._main.send([tensor], rank, 0), tensor))
 
-    def _receive(self, rank: int, first: Pending, deadline: float) -> Any:
-        """The message that begins with `first`."""
-        start = self._bytes(first, deadline)
-        length = int.from_bytes(start[:8], "little")
-        data = start[8 : 8 + length]
-        if len(data) < length:
-            data += self._bytes(self._pending(rank, length - len(data)), deadline)
-        return pickle.loads(data)
+    def _receive(self, rank: int, deadline: float) -> Any:
+        first = self._bytes(rank, FIRST, deadline)
+        length = int.from_bytes(first[:8], "little")
+        data = first[8 : 8 + length]
+        return pickle.loads(data + self._bytes(rank, length - len(data), deadline) if len(data) < length else data)
 
-    def _pending(self, rank: int, count: int) -> Pending:
-        """Bytes on their way from a rank, and the wait for them."""
+    def _bytes(self, rank: int, count: int, deadline: float) -> bytes:
         tensor = torch.empty(count, dtype=torch.uint8)
         with _losing(self.timeout):
-            return self._main.recv([tensor], rank, 0), tensor
-
-    def _bytes(self, pending: Pending, deadline: float) -> bytes:
-        work, tensor = pending
-        with _losing(self.timeout):
-            work.wait(_until(deadline))
+            self._main.recv([tensor], rank, 0).wait(_until(deadline))
         return bytes(tensor.numpy())
 
     def _flush(self) -> None:
@@ -277,11 +257,6 @@ class Star:
 
     def _raise_alarm(self, failure: Failure) -> None:
         """Rank 0: closes the connections of the selection, so that all others listen, and tells them why."""
-        for rank in range(1, self.size):
-            # Waits in vain, which closes them all; an answer that was on its way may come first.
-            with suppress(_Lost):
-                while rank != self._gone:
-                    self._bytes(self._pending(rank, FIRST), time.monotonic())
         self._main = None
         self._sent.clear()
         message = bytearray(pickle.dumps(Failure(failure.kind, failure.text[: FIRST // 4]), protocol=5).ljust(FIRST))
