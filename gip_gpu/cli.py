@@ -351,7 +351,7 @@ def _summary(selection: Selection, written: Sequence[str]) -> str:
         ("chosen", f"{len(selection):,}" + (f" of {chosen.k:,} asked for" if len(selection) < chosen.k else "")),
         ("objective", chosen.objective),
         ("Gram columns", f"{chosen.kept}, on {chosen.device} ({chosen.backend})"),
-        ("time", f"{selection.timings['total']:.3g} s"),
+        ("time", f"{selection.timings['total']:.3g} s, {selection.work}"),
         ("peak memory", memory.readable(selection.peak_bytes)),
         ("explained share", _explained(selection.explained, selection.rounds)),
         *([] if share is None else [("G in the range of F", f"{share:.2%} of its energy")]),

@@ -1,5 +1,6 @@
 """Where Gram columns come from: the whole matrix, or batches computed when they are needed."""
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Container, Sequence
@@ -10,6 +11,11 @@ from gip_gpu.state import State
 
 if TYPE_CHECKING:
     from gip_gpu.backends.base import Backend
+
+log = logging.getLogger("gip_gpu")
+
+# Batches after which their time is known, and how much longer than the Gram matrix they must seem to take.
+PATIENCE, DOUBT = 8, 1.2
 
 
 class Columns(Protocol):
@@ -147,11 +153,58 @@ class Ring(ABC):
 
 
 class LazyColumns(Ring):
-    """The columns of a backend's own items."""
+    """The columns of a backend's own items.
 
-    def __init__(self, backend: "Backend", slots: int) -> None:
+    Args:
+        backend: whose.
+        slots: columns that are kept.
+        gram_seconds: what the whole Gram matrix is predicted to take; where the columns for the rest of a selection
+            would take longer, by what was measured so far, it is computed after all. 0: there is no room for it.
+    """
+
+    def __init__(self, backend: "Backend", slots: int, gram_seconds: float = 0.0) -> None:
         super().__init__(backend, slots)
-        self.backend = backend
+        self.backend, self.gram_seconds = backend, gram_seconds
+        self.whole = False
+
+    def begin(self) -> None:
+        super().begin()
+        self.batches = self.begun = 0
+        self.spent = 0.0
+
+    def provide(self, state: State) -> None:
+        if self.gram_seconds and self.batches >= PATIENCE and self._slower(state):
+            self._compute_all()
+            return
+        if not self.batches:
+            self.begun = state.t
+        before = self.seconds
+        super().provide(state)
+        self.batches += 1
+        self.spent += self.seconds - before
+
+    def _slower(self, state: State) -> bool:
+        """Whether the columns of the picks to come will take longer than all there are, half of them mirrored."""
+        each = min(seconds / size for size, seconds in self.batch.seconds.items())
+        whole = max(self.gram_seconds, each * self.backend.m / 2)
+        return self.spent / max(1, state.t - self.begun) * (state.k - state.t) > DOUBT * whole
+
+    def _compute_all(self) -> None:
+        began = time.perf_counter()
+        log.info("columns: on demand they last for few picks; computing the whole Gram matrix")
+        slots = len(self.items)
+        self.slot_of, self.items, self.ring = {}, [None] * slots, None
+        try:
+            matrix = self.backend.gram()
+        except BaseException:
+            self.ring = self.backend.empty_columns(slots)
+            raise
+        m = self.backend.m
+        self.ring, self.items, self.whole = matrix, list(range(m)), True
+        self.slot_of = dict(zip(range(m), range(m), strict=True))
+        self.backend.place(range(m), range(m))
+        self.computed += m
+        self.seconds += time.perf_counter() - began
 
     def _fill(self, indices: list[int], first: int) -> None:
         self.backend.columns(indices, self.ring[first : first + len(indices)])

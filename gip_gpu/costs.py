@@ -16,6 +16,8 @@ STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "fp16"}
 
 # Part of the memory of a run whose columns are made in the step: what lies beside another run's scores and residual.
 ITEMS = "scores, residual, distance"
+# Part of the memory of a run with columns on demand.
+GRAM_COLUMNS = "Gram columns"
 
 # One of so many picks is not foreseen; from there on a batch of columns is of little use.
 FORESEEN = 30
@@ -161,7 +163,7 @@ class HostCosts:
         return self.m * (entry_bytes(precision) + scratch)
 
     def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
-        parts = {**self._shared(layout.resident), "Gram columns": slots * self.column(precision, layout)}
+        parts = {**self._shared(layout.resident), GRAM_COLUMNS: slots * self.column(precision, layout)}
         if layout.lookahead:
             # Rows of the working set and a copy of a quarter of them; where each item's row lies, its share in the
             # common direction and the score that it may reach; the simulated residual.

@@ -6,7 +6,7 @@ Times are predictions for the chip whose datasheet is in `A100`, never measureme
 from dataclasses import dataclass, field
 
 from gip_gpu import bounds
-from gip_gpu.costs import EXACT_PICKS, ITEMS, Layout, Rates, entry_bytes
+from gip_gpu.costs import EXACT_PICKS, GRAM_COLUMNS, ITEMS, Layout, Rates, entry_bytes
 
 # What the rows are rounded to before they are multiplied.
 MULTIPLY = {"fp32": "fp32", "tf32": "tf32", "fp16": "fp16", "bf16": "bf16"}
@@ -139,7 +139,7 @@ class GpuCosts:
         # Ranking the items for a batch takes a copy of their scores and the order of them.
         return {
             **self._shared(precision, layout.resident),
-            "Gram columns": slots * self.column(precision),
+            GRAM_COLUMNS: slots * self.column(precision),
             "ranking": 16 * self.m,
         }
 

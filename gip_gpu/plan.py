@@ -39,6 +39,8 @@ class Plan:
         seconds: predicted time, a model's figure.
         reason: why these columns and this precision.
         objective: what is maximised.
+        gram_seconds: predicted time of the whole Gram matrix, where a run with columns on demand may change its mind
+            and has room for it; else 0.
     """
 
     device: str
@@ -57,6 +59,7 @@ class Plan:
     seconds: float
     reason: str
     objective: str = "mp"
+    gram_seconds: float = 0.0
 
     @property
     def total(self) -> int:
@@ -252,7 +255,11 @@ def make_plan(
         reason = f"the Gram matrix would need {memory.readable(total(grams[precisions[0]]))}"
     else:
         reason = "k is a small share of m"
+    # The matrix takes the place of the columns.
+    changed = total(costs.lazy(0, layout, kept)) + grams[kept]["Gram matrix"]
+    may_change = columns == "auto" and kept in modest and layout.resident and changed <= room
     return Plan(
         where, kind.name, m, d, n, k, "lazy", kept, slots, layout.lookahead, layout.resident,
-        {**costs.lazy(slots, layout, kept), **fit}, limit, seconds_of(way, rates), reason,
+        {**costs.lazy(slots, layout, kept), **fit}, limit, seconds_of(way, rates), reason, objective,
+        costs.gram_seconds(0, kept, rates) if may_change else 0.0,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from gip_gpu import backends, checkpoint, engine, memory
 from gip_gpu.backends.base import Backend
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
-from gip_gpu.costs import ITEMS
+from gip_gpu.costs import GRAM_COLUMNS, ITEMS, entry_bytes
 from gip_gpu.device import resolve
 from gip_gpu.family import Family
 from gip_gpu.interop import format_of
@@ -154,6 +154,8 @@ class Pool:
         one_by_one = stepwise(name, options.sign)
         width = 0 if scores is None else scores.shape[1]
         at_hand = keeper is not None and keeper.holds(total)
+        held = self._columns
+        before = 0 if held is None else held.computed
         prepared = None if at_hand else self._prepare(width, k, keep, name, options)
         plan = self._planned(width, k, keep, name, options) if prepared is None else prepared[2]
         ready = time.perf_counter()
@@ -163,6 +165,7 @@ class Pool:
         if prior is not None and problem.objective.measure == "distance":
             prior = replace(prior, scale=prior.scale * 2.0**-self._rows.exponent)
         state = State(problem.scores, total, self.shape[1], problem.objective, squares, initial, prior)
+        computed = 0
         if prepared is None:
             assert keeper is not None
             assert keeper.stored is not None
@@ -177,10 +180,13 @@ class Pool:
             with reporting(progress, k) as report, keeper.signals if keeper else nullcontext():
                 timings = engine.run(stepper, columns, state, options.on_exhausted, report, keeper)
             carried = stepper.carry(state) if state.projecting else None
+            computed = columns.computed - (before if columns is held else 0)
+            if isinstance(columns, LazyColumns) and columns.whole:
+                plan = self._changed(plan)
         done = time.perf_counter()
         return self._selection(
             state, problem, carried, options, plan,
-            {"prepare": ready - began, "query": posed - ready, **timings, "total": done - began},
+            {"prepare": ready - began, "query": posed - ready, **timings, "total": done - began}, computed,
         )  # fmt: skip
 
     def _selection(
@@ -191,6 +197,7 @@ class Pool:
         options: Options,
         plan: Plan,
         timings: dict[str, float],
+        computed: int,
     ) -> Selection:
         """The result of a run; `carried` is what its stepper projected out, None where that is not all."""
         picks = slice(state.first, state.t)
@@ -211,7 +218,17 @@ class Pool:
             peak_bytes=memory.peak(),
             range_share=problem.range_share,
             projection=projection,
+            computed=computed,
         )
+
+    def _changed(self, plan: Plan) -> Plan:
+        """The plan of a run that computed the whole Gram matrix in the end."""
+        matrix = self.shape[0] ** 2 * entry_bytes(plan.precision)
+        parts = {**{part: size for part, size in plan.memory.items() if part != GRAM_COLUMNS}, "Gram matrix": matrix}
+        reason = "columns on demand lasted for few picks"
+        changed = replace(plan, columns="gram", cache=0, memory=parts, reason=reason, gram_seconds=0.0)
+        self._plan = None if self._plan is None else changed
+        return changed
 
     def _planned(self, n: int, k: int, keep: bool, objective: str, options: Options) -> Plan:
         """What a selection would do and take."""
@@ -249,7 +266,7 @@ class Pool:
             elif plan.columns == "gram":
                 self._columns = GramColumns(self._backend)
             else:
-                self._columns = LazyColumns(self._backend, plan.cache)
+                self._columns = LazyColumns(self._backend, plan.cache, plan.gram_seconds)
             self._plan = plan
         assert self._columns is not None
         return self._backend, self._columns, plan

@@ -92,6 +92,7 @@ class Selection:
         range_share: share of ||G||^2 that lies in the range of F, where a query was fitted; else None.
         projection: what the picks of the last round projected out, which `gip_gpu.extend` goes on from; None where it
             cannot (see there).
+        computed: Gram columns computed in this selection; 0 where each is made in the step of its pick.
     """
 
     indices: NDArray[np.int64]
@@ -104,6 +105,26 @@ class Selection:
     peak_bytes: int = 0
     range_share: float | None = None
     projection: Projection | None = None
+    computed: int = 0
+
+    @property
+    def used_share(self) -> float | None:
+        """Picks for each column computed on demand, in an unbroken run; None where all or none were computed."""
+        if self.plan.columns != "lazy" or not self.computed:
+            return None
+        return min(1.0, len(self) / self.computed)
+
+    @property
+    def seconds_per_pick(self) -> float:
+        """Time of a pick: its column, refreshes and steps, without what was done before the first."""
+        parts = ("columns", "refresh", "steps")
+        return sum(self.timings.get(part, 0.0) for part in parts) / max(1, len(self))
+
+    @property
+    def work(self) -> str:
+        """Time of a pick and the share of columns that were used, in a few words."""
+        used = "" if self.used_share is None else f", {self.used_share:.0%} of {self.computed:,} columns used"
+        return f"{1000 * self.seconds_per_pick:.3g} ms a pick{used}"
 
     @property
     def rounds(self) -> tuple[int, ...]:
@@ -130,7 +151,7 @@ class Selection:
             f"Selection of {len(self)} from {self.plan.m}: [{shown}]\n"
             f"  explained {explained}; {self.certificate}\n"
             f"  {self.plan.objective}, {self.plan.kept} on {self.plan.device} ({self.plan.backend}), "
-            f"{seconds:.3g} s, peak {memory.readable(self.peak_bytes)}"
+            f"{seconds:.3g} s, {self.work}, peak {memory.readable(self.peak_bytes)}"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -203,6 +224,7 @@ class Selection:
             "timings": self.timings,
             "peak_bytes": self.peak_bytes,
             "range_share": self.range_share,
+            "computed": self.computed,
         }
         if self.projection is not None:
             parts, rest["projection"] = self.projection.split()
@@ -235,6 +257,7 @@ class Selection:
             rest["peak_bytes"],
             rest.get("range_share"),
             Projection.join(parts, rest["projection"]) if "projection" in rest else None,
+            rest.get("computed", 0),
         )
 
 

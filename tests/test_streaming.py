@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from gip_gpu import bounds, select
+from gip_gpu import Pool, bounds, select
 from gip_gpu.backends.numpy_products import Resident, Streamed
 from gip_gpu.costs import HostCosts
 from gip_gpu.reference import greedy, matching_pursuit
@@ -158,3 +158,41 @@ def test_a_file_larger_than_the_memory_limit(tmp_path):
     assert taken <= planned + 8e6
     assert planned <= as_bytes(limit, 0)
     np.testing.assert_array_equal(select(np.asarray(F), G, k, device="cpu").indices, indices)
+
+
+def test_the_whole_matrix_after_all(monkeypatch):
+    """Where columns on demand last for fewer picks than the model says, the Gram matrix takes their place."""
+    F = np.random.default_rng(5).normal(size=(2500, 40)).astype(np.float32)
+    G = np.random.default_rng(6).normal(size=(2500, 2))
+    monkeypatch.setattr("gip_gpu.costs.FORESEEN", 10_000)
+    monkeypatch.setattr(HostCosts, "gram_seconds", lambda costs, k, *_: 1e-3 if k == 0 else 1e9)
+    # Nothing is foreseen: every batch serves a single pick.
+    monkeypatch.setattr(
+        "gip_gpu.backends.numpy_.NumpyBackend.speculate",
+        lambda b, state, known, count: [
+            state.pending.index,
+            *[i for i in range(2500) if i not in known and i != state.pending.index][: count - 1],
+        ],
+    )
+    held = Pool(F, device="cpu")
+    chosen = held.select(G, 900)
+    assert (chosen.plan.columns, chosen.plan.memory["Gram matrix"]) == ("gram", 4 * 2500**2)
+    assert chosen.used_share is None
+    assert chosen.computed > 2500
+    expected = matching_pursuit(F, G, 1000)
+    np.testing.assert_array_equal(chosen.indices, expected[:900])
+    again = held.select(G, 1000)
+    assert (again.plan.columns, again.computed) == ("gram", 0)
+    np.testing.assert_array_equal(again.indices, expected)
+    # Not where it was not asked for, and not where there is no room.
+    for options in ({"columns": "lazy"}, {"memory_limit": "24MB"}):
+        assert select(F, G, 300, device="cpu", **options).plan.columns == "lazy"
+
+
+def test_used_share():
+    F, G = pool()
+    chosen = select(F, G, 100, columns="lazy", device="cpu")
+    assert chosen.used_share == min(1.0, 100 / chosen.computed)
+    assert f"{chosen.computed:,} columns used" in repr(chosen)
+    assert "ms a pick" in repr(chosen)
+    assert select(F, G, 100, columns="gram", device="cpu").used_share is None
