@@ -1,0 +1,144 @@
+"""Rows in memory as float32: batches of columns against a matrix-vector product for each pick, by the same engine."""
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.paper.section import Section, table
+from bench.runs import Run
+from bench.scale import inputs, runs
+from bench.scale.child import Job
+from bench.scale.inputs import Input
+from bench.scale.runs import Done
+from bench.scale.sizes import Sizes
+
+# Where k is this share of m, the claim is a ratio; nowhere may batches be slower.
+SHARE, FASTER = 0.05, 1.5
+OURS, SINGLE = "gip_gpu", "a product a pick"
+HEADER = (
+    *(
+        "pool",
+        "k",
+        "of m",
+        "gip_gpu, s, median (min to max)",
+        "a product a pick, s",
+        "ratio",
+        "within the spread",
+        "of the picks",
+    ),
+    *("columns", "computed", "used", "a pick, ms", "a product a pick, ms", "peak memory"),
+)
+NOTES = """\
+Both variants are gip_gpu.select on rows that were loaded and cast to float32 before the clock starts, with default
+settings and with the plan that is made where there is no room for a batch: the same steps and the same certificate, and
+each column by one matrix-vector product. A ratio is given only where the picks of all runs are equal. "Within the
+spread" is the smallest and the largest ratio of any two runs, where there are several. Times are those of whole calls;
+"of the picks" is the ratio without the preparation, in which gip_gpu also makes room for columns and gathers the rows
+of its look ahead, and the other has neither."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A pool, k, and the runs of both variants."""
+
+    pool: Input
+    k: int
+    found: dict[str, list[Run]]
+
+    @property
+    def wrong(self) -> str | None:
+        """Why there is no ratio."""
+        return runs.wrong(self.found[OURS], self.found[SINGLE])
+
+    @property
+    def ratio(self) -> float:
+        """How often our time goes into the other."""
+        return runs.seconds(self.found[SINGLE]) / runs.seconds(self.found[OURS])
+
+    @property
+    def ratios(self) -> tuple[float, float]:
+        """The smallest and the largest of any two runs."""
+        ours, single = ([run.seconds for run in self.found[name]] for name in (OURS, SINGLE))
+        return min(single) / max(ours), max(single) / min(ours)
+
+    @property
+    def of_picks(self) -> float:
+        """The ratio without the preparation."""
+        ours, single = (
+            statistics.median(run.seconds - run.notes["timings"]["prepare"] for run in self.found[name])
+            for name in (OURS, SINGLE)
+        )
+        return single / ours
+
+    def __str__(self) -> str:
+        return f"{self.pool}, k = {self.k:,}"
+
+
+def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
+    """The section of rows in memory."""
+    pool = inputs.alpaca(folder, sizes.quick)
+    wanted = [(pool, k, count) for k, count in sizes.shares]
+    wanted += [(inputs.synthetic(folder, each.m, sizes.d), each.k, each.runs) for each in sizes.synthetic]
+    measured = []
+    for pool, k, count in wanted:
+        job = Job(str(pool.F), str(pool.G), k, loaded="float32")
+        jobs = {OURS: job, SINGLE: Job(str(pool.F), str(pool.G), k, loaded="float32", single=True)}
+        measured.append(Measured(pool, k, runs.in_turn(jobs, dict.fromkeys(jobs, count), done)))
+    return section(measured)
+
+
+def section(measured: list[Measured]) -> Section:
+    """What was measured, told."""
+    return Section(
+        title="Rows in memory",
+        verdict=verdict(measured),
+        basis="One signal: self-compression of Alpaca, ratings of synthetic pools.",
+        body=(table([row(found) for found in measured], HEADER), NOTES),
+        failures=[f"{found}: {found.wrong}" for found in measured if found.wrong],
+    )
+
+
+def verdict(measured: list[Measured]) -> str:
+    """Whether the claims hold."""
+    counted = [found for found in measured if not found.wrong]
+    at_share = [found for found in counted if abs(found.k / found.pool.m - SHARE) < SHARE / 100]
+
+    def told(chosen: list[Measured]) -> list[str]:
+        return [f"{found.ratio:.2f} ({found})" for found in chosen]
+
+    slower = [found for found in counted if found.ratio < 1]
+    # A ratio below 1 counts as noise where some two runs had the opposite.
+    noise = [found for found in slower if found.ratios[1] >= 1]
+    never = runs.kept(
+        "never slower than a matrix-vector product a pick.",
+        told([found for found in slower if found not in noise]),
+        told(counted),
+    )
+    unsure = f" Within the spread of the runs are {runs.listed(told(noise))}." if noise else ""
+    faster = runs.kept(
+        f"at least {FASTER} times as fast at {SHARE:.0%} of the pool.",
+        told([found for found in at_share if found.ratio < FASTER]),
+        told(at_share),
+    )
+    return f"{never}{unsure} {faster}"
+
+
+def row(found: Measured) -> list[str]:
+    """Times, ratio and columns."""
+    ours, single = found.found[OURS], found.found[SINGLE]
+    first = [str(found.pool), f"{found.k:,}", f"{found.k / found.pool.m:.3g}"]
+    if found.wrong:
+        return [*first, f"withheld: {found.wrong}", *[""] * (len(HEADER) - len(first) - 1)]
+    computed = ours[0].notes["computed"]
+    least, most = found.ratios
+    return [
+        *(*first, runs.spread(ours), runs.spread(single), f"{found.ratio:.2f}"),
+        *(f"{least:.2f} to {most:.2f}" if len(ours) > 1 else "", f"{found.of_picks:.2f}"),
+        *(
+            ours[0].notes["columns"],
+            f"{computed:,}",
+            f"{found.k / computed:.0%}",
+            f"{1e3 * runs.seconds(ours) / found.k:.3g}",
+        ),
+        *(f"{1e3 * runs.seconds(single) / found.k:.3g}", runs.size(ours)),
+    ]

@@ -1,0 +1,96 @@
+"""Greedy matching pursuit that passes over the file once a pick, in a process of its own, JSON on standard output.
+
+All in float32, without a certificate: what one writes down where the rows do not fit into memory.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import memory
+from gip_gpu.backends.numpy_products import Streamed
+from gip_gpu.rows import Rows
+from gip_gpu.single import CHUNK, SingleRows
+from gip_gpu.sources import open_matrix
+
+Single = NDArray[np.float32]
+
+
+def loop(row: Callable[[int], Single], column: Callable[[Single, Single], None], G: NDArray[Any], picks: int) -> Any:
+    """Indices of the picks, and the seconds that each took.
+
+    Args:
+        row: the unit row of an item, (d,).
+        column: writes the products of all rows with a vector (d,) into an array (m,).
+        G: (m, n) scores.
+    """
+    W = np.ascontiguousarray(G.T, np.float32)
+    phi, product, score = (np.empty(len(G), np.float32) for _ in range(3))
+    left = np.ones(len(G), np.float32)
+    indices, seconds = [], []
+    for _ in range(picks):
+        began = time.perf_counter()
+        np.einsum("nm,nm->m", W, W, out=score)
+        np.multiply(score, left, out=score)
+        s = int(score.argmax())
+        left[s] = 0
+        column(row(s), phi)
+        for part, weight in zip(W, W[:, s].copy(), strict=True):
+            np.multiply(phi, weight, out=product)
+            np.subtract(part, product, out=part)
+        seconds.append(time.perf_counter() - began)
+        indices.append(s)
+    return indices, seconds
+
+
+def converted(F: str) -> tuple[Any, Any, list[float]]:
+    """Row and column by the code that gip_gpu reads and converts rows with; seconds of passes that do only that."""
+    single = SingleRows(Rows(open_matrix(F)), 0)
+    streamed = Streamed(single)
+    passes = []
+    for _ in range(3):
+        began = time.perf_counter()
+        for _ in streamed._chunks():
+            pass
+        passes.append(time.perf_counter() - began)
+    return lambda s: single.take([s])[0], streamed.column, passes
+
+
+def mapped(F: str) -> tuple[Any, Any, list[float]]:
+    """Row and column by plain NumPy on a memory map."""
+    X: NDArray[np.float16] = np.load(F, mmap_mode="r")
+    step = max(1, CHUNK // X.shape[1])
+    spans = [slice(start, start + step) for start in range(0, len(X), step)]
+    norms = np.concatenate([np.linalg.norm(X[span].astype(np.float32), axis=1) for span in spans])
+
+    def column(vector: Single, out: Single) -> None:
+        for span in spans:
+            np.matmul(X[span].astype(np.float32), vector, out=out[span])
+        np.divide(out, norms, out=out)
+
+    return lambda s: X[s].astype(np.float32) / norms[s], column, []
+
+
+WAYS = {"converted": converted, "mapped": mapped}
+
+
+@click.command()
+@click.argument("rows")
+@click.argument("scores")
+@click.argument("picks", type=int)
+@click.argument("way", type=click.Choice(list(WAYS)))
+def main(rows: str, scores: str, picks: int, way: str) -> None:
+    """Prints the indices of the first picks from .npy files, the seconds of each, and those of passes without one."""
+    row, column, passes = WAYS[way](rows)
+    G = np.load(scores)
+    indices, seconds = loop(row, column, G.reshape(len(G), -1), picks)
+    print(json.dumps({"indices": indices, "each": seconds, "passes": passes, "peak": memory.peak()}))
+
+
+if __name__ == "__main__":
+    main()
