@@ -16,6 +16,8 @@ log = logging.getLogger("gip_gpu")
 
 # Batches after which their time is known, and how much longer than the Gram matrix they must seem to take.
 PATIENCE, DOUBT = 8, 1.2
+# Slots that go round for a single selection: a few batches, and some more where those are small.
+BATCHES, LEAST = 4, 64
 
 
 class Columns(Protocol):
@@ -88,6 +90,7 @@ class Source(Protocol):
     """What a ring of columns asks of a backend; `gip_gpu.backends.base.Backend` says what."""
 
     def empty_columns(self, count: int) -> Any: ...
+    def ready(self, columns: Any, count: int) -> None: ...
     def place(self, items: Sequence[int], slots: Sequence[int]) -> None: ...
     def speculate(self, state: State, known: Container[int], count: int) -> list[int]: ...
 
@@ -97,14 +100,20 @@ class Ring(ABC):
 
     Each batch takes consecutive slots, the oldest first, so that the product writes straight into its place. A column
     stays until its slot comes round again: another selection on the same pool may use it.
+
+    Args:
+        source: what computes them.
+        slots: columns that there is room for.
+        keep: whether other selections will follow. For a single one as many slots go round as hold a few batches:
+            to find new memory takes a system as long as a column takes to compute.
     """
 
-    def __init__(self, source: Source, slots: int) -> None:
-        self.source = source
+    def __init__(self, source: Source, slots: int, keep: bool = False) -> None:
+        self.source, self.keep = source, keep
         self.ring = source.empty_columns(slots)
         self.items: list[int | None] = [None] * slots
         self.slot_of: dict[int, int] = {}
-        self.next = 0
+        self.next = self.touched = 0
         # A batch leaves room for the unused columns of the one before.
         self.batch = BatchSize(slots // 2)
         self.computed = 0
@@ -122,19 +131,24 @@ class Ring(ABC):
         self.batch.begin()
 
     def provide(self, state: State) -> None:
-        began = time.perf_counter()
+        start = time.perf_counter()
         count = self.batch.choose(state.t, state.k - state.t)
+        first = self._claim(count)
+        # Apart, or the first batches would seem to take longer than all others.
+        self.source.ready(self.ring[max(first, self.touched) : first + count], count)
+        self.touched = max(self.touched, first + count)
+        began = time.perf_counter()
         indices = self.source.speculate(state, self.slot_of, count)
-        first = self._claim(len(indices))
+        self.next = first + len(indices)
         self._fill(indices, first)
         for slot, index in enumerate(indices, first):
             self.items[slot] = index
             self.slot_of[index] = slot
         self.source.place(indices, range(first, first + len(indices)))
-        seconds = time.perf_counter() - began
-        self.batch.record(count, seconds)
+        done = time.perf_counter()
+        self.batch.record(count, done - began)
         self.computed += len(indices)
-        self.seconds += seconds
+        self.seconds += done - start
 
     @abstractmethod
     def _fill(self, indices: list[int], first: int) -> None:
@@ -142,7 +156,8 @@ class Ring(ABC):
 
     def _claim(self, count: int) -> int:
         """The first of `count` consecutive slots, emptied."""
-        first = self.next if self.next + count <= len(self.items) else 0
+        room = len(self.items) if self.keep else min(len(self.items), max(LEAST, BATCHES * count))
+        first = self.next if self.next + count <= room else 0
         dropped = [item for item in self.items[first : first + count] if item is not None]
         self.source.place(dropped, [-1] * len(dropped))
         for item in dropped:
@@ -157,13 +172,13 @@ class LazyColumns(Ring):
 
     Args:
         backend: whose.
-        slots: columns that are kept.
+        slots, keep: as above.
         gram_seconds: what the whole Gram matrix is predicted to take; where the columns for the rest of a selection
             would take longer, by what was measured so far, it is computed after all. 0: there is no room for it.
     """
 
-    def __init__(self, backend: "Backend", slots: int, gram_seconds: float = 0.0) -> None:
-        super().__init__(backend, slots)
+    def __init__(self, backend: "Backend", slots: int, keep: bool = False, gram_seconds: float = 0.0) -> None:
+        super().__init__(backend, slots, keep)
         self.backend, self.gram_seconds = backend, gram_seconds
         self.whole = False
 

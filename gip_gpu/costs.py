@@ -1,6 +1,8 @@
 """Cost models: the bytes that a run takes and the seconds that it will last, from the sizes of the problem."""
 
+import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
@@ -19,12 +21,13 @@ ITEMS = "scores, residual, distance"
 # Part of the memory of a run with columns on demand.
 GRAM_COLUMNS = "Gram columns"
 
-# One of so many picks is not foreseen; from there on a batch of columns is of little use.
-FORESEEN = 30
-# Items in the lookahead's working set against the pool's, and what their rows may take: where a product reads the rows
-# from memory, and where each batch waits for all of them to stream by.
-WORKING_SET, WORKING_BYTES = 1 / 12, 16 << 20
-STREAMED_SET, STREAMED_BYTES = 1 / 8, 256 << 20
+# Of a lookahead's working set the share of the pool, and the most that its rows may take; without much room the latter.
+WORKING_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
+# Where each batch waits for all rows to stream by, it pays to foresee more.
+STREAMED_SETS = ((1 / 6, 512 << 20), (1 / 12, 256 << 20), (1 / 12, 16 << 20))
+# With this share of the pool in the working set, one in (FORESEEN root(share)) picks is not foreseen; from there on a
+# batch of columns is of little use. Measured on pools of 7 to 200 thousand, shares of 1/60 to 1/4.
+FORESEEN = 60
 # Picks from one refresh to the next where products are as exact as float32 has them.
 EXACT_PICKS = 2000
 
@@ -144,15 +147,14 @@ class HostCosts:
         }
 
     def layouts(self) -> tuple[Layout, ...]:
-        def working(share: float, most: int) -> int:
-            return min(self.m, max(1024, min(int(self.m * share), most // (4 * self.d))))
+        def ahead(sets: Iterable[tuple[float, int]], resident: bool) -> list[Layout]:
+            sizes = [min(int(self.m * share), most // (4 * self.d)) for share, most in sets]
+            return [Layout(min(self.m, max(1024, size)), resident, least=16) for size in dict.fromkeys(sizes)]
 
-        small = working(WORKING_SET, WORKING_BYTES)
         # Without room for a working set and a batch, each pick costs a matrix-vector product.
         return (
-            Layout(lookahead=small, least=16),
-            Layout(lookahead=working(STREAMED_SET, STREAMED_BYTES), resident=False, least=16),
-            Layout(lookahead=small, resident=False, least=16),
+            *ahead(WORKING_SETS, True),
+            *ahead(STREAMED_SETS, False),
             Layout(most=1),
             Layout(resident=False, most=1),
         )
@@ -218,20 +220,25 @@ class HostCosts:
     def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None, slots: int) -> float:
         rates = rates or Rates()
         single = self.columns_seconds(1, rates, layout.resident) + 10 * rates.call
-        column = single
+        seconds = self._prepare_seconds(rates, k) + k * single
         if layout.lookahead:
-            ahead = 4 * layout.lookahead * self.d / rates.gemv + 50 * rates.call
+            # A pass to know what all rows have in common; room for columns; reading the rows of the working set.
+            touched = 4 * self.m * min(slots, 2 * k) + 8 * layout.lookahead * self.d
+            prepared = self._prepare_seconds(rates, k) + single + touched / rates.touch
+            column = 4 * 1.25 * layout.lookahead * self.d / rates.gemv + 50 * rates.call
             sizes = [size for size in (16, 32, 64, 128) if size <= max(16, slots // 2)]
-            column = min(single, ahead + min(self._batch_seconds(size, rates, layout.resident) for size in sizes))
+            column += min(self._batch_seconds(size, layout, rates) for size in sizes)
+            seconds = prepared + k * column
         if entry_bytes(precision) == 2:
             # Written as float16 and read again, a value at a time.
-            column += 2 * 20 * self.m / rates.copy
-        return self._prepare_seconds(rates, k) + k * column
+            seconds += k * 2 * 20 * self.m / rates.copy
+        return seconds
 
-    def _batch_seconds(self, size: int, rates: Rates, resident: bool) -> float:
+    def _batch_seconds(self, size: int, layout: Layout, rates: Rates) -> float:
         """Time of a batch of columns for each pick that it will serve."""
-        served = FORESEEN * (1 - (1 - 1 / FORESEEN) ** size)
-        return self.columns_seconds(size, rates, resident) / served
+        foreseen = max(2.0, FORESEEN * math.sqrt(layout.lookahead / self.m))
+        served = foreseen * (1 - (1 - 1 / foreseen) ** size)
+        return self.columns_seconds(size, rates, layout.resident) / served
 
 
 def chunk_bytes(m: int, d: int) -> int:

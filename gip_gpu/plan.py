@@ -196,7 +196,8 @@ def make_plan(
         layout, kept = way
         wanted = max(CACHE, int(free * KEPT_SHARE) // (m * entry_bytes(kept))) if keep else CACHE
         most = (room - total(costs.lazy(0, layout, kept))) // costs.column(kept, layout)
-        return max(1, min(m, wanted, most, layout.most or m))
+        # A pool that is kept has a use for every column.
+        return max(1, min(m, wanted, most, (not keep and layout.most) or m))
 
     def seconds_of(way: tuple[Layout, str], rates: Rates | None = None) -> float:
         layout, kept = way

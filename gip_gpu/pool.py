@@ -266,7 +266,7 @@ class Pool:
             elif plan.columns == "gram":
                 self._columns = GramColumns(self._backend)
             else:
-                self._columns = LazyColumns(self._backend, plan.cache, plan.gram_seconds)
+                self._columns = LazyColumns(self._backend, plan.cache, keep, plan.gram_seconds)
             self._plan = plan
         assert self._columns is not None
         return self._backend, self._columns, plan

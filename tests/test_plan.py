@@ -82,11 +82,11 @@ def test_memory_that_is_really_used(limit, columns):
 
 def test_tight_memory_gives_the_same_indices():
     rng = np.random.default_rng(2)
-    F, G = rng.standard_normal((3000, 64)).astype(np.float32), rng.integers(0, 6, (3000, 2))
-    expected = select(F, G, 400, columns="gram").indices
+    F, G = rng.standard_normal((8000, 256)).astype(np.float32), rng.integers(0, 6, (8000, 2))
+    expected = select(F, G, 300, columns="gram").indices
     caches = set()
-    for limit in ("10MB", "10.5MB", "11MB", "12MB", "14MB", "20MB"):
-        chosen = select(F, G, 400, memory_limit=limit, columns="lazy")
+    for limit in ("18MB", "21MB", "22MB", "24MB", "30MB"):
+        chosen = select(F, G, 300, memory_limit=limit, columns="lazy")
         np.testing.assert_array_equal(chosen.indices, expected)
         caches.add(chosen.plan.cache)
     assert len(caches) > 3

@@ -129,6 +129,12 @@ class Backend(ABC):
     def empty_columns(self, count: int) -> Any:
         """An uninitialised (count, m) array on the device in the columns' precision."""
 
+    def ready(self, columns: Any, count: int) -> None:  # noqa: B027
+        """Told, before a batch of `count` columns, which of them will be written for the first time.
+
+        What is done once and for all, such as touching memory that the system has to find, is not the batch's time.
+        """
+
     def items(self, rules: Rules, n: int) -> Items:
         """The arrays of a selection whose picks the host decides, for n signals.
 

@@ -14,7 +14,7 @@ from gip_gpu.backends.numpy_items import NumpyItems
 from gip_gpu.backends.numpy_lookahead import Lookahead
 from gip_gpu.backends.numpy_products import Resident, Streamed
 from gip_gpu.backends.simulation import highest
-from gip_gpu.plan import CACHE, Plan
+from gip_gpu.plan import Plan
 from gip_gpu.rows import Rows
 from gip_gpu.single import SingleRows
 from gip_gpu.state import State
@@ -40,7 +40,9 @@ class NumpyBackend(HostBackend):
         self.gamma = bounds.gram_entry_error(self.d, plan.precision, roundings=single.roundings)
         self.dtype = np.dtype(np.float16 if plan.precision == "fp16" else np.float32)
         self.products: Resident | Streamed = Resident(single) if plan.resident else Streamed(single)
-        self.lookahead = Lookahead(single, plan.lookahead) if plan.lookahead else None
+        self.single, self.size = single, plan.lookahead
+        # Made when the first batch is: not every selection comes to one.
+        self.lookahead: Lookahead | None = None
 
     def begin(self, state: State) -> None:
         n = state.scores.shape[1]
@@ -127,11 +129,12 @@ class NumpyBackend(HostBackend):
         self.products.multiply((rows * 2.0**-self.exponent).astype(np.float32), out)
 
     def empty_columns(self, count: int) -> Array:
-        columns = np.empty((count, self.m), self.dtype)
-        # Touched now, not batch by batch where that would pass for the cost of a product. A pool that is kept can have
-        # far more columns than it will use; those wait.
-        columns[:CACHE].fill(np.nan)
-        return columns
+        return np.empty((count, self.m), self.dtype)
+
+    def ready(self, columns: Array, count: int) -> None:
+        columns.fill(0)
+        if count > 1 and self.size and self.lookahead is None:
+            self.lookahead = Lookahead(self.single, self.products, self.size)
 
     def gram(self) -> Array:
         assert isinstance(self.products, Resident)

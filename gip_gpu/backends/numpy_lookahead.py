@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.backends.numpy_products import Products
 from gip_gpu.backends.simulation import highest, simulate
 from gip_gpu.single import SingleRows
 from gip_gpu.state import Pick, State
@@ -15,6 +16,8 @@ Array = NDArray[Any]
 
 # The working set is chosen after a first short run of so many picks, inside this share of it.
 SCOUTED, SCOUTS = 16, 4
+# The part of the working set that is renewed with a batch at most.
+RENEWED = 4
 # Rows whose mean tells the direction that all items share.
 SAMPLE = 4096
 # Items that one pass covers, so that its arrays stay in cache.
@@ -30,17 +33,18 @@ class Lookahead:
     overtakes, and from there on most of what it foresees is wrong, for the greedy sequence is chaotic. Embeddings lie
     in a cone, more or less: a pick moves the residuals of all items the same way, along the direction that they share,
     and so lifts items of the other sign that a ranking by scores leaves out. A first short run, inside the highest
-    scores, tells how far that goes; the working set is then what is highest now, or with the farthest such shifts.
+    scores of the working set, tells how far that goes; the working set is then renewed by what is highest now, or with
+    the farthest such shifts.
 
     Rows of the working set are kept as float32 from batch to batch; only those of newcomers are read.
 
     Args:
-        single: the rows.
+        single, products: the rows.
         size: items in the working set.
     """
 
-    def __init__(self, single: SingleRows, size: int) -> None:
-        m, d = single.shape
+    def __init__(self, single: SingleRows, products: Products, size: int) -> None:
+        m = single.shape[0]
         self.single = single
         self.items = np.arange(size)
         self.rows = single.take(self.items)
@@ -49,12 +53,9 @@ class Lookahead:
         mean = single.take(np.arange(0, m, -(-m // SAMPLE))).mean(axis=0)
         self.common = mean / max(float(np.linalg.norm(mean)), np.finfo(np.float32).tiny)
         self.along = np.empty(m, np.float32)
-        block = np.empty((min(BLOCK, m), d), np.float32)
-        for start in range(0, m, BLOCK):
-            stop = min(start + BLOCK, m)
-            single.block(start, stop, block[: stop - start])
-            np.matmul(block[: stop - start], self.common, out=self.along[start:stop])
+        products.column(self.common, self.along)
         self.reach = np.empty(m, np.float32)
+        self.settled = False
 
     def picks(
         self, state: State, known: Container[int], residual: Array, score: Array, square: float, count: int
@@ -84,12 +85,13 @@ class Lookahead:
         return found
 
     def _working_set(self, state: State, pick: Pick, residual: Array, score: Array, square: float) -> Array:
-        """Ascending items that have the highest scores, now or after the shifts that the next picks will bring."""
-        scouts = highest(score, len(self.items) // SCOUTS)[: len(self.items)]
-        self._gather(scouts)
-        places = self.slots[scouts]
-        rows, ahead = self.rows[places], residual[:, scouts]
-        open_ = (scouts != pick.index).astype(np.float32)
+        """Items that have the highest scores, now or after the shifts that the next picks will bring."""
+        if not self.settled:
+            self._gather(highest(score, int(FILLED * len(self.items)))[: len(self.items)])
+        known = score[self.items]
+        places = np.argpartition(-known, len(known) // SCOUTS)[: len(known) // SCOUTS + 1]
+        rows, ahead = self.rows[places], residual[:, self.items[places]]
+        open_ = ((known[places] > 0) & (self.items[places] != pick.index)).astype(np.float32)
         # Along the common direction, what the picks so far take out of each residual.
         taken = np.zeros((SCOUTED, len(residual)), np.float32)
         weights, row, steps = pick.residual, (pick.row / np.sqrt(square)).astype(np.float32), 0
@@ -99,7 +101,17 @@ class Lookahead:
         far = taken[int(np.einsum("hn,hn->h", taken, taken).argmax())]
         across = taken - far
         other = taken[int(np.einsum("hn,hn->h", across, across).argmax())]
-        return highest(self._reach(residual, score, (far, other)), int(FILLED * len(self.items)))[: len(self.items)]
+        reach = self._reach(residual, score, (far, other))
+        members = highest(reach, int(FILLED * len(self.items)))[: len(self.items)]
+        missing = members[self.slots[members] < 0]
+        most = len(self.items) // RENEWED
+        if self.settled and len(missing) > most:
+            # To read rows takes as long as to compute columns: only those that matter most, in place of the least.
+            missing = missing[np.argpartition(-reach[missing], most)[:most]]
+            stay = np.argpartition(-reach[self.items], len(self.items) - most - 1)[: len(self.items) - most]
+            members = np.concatenate([self.items[stay], missing])
+        self.settled = True
+        return members
 
     def _reach(self, residual: Array, score: Array, shifts: tuple[Array, Array]) -> Array:
         """The largest score of each item, as it is and after these shifts; zero for items that are taken."""

@@ -75,6 +75,9 @@ class Foresight:
     def empty_columns(self, slots: int) -> Any:
         return self.own.ring
 
+    def ready(self, columns: Any, count: int) -> None:
+        """Each rank's memory is its own affair."""
+
     def place(self, items: Sequence[int], slots: Sequence[int]) -> None:
         """Each rank keeps its own table."""
 

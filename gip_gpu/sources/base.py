@@ -29,9 +29,11 @@ class Source(ABC):
         shape: (m, d).
         dtype: of the rows that are returned.
         nbytes: of the matrix as it is stored, uncompressed.
+        gap: bytes between two rows that take less time to read than to skip.
     """
 
     ndim = 2
+    gap = 0
 
     def __init__(self, name: str, shape: tuple[int, int], dtype: np.dtype[Any], nbytes: int | None = None) -> None:
         if 0 in shape:
@@ -92,11 +94,37 @@ class Source(ABC):
         if len(given):
             wanted = given.astype(np.int64)
             wanted[wanted < 0] += m
-            # Neighbours that follow each other are read as one, in the order of the file.
-            cuts = [0, *(np.flatnonzero(wanted[1:] != wanted[:-1] + 1) + 1).tolist(), len(wanted)]
-            runs = sorted(zip(wanted[cuts[:-1]].tolist(), pairwise(cuts), strict=True))
-            self._fill([(first, out[begin:end]) for first, (begin, end) in runs])
+            self._gather(wanted, out)
         return out
+
+    def _gather(self, wanted: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Reads rows in the order of the file, those that lie close together at once with what is between them."""
+        order = np.argsort(wanted, kind="stable")
+        rows, width = wanted[order], out[0].nbytes
+        most = max(1, STEP // width)
+        buffer = np.empty((min(most, int(rows[-1] - rows[0]) + 1), out.shape[1]), self.dtype)
+        pieces: list[tuple[int, NDArray[Any]]] = []
+        taken: list[tuple[int, int]] = []
+        used = 0
+
+        def flush() -> None:
+            self._fill(pieces)
+            for (begin, end), (first, part) in zip(taken, pieces, strict=True):
+                out[order[begin:end]] = part[rows[begin:end] - first]
+
+        cuts = [0, *(np.flatnonzero(np.diff(rows) > max(1, self.gap // width)) + 1).tolist(), len(rows)]
+        for begin, end in pairwise(cuts):
+            while begin < end:
+                first = int(rows[begin])
+                stop = begin + int(np.searchsorted(rows[begin:end], first + most))
+                count = int(rows[stop - 1]) - first + 1
+                if used + count > len(buffer):
+                    flush()
+                    pieces, taken, used = [], [], 0
+                pieces.append((first, buffer[used : used + count]))
+                taken.append((begin, stop))
+                begin, used = stop, used + count
+        flush()
 
     def as_float64(self) -> NDArray[np.float64]:
         """The whole matrix, (m, d) float64, read in blocks: for scores and what else is small."""

@@ -36,6 +36,8 @@ class MemmapSource(Source):
         array: (m, d) or (m,), C-contiguous.
     """
 
+    gap = 1 << 15
+
     def __init__(self, array: Any) -> None:
         self.mapping: mmap.mmap | None = getattr(array, "_mmap", None)
         name = getattr(array, "filename", None)

@@ -29,6 +29,8 @@ class RawSource(Source):
         bfloat16: `stored` is uint16 that holds bfloat16; rows are float32.
     """
 
+    gap = 1 << 15
+
     def __init__(
         self, file: File, offset: int, shape: tuple[int, ...], stored: Any, *, by_columns: bool = False,
         bfloat16: bool = False,

@@ -28,6 +28,7 @@ class ShardedSource(Source):
         self.shards = tuple(shards)
         self.starts = np.cumsum([0, *map(len, shards)])
         super().__init__(name, (int(self.starts[-1]), first.shape[1]), first.dtype, sum(s.nbytes for s in shards))
+        self.gap = min(shard.gap for shard in shards)
 
     def _fill(self, pieces: Pieces) -> None:
         parts: dict[int, list[tuple[int, np.ndarray]]] = {}
