@@ -19,6 +19,8 @@ COLUMNS = ("auto", "gram", "lazy")
 CACHE = 256
 # A pool that is kept serves later selections from its columns; they may take this share of what is free.
 KEPT_SHARE = 1 / 8
+# Of the time of a product a pick, what batches of columns must not be predicted to exceed, inverted.
+PROMISE = 1.25
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,8 @@ def make_plan(
     ways += [(layout, p) for layout in reversed(layouts) for p in precisions[1:]]
     least = min(total(costs.lazy(layout.least, layout, p)) for layout, p in ways)
     ways = [(layout, p) for layout, p in ways if total(costs.lazy(layout.least, layout, p)) <= room] or ways[:1]
-    way = min(ways, key=seconds_of) if costs.timed else ways[0]
+    # A lookahead has to promise more than the model can be wrong.
+    way = min(ways, key=lambda way: (PROMISE if way[0].lookahead else 1) * seconds_of(way)) if costs.timed else ways[0]
     grams = {p: costs.gram(p) for p in precisions}
     fitting = [p for p in precisions if total(grams[p]) <= room]
     if columns == "gram" and not fitting:

@@ -11,6 +11,7 @@ from gip_gpu.backends.cupy_ import CupyBackend
 from gip_gpu.batching import BatchSize
 from gip_gpu.costs_gpu import GpuCosts, multiplied_as
 from gip_gpu.plan import make_plan
+from gip_gpu.reference import matching_pursuit
 
 
 def plan(m, d, k, n=1, **options):
@@ -82,10 +83,10 @@ def test_memory_that_is_really_used(limit, columns):
 
 def test_tight_memory_gives_the_same_indices():
     rng = np.random.default_rng(2)
-    F, G = rng.standard_normal((8000, 256)).astype(np.float32), rng.integers(0, 6, (8000, 2))
-    expected = select(F, G, 300, columns="gram").indices
+    F, G = rng.standard_normal((16_000, 256)).astype(np.float32), rng.integers(0, 6, (16_000, 2))
+    expected = matching_pursuit(F, G, 300)
     caches = set()
-    for limit in ("18MB", "21MB", "22MB", "24MB", "30MB"):
+    for limit in ("27MB", "30MB", "33MB", "39MB", "57MB"):
         chosen = select(F, G, 300, memory_limit=limit, columns="lazy")
         np.testing.assert_array_equal(chosen.indices, expected)
         caches.add(chosen.plan.cache)
