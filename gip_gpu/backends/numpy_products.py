@@ -46,11 +46,18 @@ class Resident:
         m, d = single.shape
         self.matrix: Single = np.empty((d, m), np.float32)
         step = max(1, CHUNK // 8 // d)
-        block = np.empty((min(step, m), d), np.float32)
-        for start in range(0, m, step):
-            stop = min(start + step, m)
-            single.block(start, stop, block[: stop - start])
-            self.matrix[:, start:stop] = block[: stop - start].T
+
+        def copy(first: int) -> None:
+            block = np.empty((step, d), np.float32)
+            for start in range(first, min(first + 8 * step, m), step):
+                rows = block[: min(step, m - start)]
+                single.block(start, start + len(rows), rows)
+                self.matrix[:, start : start + len(rows)] = rows.T
+
+        # On all cores: to find memory takes a system longer than to convert and copy.
+        with ThreadPoolExecutor(READERS) as readers:
+            for _ in readers.map(copy, range(0, m, 8 * step)):
+                pass
         self.gamma = bounds.gram_entry_error(d, terms=min(PART, d) + 1 + -(-d // PART), roundings=single.roundings)
         self.part: Single = np.empty(0, np.float32)
         self.work: Single = np.empty((0, m), np.float32)
