@@ -128,6 +128,7 @@ def make_plan(
     objective: str = "mp",
     sign: str = "any",
     query: str = "direct",
+    foreseen: bool = False,
 ) -> Plan:
     """Chooses strategy, precision and cache from the sizes, the memory and a cost model.
 
@@ -139,6 +140,7 @@ def make_plan(
         measure: measure this CPU's rates (a fraction of a second) for the predicted time.
         given: the format of the embeddings, which a GPU keeps as they are: "fp16", "bf16", "fp32" or "fp64".
         objective, sign, query: as in `gip_gpu.select`.
+        foreseen: another process says which columns to compute together.
 
     Raises:
         TypeError, ValueError: an unknown value, or a memory limit too small to run at all (says the minimum).
@@ -167,7 +169,7 @@ def make_plan(
     costs = kind.costs(m, d, n, given)
     precisions = (kind.automatic or kind.precisions) if precision == "auto" else (precision,)
     rates = measured_rates() if measure and where == "cpu" else None
-    layouts = costs.layouts()
+    layouts = tuple(layout for layout in costs.layouts() if not (foreseen and layout.lookahead))
 
     def total(parts: dict[str, int]) -> int:
         return sum(parts.values()) + sum(fit.values())
@@ -199,7 +201,7 @@ def make_plan(
         wanted = max(CACHE, int(free * KEPT_SHARE) // (m * entry_bytes(kept))) if keep else CACHE
         most = (room - total(costs.lazy(0, layout, kept))) // costs.column(kept, layout)
         # A pool that is kept has a use for every column.
-        return max(1, min(m, wanted, most, (not keep and layout.most) or m))
+        return max(1, min(m, wanted, most, (not (keep or foreseen) and layout.most) or m))
 
     def seconds_of(way: tuple[Layout, str], rates: Rates | None = None) -> float:
         layout, kept = way

@@ -158,12 +158,12 @@ def test_a_section_that_fails_is_told_and_the_next_one_is_measured(monkeypatch):
 
 
 def test_a_single_product_makes_the_same_picks_without_batches(tmp_path):
-    pool = inputs.synthetic(tmp_path, 3000, 24)
-    ours, single = (one.run(Job(str(pool.F), str(pool.G), 60, loaded="float32", single=each)) for each in (False, True))
+    pool = inputs.synthetic(tmp_path, 16_000, 256)
+    ours, single = (one.run(Job(str(pool.F), str(pool.G), 300, loaded="float32", single=each)) for each in (False, True))
     assert ours["indices"] == single["indices"]
-    assert single["computed"] == 60
+    assert single["computed"] == 300
     assert single["planned"] < ours["planned"]
-    assert one.run(Job(str(pool.F), str(pool.G), 60))["computed"] == ours["computed"]
+    assert one.run(Job(str(pool.F), str(pool.G), 300))["computed"] == ours["computed"]
 
 
 def test_bytes_read_are_those_of_the_file(tmp_path):

@@ -101,7 +101,7 @@ def test_cases_are_what_they_are_called(alone):
 
 def test_few_rows_do_not_keep_the_others_from_batches(said):
     assert shared(said, 3, "one signal")["cache"] == 256
-    assert shared(said, 3, "no memory")["cache"] == 1
+    assert 1 <= shared(said, 3, "no memory")["cache"] < 16
 
 
 def test_real_data(said, real):

@@ -136,7 +136,7 @@ class Member:
         self.plan = make_plan(
             m, d, self.n, min(k, m), given=format_of(self.rows.values), device=self.device, backend=self.kind.name,
             precision=self.settings.precision, columns="lazy", memory_limit=limit, objective=self.objective.name,
-            sign="positive" if by_items and self.objective.signs else self.settings.sign,
+            sign="positive" if by_items and self.objective.signs else self.settings.sign, foreseen=not by_items,
         )  # fmt: skip
         return self.plan
 
