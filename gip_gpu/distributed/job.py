@@ -1,14 +1,18 @@
 """A selection by many processes from beginning to end: what they agree on, who does what, the result on all of them."""
 
+import hashlib
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gip_gpu import backends, engine, memory
+from gip_gpu import backends, checkpoint, engine, fingerprint, memory
 from gip_gpu.backends.items import Rules
 from gip_gpu.backends.numpy_ import NumpyBackend
 from gip_gpu.columns import Columns, NoColumns
@@ -16,17 +20,19 @@ from gip_gpu.device import resolve
 from gip_gpu.distributed.columns import ShardedColumns, kept_bytes
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.items import ShardedPool
+from gip_gpu.distributed.keeping import SharedKeeper
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.distributed.sharded import ShardedRows, ShardedState, ShardedSteps
 from gip_gpu.family import Family
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.objectives import Objective
 from gip_gpu.plan import CACHE, PRECISIONS, Plan, log, make_plan, stepwise
-from gip_gpu.pool import Progress, check_progress, first_squares, reporting
+from gip_gpu.pool import Progress, as_saving, check_progress, first_squares, reporting
 from gip_gpu.problem import Options, pose
+from gip_gpu.projection import Projection
 from gip_gpu.selection import Certificate, Selection
-from gip_gpu.state import State
-from gip_gpu.validate import as_bytes, as_count, as_matrix, as_scores, one_of
+from gip_gpu.state import State, Stored
+from gip_gpu.validate import as_bytes, as_count, as_initial, as_matrix, as_scores, one_of
 
 # The whole Gram matrix lies on no single process.
 COLUMNS = ("auto", "lazy")
@@ -48,10 +54,13 @@ class Settings:
     normalize: bool = True
     sign: str = "any"
     on_exhausted: str = "restart"
+    initial: Any = None
+    checkpoint: Any = None
+    checkpoint_every: Any = 60.0
     progress: Progress = None
 
-    # What may differ from rank to rank: where each runs, and who watches.
-    OWN = ("device", "backend", "precision", "memory_limit", "progress")
+    # What may differ from rank to rank: where each runs, and who watches and writes.
+    OWN = ("device", "backend", "precision", "memory_limit", "checkpoint", "checkpoint_every", "progress")
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,10 @@ class Member:
         one_of("columns", settings.columns, COLUMNS)
         one_of("on_exhausted", settings.on_exhausted, ON_EXHAUSTED)
         check_progress(settings.progress)
+        # Whether they are rows of the pool is for rank 0 to say.
+        self.initial = as_initial(settings.initial, sys.maxsize, 0)
+        self.saving = None if star.rank else as_saving(settings.checkpoint, settings.checkpoint_every)
+        self.keeping = False
         matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
         self.scores = None if G is None else as_scores(G, matrix.shape)
         self.options = Options(settings.objective, settings.epsilon, "direct", settings.sign, settings.on_exhausted)
@@ -109,6 +122,7 @@ class Member:
 
     def hello(self) -> Hello:
         own = {name: value for name, value in vars(self.settings).items() if name not in Settings.OWN}
+        own["initial"] = f"{len(self.initial)} items, SHA-256 {hashlib.sha256(self.initial.tobytes()).hexdigest()}"
         m, d = self.rows.shape
         return Hello(
             {**own, "the columns of F": d, "the columns of G": self.n},
@@ -140,17 +154,28 @@ class Member:
         )  # fmt: skip
         return self.plan
 
-    def build(self, offset: int, slots: int) -> tuple[float, int]:
+    def fingerprints(self, offset: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The parts of F and G, the first row of which has this place in the pool, in their fingerprints."""
+        return fingerprint.of_part(self.rows.values, offset), (
+            (0, 0) if self.scores is None else fingerprint.of_part(self.scores, offset)
+        )
+
+    def build(self, offset: int, slots: int | None, keeping: bool) -> tuple[float, int]:
         """Allocates; the bound on the error of a Gram entry, and the exponent of the rows.
 
         Args:
             offset: of its first row in the pool.
-            slots: columns to keep; 0 where they are made in the step.
+            slots: columns to keep; 0 where they are made in the step, None where no step will be taken.
+            keeping: whether rank 0 writes checkpoints.
         """
+        self.keeping = keeping
+        problem = pose(self.rows, self.scores, self.options, self.rows.exponent)
+        state = State(problem.scores, 0, self.rows.shape[1], problem.objective, first_squares(problem, self.rows))
+        if slots is None:
+            self.star.target = Shard(self.rows, state, offset)
+            return 0.0, self.rows.exponent
         # Rank 0 looks ahead, for all.
         backend = self.kind(self.rows, replace(self.plan, lookahead=0))
-        problem = pose(self.rows, self.scores, self.options, backend.exponent)
-        state = State(problem.scores, 0, self.rows.shape[1], problem.objective, first_squares(problem, self.rows))
         if slots:
             assert isinstance(backend, NumpyBackend)
             self.star.target = ColumnShard(backend, state, offset, slots)
@@ -186,7 +211,8 @@ def run(
         if star.rank:
             star.answer(member.hello())
             with engine.unchecked():
-                selection: Selection = star.serve("finish")
+                star.serve("build")
+                selection = _follow(star, member.keeping)
             star.serve("release")
             return selection
         selection = _lead(star, member, settings, began)
@@ -197,6 +223,19 @@ def run(
         return selection
 
 
+def _follow(star: Star, keeping: bool) -> Selection:
+    """Another rank's part up to the result; where there is a checkpoint, its signals wait until rank 0 has written."""
+    own = star.target
+    assert isinstance(own, Shard)
+    with own.signals if keeping else nullcontext():
+        try:
+            selection: Selection = star.serve("finish")
+        except Exception:
+            own.signals.deliver()
+            raise
+    return selection
+
+
 def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selection:
     """Rank 0's part up to the result."""
     hellos: list[Hello] = star.gather(member.hello())
@@ -205,13 +244,18 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
     sizes = [hello.m for hello in hellos]
     m, d = sum(sizes), member.rows.shape[1]
     k = as_count(settings.k, m)
+    initial = as_initial(member.initial, m, k)
+    total = len(initial) + k
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+    keeper = None if member.saving is None else _keeper(star, member, offsets, initial)
     largest = max(hello.largest for hello in hellos)
     by_items = stepwise(member.objective.name, settings.sign) or not all(hello.columns for hello in hellos)
     hosts = [hello.host for hello in hellos]
     plans: list[Plan] = star.ask_each([("prepare", (k, largest, by_items, hosts.count(host))) for host in hosts])
     slots = 0 if by_items else _slots(plans, m)
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
-    built = star.ask_each([("build", (offset, slots)) for offset in offsets[:-1]])
+    stored = keeper.stored if keeper is not None and keeper.holds(total) else None
+    kept = None if stored is not None else slots
+    built = star.ask_each([("build", (offset, kept, keeper is not None)) for offset in offsets[:-1]])
     gamma, exponent = max(gamma for gamma, _ in built), built[0][1]
     plan = _plan_of_all(plans, m, k, slots)
     log.info("plan: %s", plan)
@@ -221,32 +265,51 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
     own = star.target
     assert isinstance(own, Shard)
     objective: Objective = own.state.objective
-    state = ShardedState(
-        scores=np.empty((0, member.n)), k=k, d=d, objective=objective, squares=np.empty(0), star=star, total=m
-    )
-    columns: Columns
-    stepper: engine.Stepper
-    if by_items:
-        pool = ShardedPool(star, state, rows, exponent)
-        columns, stepper = NoColumns(), Family(pool, state, settings.epsilon, settings.sign)
+    state = ShardedState(scores=np.empty((0, member.n)), k=total, d=d, objective=objective, initial=initial, rows=rows)
+    if stored is not None:
+        state.restore(stored)
+        timings = {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
+        carried: Stored | None = stored if state.t == len(stored["indices"]) else None
     else:
-        square = float(4.0**exponent)
-        stepper, columns = ShardedSteps(star, rows, gamma, square), ShardedColumns(star, rows, slots, square)
-    with reporting(settings.progress, k) as report:
-        timings = engine.run(stepper, columns, state, settings.on_exhausted, report)
-    t = state.t
+        columns: Columns
+        stepper: engine.Stepper
+        if by_items:
+            pool = ShardedPool(star, state, rows, exponent)
+            columns, stepper = NoColumns(), Family(pool, state, settings.epsilon, settings.sign)
+        else:
+            square = float(4.0**exponent)
+            stepper, columns = ShardedSteps(star, rows, gamma, square), ShardedColumns(star, rows, slots, square)
+        with reporting(settings.progress, k) as report, keeper.signals if keeper else nullcontext():
+            timings = engine.run(stepper, columns, state, settings.on_exhausted, report, keeper)
+        carried = stepper.carry(state) if state.projecting else None
+    projection = None
+    if carried is not None and state.projecting:
+        projection = Projection.of(state, carried, member.options, settings.normalize, exponent)
+    picks = slice(state.first, state.t)
     return Selection(
-        indices=state.indices[:t],
-        gains=state.gains[:t],
-        weights=state.weights[:t],
-        explained=state.explained[:t],
+        indices=state.indices[picks],
+        gains=state.gains[picks],
+        weights=state.weights[picks],
+        explained=state.explained[picks],
         certificate=Certificate(
-            state.margins[:t], state.candidates[:t], state.ties[:t], state.refreshes, tuple(state.rounds)
+            state.margins[picks], state.candidates[picks], state.ties[picks], state.refreshes, state.chosen_rounds
         ),
         plan=plan,
         timings={"prepare": prepared - began, **timings, "total": time.perf_counter() - began},
         peak_bytes=memory.peak(),
+        projection=projection,
     )
+
+
+def _keeper(star: Star, member: Member, offsets: Sequence[int], initial: NDArray[np.int64]) -> SharedKeeper:
+    """What writes the checkpoints of this selection, and has found the one to go on from."""
+    assert member.saving is not None
+    parts = star.ask_each([("fingerprints", (offset,)) for offset in offsets[:-1]])
+    F, G = (fingerprint.joined(of_ranks) for of_ranks in zip(*parts, strict=True))
+    sizes = offsets[-1], member.rows.shape[1], member.n
+    scored = None if member.scores is None else G
+    of = checkpoint.described(sizes, F, scored, member.options, member.rows.normalize, initial)
+    return SharedKeeper(star, *member.saving, of)
 
 
 def _compare(hellos: Sequence[Hello]) -> None:
