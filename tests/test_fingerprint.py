@@ -43,3 +43,14 @@ def test_fingerprint_of_a_device_matrix(monkeypatch):
     monkeypatch.undo()
     assert len({fingerprint.of_matrix(F), fingerprint.of_matrix(F[::-1]), fingerprint.of_matrix(F * 2)}) == 3
     assert fingerprint.of_matrix(DeviceMatrix(torch.from_numpy(F))) == fingerprint.of_matrix(F)
+
+
+def test_parts_of_a_matrix_add_up():
+    F = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float16)
+    for cuts in ([50], [1, 49], [20, 1, 29]):
+        starts = np.cumsum([0, *cuts])
+        parts = [fingerprint.of_part(F[a:b], int(a)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        assert fingerprint.joined(parts) == fingerprint.of_matrix(F)
+    assert fingerprint.joined(
+        [fingerprint.of_part(F[:20], 0), fingerprint.of_part(F[20:], 0)]
+    ) != fingerprint.of_matrix(F)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gip_gpu import checkpoint, files, select, signals
+from gip_gpu.interrupts import Deferred
 from gip_gpu.reference import matching_pursuit
 
 ROOT = Path(__file__).parents[1]
@@ -183,6 +184,21 @@ def test_handlers_are_those_from_before(tmp_path, cone):
     finally:
         signal.signal(signal.SIGINT, old)
     np.testing.assert_array_equal(select(cone, G, 50, checkpoint=tmp_path / "run").indices, select(cone, G, 50).indices)
+
+
+@posix
+def test_a_second_signal_within_patience_counts_as_the_first():
+    with pytest.raises(KeyboardInterrupt), Deferred() as deferred:
+        signal.raise_signal(signal.SIGINT)
+        assert deferred.arrived == signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Deferred(patience=60) as deferred:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert deferred.arrived == signal.SIGINT
+        deferred.since -= 61
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it was put off again")
 
 
 def test_other_threads(tmp_path, cone):

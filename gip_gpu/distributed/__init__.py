@@ -18,7 +18,8 @@ if not _torch.is_available() or not _torch.is_gloo_available():
     raise ImportError("many processes need a build of torch with torch.distributed and gloo")
 
 from gip_gpu.distributed.exchange import Star
-from gip_gpu.distributed.job import Settings, run
+from gip_gpu.distributed.job import run
+from gip_gpu.distributed.member import Settings
 from gip_gpu.pool import Progress
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Matrix

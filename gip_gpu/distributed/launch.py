@@ -11,7 +11,8 @@ import torch.distributed as dist
 
 from gip_gpu.device import resolve
 from gip_gpu.distributed.exchange import Star
-from gip_gpu.distributed.job import Settings, run
+from gip_gpu.distributed.job import run
+from gip_gpu.distributed.member import Settings
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Part, Source
 
