@@ -85,6 +85,16 @@ def test_what_is_refused(said):
             assert re.fullmatch(message, said[rank][name]["text"]), said[rank][name]
 
 
+def test_items_that_were_dropped_stay_out(said):
+    F, G, options = ranks_files.kinds()["lr"]
+    whole = select(F, G, 40, device="cpu", **options)
+    for rank in range(3):
+        item, found = said[rank]["dropped"], said[rank]["without it"]["indices"]
+        assert item in whole.indices[10:]
+        assert found[:10] == whole.indices[:10].tolist()
+        assert item not in found
+
+
 @pytest.mark.parametrize("what", ["all", "all lr", "one", "kill", "kill lr"])
 def test_signals(what, tmp_path, request):
     """All but those that cannot be put off leave a file of where the run was; any goes on to the same picks."""
