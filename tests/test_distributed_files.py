@@ -157,8 +157,11 @@ def start(folder, count, *arguments):
         [*command, "-m", "gip_gpu", "select", *arguments],
         cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    latest = time.monotonic() + 60
     while agent.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
         time.sleep(0.02)
+        if time.monotonic() > latest:
+            agent.terminate()
     assert agent.poll() is None, agent.communicate()[1]
     return agent
 
@@ -176,7 +179,8 @@ def test_torchrun_goes_on(tmp_path):
         _, log = agent.communicate(timeout=60)
     assert agent.returncode != 0
     assert log.count("gip-gpu: the checkpoint run.ckpt was written; the same command goes on from it") == 1
-    assert "Traceback" not in log.split("torch/distributed")[0]
+    # torchrun shows where it was itself, and nothing else.
+    assert "gip_gpu/cli.py" not in log
     reached = len(checkpoint.read(path)["indices"])
     with start(tmp_path, 2, *line, "25000") as agent:
         for pid in [*children(agent.pid), agent.pid]:
