@@ -82,16 +82,28 @@ def subject(
     prior: Projection | None = None,
 ) -> Stored:
     """What a checkpoint is of: F, G and every setting that the picks depend on, by name."""
-    m, d = rows.shape
-    settings = {**asdict(options), "objective": options.choose(scores is not None).name}
+    sizes = *rows.shape, 0 if scores is None else scores.shape[1]
+    F, G = fingerprint.of_matrix(rows.values), None if scores is None else fingerprint.of_matrix(scores)
+    return described(sizes, F, G, options, rows.normalize, initial, prior)
+
+
+def described(
+    sizes: tuple[int, int, int],
+    F: str,
+    G: str | None,
+    options: Options,
+    normalize: bool,
+    initial: NDArray[np.int64],
+    prior: Projection | None = None,
+) -> Stored:
+    """As `subject`, of m, d and n, and the fingerprints of F and G."""
+    settings = {**asdict(options), "objective": options.choose(G is not None).name}
     return {
-        "m": m,
-        "d": d,
-        "n": 0 if scores is None else scores.shape[1],
-        "F": fingerprint.of_matrix(rows.values),
-        "G": None if scores is None else fingerprint.of_matrix(scores),
+        **dict(zip("mdn", sizes, strict=True)),
+        "F": F,
+        "G": G,
         **settings,
-        "normalize": rows.normalize,
+        "normalize": normalize,
         "initial": hashlib.sha256(initial.tobytes()).hexdigest() if len(initial) else None,
         "prior": None if prior is None else _digest(prior),
     }

@@ -26,7 +26,7 @@ from gip_gpu.plan import make_plan
 from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Source
-from gip_gpu.validate import as_count, as_matrix, as_scores
+from gip_gpu.validate import as_count, as_matrix, check_rows_of_scores
 
 SELF_COMPRESSION = "self-compression"
 CHOICE_SUFFIXES = (".npy", ".csv", ".txt", ".json", ".npz")
@@ -128,11 +128,13 @@ def select(
     options.update(normalize=not no_normalize, progress=shown or None)
     pool_rows: files.JsonlRows | None = None
 
-    def read(leading: bool) -> tuple[NDArray[Any] | Source, NDArray[np.float64] | None]:
+    def read(leading: bool) -> tuple[NDArray[Any] | Source, NDArray[Any] | Source | None]:
         nonlocal pool_rows
         F = as_matrix(files.read_embeddings(embeddings, key), "F")
         as_count(k, len(F))
-        G = None if source is None else as_scores(files.read_scores(source, scores_key), F.shape)
+        G = None if source is None else files.read_scores(source, scores_key)
+        if G is not None:
+            check_rows_of_scores(G.shape, F.shape)
         if leading:
             pool_rows = None if rows is None else files.read_jsonl_rows(rows, len(F))
             sources = [path for path in (embeddings, source, rows) if path is not None]
@@ -163,10 +165,8 @@ def select(
     if _launched():
         from gip_gpu.distributed.launch import select_launched
 
-        if checkpoint is not None:
-            raise click.UsageError("--checkpoint is for a single process")
-        options.pop("checkpoint_every")
-        select_launched(k, options, read, finish)
+        with _going_on_from(checkpoint if _leading() else None):
+            select_launched(k, {**options, "checkpoint": checkpoint}, read, finish)
     else:
         F, G = read(True)
         with _going_on_from(checkpoint):
@@ -248,8 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _failed("interrupted", 130)
     except click.ClickException as error:
-        if _launched() and os.environ["RANK"] != "0":
-            # All ranks have the same command line, and rank 0 says what is wrong with it.
+        if not _leading():
             return 2
         context = getattr(error, "ctx", None)
         return _failed(error.format_message() + (f" (see {context.command_path} --help)" if context else ""), 2)
@@ -267,6 +266,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _launched() -> bool:
     """Whether this process is one of several that torchrun started."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+
+
+def _leading() -> bool:
+    """Whether this process writes, and says what is wrong: all have the same command line."""
+    return not _launched() or os.environ["RANK"] == "0"
 
 
 def _terminate(number: int, frame: object) -> None:

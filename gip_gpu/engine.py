@@ -168,8 +168,7 @@ def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     if prior is not None:
         scale = max(scale, prior.scale)
     if scale == 0:
-        for index in initial:
-            state.skip(int(index))
+        state.skip(initial)
         if on_exhausted != "stop":
             _take_in_order(state)
         return False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import bounds, ties
+from gip_gpu import bounds, step, ties
 from gip_gpu.backends.items import Doubt, Items, Move, Projector, Rules
 from gip_gpu.bounds import U32, U64
 from gip_gpu.mahalanobis import Metric
@@ -112,19 +112,18 @@ class Family:
         """
         self._begin_round(state)
         projector = Projector(self.rules, state.scores.shape[1], state.d)
-        eligible = state.pool.copy()
-        for index in indices:
-            row = self.rows([index])[0] * self.scale_down
-            W, distances = projector.exact(state.scores[[index]] / state.unit, row[None])
-            eligible[index] = False
-            state.skip(int(index))
+        for index, given, scores in step.given(self, state, indices):
+            row = given[0] * self.scale_down
+            W, distances = projector.exact(scores / state.unit, row[None])
             q, square = float(self._q(distances)[0]), float(self._squares(np.array([index]))[0])
             if self.rules.projects and q <= ties.DEPENDENT * square:
                 continue
             self._crest(float(self._norms(state, W, distances)[0][0]))
             phi, _ = projector.project(row, W[0], q)
-            self._count(state, int(index), W[0], phi, q, self._length(float(distances[0])))
-        self.items.restore(projector.A, projector.S, eligible)
+            self._count(state, index, W[0], phi, q, self._length(float(distances[0])))
+        self.items.restore(projector.A, projector.S, None)
+        self.items.drop(indices)
+        state.skip(indices)
 
     def carry(self, state: State) -> Stored:
         """What is projected out in this round, in the units of the rows and of the gains as given."""
@@ -149,9 +148,9 @@ class Family:
         self.explained = stored.get("explained_query", 0.0)
         if self.metric is not None:
             self.metric.restore(stored["query_left"], stored["query_triangle"])
-        eligible = state.left
+        eligible = None
         if "eligible" in stored:
-            eligible = np.unpackbits(stored["eligible"], count=len(state.left)).astype(bool)
+            eligible = np.unpackbits(stored["eligible"], count=state.m).astype(bool)
         self.items.restore(stored["A"] / self.scale_down, stored.get("S"), eligible)
 
     def advance(self, state: State, columns: "Columns", until: int) -> Reason:

@@ -1,6 +1,7 @@
 """Fingerprints of matrices: 128 bits that change with any value or the order of rows, whatever blocks they come in."""
 
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -57,13 +58,34 @@ def of_matrix(matrix: Any) -> str:
     >>> of_matrix(np.eye(3)) == of_matrix(np.eye(3)) != of_matrix(np.eye(3, dtype=np.float32))
     True
     """
-    total = [0, 0]
+    return joined([of_part(matrix, 0)])
+
+
+def of_part(matrix: Any, first_index: int) -> tuple[int, int]:
+    """As `of_rows`, of rows on the host or a GPU, read in blocks."""
     m, d = matrix.shape
     step = max(1, BLOCK_VALUES // max(d, 1))
-    for start in range(0, m, step):
-        part = of_rows(matrix[start : start + step], start)
-        total = [(before + more) % 2**64 for before, more in zip(total, part, strict=True)]
-    return f"{total[0]:016x}{total[1]:016x}"
+    parts = [of_rows(matrix[start : start + step], first_index + start) for start in range(0, m, step)]
+    return _sum(parts)
+
+
+def joined(parts: Iterable[tuple[int, int]]) -> str:
+    """The fingerprint of the matrix that these are all parts of.
+
+    >>> import numpy as np
+    >>> F = np.arange(12.0).reshape(4, 3)
+    >>> joined([of_part(F[1:], 1), of_part(F[:1], 0)]) == of_matrix(F)
+    True
+    """
+    first, second = _sum(parts)
+    return f"{first:016x}{second:016x}"
+
+
+def _sum(parts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    first = second = 0
+    for part in parts:
+        first, second = (first + part[0]) % 2**64, (second + part[1]) % 2**64
+    return first, second
 
 
 def _words(block: NDArray[Any]) -> Words:

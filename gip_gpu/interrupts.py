@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -14,11 +15,15 @@ class Deferred:
     In threads other than the main one, where Python has no signals, nothing is put off. Signals that are ignored stay
     ignored. What came and was not delivered is delivered at the end of the block.
 
+    Args:
+        patience: seconds in which a second one counts as the first: those that start processes may send both to each.
+
     Attributes:
         arrived: the signal that was noted, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
+        self.patience, self.since = patience, 0.0
         self.arrived: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -51,7 +56,7 @@ class Deferred:
             signal.raise_signal(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.arrived is not None:
+        if self.arrived is None:
+            self.arrived, self.since = number, time.monotonic()
+        elif time.monotonic() - self.since >= self.patience:
             self.deliver()
-        else:
-            self.arrived = number

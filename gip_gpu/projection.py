@@ -50,7 +50,7 @@ class Projection:
             exponent: rows are scaled by 2**-exponent where their norms are scores.
         """
         begun = state.rounds[-1] if state.rounds else 0
-        scale = float(np.sqrt(state.squares[state.indices[begun : state.t]].max(initial=0.0)))
+        scale = float(np.sqrt(state.squares_of(state.indices[begun : state.t]).max(initial=0.0)))
         if state.prior is not None and len(state.rounds) == 1:
             scale = max(scale, state.prior.scale)
         if state.objective.measure == "distance":

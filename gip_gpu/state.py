@@ -148,13 +148,22 @@ class State:
         """Whether its stepper's projection is that of all picks of the round."""
         return bool(self.rounds) and self.ending in ("", "exhausted")
 
-    def skip(self, index: int) -> None:
-        """Enters an item of `initial`."""
+    def scores_of(self, indices: NDArray[np.int64]) -> Floats:
+        """Scores (c, n) of these items, as given."""
+        return self.scores[indices]
+
+    def squares_of(self, indices: NDArray[np.int64]) -> Floats:
+        """What these items had to give at first, (c,)."""
+        return self.squares[indices]
+
+    def skip(self, indices: NDArray[np.int64]) -> None:
+        """Enters items of `initial`."""
+        span = slice(self.t, self.t + len(indices))
         for name in RECORDED:
-            getattr(self, name)[self.t] = 0
-        self.indices[self.t] = index
-        self.left[index] = False
-        self.t += 1
+            getattr(self, name)[span] = 0
+        self.indices[span] = indices
+        self.take(indices)
+        self.t += len(indices)
 
     def snapshot(self) -> Stored:
         """What `restore` needs, for a file."""
@@ -169,8 +178,12 @@ class State:
         for name in KEPT:
             setattr(self, name, stored[name])
         self.rounds = list(stored["rounds"])
-        self.pool[stored["indices"][: self.rounds[-1] if self.rounds else 0]] = False
-        self.left[self.indices[: self.t]] = False
+        self.take_again(stored["indices"][: self.rounds[-1] if self.rounds else 0], self.indices[: self.t])
+
+    def take_again(self, before: NDArray[np.int64], chosen: NDArray[np.int64]) -> None:
+        """Items that are chosen in a snapshot, and those of them that were before its last round."""
+        self.pool[before] = False
+        self.left[chosen] = False
 
     def record(self, pick: Pick, energy_left: float) -> None:
         """Enters a pick; `energy_left` is ||W||^2 over `pool` after it, in `unit`."""

@@ -2,17 +2,21 @@
 items that the bound leaves in doubt (design: the true argmax is never outside the window)."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import bounds, objectives, ties
+from gip_gpu.rows import Rows
 from gip_gpu.state import Pick, Reason, State
 
 if TYPE_CHECKING:
-    from gip_gpu.backends.base import Backend, HostBackend
+    from gip_gpu.backends.base import HostBackend
     from gip_gpu.columns import Columns
+
+Floats = NDArray[np.float64]
 
 # A window of this many rows costs little beside the passes over the residual.
 USUAL_WINDOW = 8
@@ -40,6 +44,21 @@ class Steps(Protocol):
 
     def update(self, state: State, index: int | None, column: Any, residual: NDArray[np.float64]) -> float:
         """W~ -= column * square * residual; returns ||W~||^2 over the round's items."""
+
+
+class Given(Protocol):
+    """Where the exact rows of items come from."""
+
+    def rows(self, indices: Any) -> NDArray[np.float64]: ...
+
+
+class Taker(Given, Protocol):
+    """What `take` needs of a backend, or of many processes."""
+
+    @property
+    def square(self) -> float: ...
+    @property
+    def rows_of(self) -> Rows: ...
 
 
 def advance(steps: Steps, state: State, columns: "Columns", until: int) -> Reason:
@@ -171,16 +190,25 @@ def add_to_projection(
     return norm, moved
 
 
-def take(backend: "Backend", state: State, indices: NDArray[np.int64]) -> None:
+def take(backend: "Taker", state: State, indices: NDArray[np.int64]) -> None:
     """Enters these items as picks without a look at the others; W~ has to be refreshed then."""
-    for index in indices:
-        row = backend.rows([index])
-        residual = objectives.residual(state.scores[[index]] / state.unit, row, state.A)
+    for taken, (_, row, scores) in enumerate(given(backend, state, indices)):
+        residual = objectives.residual(scores / state.unit, row, state.A)
         gain = float(objectives.energies(residual)[0])
         if not gain < DIVERGED**2:
-            raise diverged(state.t, backend.largest_norm)
+            raise diverged(taken, backend.rows_of.largest)
         add_to_projection(state, row[0], residual[0], gain, backend.square)
-        state.skip(int(index))
+    state.skip(indices)
+
+
+def given(source: Given, state: State, indices: NDArray[np.int64]) -> Iterator[tuple[int, Floats, Floats]]:
+    """These items one by one, read in blocks: the item, its exact row (1, d), its scores (1, n)."""
+    step = max(1, RESCORE_VALUES // (state.d + state.n))
+    for start in range(0, len(indices), step):
+        part = indices[start : start + step]
+        rows, scores = source.rows(part), state.scores_of(part)
+        for place, index in enumerate(part.tolist()):
+            yield index, rows[place : place + 1], scores[place : place + 1]
 
 
 def project_out(steps: Steps, state: State, pick: Pick, index: int | None, column: Any) -> float:

@@ -53,15 +53,7 @@ def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
         array = array[:, None]
     if array.ndim != 2:
         raise ValueError(f"G has shape {array.shape}; it must be (m,) or (m, n), one row an item")
-    m, d = shape
-    if len(array) != m:
-        hint = ""
-        if len(array) == d:
-            hint = "; F looks transposed: it must have one row an item, so give F.T"
-        elif array.shape[1] == m:
-            hint = "; G looks transposed: give G.T"
-        raise ValueError(f"G has {len(array)} rows and F has {m} (shapes {array.shape} and {shape}); "
-                         f"row i of G belongs to row i of F{hint}")  # fmt: skip
+    check_rows_of_scores(array.shape, shape)
     if array.shape[1] == 0:
         raise ValueError(f"G has shape {array.shape}; it must have at least one column")
     scores = array.as_float64() if isinstance(array, Source) else array.astype(np.float64)
@@ -78,6 +70,19 @@ def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
             f"G has a value beyond {LARGEST:g} in row {row} ({_brief(scores[row])}); scale the scores down"
         )
     return scores
+
+
+def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int]) -> None:
+    """Raises ValueError where scores of a shape do not have as many rows as F of a shape."""
+    m, d = shape
+    if scores[0] != m:
+        hint = ""
+        if scores[0] == d:
+            hint = "; F looks transposed: it must have one row an item, so give F.T"
+        elif m in scores:
+            hint = "; G looks transposed: give G.T"
+        raise ValueError(f"G has {scores[0]} rows and F has {m} (shapes {scores} and {shape}); "
+                         f"row i of G belongs to row i of F{hint}")  # fmt: skip
 
 
 def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool) -> None:

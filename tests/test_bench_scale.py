@@ -159,7 +159,9 @@ def test_a_section_that_fails_is_told_and_the_next_one_is_measured(monkeypatch):
 
 def test_a_single_product_makes_the_same_picks_without_batches(tmp_path):
     pool = inputs.synthetic(tmp_path, 16_000, 256)
-    ours, single = (one.run(Job(str(pool.F), str(pool.G), 300, loaded="float32", single=each)) for each in (False, True))
+    ours, single = (
+        one.run(Job(str(pool.F), str(pool.G), 300, loaded="float32", single=each)) for each in (False, True)
+    )
     assert ours["indices"] == single["indices"]
     assert single["computed"] == 300
     assert single["planned"] < ours["planned"]

@@ -37,10 +37,11 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **more}
 
 
-def run_job(name, folder):
+def run_job(name, folder, script="ranks.py", **more):
     """What each rank says, None for one that was killed; and the seconds that it took."""
-    more = {"GIP_GPU_REAL": str(REAL)} if REAL.exists() else {}
-    command = [sys.executable, str(TESTS / "ranks.py"), name, str(folder)]
+    if REAL.exists():
+        more["GIP_GPU_REAL"] = str(REAL)
+    command = [sys.executable, str(TESTS / script), name, str(folder)]
     began = time.monotonic()
     subprocess.run(command, env=environment(**more), check=True, timeout=240)
     files = [folder / f"{rank}.json" for rank in range(ranks.JOBS[name][0])]

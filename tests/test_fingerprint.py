@@ -1,5 +1,7 @@
 """Fingerprints of matrices: any change shows, the way they are read does not."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,3 +45,12 @@ def test_fingerprint_of_a_device_matrix(monkeypatch):
     monkeypatch.undo()
     assert len({fingerprint.of_matrix(F), fingerprint.of_matrix(F[::-1]), fingerprint.of_matrix(F * 2)}) == 3
     assert fingerprint.of_matrix(DeviceMatrix(torch.from_numpy(F))) == fingerprint.of_matrix(F)
+
+
+def test_parts_of_a_matrix_add_up():
+    F = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float16)
+    whole = fingerprint.of_matrix(F)
+    for starts in ([0, 50], [0, 1, 50], [0, 20, 21, 50]):
+        parts = [fingerprint.of_part(F[a:b], a) for a, b in pairwise(starts)]
+        assert fingerprint.joined(parts) == whole
+    assert fingerprint.joined([fingerprint.of_part(F[:20], 0), fingerprint.of_part(F[20:], 0)]) != whole

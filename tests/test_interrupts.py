@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gip_gpu import checkpoint, files, select, signals
+from gip_gpu.interrupts import Deferred
 from gip_gpu.reference import matching_pursuit
 
 ROOT = Path(__file__).parents[1]
@@ -183,6 +184,28 @@ def test_handlers_are_those_from_before(tmp_path, cone):
     finally:
         signal.signal(signal.SIGINT, old)
     np.testing.assert_array_equal(select(cone, G, 50, checkpoint=tmp_path / "run").indices, select(cone, G, 50).indices)
+
+
+def interrupted(patience, *times):
+    """How many signals came, at these times, before one acted."""
+    count = 0
+    try:
+        with Deferred(patience) as deferred:
+            for seconds in times:
+                deferred.since -= seconds
+                count += 1
+                signal.raise_signal(signal.SIGINT)
+            count += 1
+    except KeyboardInterrupt:
+        return count
+
+
+@posix
+def test_a_second_signal_within_patience_counts_as_the_first():
+    assert interrupted(0.0, 0, 1e-3, 1) == 2
+    assert interrupted(60.0, 0, 1, 61, 1) == 3
+    # At the end of the block it acts in any case.
+    assert interrupted(60.0, 0, 1) == 3
 
 
 def test_other_threads(tmp_path, cone):

@@ -84,15 +84,16 @@ class GpuItems(Items):
             eligible: NDArray[np.bool_] = self.arrays.get(self.weight) > 0
             return eligible
 
-    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_]) -> None:
+    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_] | None) -> None:
         with self.arrays.here():
             if self.given_signals:
                 self.arrays.put(self.A, A)
             self.identity = S is None
             if S is not None:
                 self.arrays.put(self.S, S)
-            weight = self.arrays.get(self.weight)
-            self.arrays.put(self.weight, np.where((weight > 0) & ~eligible, 0, weight).astype(np.float32))
+            if eligible is not None:
+                weight = self.arrays.get(self.weight)
+                self.arrays.put(self.weight, np.where((weight > 0) & ~eligible, 0, weight).astype(np.float32))
 
     def refresh(self, frame: Floats | None) -> Fresh:
         """By the library's float64 products, chunk by chunk; it is seldom called."""

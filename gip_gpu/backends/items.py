@@ -147,8 +147,8 @@ class Items(ABC):
         """(m,) which items are eligible in this round."""
 
     @abstractmethod
-    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_]) -> None:
-        """After `restart`: goes on from what was projected out and which items were eligible."""
+    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_] | None) -> None:
+        """After `restart`: goes on from what was projected out and which items were eligible; None: all of the pool."""
 
     @abstractmethod
     def refresh(self, frame: Floats | None) -> Fresh:

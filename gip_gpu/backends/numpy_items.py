@@ -70,9 +70,10 @@ class NumpyItems(Items):
     def eligible_items(self) -> NDArray[np.bool_]:
         return self.eligible
 
-    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_]) -> None:
+    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_] | None) -> None:
         self.projector.A, self.projector.S = A, S
-        self.eligible = eligible.copy()
+        if eligible is not None:
+            self.eligible = eligible.copy()
         self.untouched = False
 
     def refresh(self, frame: Floats | None) -> Fresh:

@@ -5,6 +5,7 @@
 where every process of `script.py` calls `torch.distributed.init_process_group` and then `select` with its own rows.
 """
 
+import os
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -17,17 +18,19 @@ if not _torch.is_available() or not _torch.is_gloo_available():
     raise ImportError("many processes need a build of torch with torch.distributed and gloo")
 
 from gip_gpu.distributed.exchange import Star
-from gip_gpu.distributed.job import Settings, run
+from gip_gpu.distributed.job import run
+from gip_gpu.distributed.member import Settings
 from gip_gpu.pool import Progress
 from gip_gpu.selection import Selection
+from gip_gpu.sources import Matrix
 from gip_gpu.validate import as_seconds
 
 __all__ = ["select"]
 
 
 def select(
-    F: ArrayLike,
-    G: ArrayLike | None,
+    F: Matrix,
+    G: Matrix | None,
     k: int | float,
     *,
     group: Any = None,
@@ -42,6 +45,9 @@ def select(
     normalize: bool = True,
     sign: str = "any",
     on_exhausted: str = "restart",
+    initial: ArrayLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | float = 60.0,
     progress: Progress = None,
 ) -> Selection:
     """As `gip_gpu.select`, from the rows of all processes of a group; every process calls it with its own.
@@ -51,8 +57,10 @@ def select(
     over connections that are made for this call, so the group may be of any backend.
 
     Args:
-        F: (m_r, d) embeddings of this process, at least one row; as in `gip_gpu.select`.
-        G: (m_r,) or (m_r, n) scores of these rows, or None on all ranks.
+        F: (m_r, d) embeddings of this process, at least one row; as in `gip_gpu.select`: an array, a path, or rows of a
+            file, such as `gip_gpu.sources.Part(open_matrix(path), start, stop)`. Rows in files are streamed where the
+            process has no room for them.
+        G: (m_r,) or (m_r, n) scores of these rows, in any of these forms, or None on all ranks.
         k: number of picks, 1 to the rows of all processes, or a share of them in (0, 1).
         group: a process group of torch.distributed that is initialised; None: all processes.
         timeout: seconds that rank 0 waits for another rank before it counts as lost.
@@ -61,6 +69,11 @@ def select(
         columns: "auto" or "lazy".
         objective, epsilon, normalize, sign: as in `gip_gpu.select`; "mi" for one column of scores only.
         on_exhausted: "restart" or "stop".
+        initial: as in `gip_gpu.select`, the same on all ranks: indices count from the first row of rank 0.
+        checkpoint, checkpoint_every: as in `gip_gpu.select`, on rank 0, which reads and writes the file; other ranks
+            may give them or not. The file is that of `gip_gpu.select` on all rows: one process or any number of them
+            goes on from it, however the rows are split. A signal to any rank ends all, after the file is written; a
+            rank that is killed leaves the file of before.
         progress: as in `gip_gpu.select`, on rank 0.
 
     Returns:
@@ -70,7 +83,8 @@ def select(
         TypeError, ValueError: bad input, on every rank: where it is another rank's, the message begins with "rank 2:"
             and means rows of that rank; settings that differ are named with the rank.
         RuntimeError: a rank has died or has not answered in time, or failed otherwise; every rank that is left says
-            which.
+            which; or a checkpoint cannot be written, on ranks other than 0.
+        OSError: a checkpoint cannot be written, on rank 0.
 
     >>> import os, torch.distributed as dist
     >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -90,6 +104,9 @@ def select(
         normalize=normalize,
         sign=sign,
         on_exhausted=on_exhausted,
+        initial=initial,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
         progress=progress,
     )
     return run(Star(group, as_seconds(timeout, "timeout")), settings, lambda: (F, G))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Doubt, Floats, Fresh, Items, Move, Rules, Whole
 from gip_gpu.distributed.exchange import Call, Star
+from gip_gpu.distributed.shard import ItemShard
 from gip_gpu.distributed.sharded import ShardedRows
 from gip_gpu.state import State
 
@@ -30,13 +31,18 @@ class ShardedItems(Items):
         self.star.tell("restart", self.state.unit)
 
     def carry(self) -> tuple[Floats, Floats | None]:
-        raise AssertionError("no selection of many processes is extended")
+        own = self.star.target
+        assert isinstance(own, ItemShard)
+        return own.items.carry()
 
     def eligible_items(self) -> NDArray[np.bool_]:
-        raise AssertionError("no checkpoints are written")
+        found = zip(self.star.ask("eligible_items"), np.diff(self.rows.offsets).tolist(), strict=True)
+        return np.concatenate([np.unpackbits(bits, count=size) for bits, size in found]).astype(bool)
 
-    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_]) -> None:
-        raise AssertionError("no checkpoints are read")
+    def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_] | None) -> None:
+        parts = [None] * self.star.size if eligible is None else np.split(eligible, self.rows.offsets[1:-1])
+        bits = [None if part is None else np.packbits(part) for part in parts]
+        self.star.ask_each([("restore", (A, S, part)) for part in bits])
 
     def refresh(self, frame: Floats | None) -> Fresh:
         found = self.star.ask("refresh", frame)

@@ -11,8 +11,10 @@ import torch.distributed as dist
 
 from gip_gpu.device import resolve
 from gip_gpu.distributed.exchange import Star
-from gip_gpu.distributed.job import Settings, run
+from gip_gpu.distributed.job import run
+from gip_gpu.distributed.member import Settings
 from gip_gpu.selection import Selection
+from gip_gpu.sources import Part, Source
 
 TIMEOUT = 600.0
 # Seconds that the other ranks leave rank 0 to say what is wrong: torchrun ends all once one of them has ended.
@@ -31,7 +33,8 @@ def select_launched(
 
     Args:
         k, options: of `gip_gpu.select`.
-        read: F and G of the whole pool, memory-mapped; told whether this process will `finish`.
+        read: F and G of the whole pool, arrays or sources of which each process reads its share; told whether this
+            process will `finish`.
         finish: what rank 0 does with the result before any of the processes ends.
 
     Raises:
@@ -51,6 +54,10 @@ def select_launched(
         if type(error) is RuntimeError:
             raise OSError(str(error)) from error
         raise
+    except KeyboardInterrupt:
+        if star is not None and star.rank:
+            raise SystemExit(130) from None
+        raise
     finally:
         with suppress(RuntimeError):
             dist.destroy_process_group()
@@ -61,7 +68,10 @@ def _end_later() -> None:
     ends = signal.getsignal(signal.SIGTERM)
     if callable(ends) and hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, lambda _, frame: ends(signal.SIGTERM, frame))
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST))
+        # What was put off for a checkpoint comes without a frame, and has waited.
+        signal.signal(
+            signal.SIGTERM, lambda number, frame: ends(number, frame) if frame is None else signal.alarm(LAST)
+        )
 
 
 def _inputs(
@@ -82,9 +92,13 @@ def _inputs(
         if len(F) < star.size:
             raise ValueError(f"F has {len(F)} rows for {star.size} processes; each must have at least one")
         start, stop = (len(F) * rank // star.size for rank in (star.rank, star.rank + 1))
-        return F[start:stop], None if G is None else G[start:stop]
+        return _rows(F, start, stop), None if G is None else _rows(G, start, stop)
 
     return Settings(k, device=_device(device, given["backend"]), **given), share
+
+
+def _rows(matrix: Any, start: int, stop: int) -> Any:
+    return Part(matrix, start, stop) if isinstance(matrix, Source) else matrix[start:stop]
 
 
 def _device(device: str, backend: str | None) -> str:

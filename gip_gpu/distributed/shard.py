@@ -1,5 +1,6 @@
 """A process's own rows: what rank 0 asks of them. Items have the numbers of the whole pool in all that is sent."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from gip_gpu import step, ties
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.items import Doubt, Fresh, Move, Rules
 from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu.interrupts import Deferred
+from gip_gpu.rows import Rows
 from gip_gpu.selection import Selection
 from gip_gpu.state import Pick, State
 
@@ -58,26 +61,46 @@ class Shard:
     """Rows of one process.
 
     Args:
-        backend: with these rows.
+        rows: the exact ones.
         state: of these items; it records no picks.
         offset: of the first item in the pool.
 
     Attributes:
         picks: made so far, on all ranks.
+        signals: to this process, where they wait for rank 0.
     """
 
-    def __init__(self, backend: Backend, state: State, offset: int) -> None:
-        self.backend, self.state, self.offset = backend, state, offset
+    def __init__(self, rows: Rows, state: State, offset: int) -> None:
+        self.rows_of, self.state, self.offset = rows, state, offset
         self.remaining = state.m
         self.picks = 0
+        self.signals = Deferred(math.inf)
 
     def rows(self, indices: Whole) -> Floats:
         """Exact rows (c, d) of some of its items."""
-        return self.backend.rows(indices - self.offset)
+        return self.rows_of.take(indices - self.offset)
 
     def norms(self) -> Floats:
         """(m,) norms of the rows as given."""
-        return self.backend.rows_of.norms
+        return self.rows_of.norms
+
+    def scores(self, indices: Whole) -> Floats:
+        """Scores (c, n), as given, of some of its items."""
+        return self.state.scores_of(indices - self.offset)
+
+    def squares(self, indices: Whole) -> Floats:
+        """What some of its items had to give at first, (c,)."""
+        return self.state.squares_of(indices - self.offset)
+
+    def take_again(self, before: Whole, chosen: Whole) -> None:
+        """Items of the pool that are chosen without a step, and those that were before the round."""
+        self.state.take_again(self._local(before), self._local(chosen))
+        self.remaining = int(self.state.left.sum())
+        self.picks = len(chosen)
+
+    def arrived(self) -> int | None:
+        """The signal that came to this process and waits."""
+        return self.signals.arrived
 
     def open_round(self) -> tuple[float, float]:
         return self.state.open_round()
@@ -91,6 +114,11 @@ class Shard:
 
     def release(self) -> None:
         """Rank 0 has done with the result what it had to."""
+
+    def _local(self, indices: Whole) -> Whole:
+        """The own ones among items of the pool, by their places here."""
+        own: Whole = indices[(indices >= self.offset) & (indices < self.offset + self.state.m)]
+        return own - self.offset
 
     def _own(self, index: int) -> int | None:
         """A pick among the own items, None where it is another's; it is taken."""
@@ -109,10 +137,9 @@ class ColumnShard(Shard):
         slots: columns that are kept, as many on all ranks.
     """
 
-    backend: NumpyBackend
-
     def __init__(self, backend: NumpyBackend, state: State, offset: int, slots: int) -> None:
-        super().__init__(backend, state, offset)
+        super().__init__(backend.rows_of, state, offset)
+        self.backend = backend
         self.ring = backend.empty_columns(slots)
         self.ring_rows = np.empty((slots, state.d))
         self.slot_of: dict[int, int] = {}
@@ -196,7 +223,7 @@ class ItemShard(Shard):
     """For what `gip_gpu.family` runs: its `Items`, one process's part of them."""
 
     def __init__(self, backend: Backend, state: State, offset: int, rules: Rules) -> None:
-        super().__init__(backend, state, offset)
+        super().__init__(backend.rows_of, state, offset)
         self.items = backend.items(rules, state.n)
 
     def gamma(self) -> float:
@@ -227,5 +254,12 @@ class ItemShard(Shard):
         return self.items.settle(indices - self.offset, residuals, distances)
 
     def drop(self, indices: Whole) -> None:
-        own = indices[(indices >= self.offset) & (indices < self.offset + self.state.m)]
-        self.items.drop(own - self.offset)
+        self.items.drop(self._local(indices))
+
+    def eligible_items(self) -> NDArray[np.uint8]:
+        """As bits."""
+        return np.packbits(self.items.eligible_items())
+
+    def restore(self, A: Floats, S: Floats | None, bits: NDArray[np.uint8] | None) -> None:
+        eligible = None if bits is None else np.unpackbits(bits, count=self.state.m).astype(bool)
+        self.items.restore(A, S, eligible)

@@ -43,14 +43,18 @@ class ShardedRows(Rows):
         return [np.flatnonzero(owner == rank) for rank in range(len(self.offsets) - 1)]
 
     def take(self, indices: Any) -> Floats:
+        return self.collect("rows", indices, self.shape[1])
+
+    def collect(self, name: str, indices: Any, *width: int) -> Floats:
+        """What a method of `Shard` says of these items, (len(indices), *width), each asked of its own rank."""
         items = np.asarray(indices, dtype=np.int64)
-        rows = np.empty((len(items), self.shape[1]))
+        values = np.empty((len(items), *width))
         places = self.split(items)
-        calls: list[Call | None] = [("rows", (items[own],)) if len(own) else None for own in places]
+        calls: list[Call | None] = [(name, (items[own],)) if len(own) else None for own in places]
         for own, found in zip(places, self.star.ask_each(calls), strict=True):
             if len(own):
-                rows[own] = found
-        return rows
+                values[own] = found
+        return values
 
 
 @dataclass(kw_only=True)
@@ -58,23 +62,34 @@ class ShardedState(State):
     """A selection from the items of all ranks; what it knows of items lies on their ranks.
 
     Attributes:
-        star: rank 0's.
-        total: items.
+        rows: of all ranks.
     """
 
-    star: Star
-    total: int
+    rows: ShardedRows
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.m = self.total
+        self.m = self.rows.shape[0]
+
+    def scores_of(self, indices: Whole) -> Floats:
+        return self.rows.collect("scores", indices, self.n)
+
+    def squares_of(self, indices: Whole) -> Floats:
+        return self.rows.collect("squares", indices)
 
     def open_round(self) -> tuple[float, float]:
-        found = self.star.ask("open_round")
+        found = self.rows.star.ask("open_round")
         return max(largest for largest, _ in found), math.fsum(energy for _, energy in found)
 
     def first_left(self, count: int) -> Whole:
-        return np.concatenate(self.star.ask("first_left", count))[:count]
+        return np.concatenate(self.rows.star.ask("first_left", count))[:count]
+
+    def skip(self, indices: Whole) -> None:
+        super().skip(indices)
+        self.rows.star.ask("take_again", indices[:0], indices)
+
+    def take_again(self, before: Whole, chosen: Whole) -> None:
+        self.rows.star.ask("take_again", before, chosen)
 
     def take(self, items: Any) -> None:
         """Each rank knows by the pick which of its own is chosen."""
@@ -112,16 +127,17 @@ class ShardedSteps:
         state.error = max(report.error for report in self.reports)
 
     def take(self, state: State, indices: Whole) -> None:
-        raise AssertionError("no items are chosen already")
+        step.take(self, state, indices)
 
     def carry(self, state: State) -> Stored:
-        raise AssertionError("no selection of many processes is extended")
+        return {"A": state.A}
 
     def snapshot(self, state: State) -> Stored:
-        raise AssertionError("no checkpoints are written")
+        return self.carry(state)
 
     def restore(self, state: State, stored: Stored) -> None:
-        raise AssertionError("no checkpoints are read")
+        # The ranks get it to refresh by.
+        state.A[:] = stored["A"]
 
     def advance(self, state: State, columns: Columns, until: int) -> Reason:
         return step.advance(self, state, columns, until)

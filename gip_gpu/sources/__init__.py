@@ -10,10 +10,11 @@ from gip_gpu.sources.base import Matrix, Source
 from gip_gpu.sources.file import AnyPath, File
 from gip_gpu.sources.mapped import MemmapSource, mappable
 from gip_gpu.sources.parquet import open_parquet
+from gip_gpu.sources.part import Part
 from gip_gpu.sources.raw import open_npy, open_safetensors
 from gip_gpu.sources.shards import open_folder
 
-__all__ = ["Matrix", "Source", "as_source", "open_matrix"]
+__all__ = ["Matrix", "Part", "Source", "as_source", "open_matrix"]
 
 FORMATS = {
     ".npy": open_npy,

@@ -1,0 +1,49 @@
+"""Checkpoints of a selection by many processes: rank 0 has the file, which is that of one process with all rows."""
+
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gip_gpu.checkpoint import LOOK, Keeper
+from gip_gpu.distributed.exchange import Star
+from gip_gpu.interrupts import Deferred
+from gip_gpu.state import State, Stored
+
+if TYPE_CHECKING:
+    from gip_gpu.engine import Stepper
+
+# A terminal, and what starts processes, may each send the same signal to all of them.
+PATIENCE = 5.0
+
+
+class SharedKeeper(Keeper):
+    """As the keeper of one process; a signal to any rank ends all of them, once the file is written.
+
+    Args:
+        star: rank 0's, whose target is a `Shard` by the first `look`.
+        path, every, of: as in `Keeper`.
+    """
+
+    def __init__(self, star: Star, path: Path, every: int | float, of: Stored) -> None:
+        super().__init__(path, every, of)
+        self.star, self.asked = star, time.monotonic()
+        self.signals = Deferred(PATIENCE)
+
+    def look(self, state: State, stepper: "Stepper") -> None:
+        # A rank that has died is the reason for a signal to the others, and is found out here.
+        if self.signals.arrived is not None or time.monotonic() - self.asked >= LOOK:
+            arrived = self.star.ask("arrived")
+            self.asked = time.monotonic()
+            if any(arrived) and self.signals.arrived is None:
+                self.save(state, stepper)
+                # By now it may have come to this rank too, and says more.
+                self.signals.deliver()
+                self.star.fail(RuntimeError(_ended(arrived)))
+        super().look(state, stepper)
+
+
+def _ended(arrived: Sequence[int | None]) -> str:
+    rank, number = next((rank, number) for rank, number in enumerate(arrived) if number)
+    return f"rank {rank} was ended by {signal.Signals(number).name}; the checkpoint was written"

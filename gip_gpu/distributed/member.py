@@ -1,0 +1,175 @@
+"""A process of a selection by many before it begins: what it was given, what it will take, what it allocates."""
+
+import hashlib
+import platform
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gip_gpu import backends, fingerprint
+from gip_gpu.backends.items import Rules
+from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu.device import resolve
+from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
+from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
+from gip_gpu.plan import PRECISIONS, Plan, make_plan
+from gip_gpu.pool import Progress, as_saving, check_progress, first_squares
+from gip_gpu.problem import Options, pose
+from gip_gpu.state import State
+from gip_gpu.validate import as_bytes, as_initial, as_matrix, as_scores, one_of
+
+# The whole Gram matrix lies on no single process.
+COLUMNS = ("auto", "lazy")
+ON_EXHAUSTED = ("restart", "stop")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `gip_gpu.distributed.select`, all that are no arrays; checked by `Member`."""
+
+    k: Any
+    device: str = "auto"
+    backend: str | None = None
+    objective: str | None = None
+    epsilon: float = 0.0
+    precision: str = "auto"
+    columns: str = "auto"
+    memory_limit: int | float | str | None = None
+    normalize: bool = True
+    sign: str = "any"
+    on_exhausted: str = "restart"
+    initial: Any = None
+    checkpoint: Any = None
+    checkpoint_every: Any = 60.0
+    progress: Progress = None
+
+    # What may differ from rank to rank: where each runs, and who watches and writes.
+    OWN = ("device", "backend", "precision", "memory_limit", "checkpoint", "checkpoint_every", "progress")
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a rank brings.
+
+    Attributes:
+        settings: by name, which must be equal on all ranks.
+        m: rows.
+        largest: norm of a row.
+        host: where it runs.
+        columns: whether its backend can keep Gram columns; on a GPU the host decides each pick, its column made then.
+    """
+
+    settings: dict[str, Any]
+    m: int
+    largest: float
+    host: str
+    columns: bool
+
+
+class Member:
+    """A process before the selection begins.
+
+    Args:
+        star: whose target becomes the shard that `build` makes.
+        F, G: (m, d) rows and (m, n) scores of this process; G None for no scores.
+
+    Raises:
+        TypeError, ValueError: bad input.
+    """
+
+    picks = 0
+
+    def __init__(self, star: Star, F: Any, G: Any, settings: Settings) -> None:
+        self.star, self.settings = star, settings
+        one_of("precision", settings.precision, PRECISIONS)
+        one_of("columns", settings.columns, COLUMNS)
+        one_of("on_exhausted", settings.on_exhausted, ON_EXHAUSTED)
+        check_progress(settings.progress)
+        # Whether they are rows of the pool is for rank 0 to say.
+        self.initial = as_initial(settings.initial, sys.maxsize, 0)
+        self.saving = None if star.rank else as_saving(settings.checkpoint, settings.checkpoint_every)
+        self.keeping = False
+        matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
+        self.scores = None if G is None else as_scores(G, matrix.shape)
+        self.options = Options(settings.objective, settings.epsilon, "direct", settings.sign, settings.on_exhausted)
+        self.objective = self.options.choose(self.scores is not None)
+        self.n = 0 if self.scores is None else self.scores.shape[1]
+        if self.objective.metric and self.n > 1:
+            raise ValueError(
+                f"objective is {self.objective.name!r} with {self.n} signals, whose query is fitted to all rows in one "
+                "process; many processes have 'mp', 'omp', 'lr' and 'entropy', and 'mi' with one signal"
+            )
+        self.device = resolve(settings.device, settings.backend, F)
+        self.kind = backends.load(settings.backend, self.device)
+        as_bytes(settings.memory_limit, self.kind.available(self.device))
+        self.rows = self.kind.open(F if isinstance(matrix, DeviceMatrix) else matrix, normalize=settings.normalize)
+
+    def hello(self) -> Hello:
+        own = {name: value for name, value in vars(self.settings).items() if name not in Settings.OWN}
+        own["initial"] = f"{len(self.initial)} items, SHA-256 {hashlib.sha256(self.initial.tobytes()).hexdigest()}"
+        m, d = self.rows.shape
+        return Hello(
+            {**own, "the columns of F": d, "the columns of G": self.n},
+            m,
+            self.rows.largest,
+            platform.node(),
+            issubclass(self.kind, NumpyBackend),
+        )
+
+    def prepare(self, k: int, largest: float, by_items: bool, neighbours: int) -> Plan:
+        """What this process will do and take.
+
+        Args:
+            k: picks.
+            largest: norm of a row of any rank.
+            by_items: the host decides each pick, its column made in the step.
+            neighbours: processes on this host, which share its memory.
+        """
+        self.rows.largest = largest
+        m, d = self.rows.shape
+        limit = self.settings.memory_limit
+        if limit is None:
+            limit = max(1, self.kind.available(self.device) // neighbours)
+        # Columns that are made in the step are planned for where the sign counts.
+        self.plan = make_plan(
+            m, d, self.n, min(k, m), given=format_of(self.rows.values), device=self.device, backend=self.kind.name,
+            precision=self.settings.precision, columns="lazy", memory_limit=limit, objective=self.objective.name,
+            sign="positive" if by_items and self.objective.signs else self.settings.sign, foreseen=not by_items,
+        )  # fmt: skip
+        return self.plan
+
+    def fingerprints(self, offset: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The parts of F and G, the first row of which has this place in the pool, in their fingerprints."""
+        return fingerprint.of_part(self.rows.values, offset), (
+            (0, 0) if self.scores is None else fingerprint.of_part(self.scores, offset)
+        )
+
+    def build(self, offset: int, slots: int | None, keeping: bool) -> tuple[float, int]:
+        """Allocates; the bound on the error of a Gram entry, and the exponent of the rows.
+
+        Args:
+            offset: of its first row in the pool.
+            slots: columns to keep; 0 where they are made in the step, None where no step will be taken.
+            keeping: whether rank 0 writes checkpoints.
+        """
+        self.keeping = keeping
+        problem = pose(self.rows, self.scores, self.options, self.rows.exponent)
+        state = State(problem.scores, 0, self.rows.shape[1], problem.objective, first_squares(problem, self.rows))
+        if slots is None:
+            self.star.target = Shard(self.rows, state, offset)
+            return 0.0, self.rows.exponent
+        # Rank 0 looks ahead, for all.
+        backend = self.kind(self.rows, replace(self.plan, lookahead=0))
+        if slots:
+            assert isinstance(backend, NumpyBackend)
+            self.star.target = ColumnShard(backend, state, offset, slots)
+        else:
+            rules = Rules(
+                problem.objective.measure,
+                problem.objective.projects,
+                problem.sign == "positive",
+                problem.epsilon / backend.square,
+            )
+            self.star.target = ItemShard(backend, state, offset, rules)
+        return backend.gamma if slots else 0.0, backend.exponent
