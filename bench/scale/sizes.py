@@ -58,7 +58,7 @@ class Sizes:
 FULL = Sizes()
 # The large file is as small as one can be whose rows take more memory in float32 than chunks of them.
 QUICK = Sizes(
-    quick=True, runs=1, d=128, large=160_000, large_k=10, signals=((2, 1),), roomy="500MB", tight="110MB", warm=1,
+    quick=True, runs=1, d=128, large=160_000, large_k=10, signals=((2, 1),), roomy="500MB", tight="75MB", warm=1,
     timed=3, shares=((13, 1), (65, 1)), synthetic=(Synthetic(2000, 30, 1),), growing=((1000, 1), (2000, 1)),
     growing_k=50, processes=(2,), processes_k=13, kept_k=130, every=0.01,
 )  # fmt: skip
