@@ -17,16 +17,18 @@ from gip_gpu.schedule import Schedule, tailed
 
 LINK = Link("test", 1e8, 7e-6, 3e-6)
 PLAIN = Schedule(
-    ranks=8, d=64, n=2, link=LINK, step=2e-4, batch=32, product=3e-3, nominate=1e-4, lookahead=5e-4, served=20.0,
-    refresh=2e-3, every=100.0,
+    ranks=8, d=64, n=2, link=LINK, step=2e-4, batch=32, product=3e-3, nominees=900, nominate=1e-4,
+    lookahead=5e-4, served=20.0, refresh=2e-3, every=100.0,
 )  # fmt: skip
+SINGLE = {"batch": 1, "served": 1.0, "nominate": 0.0, "lookahead": 0.0}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8, 32])
 def test_without_variation_the_star_is_the_closed_form(ranks):
     for link in (LINK, replace(LINK, latency=0.0), replace(LINK, overhead=0.0, bandwidth=1e12)):
-        plan = replace(PLAIN, ranks=ranks, link=link)
-        assert Run(plan, drawn=False).seconds(400) == pytest.approx(plan.seconds(400), rel=1e-9)
+        for plan in (PLAIN, replace(PLAIN, **SINGLE), replace(PLAIN, by_items=True, **SINGLE)):
+            plan = replace(plan, ranks=ranks, link=link)
+            assert Run(plan, drawn=False).seconds(400) == pytest.approx(plan.seconds(400), rel=1e-9)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 64])
@@ -38,9 +40,9 @@ def test_without_variation_the_tree_is_the_closed_form(ranks):
     assert Run(smaller, drawn=False).seconds(400) <= smaller.seconds(400) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("part", ["step", "product", "nominate", "lookahead", "refresh"])
+@pytest.mark.parametrize("part", ["step", "product", "nominees", "nominate", "lookahead", "refresh"])
 def test_a_part_that_the_model_forgets_is_found_out(part):
-    broken = replace(PLAIN, **{part: 0.0})
+    broken = replace(PLAIN, **{part: 0})
     assert Run(PLAIN, drawn=False).seconds(400) != pytest.approx(broken.seconds(400), rel=1e-4)
 
 
@@ -96,7 +98,7 @@ def test_a_quick_run_measures_and_reports(monkeypatch, tmp_path):
     text = target.read_text()
     assert text in result.output
     for words in ("Claim: the closed form is within 20%", "Machine: ", "Quick sizes", "star of 4 real", "8 ranks",
-                  "as planned, 64 devices", "batches of 1 ", "Nothing in this table was measured"):  # fmt: skip
+                  "as planned, 64 devices", "batches of 1 ", "a column a pick", "a tree of 256", "Nothing in this table was measured for it"):  # fmt: skip
         assert words in text, words
 
 
