@@ -72,6 +72,19 @@ def test_a_batch_serves_what_the_model_says():
         assert max(drawn) <= PLAIN.batch
 
 
+def test_the_link_is_that_of_the_exchanges():
+    """From messages that a link takes, that link; no more than the round trip holds, where a burst took longer."""
+    link = Link("test", constants.LOOPBACK, 30e-6, 10e-6)
+    two = replace(PLAIN, ranks=2, n=1, step=0.0, link=replace(link, bandwidth=1e15))
+    round_trip, more = two.step_messages, constants.BURST - 1
+    times = local.Times(100, 8, 10, [1e-4], [(4, 1e-3, 1e-3)], [1e-3])
+    for end, found in ((10e-6, 10e-6), (100e-6, round_trip / 4)):
+        told = {2: {"star": [round_trip], "burst": [round_trip + more * end]}}
+        measured = constants.constants([times, times], told, 4).link
+        assert measured.overhead == pytest.approx(found, rel=1e-3)
+        assert 2 * measured.latency + 4 * measured.overhead == pytest.approx(round_trip)
+
+
 def test_lines_have_no_negative_part():
     line = Line.through([(10, 5), (20, 7)])
     assert (line.fixed, line.each, line(30)) == pytest.approx((3.0, 0.2, 9.0))
@@ -98,7 +111,8 @@ def test_a_quick_run_measures_and_reports(monkeypatch, tmp_path):
     text = target.read_text()
     assert text in result.output
     for words in ("Claim: the closed form is within 20%", "Machine: ", "Quick sizes", "star of 4 real", "8 ranks",
-                  "as planned, 64 devices", "batches of 1 ", "a column a pick", "a tree of 256", "Nothing in this table was measured for it"):  # fmt: skip
+                  "as planned, 64 devices", "batches of 1 ", "a column a pick", "a tree of 256",
+                  "Nothing in this table was measured for it"):  # fmt: skip
         assert words in text, words
 
 

@@ -107,8 +107,9 @@ def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Co
 def constants(pools: Sequence[Times], told: dict[int, dict[str, list[float]]], k: int) -> Constants:
     """The constants behind these times of selections of k picks, and of exchanges by ranks."""
     round_trip, burst = (float(np.quantile(told[2][name], UNDISTURBED)) for name in ("star", "burst"))
-    # A burst is one round trip, and then a message after the other; a round trip has two messages with two ends each.
-    overhead = max(burst - round_trip, 0.0) / (BURST - 1)
+    # A burst is one round trip, and then a message after the other, which disturb each other where cores are few; a
+    # round trip has two messages with two ends each.
+    overhead = min(max(burst - round_trip, 0.0) / (BURST - 1), round_trip / 4)
     link = Link("loopback", LOOPBACK, max(round_trip / 2 - 2 * overhead, 0.0), overhead)
     largest, smallest = pools[-1], pools[0]
     wanted = [count for count, _, _ in largest.batches]

@@ -18,10 +18,10 @@ HEADER = ("", "messages", "batch", "model, a pick", "simulated, a pick", "simula
 LINK = """\
 Messages: those of `gip_gpu.distributed`, by its `Star`, between two processes over gloo on loopback: a pick of one
 signal there, a report back, each a pickle in a message of 4,096 bytes; the fastest tenth of the exchanges. The ends
-hold what Python takes for them. The star was measured with 2 to 4 real processes, the median; where there are more
-processes than cores they wait for a core, which a rank of a cluster does not, and the model has no such wait. Steps and
-batches are those of real selections from Alpaca by the NumPy backend; the slowest {left:.0%} of the steps, {share:.0%}
-of their time, were held up by other programs and are left out."""
+hold what Python takes for them, and are at most a quarter of a round trip. The star was measured with 2 to 4 real
+processes, the median; where there are more processes than cores they wait for a core, which a rank of a cluster does
+not, and the model has no such wait. Steps and batches are those of real selections from Alpaca by the NumPy backend;
+the slowest {left:.0%} of the steps, {share:.0%} of their time, were held up by other programs and are left out."""
 NOTES = """\
 Simulated: every rank has a clock, a message takes its ends and its way, local work takes a time drawn from the measured
 ones, a batch serves until a drawn pick was not foreseen. The model is the closed form of `gip_gpu/schedule.py`, which
@@ -85,7 +85,8 @@ def here(found: Constants, m: int, ranks: int, tree: bool) -> Schedule:
     return Schedule(
         ranks=ranks, d=found.d, n=1, link=found.link, step=found.step(rows), batch=found.batch,
         product=found.batch * found.column(rows), nominees=nominees, nominate=0.0,
-        lookahead=found.batch * nominees * found.lookahead, served=min(found.served, found.batch), refresh=found.refresh(rows), every=2000, spread=found.spread, tree=tree,
+        lookahead=found.batch * nominees * found.lookahead, served=min(found.served, found.batch),
+        refresh=found.refresh(rows), every=2000, spread=found.spread, tree=tree,
     )  # fmt: skip
 
 
@@ -131,6 +132,8 @@ def paper(picks: int, done: Callable[[str], None]) -> tuple[ClusterPlan, list[Co
         "a tree of 256 devices": tree(devices(256)),
         "messages take a tenth": messages(0.1),
         "messages take ten times": messages(10),
+        "ends of messages take 5 us": replace(plain, link=replace(link, overhead=5e-6)),
+        "4,096 nominees": replace(plain, nominees=4096, lookahead=plain.lookahead * 4096 / plain.nominees),
         "unforeseen 1 in 100": unforeseen(1 / 100),
         "unforeseen 1 in 10": unforeseen(1 / 10),
         "a look ahead takes ten times": replace(plain, lookahead=10 * plain.lookahead),
