@@ -100,9 +100,9 @@ KINDS = {
     )
 }
 
-# What `gip_gpu.distributed` takes for a message at either end, in Python and gloo: 40 us of processor time to send one
-# and twice that to wait for one, measured between processes of one machine whose two cores others shared; a server's
-# are taken to be as fast. `bench/results/schedule.md` has the time of day. An end of MPI takes about a microsecond.
+# What `gip_gpu.distributed` takes for a message at either end, in Python and gloo: 56 us between two processes of one
+# machine with two cores (`bench/results/schedule.md`); a server's are taken to be a little faster. An end of MPI takes
+# about a microsecond.
 END = 50e-6
 # Bandwidths by datasheet, one way: NVLink 3 of an A100 (12 links of 25 GB/s), InfiniBand HDR (200 Gbit/s), 10 Gbit/s.
 # Messages travel through the host's processes, and their latencies are assumptions: a few microseconds more than MPI's
