@@ -1,11 +1,12 @@
 """The cost model of a run whose rows are split over many devices: does it fit, and what will it take.
 
 All times are a model's figures, from datasheets and from assumptions that are named where they stand; the schedule of
-steps and messages is simulated in `bench.schedule`. The objective is matching pursuit, its columns made in batches.
+steps and messages is simulated in `bench.schedule`. The objective is matching pursuit, its columns made in batches:
+`gip_gpu.distributed` has them on CPUs, and on GPUs only a column a pick so far, which `ClusterPlan.as_built` is of.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,15 +18,17 @@ from gip_gpu.costs import EXACT_PICKS, HostCosts, Layout
 from gip_gpu.costs_gpu import GIVEN_BYTES, GpuCosts
 from gip_gpu.hardware import STORAGE, DeviceKind, Link, device_kind, network
 from gip_gpu.plan import CACHE
-from gip_gpu.schedule import NOMINEES, Schedule, record_bytes, tailed
+from gip_gpu.schedule import NOMINEES, Schedule, tailed
 from gip_gpu.validate import as_bytes, as_count, one_of
 
 # Rows of a pool of this size are kept in 16 bits, 1.5 TB for a billion of length 768.
 GIVEN = "fp16"
 # Of a device's work, the part that varies from step to step; an assumption.
 SPREAD = tailed(0.05)
-# Array operations of a simulated pick in the look ahead.
-LOOKAHEAD_CALLS = 10
+# Array operations of a simulated pick in the look ahead, and picks simulated for each column that is wanted.
+LOOKAHEAD_CALLS, SIMULATED = 50, 1.25
+# Rows that rank 0 keeps of nominees, in working sets, and copies of them.
+KEPT = 6
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,16 @@ class Local:
         return GpuCosts(self.m, self.d, self.n, self.given, graph=True, chip=self.kind.chip)
 
     def memory(self, slots: int, precision: str, devices: int) -> dict[str, int]:
-        """Bytes by part with `slots` columns kept; what rank 0 has for the others counts on every device."""
+        """Bytes by part with `slots` columns kept; what rank 0, a CPU, has for the others counts on every device."""
         parts = self.costs.lazy(slots, Layout(), precision)
-        if not parts.get("lookahead", 1):
-            del parts["lookahead"]
-        if devices > 1:
-            nominees = 2 * NOMINEES * (16 + 4 * (self.d + self.n))
-            parts["messages"] = nominees + 2 * devices * record_bytes(self.n) + 8 * LADDER[-1] * (self.d + 1)
+        if devices > 1 and self.kind.chip is None:
+            parts["lookahead"] = KEPT * 4 * self.d * self.nominees(devices) + 8 * slots * self.d
         return parts
+
+    def nominees(self, devices: int) -> int:
+        """Items among which rank 0 looks ahead: a working set of the whole pool, some from each device at least."""
+        pool = HostCosts(devices * self.m, self.d, self.n)
+        return max(pool.layouts()[0].lookahead, NOMINEES * devices)
 
     def load_seconds(self) -> float:
         """From storage to the device."""
@@ -68,7 +73,7 @@ class Local:
             return max(read / STORAGE, read / self.kind.chip.upload)
         return read / STORAGE + 30 * self.m * self.d / self.kind.host.copy
 
-    def schedule(self, devices: int, link: Link, batch: int, precision: str, unforeseen: float, tree: bool) -> Schedule:
+    def schedule(self, devices: int, link: Link, batch: int, precision: str, unforeseen: float) -> Schedule:
         """The pieces of a run in which a batch serves until the first pick that was not foreseen."""
         costs, host = self.costs, self.kind.host
         if isinstance(costs, GpuCosts):
@@ -83,12 +88,13 @@ class Local:
             nominate = 2 * 4 * self.m / host.copy
             refresh, every = costs.refresh_seconds(host), EXACT_PICKS
         # Each simulated pick reads the nominated rows.
-        ahead = batch * (4 * NOMINEES * self.d / host.gemv + LOOKAHEAD_CALLS * host.call)
+        nominees = self.nominees(devices)
+        ahead = batch * SIMULATED * (4 * nominees * self.d / host.gemv + LOOKAHEAD_CALLS * host.call)
         return Schedule(
             ranks=devices, d=self.d, n=self.n, link=link, step=step, batch=batch, product=product,
-            nominate=nominate if batch > 1 else 0.0, lookahead=ahead if batch > 1 else 0.0,
+            nominees=nominees, nominate=nominate if batch > 1 else 0.0, lookahead=ahead if batch > 1 else 0.0,
             served=(1 - (1 - unforeseen) ** batch) / unforeseen, refresh=refresh, every=every,
-            spread=SPREAD if devices > 1 else (), tree=tree,
+            spread=SPREAD if devices > 1 else (),
         )  # fmt: skip
 
 
@@ -105,6 +111,7 @@ class ClusterPlan:
         limit: bytes that it has.
         schedule: the pieces of the run.
         seconds: by part, in all.
+        as_built: seconds in all with a column a pick, where that is all that `gip_gpu.distributed` does; else None.
     """
 
     m: int
@@ -120,6 +127,7 @@ class ClusterPlan:
     limit: int
     schedule: Schedule = field(repr=False)
     seconds: dict[str, float] = field(repr=False)
+    as_built: float | None = None
 
     @property
     def total(self) -> float:
@@ -138,12 +146,12 @@ class ClusterPlan:
         batch, share = run.batch, run.served / run.batch
         told = {part: f"{duration(seconds)} in all" for part, seconds in self.seconds.items()}
         single = self.devices == 1
-        way = "none" if single else f"a tree of {run.levels} levels" if run.tree else "a star around rank 0"
+        built = "in all: gip_gpu.distributed makes a column a pick there so far"
         return [
             ("pool", f"{self.m:,} items of length {self.d:,} in {self.given}, {self.n} signal{'s' * (self.n != 1)}"),
             ("picks", f"{self.k:,} ({self.k / self.m:.3g} of the pool), objective mp"),
             ("devices", f"{self.devices:,} x {self.kind.name}, {rows:,} items each"),
-            ("network", "none" if single else f"{run.link}; {way}"),
+            ("network", "none" if single else f"{run.link}; a star around rank 0"),
             *((f"memory per device: {part}", memory.readable(size)) for part, size in self.memory.items()),
             (
                 "memory per device in all",
@@ -160,7 +168,8 @@ class ClusterPlan:
             ("load", duration(self.seconds["load"])),
             ("total", f"{duration(total)}, {duration(total / self.k)} a pick"),
             ("bottleneck", f"{self.bottleneck}, {self.seconds[self.bottleneck] / total:.0%} of the total"),
-            ("source", "a model's figures, from datasheets and assumptions; nothing was measured"),
+            *([] if self.as_built is None else [("as built on GPUs", f"{duration(self.as_built)} {built}")]),
+            ("source", "a model's figures, from datasheets and assumptions; only a message's ends were measured"),
         ]
 
 
@@ -233,20 +242,19 @@ def estimate(
     column = need(devices, 2, kept) - need(devices, 1, kept)
     slots = min(CACHE, local.m, layout.least + (limit - need(devices, layout.least, kept)) // column)
     schedule = min(
-        (
-            local.schedule(devices, link, batch, kept, unforeseen, tree)
-            for batch in LADDER
-            if batch <= max(1, slots // 2)
-            for tree in ((False, True) if devices > 2 else (False,))
-        ),
+        (local.schedule(devices, link, batch, kept, unforeseen) for batch in LADDER if batch <= max(1, slots // 2)),
         key=lambda schedule: schedule.seconds(count),
     )
     seconds = {"load": local.load_seconds(), **schedule.parts(count)}
     # A run begins with one.
     seconds["refreshes"] += schedule.refresh
+    as_built = None
+    if devices > 1 and not host:
+        single = replace(local.schedule(devices, link, 1, kept, unforeseen), by_items=True)
+        as_built = local.load_seconds() + single.refresh + single.seconds(count)
     return ClusterPlan(
         m, d, n, count, devices, hardware, given, kept, slots, local.memory(slots, kept, devices), limit, schedule,
-        seconds,
+        seconds, as_built,
     )  # fmt: skip
 
 

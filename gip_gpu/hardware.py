@@ -1,4 +1,4 @@
-"""Devices and the links between them, by datasheet, for the model of a cluster. Nothing here is measured."""
+"""Devices and the links between them, by datasheet, for the model of a cluster. Only `END` is measured."""
 
 import math
 from dataclasses import dataclass, replace
@@ -100,13 +100,17 @@ KINDS = {
     )
 }
 
+# What `gip_gpu.distributed` takes for a message at either end, in Python and gloo: 56 us between two processes of one
+# machine with two cores (`bench/results/schedule.md`); a server's are taken to be a little faster. An end of MPI takes
+# about a microsecond.
+END = 50e-6
 # Bandwidths by datasheet, one way: NVLink 3 of an A100 (12 links of 25 GB/s), InfiniBand HDR (200 Gbit/s), 10 Gbit/s.
-# Records travel through the host's processes, and their latencies are assumptions: a few microseconds more than MPI's
+# Messages travel through the host's processes, and their latencies are assumptions: a few microseconds more than MPI's
 # where a device is near, tens through the TCP stack. `bench/results/schedule.md` varies them.
 LINKS = {
-    "nvlink": Link("NVLink", 300e9, 5e-6, 5e-6),
-    "infiniband": Link("InfiniBand HDR", 25e9, 10e-6, 5e-6),
-    "ethernet": Link("Ethernet", 1.25e9, 30e-6, 10e-6),
+    "nvlink": Link("NVLink", 300e9, 5e-6, END),
+    "infiniband": Link("InfiniBand HDR", 25e9, 10e-6, END),
+    "ethernet": Link("Ethernet", 1.25e9, 30e-6, END),
 }
 RATES = {"GB/S": 1e9, "MB/S": 1e6, "GBIT/S": 1e9 / 8}
 TIMES = {"US": 1e-6, "MS": 1e-3, "NS": 1e-9}
@@ -149,7 +153,7 @@ def network(text: str | None, devices: int, kind: DeviceKind) -> Link:
     rate, delay = _quantity(bandwidth, RATES), _quantity(latency, TIMES)
     if not comma or rate is None or delay is None:
         raise ValueError(f"network is {text!r}; {wanted}")
-    return Link("as given", rate, delay, LINKS["infiniband"].overhead)
+    return Link("as given", rate, delay, END)
 
 
 def _quantity(text: str, units: dict[str, float]) -> float | None:

@@ -1,7 +1,7 @@
 """How long the steps of a run on several devices last: a closed form, compared with a simulation by `bench.schedule`.
 
-Every rank has its rows and takes every step. A step is a cycle: the root sends to all, all compute, all send to the
-root. So a cycle ends when the slowest rank has answered, and cycles follow one another without overlap.
+Rank 0 decides. It asks, the ranks that are asked work and answer, and it goes on when the last has answered: an
+exchange. Exchanges follow one another without overlap, as in `gip_gpu.distributed`.
 """
 
 import math
@@ -10,19 +10,50 @@ from dataclasses import dataclass, field
 
 from gip_gpu.hardware import Link
 
-# A record: 8 numbers, and 16 candidates with a score and an index beside the residual, float64.
-HEADER, CANDIDATES = 8, 16
-# Items that the ranks together nominate for a look ahead.
-NOMINEES = 4096
+# Of `gip_gpu.distributed`: bytes that every message has at least; a longer one is followed by its rest.
+FIRST = 4096
+# What a pickle has beside its numbers, at most.
+ENVELOPE = 400
+# Items that a rank nominates at least for a look ahead, and the share of them whose rows rank 0 does not have: of
+# Alpaca on three ranks.
+NOMINEES, FRESH = 64, 0.7
 
 
-def record_bytes(n: int) -> int:
-    """Bytes of what a rank says in a step, for n signals.
+def pickled(numbers: float) -> float:
+    """Bytes of a message of so many numbers of 8 bytes.
 
-    >>> record_bytes(1)
-    448
+    >>> pickled(2)
+    416
     """
-    return 8 * (HEADER + CANDIDATES * (2 + n))
+    return ENVELOPE + 8 * numbers
+
+
+def busy(link: Link, size: float) -> float:
+    """Seconds that either end is busy with a message of so many bytes; it may be two.
+
+    >>> link = Link("example", 1e9, 5e-6, 1e-6)
+    >>> round(busy(link, 100) * 1e6, 3), round(busy(link, 10_000) * 1e6, 3)
+    (5.096, 12.008)
+    """
+    size += 8
+    return link.seconds(FIRST) if size <= FIRST else link.seconds(FIRST) + link.seconds(size - FIRST)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Rank 0 asks and is answered.
+
+    Attributes:
+        down: bytes of what each rank is sent, message by message.
+        up: bytes of what each answers.
+        work: seconds of what each rank does for it, rank 0 included.
+        others: ranks asked beside rank 0.
+    """
+
+    down: tuple[float, ...]
+    up: float
+    work: float
+    others: int
 
 
 def slowest(spread: Sequence[float], ranks: int) -> float:
@@ -61,13 +92,17 @@ class Schedule:
         step: local work of a step: window, exact rescoring, the pass over W~.
         batch: columns computed at once.
         product: local work for that.
-        nominate: local work to find the items that are nominated for a look ahead.
+        nominees: items among which rank 0 looks ahead; all ranks nominate their part of them.
+        nominate: local work to find them.
         lookahead: work of rank 0 for a batch, while the others wait.
         served: picks that a batch serves.
         refresh: local work of a refresh.
         every: picks from one refresh to the next.
         spread: times of the same local work, as multiples of their mean; empty where all are equal.
-        tree: messages pass from rank to rank along a binomial tree; else all go to rank 0 and back, a star.
+        by_items: no columns are kept: rank 0 asks for candidates, then for the pick's row, and each rank makes the
+            column in the step, as `gip_gpu.distributed` has it on GPUs.
+        tree: messages pass from rank to rank along a binomial tree, what nobody has built; else all go to rank 0 and
+            back, a star.
     """
 
     ranks: int
@@ -77,50 +112,74 @@ class Schedule:
     step: float
     batch: int
     product: float
+    nominees: int
     nominate: float
     lookahead: float
     served: float
     refresh: float
     every: float
     spread: tuple[float, ...] = field(default=(), repr=False)
+    by_items: bool = False
     tree: bool = False
 
     @property
-    def levels(self) -> int:
-        """Of the tree."""
-        return (self.ranks - 1).bit_length()
+    def stepping(self) -> Exchange:
+        """A pick goes to all, each projects it out and reports its best."""
+        if self.by_items:
+            down = (pickled(self.d + 2 * self.n), pickled(self.n))
+            return Exchange(down, pickled(2), self.product + self.step, self.ranks - 1)
+        # Index and gain; best, bound, energy, the best item, what the others do not exceed, the width of the window.
+        return Exchange((pickled(2 + self.n),), pickled(6 + self.n), self.step, self.ranks - 1)
 
     @property
-    def answer(self) -> int:
-        """Bytes of all records, which the root sends to everyone."""
-        return self.ranks * record_bytes(self.n)
+    def refreshing(self) -> Exchange:
+        """A goes to all, each recomputes its residual and reports."""
+        return Exchange((pickled(self.d * self.n + 3),), pickled(6 + self.n), self.refresh, self.ranks - 1)
 
     @property
-    def nominees(self) -> float:
-        """Bytes of the items that a rank nominates for a batch: index and score, row and residual in float32."""
-        return 0 if self.batch == 1 else NOMINEES / self.ranks * (16 + 4 * (self.d + self.n))
+    def before(self) -> tuple[Exchange, ...]:
+        """What precedes the look ahead of a batch, or a pick by items."""
+        others = self.ranks - 1
+        row = Exchange((pickled(1),), pickled(self.d), 0.0, min(1, others))
+        if self.by_items:
+            return Exchange((pickled(1),), pickled(2 + self.n), 0.0, others), row
+        if self.batch == 1:
+            return (row,)
+        # Items and their residuals; the rows that rank 0 does not have, all in float32 but the indices.
+        numbers = 1 + self.n / 2 + FRESH * (1 + self.d / 2)
+        up = pickled(self.nominees / self.ranks * numbers)
+        return row, Exchange((pickled(2),), up, self.nominate, others)
 
     @property
-    def chosen(self) -> int:
-        """Bytes of the rows of a batch, float64, which the root sends to everyone."""
-        return 8 * self.batch * (self.d + 1)
+    def after(self) -> tuple[Exchange, ...]:
+        """What follows it: rank 0 gets the rows of a batch from those that have them, and all get them from rank 0."""
+        if self.by_items:
+            return ()
+        columns = Exchange((pickled(self.batch * (self.d + 1)),), pickled(0), self.product, self.ranks - 1)
+        if self.batch == 1:
+            return (columns,)
+        wanted, others = self.batch - 1, self.ranks - 1
+        owners = others if self.tree else round(others * (1 - (1 - 1 / self.ranks) ** wanted))
+        each = wanted / max(1, owners)
+        return Exchange((pickled(each),), pickled(each * self.d), 0.0, owners), columns
 
-    def messages(self, down: float, up: float) -> float:
-        """Seconds of a cycle without the work in it, for `down` bytes to each rank and `up` bytes from each.
+    def messages(self, exchange: Exchange) -> float:
+        """Seconds of an exchange without the work in it.
 
-        In the star, rank i has its message after i of the root's sends, and the root takes answers one at a time. In
-        the tree the last rank to be reached is the first whose answer all others wait for; what a rank passes up
-        holds what it was given. Exact where the ranks of a tree are a power of two.
+        In the star, rank i has its message after i of rank 0's sends, and rank 0 takes answers one at a time. In the
+        tree the last rank to be reached is the first whose answer all others wait for; what a rank passes up holds
+        what it was given. Exact where the ranks of a tree are a power of two.
         """
-        link, others = self.link, self.ranks - 1
+        others, latency = exchange.others, self.link.latency
         if not others:
             return 0.0
+        send, take = sum(busy(self.link, size) for size in exchange.down), busy(self.link, exchange.up)
         if self.tree:
-            way_down = self.levels * (link.seconds(down) + link.latency)
-            return way_down + sum(link.latency + link.seconds(up * 2**level) for level in range(self.levels))
-        send, take = link.seconds(down), link.seconds(up)
+            levels = range(others.bit_length())
+            gathered = sum(latency + 2 * busy(self.link, exchange.up * 2**level) for level in levels)
+            return len(levels) * (2 * send + latency) + gathered
         queue = max(send + others * take, others * send + take)
-        return max(others * (send + take), 2 * link.latency + queue)
+        return max(others * (send + take), 2 * latency + send + take + queue)
 
     @property
     def slowest(self) -> float:
@@ -130,25 +189,25 @@ class Schedule:
     @property
     def step_messages(self) -> float:
         """Seconds of messages in a step."""
-        return self.messages(self.answer, record_bytes(self.n))
+        return self.messages(self.stepping)
 
     @property
     def batch_messages(self) -> float:
-        """Seconds of messages that a batch adds: nominees to rank 0, and their rows in place of an answer."""
-        up, down = self.messages(self.answer, self.nominees), self.messages(self.chosen, record_bytes(self.n))
-        return up + down - self.step_messages
+        """Seconds of messages that a batch adds."""
+        return sum(self.messages(exchange) for exchange in (*self.before, *self.after))
 
     def parts(self, k: int) -> dict[str, float]:
         """Seconds of k picks by part; what ranks wait for the slowest is a part of its own."""
         batches, refreshes = k / self.served, k / self.every
         columns = batches * (self.product + self.nominate)
         working = k * self.step + columns + refreshes * self.refresh
+        messages = k * self.step_messages + batches * self.batch_messages
         return {
             "steps": k * self.step,
             "columns": columns,
             "lookahead": batches * self.lookahead,
             "refreshes": refreshes * self.refresh,
-            "communication": (k + refreshes) * self.step_messages + batches * self.batch_messages,
+            "communication": messages + refreshes * self.messages(self.refreshing),
             "waiting for the slowest": working * (self.slowest - 1),
         }
 

@@ -17,16 +17,18 @@ from gip_gpu.schedule import Schedule, tailed
 
 LINK = Link("test", 1e8, 7e-6, 3e-6)
 PLAIN = Schedule(
-    ranks=8, d=64, n=2, link=LINK, step=2e-4, batch=32, product=3e-3, nominate=1e-4, lookahead=5e-4, served=20.0,
-    refresh=2e-3, every=100.0,
+    ranks=8, d=64, n=2, link=LINK, step=2e-4, batch=32, product=3e-3, nominees=900, nominate=1e-4,
+    lookahead=5e-4, served=20.0, refresh=2e-3, every=100.0,
 )  # fmt: skip
+SINGLE = {"batch": 1, "served": 1.0, "nominate": 0.0, "lookahead": 0.0}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8, 32])
 def test_without_variation_the_star_is_the_closed_form(ranks):
     for link in (LINK, replace(LINK, latency=0.0), replace(LINK, overhead=0.0, bandwidth=1e12)):
-        plan = replace(PLAIN, ranks=ranks, link=link)
-        assert Run(plan, drawn=False).seconds(400) == pytest.approx(plan.seconds(400), rel=1e-9)
+        for plan in (PLAIN, replace(PLAIN, **SINGLE), replace(PLAIN, by_items=True, **SINGLE)):
+            plan = replace(plan, ranks=ranks, link=link)
+            assert Run(plan, drawn=False).seconds(400) == pytest.approx(plan.seconds(400), rel=1e-9)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 64])
@@ -38,9 +40,9 @@ def test_without_variation_the_tree_is_the_closed_form(ranks):
     assert Run(smaller, drawn=False).seconds(400) <= smaller.seconds(400) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("part", ["step", "product", "nominate", "lookahead", "refresh"])
+@pytest.mark.parametrize("part", ["step", "product", "nominees", "nominate", "lookahead", "refresh"])
 def test_a_part_that_the_model_forgets_is_found_out(part):
-    broken = replace(PLAIN, **{part: 0.0})
+    broken = replace(PLAIN, **{part: 0})
     assert Run(PLAIN, drawn=False).seconds(400) != pytest.approx(broken.seconds(400), rel=1e-4)
 
 
@@ -70,6 +72,19 @@ def test_a_batch_serves_what_the_model_says():
         assert max(drawn) <= PLAIN.batch
 
 
+def test_the_link_is_that_of_the_exchanges():
+    """From messages that a link takes, that link; no more than the round trip holds, where a burst took longer."""
+    link = Link("test", constants.LOOPBACK, 30e-6, 10e-6)
+    two = replace(PLAIN, ranks=2, n=1, step=0.0, link=replace(link, bandwidth=1e15))
+    round_trip, more = two.step_messages, constants.BURST - 1
+    times = local.Times(100, 8, 10, [1e-4], [(4, 1e-3, 1e-3)], [1e-3])
+    for end, found in ((10e-6, 10e-6), (100e-6, round_trip / 4)):
+        told = {2: {"star": [round_trip], "burst": [round_trip + more * end]}}
+        measured = constants.constants([times, times], told, 4).link
+        assert measured.overhead == pytest.approx(found, rel=1e-3)
+        assert 2 * measured.latency + 4 * measured.overhead == pytest.approx(round_trip)
+
+
 def test_lines_have_no_negative_part():
     line = Line.through([(10, 5), (20, 7)])
     assert (line.fixed, line.each, line(30)) == pytest.approx((3.0, 0.2, 9.0))
@@ -96,7 +111,8 @@ def test_a_quick_run_measures_and_reports(monkeypatch, tmp_path):
     text = target.read_text()
     assert text in result.output
     for words in ("Claim: the closed form is within 20%", "Machine: ", "Quick sizes", "star of 4 real", "8 ranks",
-                  "as planned, 64 devices", "batches of 1 ", "Nothing in this table was measured"):  # fmt: skip
+                  "as planned, 64 devices", "batches of 1 ", "a column a pick", "a tree of 256",
+                  "Nothing in this table was measured for it"):  # fmt: skip
         assert words in text, words
 
 

@@ -1,5 +1,6 @@
 """The plan for many devices: what the command prints, how memory and time change with devices, what is refused."""
 
+import pickle
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -7,13 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gip_gpu import cli
+from gip_gpu import cli, costs_cluster, schedule
 from gip_gpu.cli_cluster import whole, whole_power
 from gip_gpu.costs import Layout
 from gip_gpu.costs_cluster import Local, estimate
 from gip_gpu.costs_gpu import A100, GpuCosts
 from gip_gpu.hardware import KINDS, LINKS, network
-from gip_gpu.schedule import record_bytes, slowest, tailed
+from gip_gpu.schedule import slowest, tailed
 
 EXAMPLE = "plan --rows 1e9 --dim 768 --k 1e6 --devices 64 --device-kind A100-80GB"
 M, D, K = 10**9, 768, 10**6
@@ -45,7 +46,9 @@ def test_the_example_prints_what_is_asked(run):
     assert re.fullmatch(r"\d+ columns at once, of which [\d.]+ are used \(\d+%\)", told["batch"])
     for part in ("column GEMM", "step (passes over W~)", "refresh"):
         assert re.search(r"^[\d.]+ (us|ms) .*, [\d.]+ (s|min) in all", told[part]), part
-    assert told["bottleneck"].startswith("columns, ")
+    assert told["network"].endswith("a star around rank 0")
+    assert told["bottleneck"].startswith("communication, ")
+    assert told["as built on GPUs"].endswith("in all: gip_gpu.distributed makes a column a pick there so far")
     assert "a model's figures" in told["source"]
 
 
@@ -92,20 +95,36 @@ def test_counts_as_people_write_them(run):
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_more_devices_take_less_memory_each_and_time_falls_then_flattens(kind):
-    plans = [estimate(M, D, 1, K, devices=devices, kind=kind) for devices in (48, 96, 192)]
+def test_more_devices_take_less_memory_and_work_each_until_messages_take_over(kind):
+    plans = [estimate(M, D, 1, K, devices=devices, kind=kind) for devices in (48, 96, 192, 4096)]
     # The number of columns kept is for the run to use; the rest must shrink.
     needs = [sum(plan.memory.values()) - plan.memory["Gram columns"] for plan in plans]
     assert needs == sorted(needs, reverse=True)
     assert needs[-1] < needs[0] / 3
-    totals = [plan.total for plan in plans]
-    assert totals == sorted(totals, reverse=True)
-    speedups = [before / after for before, after in pairwise(totals)]
+    speedups = [before.total / after.total for before, after in pairwise(plans)]
     assert speedups == sorted(speedups, reverse=True)
-    assert speedups[0] < 2
+    assert 2 > speedups[0] > 1 > speedups[-1] if kind == "cpu" else speedups[-1] < 1
     work = [plan.seconds["columns"] for plan in plans]
-    assert work[0] / work[-1] > 3
-    assert plans[-1].seconds["communication"] > plans[0].seconds["communication"]
+    assert work == sorted(work, reverse=True)
+    # A message to and from each rank: the star's share grows as they do.
+    messages = [plan.schedule.step_messages for plan in plans]
+    assert messages[2] / messages[1] == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize("devices", [2, 64])
+def test_a_column_a_pick_is_what_gpus_have(devices):
+    plan = estimate(10**7, D, 1, 10**5, devices=devices)
+    assert plan.as_built > plan.total
+    assert plan.as_built > 10**5 * Local(10**7 // devices, D, 1, plan.kind).costs.columns_seconds(1, "tf32")
+    for other in (estimate(10**7, D, 1, K, devices=devices, kind="cpu"), estimate(10**7, D, 1, K)):
+        assert other.as_built is None
+        assert "as built on GPUs" not in dict(other.table())
+
+
+def test_a_tree_would_help_where_there_are_many():
+    star = estimate(M, D, 1, K, devices=256).schedule
+    assert not star.tree
+    assert replace(star, tree=True).seconds(K) < star.seconds(K) / 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
@@ -140,7 +159,7 @@ def test_a_memory_limit_is_kept_to():
 def test_the_batch_is_the_best_of_all():
     best = estimate(M, D, 1, K, devices=64).schedule
     local = Local(M // 64, D, 1, KINDS["A100-80GB"])
-    others = [local.schedule(64, best.link, batch, "tf32", 1 / 30, best.tree) for batch in (1, 16, 32, 96, 128)]
+    others = [local.schedule(64, best.link, batch, "tf32", 1 / 30) for batch in (1, 8, 16, 96, 128)]
     assert all(best.seconds(K) < other.seconds(K) for other in others)
     assert estimate(M, D, 1, K, devices=64, unforeseen=0.5).schedule.batch < best.batch
 
@@ -165,9 +184,72 @@ def test_expected_maximum_of_ranks():
     assert slowest(tailed(0.2), 16) == pytest.approx(0.8 + 0.2 * sum(1 / i for i in range(1, 17)), rel=0.01)
 
 
-def test_bytes_of_a_record_and_of_a_batch():
+@pytest.mark.parametrize("sign", ["any", "positive"])
+def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
+    """How many messages each pick and each batch takes and how long they are, in a real selection of one rank."""
+    torch = pytest.importorskip("torch.distributed")
+    from gip_gpu import distributed
+    from gip_gpu.distributed import columns, exchange
+
+    assert (schedule.FIRST, schedule.NOMINEES) == (exchange.FIRST, columns.NOMINEES)
+    assert costs_cluster.KEPT == columns.KEPT + 2
+    F = real("gsm8k_minilm_f16.npy").astype(np.float64)
+    m, d = F.shape
+    local = Local(m, d, 1, KINDS["cpu"])
+    assert local.nominees(1) == columns.working_set(m, d, 1)
+    messages = {}
+
+    def noting(call):
+        def noted(star, name, *arguments):
+            answer = call(star, name, *arguments)
+            down = len(pickle.dumps((name, arguments, True)))
+            messages.setdefault(name, []).append((down, len(pickle.dumps(answer))))
+            return answer
+
+        return noted
+
+    def each(star, calls):
+        return [noting(lambda star, name, *rest: star._call(name, rest))(star, calls[0][0], *calls[0][1])]
+
+    monkeypatch.setattr(exchange.Star, "ask_each", each)
+    monkeypatch.setattr(exchange.Star, "tell", noting(exchange.Star.tell))
+    torch.init_process_group("gloo", store=torch.HashStore(), rank=0, world_size=1)
+    try:
+        k = 200
+        distributed.select(F, F @ F.mean(axis=0), k, device="cpu", sign=sign)
+    finally:
+        torch.destroy_process_group()
+    by_items = sign == "positive"
+    plan = replace(local.schedule(2, LINKS["ethernet"], 1 if by_items else 16, "fp32", 1 / 30), by_items=by_items)
+    picks = len(messages["update"])
+    assert picks == k
+    down = [size for size, _ in messages["update"]]
+    assert max(down) <= plan.stepping.down[-1] < max(down) + schedule.ENVELOPE
+    assert max(up for _, up in messages["update"]) <= plan.stepping.up <= schedule.FIRST
+    assert len(plan.before) == len(plan.after) == 2 or by_items
+    if by_items:
+        # Candidates, the pick's row; the pick is told and its update asked, which is answered.
+        assert len(messages["rows"]) == picks <= len(messages["candidates"])
+        assert max(down for down, _ in messages["project"]) <= plan.stepping.down[0]
+        assert (len(messages["project"]), len(plan.before), plan.after) == (picks, 2, ())
+    else:
+        batches, singles = len(messages["nominate"]), len(messages["columns"]) - len(messages["nominate"])
+        assert batches > 0
+        # The pick's row, nominees, the other rows unless nothing else is foreseen, columns.
+        assert batches + singles < len(messages["rows"]) <= 2 * batches + singles
+        nominated = np.mean([up for _, up in messages["nominate"]])
+        assert 0.5 < nominated / (plan.ranks * plan.before[-1].up) < 2
+        assert max(up for _, up in messages["columns"]) < schedule.ENVELOPE
+        largest = max(down for down, _ in messages["columns"])
+        count = round(largest / (8 * d))
+        assert largest <= replace(plan, batch=count).after[-1].down[0] < largest + schedule.ENVELOPE + 8 * count
+
+
+def test_bytes_of_messages():
     plan = estimate(M, D, 4, K, devices=64)
-    assert record_bytes(4) == 8 * (8 + 16 * (2 + 4))
-    assert plan.schedule.answer == 64 * record_bytes(4)
-    assert plan.schedule.chosen == 8 * plan.schedule.batch * (D + 1)
-    assert replace(plan.schedule, ranks=1).messages(10, 10) == 0
+    more = estimate(M, D, 4, K, devices=128)
+    assert plan.schedule.stepping.down == more.schedule.stepping.down
+    assert plan.schedule.stepping.down[0] < schedule.FIRST < plan.schedule.after[-1].down[0]
+    assert plan.memory.keys() == estimate(10**7, D, 4, K).memory.keys()
+    assert "lookahead" in estimate(M, D, 4, K, devices=64, kind="cpu").memory
+    assert estimate(10**7, D, 4, K).schedule.step_messages == 0

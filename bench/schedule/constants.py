@@ -1,4 +1,4 @@
-"""The constants of this machine, from what was measured: by row, by record, by message."""
+"""The constants of this machine, from what was measured: by row, by message."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from gip_gpu.hardware import Link
 # The whole pool, and parts of it.
 POOL, PARTS = "alpaca-520", (6, 2, 1)
 RANKS = (2, 3, 4)
-# Records take microseconds on loopback whatever their size; memory copies at this rate.
+# Messages of a step take the same on loopback whatever they say; memory copies at this rate.
 LOOPBACK = 1e10
 # Steps beyond this quantile were held up by another process, and say nothing of the work.
 HELD_UP = 0.95
@@ -107,9 +107,10 @@ def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Co
 def constants(pools: Sequence[Times], told: dict[int, dict[str, list[float]]], k: int) -> Constants:
     """The constants behind these times of selections of k picks, and of exchanges by ranks."""
     round_trip, burst = (float(np.quantile(told[2][name], UNDISTURBED)) for name in ("star", "burst"))
-    # A burst is one round trip, and then a message after the other.
-    overhead = max(burst - round_trip, 0.0) / (BURST - 1)
-    link = Link("loopback", LOOPBACK, max(round_trip / 2 - overhead, 0.0), overhead)
+    # A burst is one round trip, and then a message after the other, which disturb each other where cores are few; a
+    # round trip has two messages with two ends each.
+    overhead = min(max(burst - round_trip, 0.0) / (BURST - 1), round_trip / 4)
+    link = Link("loopback", LOOPBACK, max(round_trip / 2 - 2 * overhead, 0.0), overhead)
     largest, smallest = pools[-1], pools[0]
     wanted = [count for count, _, _ in largest.batches]
     ordered = np.sort(smallest.steps)

@@ -1,4 +1,8 @@
-"""A rank of a real exchange over gloo: `python -m bench.schedule.exchange RANK RANKS FILE ROUNDS`, JSON from rank 0."""
+"""A rank of real exchanges, as selections have them: `python -m bench.schedule.exchange RANK RANKS FILE ROUNDS`.
+
+Rank 0 prints JSON. The messages are those of `gip_gpu.distributed`: through its `Star`, by gloo, pickled, a pick for
+each rank and a report from each. What a rank does with its rows is left out.
+"""
 
 import json
 import time
@@ -6,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-
-from gip_gpu.schedule import record_bytes
+import numpy as np
 
 # Messages in a row, whose number times the overhead of one is what a burst takes beyond the first.
 BURST = 64
@@ -19,47 +22,48 @@ BURST = 64
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("rounds", type=int)
 def main(rank: int, ranks: int, file: Path, rounds: int) -> None:
-    """Prints the seconds of star exchanges of records, and between two ranks those of bursts of records."""
+    """Prints the seconds of star exchanges, and between two ranks those of bursts of picks, one report at the end."""
     import torch
     from torch import distributed
 
+    from gip_gpu.distributed.exchange import Star
+    from gip_gpu.distributed.shard import Found, Report
+
+    class Shard:
+        """Reports without a look at any rows."""
+
+        picks = 0
+        report = Report(1.0, 1e-6, 100.0, Found(np.array([10**6]), np.ones((1, 1)), 0.5, 3))
+
+        def update(self, index: int, residual: object, gain: float) -> Report:
+            return self.report
+
+        def release(self) -> None:
+            """The last call."""
+
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=file.as_uri(), rank=rank, world_size=ranks)
-    record = torch.zeros(record_bytes(1) // 8, dtype=torch.float64)
-    table = torch.zeros((max(ranks, BURST), len(record)), dtype=torch.float64)
-
-    def star() -> None:
+    with Star(None, timeout=120.0) as star:
+        star.target = Shard()
         if rank:
-            distributed.send(record, 0)
-            distributed.recv(table[:ranks], 0)
+            star.serve("release")
         else:
-            for works in (
-                [distributed.irecv(table[other], other) for other in range(1, ranks)],
-                [distributed.isend(table[:ranks], other) for other in range(1, ranks)],
-            ):
-                for work in works:
-                    work.wait()
+            pick = (10**6, np.ones(1), 1.0)
 
-    def burst() -> None:
-        if rank:
-            distributed.recv(record, 0)
-            for work in [distributed.isend(row, 0) for row in table[:BURST]]:
-                work.wait()
-        else:
-            distributed.send(record, 1)
-            for work in [distributed.irecv(row, 1) for row in table[:BURST]]:
-                work.wait()
+            def burst() -> None:
+                for _ in range(BURST - 1):
+                    star.tell("update", *pick)
+                star.ask("update", *pick)
 
-    told = {"star": seconds(star, rounds)}
-    if ranks == 2:
-        told["burst"] = seconds(burst, rounds // 4)
-    if rank == 0:
-        print(json.dumps(told))
-    distributed.barrier()
+            told = {"star": seconds(lambda: star.ask("update", *pick), rounds)}
+            if ranks == 2:
+                told["burst"] = seconds(burst, rounds // 4)
+            print(json.dumps(told))
+            star.ask("release")
     distributed.destroy_process_group()
 
 
-def seconds(action: Callable[[], None], rounds: int) -> list[float]:
+def seconds(action: Callable[[], object], rounds: int) -> list[float]:
     """What each of so many rounds took, after some that do not count."""
     spans = []
     for _ in range(rounds + 20):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.hardware import Link
-from gip_gpu.schedule import Schedule, record_bytes
+from gip_gpu.schedule import Exchange, Schedule, busy
 
 Clocks = NDArray[np.float64]
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -37,19 +37,19 @@ class Run:
 
     def seconds(self, k: int) -> float:
         """When rank 0 has decided k picks; refreshes come when the model says, batches when a pick was not foreseen."""
-        plan = self.schedule
-        record, until = record_bytes(plan.n), 0.0
+        plan, until = self.schedule, 0.0
         refresh = plan.every
         for t in range(k):
             if t >= until:
-                self._cycle(plan.answer, plan.nominate, plan.nominees)
+                for exchange in plan.before:
+                    self._exchange(exchange)
                 self.clocks[0] += plan.lookahead
-                self._cycle(plan.chosen, plan.product + plan.step, record)
+                for exchange in plan.after:
+                    self._exchange(exchange)
                 until = t + self._served() if self.drawn else until + plan.served
-            else:
-                self._cycle(plan.answer, plan.step, record)
+            self._exchange(plan.stepping)
             if t + 1 >= refresh:
-                self._cycle(plan.answer, plan.refresh, record)
+                self._exchange(plan.refreshing)
                 refresh += plan.every
         return float(self.clocks[0])
 
@@ -64,14 +64,15 @@ class Run:
             return self.schedule.batch
         return min(1 + int(math.log1p(-self.quantile) / math.log1p(-self.hazard)), self.schedule.batch)
 
-    def _cycle(self, down: float, work: float, up: float) -> None:
-        """The root sends to all, all work, all send to the root."""
-        plan = self.schedule
-        if plan.ranks > 1:
-            (_tree_down if plan.tree else _star_down)(self.clocks, plan.link, down)
-        self.clocks += work * self.rng.choice(self.spread, plan.ranks)
-        if plan.ranks > 1:
-            (_tree_up if plan.tree else _star_up)(self.clocks, plan.link, up)
+    def _exchange(self, exchange: Exchange) -> None:
+        """Rank 0 sends to all that it asks, all work, all send to it."""
+        plan, ranks = self.schedule, exchange.others + 1
+        clocks = self.clocks[:ranks]
+        down = sum(busy(plan.link, size) for size in exchange.down)
+        (_tree_down if plan.tree else _star_down)(clocks, plan.link, down)
+        if exchange.work:
+            clocks += exchange.work * self.rng.choice(self.spread, ranks)
+        (_tree_up if plan.tree else _star_up)(clocks, plan.link, exchange.up)
 
 
 def _hazard(served: float, batch: int) -> float:
@@ -83,27 +84,28 @@ def _hazard(served: float, batch: int) -> float:
     return min(high, 1 - 1e-12) if served < batch else 0.0
 
 
-def _star_down(clocks: Clocks, link: Link, size: float) -> None:
+def _star_down(clocks: Clocks, link: Link, send: float) -> None:
     for rank in range(1, len(clocks)):
-        clocks[0] += link.seconds(size)
+        clocks[0] += send
         # A rank that waits takes a message as it comes.
-        clocks[rank] = max(clocks[rank], clocks[0] + link.latency)
+        clocks[rank] = max(clocks[rank], clocks[0] + link.latency) + send
 
 
 def _star_up(clocks: Clocks, link: Link, size: float) -> None:
-    arrivals = [clock + link.latency for clock in clocks[1:]]
+    clocks[1:] += busy(link, size)
+    arrivals = (clocks[1:] + link.latency).tolist()
     heapq.heapify(arrivals)
     while arrivals:
-        clocks[0] = max(clocks[0], heapq.heappop(arrivals)) + link.seconds(size)
+        clocks[0] = max(clocks[0], heapq.heappop(arrivals)) + busy(link, size)
 
 
-def _tree_down(clocks: Clocks, link: Link, size: float) -> None:
+def _tree_down(clocks: Clocks, link: Link, send: float) -> None:
     ranks = len(clocks)
     for level in reversed(range((ranks - 1).bit_length())):
         for sender in range(0, ranks, 2 << level):
             if (receiver := sender + (1 << level)) < ranks:
-                clocks[sender] += link.seconds(size)
-                clocks[receiver] = max(clocks[receiver], clocks[sender] + link.latency)
+                clocks[sender] += send
+                clocks[receiver] = max(clocks[receiver], clocks[sender] + link.latency) + send
 
 
 def _tree_up(clocks: Clocks, link: Link, size: float) -> None:
@@ -111,6 +113,6 @@ def _tree_up(clocks: Clocks, link: Link, size: float) -> None:
     for level in range((ranks - 1).bit_length()):
         for receiver in range(0, ranks, 2 << level):
             if (sender := receiver + (1 << level)) < ranks:
-                held = min(1 << level, ranks - sender)
-                arrival = clocks[sender] + link.latency
-                clocks[receiver] = max(clocks[receiver], arrival) + link.seconds(size * held)
+                end = busy(link, size * min(1 << level, ranks - sender))
+                clocks[sender] += end
+                clocks[receiver] = max(clocks[receiver], clocks[sender] + link.latency) + end
