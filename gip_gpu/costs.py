@@ -242,8 +242,8 @@ class HostCosts:
 
 
 def chunk_bytes(m: int, d: int) -> int:
-    """Bytes of what streams past: chunks in float32, blocks of them as they are read and in between."""
-    return (READERS + 1) * 4 * max(min(m * d, CHUNK), d) + READERS * 3 * 8 * max(VALUES, d)
+    """Bytes of what streams past: chunks in float32 and a product, blocks of them as they are read and in between."""
+    return (READERS + 2) * 4 * max(min(m * d, CHUNK), d) + READERS * 3 * 8 * max(VALUES, d)
 
 
 @cache

@@ -237,7 +237,9 @@ def estimate(
         enough = [_fewest(m, limit, partial(need, slots=least, kept=kept)) for kept in precisions]
         if not any(enough):
             raise ValueError(f"{memory.readable(limit)} of {kind} hold not even one row of {pool} and its batch")
-        raise ValueError(f"devices is {devices:,}, and {pool} need at least {min(filter(None, enough)):,} x {kind}")
+        within = "" if asked is None else f" with a memory_limit of {memory.readable(limit)} each"
+        least = min(filter(None, enough))
+        raise ValueError(f"devices is {devices:,}, and {pool} need at least {least:,} x {kind}{within}")
     local, kept = Local(-(-m // devices), d, n, hardware, given), fitting[0]
     column = need(devices, 2, kept) - need(devices, 1, kept)
     slots = min(CACHE, local.m, layout.least + (limit - need(devices, layout.least, kept)) // column)

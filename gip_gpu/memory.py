@@ -57,6 +57,20 @@ def readable(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+def at_least(count: int) -> str:
+    """As `readable`, rounded up: what it says is enough.
+
+    >>> at_least(12_612_345), readable(12_612_345)
+    ('12.7 MB', '12.6 MB')
+    """
+    unit = 1
+    while count >= 1000 * unit:
+        unit *= 1000
+    # Three digits are shown.
+    step = max(1, unit // 10 ** (3 - len(str(count // unit))))
+    return readable(-(-count // step) * step)
+
+
 def out_of_memory(wanted: int, free: int, where: str) -> MemoryError:
     """The error for an allocation on a device that failed although the plan had room for it."""
     return MemoryError(

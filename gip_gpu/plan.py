@@ -186,7 +186,7 @@ def make_plan(
         needs = [total(costs.stepwise(layout, p)) for layout, p in ways_to_keep]
         if min(needs) > room:
             raise ValueError(
-                f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least {memory.readable(min(needs))}"
+                f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least {memory.at_least(min(needs))}"
             )
         layout, kept = next(way for way, need in zip(ways_to_keep, needs, strict=True) if need <= room)
         parts = {**costs.stepwise(layout, kept), **fit}
@@ -218,8 +218,8 @@ def make_plan(
     fitting = [p for p in precisions if total(grams[p]) <= room]
     if columns == "gram" and not fitting:
         raise ValueError(
-            f"{found}, and columns='gram' needs {memory.readable(min(map(total, grams.values())))}; "
-            f"columns='lazy' needs {memory.readable(least)}"
+            f"{found}, and columns='gram' needs {memory.at_least(min(map(total, grams.values())))}; "
+            f"columns='lazy' needs {memory.at_least(least)}"
         )
     unasked = precisions[:1] if costs.widest else precisions
     modest = [p for p in fitting if p in unasked and (limit is not None or total(grams[p]) <= costs.share * free)]
@@ -250,7 +250,7 @@ def make_plan(
 
     if least > room:
         raise ValueError(
-            f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least {memory.readable(least)} "
+            f"{found}, and {m:,} x {d:,} embeddings with {n} signals need at least {memory.at_least(least)} "
             "(columns='lazy')"
         )
     layout, kept = way

@@ -123,7 +123,11 @@ class Streamed:
             elif out.dtype == np.float32:
                 np.matmul(left, rows.T, out=out[:, start:stop])
             else:
-                out[:, start:stop] = np.matmul(left, rows.T)
+                # A product passes through float32, no more of it at a time than a chunk.
+                step = max(1, CHUNK // len(left))
+                for first in range(start, stop, step):
+                    part = slice(first, min(first + step, stop))
+                    out[:, part] = np.matmul(left, rows[first - start : part.stop - start].T)
 
     def column(self, vector: Single, out: Single) -> None:
         for start, stop, rows in self._chunks():

@@ -47,7 +47,9 @@ def choose_columns(path: str, schema: Any, key: str | None, dimensions: tuple[in
     kinds = {field.name: field.type for field in schema}
     lists = {name: _number(_item(kind)) for name, kind in kinds.items() if 2 in dimensions}
     plain = {name: _number(kind) for name, kind in kinds.items() if 1 in dimensions}
-    named = key.split(",") if key is not None and "," in key and key not in kinds else []
+    named = [name.strip() for name in key.split(",")] if key is not None and "," in key and key not in kinds else []
+    if len(set(named)) < len(named):
+        raise ValueError(f"key {key!r} names a column twice")
     if named:
         wrong = [name for name in named if name not in kinds or _number(kinds[name]) is None]
         if wrong:
