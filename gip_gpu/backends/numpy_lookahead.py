@@ -18,6 +18,8 @@ Array = NDArray[Any]
 SCOUTED, SCOUTS = 16, 4
 # The part of the working set that is renewed with a batch at most.
 RENEWED = 4
+# Rows lie in a cone where their mean cosine exceeds this; below, common shifts are not worth the first run.
+CONE = 0.1
 # Rows whose mean tells the direction that all items share.
 SAMPLE = 4096
 # Items that one pass covers, so that its arrays stay in cache.
@@ -32,9 +34,9 @@ class Lookahead:
     Inside the working set the simulation is the selection itself up to rounding; it errs once an item from outside
     overtakes, and from there on most of what it foresees is wrong, for the greedy sequence is chaotic. Embeddings lie
     in a cone, more or less: a pick moves the residuals of all items the same way, along the direction that they share,
-    and so lifts items of the other sign that a ranking by scores leaves out. A first short run, inside the highest
-    scores of the working set, tells how far that goes; the working set is then renewed by what is highest now, or with
-    the farthest such shifts.
+    and so lifts items of the other sign that a ranking by scores leaves out. Where the cone is narrow, a first short
+    run, inside the highest scores of the working set, tells how far that goes; the working set is then renewed by what
+    is highest now, or with the farthest such shifts.
 
     Rows of the working set are kept as float32 from batch to batch; only those of newcomers are read.
 
@@ -50,12 +52,14 @@ class Lookahead:
         self.rows = single.take(self.items)
         self.slots = np.full(m, -1, np.int32)
         self.slots[:size] = self.items
-        mean = single.take(np.arange(0, m, -(-m // SAMPLE))).mean(axis=0)
-        self.common = mean / max(float(np.linalg.norm(mean)), np.finfo(np.float32).tiny)
-        self.along = np.empty(m, np.float32)
-        products.column(self.common, self.along)
-        self.reach = np.empty(m, np.float32)
+        sample = single.take(np.arange(0, m, -(-m // SAMPLE)))
+        mean = sample.mean(axis=0)
         self.settled = False
+        self.cone = float(mean @ mean) > CONE * float(np.einsum("jd,jd->", sample, sample)) / len(sample)
+        if self.cone:
+            self.common = mean / np.linalg.norm(mean)
+            self.along, self.reach = np.empty((2, m), np.float32)
+            products.column(self.common, self.along)
 
     def picks(
         self, state: State, known: Container[int], residual: Array, score: Array, square: float, count: int
@@ -88,6 +92,20 @@ class Lookahead:
         """Items that have the highest scores, now or after the shifts that the next picks will bring."""
         if not self.settled:
             self._gather(highest(score, int(FILLED * len(self.items)))[: len(self.items)])
+        reach = self._reach(residual, score, self._shifts(pick, residual, score, square)) if self.cone else score
+        members = highest(reach, int(FILLED * len(self.items)))[: len(self.items)]
+        missing = members[self.slots[members] < 0]
+        most = len(self.items) // RENEWED
+        if self.settled and len(missing) > most:
+            # To read rows takes as long as to compute columns: only those that matter most, in place of the least.
+            missing = missing[np.argpartition(-reach[missing], most)[:most]]
+            stay = np.argpartition(-reach[self.items], len(self.items) - most - 1)[: len(self.items) - most]
+            members = np.concatenate([self.items[stay], missing])
+        self.settled = True
+        return members
+
+    def _shifts(self, pick: Pick, residual: Array, score: Array, square: float) -> tuple[Array, Array]:
+        """The farthest that the next picks will move all residuals along the common direction, (n,) each way."""
         known = score[self.items]
         places = np.argpartition(-known, len(known) // SCOUTS)[: len(known) // SCOUTS + 1]
         rows, ahead = self.rows[places], residual[:, self.items[places]]
@@ -101,17 +119,7 @@ class Lookahead:
         far = taken[int(np.einsum("hn,hn->h", taken, taken).argmax())]
         across = taken - far
         other = taken[int(np.einsum("hn,hn->h", across, across).argmax())]
-        reach = self._reach(residual, score, (far, other))
-        members = highest(reach, int(FILLED * len(self.items)))[: len(self.items)]
-        missing = members[self.slots[members] < 0]
-        most = len(self.items) // RENEWED
-        if self.settled and len(missing) > most:
-            # To read rows takes as long as to compute columns: only those that matter most, in place of the least.
-            missing = missing[np.argpartition(-reach[missing], most)[:most]]
-            stay = np.argpartition(-reach[self.items], len(self.items) - most - 1)[: len(self.items) - most]
-            members = np.concatenate([self.items[stay], missing])
-        self.settled = True
-        return members
+        return far, other
 
     def _reach(self, residual: Array, score: Array, shifts: tuple[Array, Array]) -> Array:
         """The largest score of each item, as it is and after these shifts; zero for items that are taken."""
