@@ -22,9 +22,9 @@ SEEDS = 0x6769705F67707531, 0x6769705F67707532
 def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
     """The part of a matrix's fingerprint that some consecutive rows give; the parts add up modulo 2**64.
 
-    Each row is hashed as stored: its bytes as 64-bit words, padded with zeros. Each word is mixed with a constant of its
-    place, so that every bit of it changes about half of all bits, before the words of a row are added; the sum is mixed
-    with the dtype and length, and then with the index of the row. A second sum is of the words mixed once more.
+    Each row is hashed as stored: its bytes as 64-bit words, padded with zeros. A word is mixed with a constant of its
+    place, so that each of its bits counts for about half of all bits, before the words of a row are added; the sum is
+    mixed with the dtype and length, and then with the index of the row. A second sum is of the words mixed once more.
 
     Args:
         block: (rows, d) of any real dtype.

@@ -58,7 +58,7 @@ def test_parts_of_a_matrix_add_up():
 
 def alterations(F):
     """Matrices of the values of F, moved and negated in ways that leave plain sums as they are."""
-    m, d = F.shape
+    d = F.shape[1]
     bits = {2: np.uint16, 4: np.uint32, 8: np.uint64, 1: np.uint8}[F.itemsize]
     highest = np.array(1 << 8 * F.itemsize - 1, bits)
     per_word = 8 // F.itemsize

@@ -35,6 +35,21 @@ def test_leftovers_of_killed_runs(tmp_path):
     assert set(os.listdir(tmp_path)) == {"run.ckpt", other.name}
 
 
+def test_leftovers_of_checks(tmp_path, monkeypatch):
+    """A process that is killed in the middle of one leaves a file of a name that goes with the others."""
+
+    def killed(*_, **__):
+        raise SystemExit
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(SystemExit):
+        files.check_target(tmp_path / "run.ckpt", (".ckpt",), overwrite=True)
+    monkeypatch.undo()
+    assert len(os.listdir(tmp_path)) == 1
+    files.remove_leftovers(tmp_path / "run.ckpt", older=-1)
+    assert not os.listdir(tmp_path)
+
+
 LIMITED = """
 import resource, numpy as np, gip_gpu
 rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.sources.base import NUMERIC_KINDS, STEP, Pieces, Source
+from gip_gpu.sources.file import File
 
 # Mappings that share the file's own pages. In mode "c" letting go of a page would undo what was written to it.
 SHARED = ("r", "r+", "w+")
@@ -30,7 +31,7 @@ class MemmapSource(Source):
     """An np.memmap array, or a view of one, whose rows lie one behind the other.
 
     The pages that were read do not stay in the process, except in mode "c" and on systems without `madvise`. What is
-    written through the map is seen.
+    written through the map is seen; the file of a map in mode "r" must stay as it is.
 
     Args:
         array: (m, d) or (m,), C-contiguous.
@@ -49,11 +50,20 @@ class MemmapSource(Source):
             self.place = values.ctypes.data - np.frombuffer(self.mapping, np.uint8).ctypes.data
             begin = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
             self.end = begin + len(self.mapping)
+        # A file without a name any more can only be written to by who has it open.
+        self.file: File | None = None
+        if self.mapping is not None and name is not None and array.mode == "r" and os.path.exists(name):
+            self.file = File(name)
+
+    def places(self) -> list[str]:
+        return [] if getattr(self.array, "filename", None) is None else super().places()
 
     def _fill(self, pieces: Pieces) -> None:
         # A page beyond the end of its file would end the process.
         if self.mapping is not None and self.mapping.size() < self.end:
             raise ValueError(f"cannot read {self.name}: it has been cut off since it was opened")
+        if self.file is not None:
+            self.file.check()
         step = max(1, STEP // self.values[0].nbytes)
         for first, out in pieces:
             for start in range(0, len(out), step):
