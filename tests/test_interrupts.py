@@ -223,6 +223,21 @@ def test_a_second_signal_within_patience_counts_as_the_first():
     assert interrupted(60.0, 0, 1) == 3
 
 
+@posix
+def test_an_exception_ends_a_run_in_place_of_the_signal():
+    """It says more, such as that a checkpoint cannot be written; what comes later acts as before."""
+
+    def failing():
+        with Deferred():
+            signal.raise_signal(signal.SIGINT)
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        failing()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_other_threads(tmp_path, cone):
     """Where Python has no signals, checkpoints are written all the same."""
     G, found = signals.self_compression(cone), []

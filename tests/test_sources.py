@@ -305,6 +305,21 @@ def test_a_file_that_changes_while_it_is_mapped(tmp_path: Path) -> None:
     assert (mapped[3] == 7).all()
 
 
+def test_a_small_file_that_changes_while_it_is_mapped(tmp_path: Path) -> None:
+    """Its pages may stay in memory, so it is an array as any other, but one of a file."""
+    path = tmp_path / "F.npy"
+    for change in (lambda: np.save(path, F + 1), lambda: os.truncate(path, 1000)):
+        np.save(path, F)
+        os.utime(path, (1, 1))
+        pool = gip_gpu.Pool(np.load(path, mmap_mode="r"))
+        copy = pickle.loads(pickle.dumps(pool))
+        first = pool.select(F[:, 0], 5).indices
+        change()
+        with pytest.raises(ValueError, match=r"cannot read .*F.npy: it has changed since it was opened"):
+            pool.select(F[:, 0], 5)
+        assert (copy.select(F[:, 0], 5).indices == first).all()
+
+
 def asked_by_threads(source: Source, array: np.ndarray, times: int) -> bool:
     """Whether four threads that read blocks and take rows at once all get those of the array."""
     right = []

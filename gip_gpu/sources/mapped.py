@@ -27,6 +27,15 @@ def mappable(value: Any, dimensions: tuple[int, ...]) -> bool:
     )
 
 
+def mapped_file(value: Any) -> File | None:
+    """The file that an array is a map of, or a view of one, where that is read only and must stay as it is."""
+    while isinstance(value, np.ndarray) and not isinstance(value, np.memmap):
+        value = value.base
+    name = getattr(value, "filename", None)
+    # A file without a name any more can only be written to by who has it open.
+    return File(name) if name is not None and value.mode == "r" and os.path.exists(name) else None
+
+
 class MemmapSource(Source):
     """An np.memmap array, or a view of one, whose rows lie one behind the other.
 
@@ -50,10 +59,7 @@ class MemmapSource(Source):
             self.place = values.ctypes.data - np.frombuffer(self.mapping, np.uint8).ctypes.data
             begin = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
             self.end = begin + len(self.mapping)
-        # A file without a name any more can only be written to by who has it open.
-        self.file: File | None = None
-        if self.mapping is not None and name is not None and array.mode == "r" and os.path.exists(name):
-            self.file = File(name)
+        self.file = mapped_file(array)
 
     def places(self) -> list[str]:
         return [] if getattr(self.array, "filename", None) is None else super().places()
