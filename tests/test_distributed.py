@@ -127,7 +127,7 @@ WRONG = {
     "mi of two": (None, "objective is 'mi' with 2 signals"),
     "diverges": ("", "the residual diverges after"),
     "memory": ("rank 1: ", "1 kB is what memory_limit allows"),
-    "long": ("rank 2: ", "backend is '" + "\N{SNOWMAN}" * 600),
+    "long": ("rank 2: ", "backend is '" + "\N{GRINNING FACE}" * 400),
     "no checkpoint": ("rank 0: ", "checkpoint_every is 5, and there is no checkpoint to write; give checkpoint a path"),
     "timeout": (None, "timeout is -1; timeout must be a number of seconds above 0"),
 }
