@@ -8,6 +8,7 @@ import os
 import re
 import time
 import zipfile
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,30 +22,37 @@ from gip_gpu.interrupts import Deferred
 from gip_gpu.problem import Options
 from gip_gpu.projection import Projection
 from gip_gpu.rows import Rows
+from gip_gpu.sources.file import reading
 from gip_gpu.state import State, Stored
 
 if TYPE_CHECKING:
     from gip_gpu.engine import Stepper
 
-VERSION = 1
+VERSION = 2
+# What the first array of a file begins with, near the beginning of the file.
+MARK = b'{"gip_gpu": "checkpoint"'
 # The end of a file, as the comment of the zip archive that a .npz is: its length and the digest of all before.
 SEAL = re.compile(rb"gip_gpu checkpoint of (\d{20}) bytes, sha256 ([0-9a-f]{64})")
 SEALED = len(b"gip_gpu checkpoint of  bytes, sha256 ") + 20 + 64
 # Settings that are digests, in the words of a message.
 OTHERS = {"initial": "initial items", "prior": "picks before these rows joined"}
+# Seconds between two checkpoints where nothing else is asked for.
+EVERY = 60.0
 # Seconds between two looks at the clock and at signals, about.
 LOOK = 0.25
 
 
 def as_interval(every: Any) -> int | float:
-    """`checkpoint_every` if it is an int of picks or a float of seconds.
+    """`checkpoint_every` if it is an int of picks or a float of seconds; None is 60 seconds.
 
     Raises:
         TypeError, ValueError: anything else.
     """
+    if every is None:
+        return EVERY
     wanted = "checkpoint_every must be an int of picks, 1 or more, or a float of seconds above 0"
     if isinstance(every, (bool, np.bool_)):
-        raise TypeError(f"checkpoint_every is {every!r}, a bool; {wanted}")
+        raise TypeError(f"checkpoint_every is {every!r} (bool); {wanted}")
     if isinstance(every, (float, np.floating)):
         if not every > 0:
             raise ValueError(f"checkpoint_every is {every!r}; {wanted}")
@@ -52,21 +60,29 @@ def as_interval(every: Any) -> int | float:
     try:
         count = operator.index(every)
     except TypeError:
-        raise TypeError(f"checkpoint_every is {every!r}, a {type(every).__name__}; {wanted}") from None
+        raise TypeError(f"checkpoint_every is {every!r} ({type(every).__name__}); {wanted}") from None
     if count < 1:
         raise ValueError(f"checkpoint_every is {count}; {wanted}")
     return count
 
 
-def as_path(path: Any) -> Path:
+def as_path(path: Any, reads: Iterable[str] = ()) -> Path:
     """`checkpoint` as a path that can be written to.
 
+    Args:
+        path: as given.
+        reads: real paths of the files and folders that rows and scores are read from.
+
     Raises:
-        TypeError, ValueError: no path, no folder for it, not writable, or no regular file.
+        TypeError, ValueError: no path, no folder for it, not writable, no regular file, or one that is read.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"checkpoint is {path!r}, a {type(path).__name__}; it must be a path")
+        raise TypeError(f"checkpoint is {path!r} ({type(path).__name__}); it must be a path")
     target = Path(path)
+    taken, real = set(reads), os.path.realpath(target)
+    for place, what in ((real, ""), (os.path.dirname(real), "lies in a folder of shards that ")):
+        if place in taken:
+            raise ValueError(f"checkpoint is {target}, which {what}this run reads; give another path")
     try:
         check_target(target, (target.suffix,), overwrite=True)
     except ValueError as error:
@@ -121,12 +137,14 @@ def read(path: Path) -> Stored:
     """What `write` wrote.
 
     Raises:
-        ValueError: cut off, altered, or no checkpoint of this version.
+        ValueError: it cannot be read, was cut off or altered, or is no checkpoint of this version. None but a file that
+            shows that it is a checkpoint is said to be one that may be deleted.
     """
-    content = path.read_bytes()
-    if not content.startswith(b"PK"):
-        raise ValueError(f"{path} is no checkpoint, or its beginning was lost; delete it or give another path")
+    with reading(f"the checkpoint {path}"):
+        content = path.read_bytes()
     seal = SEAL.fullmatch(content[-SEALED:])
+    if seal is None and MARK not in content[:1024]:
+        raise ValueError(f"{path} is no checkpoint; give another path")
     if seal is None or int(seal[1]) != len(content):
         raise ValueError(
             f"the checkpoint {path} was cut off or altered: {len(content)} bytes without the seal that ends it; "
@@ -136,7 +154,7 @@ def read(path: Path) -> Stored:
         raise ValueError(f"the checkpoint {path} was altered since it was written; delete it or give another path")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         stored: Stored = {name: archive[name] for name in archive.files}
-    stored.update(json.loads(str(stored.pop("meta"))))
+    stored.update(json.loads(stored.pop("meta").item()))
     if stored["version"] != VERSION:
         raise ValueError(
             f"the checkpoint {path} has format {stored['version']}, and this gip_gpu reads {VERSION}; "
@@ -153,8 +171,9 @@ def write(path: Path, stored: Stored) -> None:
     """
     arrays: dict[str, Any] = {name: value for name, value in stored.items() if isinstance(value, np.ndarray)}
     rest = {name: value for name, value in stored.items() if name not in arrays}
+    meta = json.dumps({"gip_gpu": "checkpoint", "version": VERSION, **rest}).encode()
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays, meta=np.array(json.dumps({"version": VERSION, **rest})))
+    np.savez(buffer, meta=np.array(meta), **arrays)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = b" " * SEALED
     content = buffer.getvalue()[:-SEALED]

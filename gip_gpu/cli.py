@@ -26,6 +26,7 @@ from gip_gpu.plan import make_plan
 from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Source
+from gip_gpu.sources.file import state_of
 from gip_gpu.validate import as_count, as_matrix, check_rows_of_scores
 
 SELF_COMPRESSION = "self-compression"
@@ -49,6 +50,13 @@ def size(text: str) -> int | float | str:
         return number(text)
     except click.BadParameter:
         return text
+
+
+def interval(text: str) -> int | float:
+    """Picks, an int, or seconds: 60.0 or 60s."""
+    with contextlib.suppress(click.BadParameter, ValueError):
+        return float(text[:-1]) if text.endswith("s") else number(text)
+    raise click.BadParameter(f"{text!r} is neither picks, such as 500, nor seconds, such as 60.0 or 60s")
 
 
 def run_options(command: Command) -> Command:
@@ -96,9 +104,7 @@ def commands() -> None:
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Take rows of the embeddings at the length they have.")
 @click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run goes on from it.")
-@click.option(
-    "--checkpoint-every", type=number, default="60.0", show_default=True, help="Picks (an int), or seconds (60.0)."
-)
+@click.option("--checkpoint-every", type=interval, help="Picks (an int), or seconds (60.0 or 60s).  [default: 60.0]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def select(
@@ -122,6 +128,8 @@ def select(
         raise click.UsageError(f"--scores-key names an array in a file, but --scores is {scores or 'not given'}")
     if (rows is None) != (rows_out is None):
         raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
+    if checkpoint is None and options["checkpoint_every"] is not None:
+        raise click.UsageError("--checkpoint-every goes with --checkpoint, the file to write")
     if quiet:
         warnings.simplefilter("ignore")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
@@ -138,13 +146,12 @@ def select(
         if leading:
             pool_rows = None if rows is None else files.read_jsonl_rows(rows, len(F))
             sources = [path for path in (embeddings, source, rows) if path is not None]
+            taken = {os.path.realpath(path) for path in sources}
             if checkpoint is not None:
-                if os.path.realpath(checkpoint) in map(os.path.realpath, sources):
-                    raise click.UsageError(
-                        f"{checkpoint} is named twice, as the checkpoint and as another file of this run"
-                    )
-                sources.append(checkpoint)
-            _check_targets(((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))), sources, force)
+                _check_target(checkpoint, (checkpoint.suffix,), taken, True, "the checkpoint")
+            for path, suffixes in ((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))):
+                if path is not None:
+                    _check_target(path, suffixes, taken, force, "an output")
         if scores == SELF_COMPRESSION:
             G = gip_gpu.signals.self_compression(F, normalize=not no_normalize)
         return F, G
@@ -292,30 +299,34 @@ def _show_warning(
     print("gip-gpu: warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
-def _check_targets(targets: Sequence[tuple[Path | None, Sequence[str]]], sources: Sequence[Path], force: bool) -> None:
-    taken = {os.path.realpath(path) for path in sources}
-    for path, suffixes in targets:
-        if path is None:
-            continue
-        if os.path.realpath(path) in taken:
-            raise click.UsageError(f"{path} is named twice, as an output and as another file of this run")
-        if os.path.dirname(os.path.realpath(path)) in taken:
-            raise click.UsageError(f"{path} lies in a folder of shards that this run reads")
-        files.check_target(path, suffixes, overwrite=force)
-        taken.add(os.path.realpath(path))
+def _check_target(path: Path, suffixes: Sequence[str], taken: set[str], force: bool, what: str) -> None:
+    """Adds a file that this run will write to those it has to do with, where it may be written."""
+    if os.path.realpath(path) in taken:
+        raise click.UsageError(f"{path} is named twice, as {what} and as another file of this run")
+    if os.path.dirname(os.path.realpath(path)) in taken:
+        raise click.UsageError(f"{path} lies in a folder of shards that this run reads")
+    files.check_target(path, suffixes, overwrite=force)
+    taken.add(os.path.realpath(path))
 
 
 @contextlib.contextmanager
 def _going_on_from(checkpoint: Path | None) -> Iterator[None]:
-    """Says how to go on after an interrupt."""
+    """Says how to go on after an interrupt, where this run has written the file."""
+    before = _state(checkpoint)
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if checkpoint is not None and checkpoint.exists():
+        if _state(checkpoint) not in (None, before):
             print(
                 f"gip-gpu: the checkpoint {checkpoint} was written; the same command goes on from it", file=sys.stderr
             )
         raise
+
+
+def _state(path: Path | None) -> tuple[int, ...] | None:
+    with contextlib.suppress(OSError):
+        return None if path is None else state_of(os.stat(path))
+    return None
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """extend: more picks from rows that joined a pool, after those that a selection chose from it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from numpy.typing import ArrayLike
 
@@ -8,6 +10,7 @@ from gip_gpu.interop import DeviceMatrix, on_gpu
 from gip_gpu.pool import Pool, Progress, as_saving, check_progress
 from gip_gpu.projection import Projection
 from gip_gpu.selection import Selection
+from gip_gpu.sources import places
 from gip_gpu.validate import as_count, as_matrix, as_scores, flag
 
 
@@ -24,7 +27,7 @@ def extend(
     memory_limit: int | float | str | None = None,
     normalize: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int | float = 60.0,
+    checkpoint_every: int | float | None = None,
     progress: Progress = None,
 ) -> Selection:
     """Chooses k of the rows that joined a pool, after what a selection chose from the rows before.
@@ -64,7 +67,8 @@ def extend(
     prior = _extensible(selection)
     if normalize is not None and flag("normalize", normalize) != prior.normalize:
         raise ValueError(f"normalize is {normalize}; the selection was made with normalize={prior.normalize}")
-    matrix = DeviceMatrix(F_new) if on_gpu(F_new) else as_matrix(F_new, "F_new")
+    with _naming():
+        matrix = DeviceMatrix(F_new) if on_gpu(F_new) else as_matrix(F_new, "F_new")
     m, d = matrix.shape
     wanted, n = prior.A.shape
     if d != wanted:
@@ -72,21 +76,33 @@ def extend(
     if (G_new is None) != (n == 0):
         wants = "None" if n == 0 else f"scores of {n} signals"
         raise TypeError(f"G_new is {'None' if G_new is None else 'given'}; for this selection it must be {wants}")
-    scores = None if G_new is None else as_scores(G_new, (m, d))
+    scores = None if G_new is None else as_scores(G_new, (m, d), ("F_new", "G_new"))
     if scores is not None and scores.shape[1] != n:
         raise ValueError(f"G_new has {scores.shape[1]} columns; the selection was made with {n}")
-    count, saving = as_count(k, m), as_saving(checkpoint, checkpoint_every)
+    count, saving = as_count(k, m), as_saving(checkpoint, checkpoint_every, [*places(F_new), *places(G_new)])
     check_progress(progress)
-    pool = Pool(
-        F_new if isinstance(matrix, DeviceMatrix) else matrix,
-        device=device,
-        backend=backend,
-        precision=precision,
-        columns=columns,
-        memory_limit=memory_limit,
-        normalize=prior.normalize,
-    )
-    return pool._select(scores, count, prior.options, progress, False, saving=saving, prior=prior)
+    with _naming():
+        pool = Pool(
+            F_new if isinstance(matrix, DeviceMatrix) else matrix,
+            device=device,
+            backend=backend,
+            precision=precision,
+            columns=columns,
+            memory_limit=memory_limit,
+            normalize=prior.normalize,
+        )
+        return pool._select(scores, count, prior.options, progress, False, saving=saving, prior=prior)
+
+
+@contextmanager
+def _naming() -> Iterator[None]:
+    """Errors of a pool, whose rows are F, name the rows of this one."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not str(error).startswith("F has "):
+            raise
+        raise type(error)(f"F_new{str(error)[1:]}") from error
 
 
 def _extensible(selection: Selection) -> Projection:

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 import zipfile
 from array import array
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.sources import SUFFIXES, Source, known_suffix, open_matrix
 from gip_gpu.sources.base import NUMERIC_KINDS
-from gip_gpu.sources.file import AnyPath, reading
+from gip_gpu.sources.file import AnyPath, reading, state_of
 from gip_gpu.sources.names import NO_NAMES, choose
 from gip_gpu.sources.raw import npy_header
 
@@ -87,12 +88,12 @@ class JsonlRows:
     Attributes:
         path: the file.
         offsets: (rows + 1,) int64, byte where each row begins, and where the last one ends.
-        state: size and time of change when the file was scanned.
+        state: as `state_of`, when the file was scanned.
     """
 
     path: Path
     offsets: NDArray[np.int64]
-    state: tuple[int, int]
+    state: tuple[int, int, int]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -104,7 +105,7 @@ class JsonlRows:
             ValueError: the file has changed since it was scanned.
         """
         with reading(self.path):
-            if _state(self.path) != self.state:
+            if state_of(self.path.stat()) != self.state:
                 raise ValueError("it has changed since its rows were counted")
         with open(self.path, "rb") as source:
             for i in indices:
@@ -133,7 +134,7 @@ def read_jsonl_rows(path: AnyPath, count: int | None = None) -> JsonlRows:
     _known_suffix(path, (".jsonl", ".ndjson"))
     offsets, empty = array("q"), 0
     with reading(path), open(path, "rb") as source:
-        state = _state(path)
+        state = state_of(path.stat())
         mark = b"\xef\xbb\xbf"  # some editors begin a UTF-8 file with it; it belongs to no row
         start = end = len(mark) if source.read(len(mark)) == mark else 0
         source.seek(start)
@@ -174,7 +175,7 @@ def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
     ['hello.txt']
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(target)
     try:
         # The tempfile module would make the result readable by its owner only, whatever the umask.
         with open(temporary, "xb") as file:
@@ -198,7 +199,8 @@ def remove_leftovers(path: AnyPath, older: float = 600.0) -> None:
     """
     target = Path(os.path.realpath(path))
     name = re.compile(rf"\.{re.escape(target.name[:40])}\.[0-9a-f]{{16}}\.tmp")
-    with os.scandir(target.parent) as entries:
+    # A folder that files may be made in and not listed keeps them.
+    with contextlib.suppress(PermissionError), os.scandir(target.parent) as entries:
         for entry in entries:
             if name.fullmatch(entry.name):
                 with contextlib.suppress(OSError):
@@ -210,25 +212,33 @@ def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> 
     """Find out now whether `path` can be written later.
 
     Raises:
-        ValueError: another suffix, no such folder, not writable, no regular file, or it exists and
-            `overwrite` is false.
+        ValueError: another suffix, no such folder, not writable, no name that a file can have, no regular file, or it
+            exists and `overwrite` is false.
     """
     path = Path(path)
     _known_suffix(path, suffixes)
-    folder = Path(os.path.realpath(path)).parent
-    if not folder.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {folder}")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"cannot write {path}: it is no regular file")
-    if path.exists() and not overwrite:
-        raise ValueError(f"cannot write {path}: it exists; --force overwrites it")
-    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    target = Path(os.path.realpath(path))
     try:
+        if not target.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {target.parent}")
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise ValueError(f"cannot write {path}: it is no regular file")
+            if not overwrite:
+                raise ValueError(f"cannot write {path}: it exists; --force overwrites it")
         # Permission bits do not tell of read-only disks and access lists; making a file does.
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        probe = _temporary(target)
+        try:
+            probe.touch(exist_ok=False)
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _temporary(target: Path) -> Path:
+    """A name beside a file for what will become it; `remove_leftovers` knows it."""
+    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
 
 
 def _read_array(
@@ -299,11 +309,6 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _state(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 def _known_suffix(path: Path, known: Sequence[str]) -> None:

@@ -14,15 +14,17 @@ Words = NDArray[np.uint64]
 
 # Arithmetic is that of uint64 arrays, which wraps.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+STEPS = (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB))
+LAST_SHIFT = np.uint64(31)
 SEEDS = 0x6769705F67707531, 0x6769705F67707532
 
 
 def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
     """The part of a matrix's fingerprint that some consecutive rows give; the parts add up modulo 2**64.
 
-    Each row is hashed as stored: its bytes as 64-bit words, padded with zeros, times odd constants, with its dtype and
-    length; then mixed with its index. Two tables of constants give the two numbers.
+    Each row is hashed as stored: its bytes as 64-bit words, padded with zeros. A word is mixed with a constant of its
+    place, so that each of its bits counts for about half of all bits, before the words of a row are added; the sum is
+    mixed with the dtype and length, and then with the index of the row. A second sum is of the words mixed once more.
 
     Args:
         block: (rows, d) of any real dtype.
@@ -39,11 +41,19 @@ def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
         block = block.astype(np.float64)
     count, d = block.shape
     words = _words(np.ascontiguousarray(block))
+    # Added as they are, or times constants, words would let an even number of changes of their highest bits cancel:
+    # those of the signs of two numbers.
+    words = words + _keys(words.shape[1])
+    _mix(words)
+    first = words.sum(axis=1, dtype=np.uint64)
+    _mix(words)
     places = np.arange(first_index, first_index + count, dtype=np.uint64) * GOLDEN
     sums = []
-    for seed in SEEDS:
-        hashed = np.einsum("jw,w->j", words, _table(seed, words.shape[1]))
-        hashed = _mixed(_mixed(hashed + _salt(seed, f"{block.dtype.str} {d}")) + places)
+    for seed, hashed in zip(SEEDS, (first, words.sum(axis=1, dtype=np.uint64)), strict=True):
+        hashed += _salt(seed, f"{block.dtype.str} {d}")
+        _mix(hashed)
+        hashed += places
+        _mix(hashed)
         sums.append(int(hashed.sum(dtype=np.uint64)))
     return sums[0], sums[1]
 
@@ -99,17 +109,23 @@ def _words(block: NDArray[Any]) -> Words:
     return block.view(np.uint64).reshape(count, words)
 
 
-def _mixed(values: Words) -> Words:
-    """The finaliser of splitmix64."""
-    values = (values ^ (values >> np.uint64(30))) * FACTORS[0]
-    values = (values ^ (values >> np.uint64(27))) * FACTORS[1]
-    return values ^ (values >> np.uint64(31))
+def _mix(values: Words) -> None:
+    """The finaliser of splitmix64, in place: one to one, so that no change of a single value goes unseen."""
+    shifted = np.empty_like(values)
+    for shift, factor in STEPS:
+        np.right_shift(values, shift, out=shifted)
+        values ^= shifted
+        values *= factor
+    np.right_shift(values, LAST_SHIFT, out=shifted)
+    values ^= shifted
 
 
 @lru_cache(maxsize=8)
-def _table(seed: int, count: int) -> Words:
-    """Odd constants by splitmix64, so that no change of a single word goes unseen."""
-    return _mixed(np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
+def _keys(count: int) -> Words:
+    """What is added to the words of a row, by splitmix64: zeros count by their place too."""
+    keys = np.arange(1, count + 1, dtype=np.uint64) * GOLDEN
+    _mix(keys)
+    return keys
 
 
 def _salt(seed: int, text: str) -> np.uint64:

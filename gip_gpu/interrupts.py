@@ -13,7 +13,8 @@ class Deferred:
     """Inside its `with` block the signals that end a process are only noted; a second one acts at once.
 
     In threads other than the main one, where Python has no signals, nothing is put off. Signals that are ignored stay
-    ignored. What came and was not delivered is delivered at the end of the block.
+    ignored. What came and was not delivered is delivered at the end of the block; where an exception leaves the block,
+    that ends the run in place of the signal, which would hide what it says.
 
     Args:
         patience: seconds in which a second one counts as the first: those that start processes may send both to each.

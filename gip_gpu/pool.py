@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from gip_gpu.problem import Options, Problem, pose
 from gip_gpu.projection import Projection
 from gip_gpu.rows import Rows
 from gip_gpu.selection import Certificate, Selection
-from gip_gpu.sources import Matrix
+from gip_gpu.sources import Matrix, places
 from gip_gpu.state import State, Stored
 from gip_gpu.validate import as_bytes, as_count, as_initial, as_scores, flag, one_of
 
@@ -76,6 +76,7 @@ class Pool:
             "memory_limit": memory_limit,
         }
         flag("normalize", normalize)
+        self._places = places(F)
         began = time.perf_counter()
         self._rows = self._backend_type.open(F, normalize=normalize)
         # Counted to the first selection, which is what had to wait for it.
@@ -102,7 +103,7 @@ class Pool:
         on_exhausted: str = "restart",
         initial: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        checkpoint_every: int | float = 60.0,
+        checkpoint_every: int | float | None = None,
         progress: Progress = None,
     ) -> Selection:
         """The k most informative items for these scores; arguments, result and errors as in `gip_gpu.select`."""
@@ -111,7 +112,7 @@ class Pool:
         options = Options(objective, epsilon, query, sign, on_exhausted)
         options.choose(scores is not None)
         first = as_initial(initial, self.shape[0], count)
-        saving = as_saving(checkpoint, checkpoint_every)
+        saving = as_saving(checkpoint, checkpoint_every, [*self._places, *places(G)])
         check_progress(progress)
         with self._turn:
             if self._busy:
@@ -286,10 +287,22 @@ def first_squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
     return squares
 
 
-def as_saving(path: Any, every: Any) -> Saving | None:
-    """Where to write checkpoints and how often, checked; None for nowhere."""
+def as_saving(path: Any, every: Any, reads: Iterable[str]) -> Saving | None:
+    """Where to write checkpoints and how often, checked; None for nowhere.
+
+    Args:
+        path, every: `checkpoint` and `checkpoint_every` as given.
+        reads: `gip_gpu.sources.places` of rows and scores.
+
+    Raises:
+        TypeError, ValueError: as `gip_gpu.select`.
+    """
     interval = checkpoint.as_interval(every)
-    return None if path is None else (checkpoint.as_path(path), interval)
+    if path is not None:
+        return checkpoint.as_path(path, reads), interval
+    if every is not None:
+        raise ValueError(f"checkpoint_every is {every!r}, and there is no checkpoint to write; give checkpoint a path")
+    return None
 
 
 def check_progress(progress: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.interop import DeviceMatrix
+from gip_gpu.sources.mapped import mapped_file
 from gip_gpu.validate import as_matrix, bad_rows, flag
 
 # Float64 values in one block: 2 MiB stay in a core's cache while a block is converted, normalised and multiplied.
@@ -23,6 +24,7 @@ class Rows:
     Attributes:
         shape: (m, d).
         norms: (m,) float64, the l2 norms of the rows as given.
+        file: the one that F is a map of, or None; it must stay as it is.
         largest: the largest norm of the rows that `take` and `block` return.
 
     Raises:
@@ -34,6 +36,7 @@ class Rows:
 
     def __init__(self, F: Any, *, normalize: bool = True) -> None:
         self.values: Any = F if isinstance(F, DeviceMatrix) else as_matrix(F, "F")
+        self.file = mapped_file(self.values)
         self.normalize = flag("normalize", normalize)
         self.shape: tuple[int, int] = self.values.shape
         self.norms = np.empty(len(self.values))
@@ -55,6 +58,7 @@ class Rows:
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:
         """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own."""
+        self._check()
         rows: NDArray[np.float64] = self.values[start:stop].astype(np.float64, order="C")
         if self.normalize:
             rows /= self.norms[start:stop, None]
@@ -62,10 +66,20 @@ class Rows:
 
     def take(self, indices: Any) -> NDArray[np.float64]:
         """The rows with these indices, (len(indices), d) float64, C-contiguous and the caller's own."""
+        self._check()
         rows: NDArray[np.float64] = self.values[indices].astype(np.float64, order="C")
         if self.normalize:
             rows /= self.norms[indices, None]
         return rows
+
+    def _check(self) -> None:
+        # Where a file is cut off, to read beyond its end would end the process.
+        if self.file is not None:
+            self.file.check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The values of a map are pickled as an array in memory.
+        return {**self.__dict__, "file": None}
 
 
 def row_norms(block: NDArray[np.float64]) -> NDArray[np.float64]:

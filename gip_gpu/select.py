@@ -8,7 +8,7 @@ from gip_gpu.interop import DeviceMatrix, on_gpu
 from gip_gpu.pool import Pool, Progress, as_saving, check_progress
 from gip_gpu.problem import Options
 from gip_gpu.selection import Selection
-from gip_gpu.sources import Matrix
+from gip_gpu.sources import Matrix, places
 from gip_gpu.validate import as_count, as_initial, as_matrix, as_scores
 
 
@@ -30,7 +30,7 @@ def select(
     on_exhausted: str = "restart",
     initial: ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int | float = 60.0,
+    checkpoint_every: int | float | None = None,
     progress: Progress = None,
 ) -> Selection:
     """Selects the k items that carry the most information, by Greedy Information Projection.
@@ -87,8 +87,9 @@ def select(
         checkpoint: a file that the run is written to from time to time, when it ends, and when Ctrl-C or SIGTERM ends
             it (a second one ends it at once). If it exists, the run goes on from it, also with another k or on another
             device: k picks of it, or what it lacks to them. A file that is damaged, or of another F, G or settings, is
-            refused.
-        checkpoint_every: an int of picks or a float of seconds.
+            refused, and so is a place that F or G is read from.
+        checkpoint_every: an int of picks or a float of seconds between two times; None for 60.0. Without a checkpoint
+            it is refused.
         progress: True for a bar on standard error, or a function called with (picks made, k).
 
     Returns:
@@ -115,7 +116,7 @@ def select(
     options = Options(objective, epsilon, query, sign, on_exhausted)
     options.choose(scores is not None)
     first = as_initial(initial, len(matrix), count)
-    saving = as_saving(checkpoint, checkpoint_every)
+    saving = as_saving(checkpoint, checkpoint_every, [*places(F), *places(G)])
     check_progress(progress)
     pool = Pool(
         F if isinstance(matrix, DeviceMatrix) else matrix,

@@ -2,8 +2,9 @@
 
 import math
 import operator
+import reprlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from numbers import Real
 from typing import Any
@@ -37,8 +38,13 @@ def as_matrix(value: Any, name: str) -> NDArray[Any] | Source:
     return _in_memory(value, name) if source is None else source
 
 
-def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
+def as_scores(value: Any, shape: tuple[int, int], names: tuple[str, str] = ("F", "G")) -> NDArray[np.float64]:
     """`value` as (m, n) float64 scores that fit F of the given shape; the caller's own copy.
+
+    Args:
+        value: scores.
+        shape: of F.
+        names: of F and G, for messages.
 
     Raises:
         TypeError: no real numbers, or None.
@@ -47,42 +53,43 @@ def as_scores(value: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
     if value is None:
         raise TypeError("G is None; it must be scores of shape (m,) or (m, n); where there are none, "
                         "gip_gpu.signals.self_compression(F) makes them from F")  # fmt: skip
+    G = names[1]
     source = as_source(value)
-    array = _as_array(to_host(value) if on_gpu(value) else value, "G") if source is None else source
+    array = _as_array(to_host(value) if on_gpu(value) else value, G) if source is None else source
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
-        raise ValueError(f"G has shape {array.shape}; it must be (m,) or (m, n), one row an item")
-    check_rows_of_scores(array.shape, shape)
+        raise ValueError(f"{G} has shape {array.shape}; it must be (m,) or (m, n), one row an item")
+    check_rows_of_scores(array.shape, shape, names)
     if array.shape[1] == 0:
-        raise ValueError(f"G has shape {array.shape}; it must have at least one column")
+        raise ValueError(f"{G} has shape {array.shape}; it must have at least one column")
     scores = array.as_float64() if isinstance(array, Source) else array.astype(np.float64)
     finite = np.isfinite(scores)
     if not finite.all():
         row = int(np.flatnonzero(~finite.all(axis=1))[0])
-        raise ValueError(f"G has a value that is not finite in row {row} ({_brief(scores[row])}); all must be finite")
+        raise ValueError(f"{G} has a value that is not finite in row {row} ({_brief(scores[row])}); all must be finite")
     largest = max(scores.max(), -scores.min())
     if 0 < largest < 1 / LARGEST:
-        raise ValueError(f"G has no value beyond {1 / LARGEST:g} in size; scale the scores up")
+        raise ValueError(f"{G} has no value beyond {1 / LARGEST:g} in size; scale the scores up")
     if largest > LARGEST:
         row = int(np.flatnonzero((np.abs(scores) > LARGEST).any(axis=1))[0])
         raise ValueError(
-            f"G has a value beyond {LARGEST:g} in row {row} ({_brief(scores[row])}); scale the scores down"
+            f"{G} has a value beyond {LARGEST:g} in row {row} ({_brief(scores[row])}); scale the scores down"
         )
     return scores
 
 
-def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int]) -> None:
+def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int], names: tuple[str, str] = ("F", "G")) -> None:
     """Raises ValueError where scores of a shape do not have as many rows as F of a shape."""
-    m, d = shape
+    (m, d), (F, G) = shape, names
     if scores[0] != m:
         hint = ""
         if scores[0] == d:
-            hint = "; F looks transposed: it must have one row an item, so give F.T"
+            hint = f"; {F} looks transposed: it must have one row an item, so give {F}.T"
         elif m in scores:
-            hint = "; G looks transposed: give G.T"
-        raise ValueError(f"G has {scores[0]} rows and F has {m} (shapes {scores} and {shape}); "
-                         f"row i of G belongs to row i of F{hint}")  # fmt: skip
+            hint = f"; {G} looks transposed: give {G}.T"
+        raise ValueError(f"{G} has {scores[0]} rows and {F} has {m} (shapes {scores} and {shape}); "
+                         f"row i of {G} belongs to row i of {F}{hint}")  # fmt: skip
 
 
 def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
@@ -137,7 +144,12 @@ def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
         ValueError: not 1-d, out of range, a duplicate, or too many.
     """
     wanted = "initial must be a 1-d sequence of indices of rows, all different"
-    array = _as_array(() if initial is None else initial, "initial")
+    if isinstance(initial, (str, bytes, Set, Mapping)):
+        raise TypeError(f"initial is {reprlib.repr(initial)} ({type(initial).__name__}); {wanted}")
+    try:
+        array = _as_array(() if initial is None else initial, "initial")
+    except TypeError as error:
+        raise TypeError(f"{error}; {wanted}") from None
     if array.ndim != 1:
         raise ValueError(f"initial has shape {array.shape}; {wanted}")
     if not len(array):

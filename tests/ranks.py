@@ -155,6 +155,9 @@ def wrong(rank):
         "diverges": ((long, mine[1]), 900, {"normalize": False}),
         "memory": (mine, 10, {"memory_limit": 1000 if rank == 1 else "1GB"}),
         "timeout": (mine, 10, {"timeout": -1}),
+        # More bytes than an alarm has room for.
+        "long": (mine, 10, {"backend": "\N{GRINNING FACE}" * 3000 if rank == 2 else None}),
+        "no checkpoint": (mine, 10, {"checkpoint_every": 5}),
     }
 
 

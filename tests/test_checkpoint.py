@@ -1,6 +1,7 @@
 """Checkpoints: a run that was broken off goes on to the same selection, and from no other file."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_initial import KINDS, assert_rest, problem
 
-from gip_gpu import Pool, checkpoint, select, signals
+from gip_gpu import Pool, checkpoint, extend, select, signals
+from gip_gpu.sources import Part, open_matrix
 
 
 def assert_same(chosen, whole, **allowed):
@@ -222,8 +224,10 @@ def test_damaged_files_are_refused(tmp_path):
     content = path.read_bytes()
     for length in [0, 1, 100, len(content) // 2, len(content) - 100, len(content) - 1]:
         path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"run\.ckpt (was cut off|is no checkpoint).* delete it or give another"):
+        message = "is no checkpoint; give another path" if length < 300 else "was cut off.*; delete it or give another"
+        with pytest.raises(ValueError, match=rf"run\.ckpt {message}"):
             select(F, G, 6, objective="lr", checkpoint=path)
+        assert len(path.read_bytes()) == length
     for place in [*range(0, len(content), len(content) // 150), *range(len(content) - 140, len(content), 7)]:
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         with pytest.raises(ValueError, match=r"run\.ckpt (was cut off or altered|was altered|is no checkpoint)"):
@@ -233,12 +237,82 @@ def test_damaged_files_are_refused(tmp_path):
         select(F, G, 6, objective="lr", checkpoint=path)
 
 
+def test_files_of_others_are_never_said_to_be_checkpoints(tmp_path):
+    """Nobody is told to delete their data."""
+    F, G = problem("mp")
+    np.save(tmp_path / "pool.npy", F)
+    np.savez(tmp_path / "pool.npz", meta=np.array('{"version": 1}'), F=F)
+    (tmp_path / "pool.txt").write_text("PK")
+    (tmp_path / "empty").touch()
+    for name in os.listdir(tmp_path):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(ValueError, match=f"{name} is no checkpoint; give another path$"):
+            select(F, G, 6, checkpoint=tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_files_that_the_run_reads_are_refused(tmp_path, monkeypatch):
+    F, G = problem("mp")
+    before, new = select(F, G, 5), tmp_path / "new.npy"
+    (tmp_path / "shards").mkdir()
+    for path in (tmp_path / "F.npy", tmp_path / "shards" / "0.npy", new):
+        np.save(path, F)
+    np.save(tmp_path / "G.npy", G)
+    (tmp_path / "link.npy").symlink_to(tmp_path / "F.npy")
+    monkeypatch.chdir(tmp_path)
+    small, large = np.load("F.npy", mmap_mode="r"), open_matrix("F.npy")
+    names = sorted(os.listdir(tmp_path))
+    for call, refused in (
+        (lambda path: select("F.npy", G, 5, checkpoint=path), "F.npy"),
+        (lambda path: select("F.npy", G, 5, checkpoint=path), "link.npy"),
+        (lambda path: select(F, "G.npy", 5, checkpoint=path), "G.npy"),
+        (lambda path: select(small, G, 5, checkpoint=path), "F.npy"),
+        (lambda path: select(Part(large, 0, 300), G, 5, checkpoint=path), "F.npy"),
+        (lambda path: Pool(large).select(G, 5, checkpoint=path), "F.npy"),
+        (lambda path: Pool(small).select("G.npy", 5, checkpoint=path), "G.npy"),
+        (lambda path: Pool(small).select("G.npy", 5, checkpoint=path), "F.npy"),
+        (lambda path: extend(before, "new.npy", G, 5, checkpoint=path), "new.npy"),
+    ):
+        with pytest.raises(ValueError, match=f"checkpoint is {refused}, which this run reads; give another path"):
+            call(refused)
+    for F_given in ("shards", Part(open_matrix("shards"), 0, 300)):
+        with pytest.raises(ValueError, match=r"run\.ckpt, which lies in a folder of shards that this run reads; give"):
+            select(F_given, G, 5, checkpoint="shards/run.ckpt")
+    assert sorted(os.listdir(tmp_path)) == names
+    assert os.listdir("shards") == ["0.npy"]
+    assert len(select("shards", G, 5, checkpoint="run.ckpt")) == 5
+
+
+def test_files_that_cannot_be_read(tmp_path, monkeypatch):
+    F, G = problem("mp")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    select(F, G, 5, checkpoint=tmp_path / "run")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ValueError, match=r"cannot read the checkpoint .*run: Permission denied"):
+        select(F, G, 5, checkpoint=tmp_path / "run")
+
+
+def test_matrices_whose_signs_differ_are_told_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    F, G = rng.standard_normal((50, 8)), rng.standard_normal((50, 2))
+    path = tmp_path / "run"
+    select(F, G, 5, sign="positive", checkpoint=path)
+    mirrored = F.copy()
+    mirrored[::2, :2] *= -1
+    for other, name in (((F, -G), "G"), ((-F, G), "F"), ((mirrored, G), "F")):
+        with pytest.raises(ValueError, match=f"of another {name}; delete it"):
+            select(*other, 5, sign="positive", checkpoint=path)
+
+
 def test_other_versions_are_refused(tmp_path, monkeypatch):
     F, G = problem("mp")
     monkeypatch.setattr(checkpoint, "VERSION", 7)
     select(F, G, 5, checkpoint=tmp_path / "run")
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="run has format 7, and this gip_gpu reads 1; delete it"):
+    with pytest.raises(ValueError, match="run has format 7, and this gip_gpu reads 2; delete it"):
         select(F, G, 5, checkpoint=tmp_path / "run")
 
 
@@ -247,17 +321,23 @@ def test_other_versions_are_refused(tmp_path, monkeypatch):
     [
         ({"checkpoint": "none/run"}, ValueError, "checkpoint: cannot write none/run: there is no folder"),
         ({"checkpoint": "."}, ValueError, "checkpoint: cannot write .: it is no regular file"),
-        ({"checkpoint": 3}, TypeError, "checkpoint is 3, a int; it must be a path"),
+        ({"checkpoint": 3}, TypeError, r"checkpoint is 3 \(int\); it must be a path"),
+        ({"checkpoint": "x" * 300}, ValueError, "checkpoint: cannot write x+: File name too long"),
+        ({"checkpoint_every": 30}, ValueError, "checkpoint_every is 30, and there is no checkpoint to write; give"),
         ({"checkpoint_every": 0}, ValueError, "checkpoint_every is 0; .* 1 or more"),
         ({"checkpoint_every": 0.0}, ValueError, "checkpoint_every is 0.0; .* seconds above 0"),
         ({"checkpoint_every": float("nan")}, ValueError, "checkpoint_every is nan"),
-        ({"checkpoint_every": True}, TypeError, "checkpoint_every is True, a bool"),
-        ({"checkpoint_every": "1"}, TypeError, "checkpoint_every is '1', a str"),
+        ({"checkpoint_every": True}, TypeError, r"checkpoint_every is True \(bool\)"),
+        ({"checkpoint_every": "1"}, TypeError, r"checkpoint_every is '1' \(str\)"),
     ],
 )
 def test_bad_arguments(options, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for call in (lambda: select(np.eye(3), np.ones(3), 1, **options),):
+    for call in (
+        lambda: select(np.eye(3), np.ones(3), 1, **options),
+        lambda: Pool(np.eye(3)).select(np.ones(3), 1, **options),
+        lambda: extend(select(np.eye(3), np.ones(3), 1), np.eye(3), np.ones(3), 1, **options),
+    ):
         with pytest.raises(error, match=message):
             call()
     assert not os.listdir(tmp_path)

@@ -226,6 +226,46 @@ def test_help_and_version(run: Run) -> None:
         assert all(word in result.out for word in words)
 
 
+def test_how_often_checkpoints_are_written(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    keeper = gip_gpu.checkpoint.Keeper.__init__
+    monkeypatch.setattr(
+        "gip_gpu.checkpoint.Keeper.__init__", lambda self, *rest: (seen.append(rest[1]), keeper(self, *rest))[1]
+    )
+    for given in ("", "7", "1e2", "7.0", "7s", "0.5s"):
+        line = f"select F.npy --scores G.npy -k 5 --checkpoint run{' --checkpoint-every ' * bool(given)}{given}"
+        assert run(line).status == 0
+    assert [(type(every), every) for every in seen] == [
+        (float, 60.0), (int, 7), (int, 100), (float, 7.0), (float, 7.0), (float, 0.5),
+    ]  # fmt: skip
+
+
+def test_a_checkpoint_that_was_not_written_is_not_said_to_be(
+    pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "select F.npy --scores G.npy -k 5 --checkpoint run"
+    said = "the checkpoint run was written; the same command goes on from it"
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as early:
+        early.setattr("gip_gpu.engine.run", interrupt)
+        assert said not in run(line).err
+        assert not pool["run"].exists()
+    assert run(line).status == 0
+    with monkeypatch.context() as early:
+        early.setattr("gip_gpu.engine.run", interrupt)
+        result = run(line.replace("-k 5", "-k 9"))
+        assert result.status == 130
+        assert said not in result.err
+    with monkeypatch.context() as late:
+        late.setattr("gip_gpu.pool.Pool._selection", interrupt)
+        result = run(line.replace("-k 5", "-k 9"))
+        assert result.status == 130
+        assert said in result.err
+
+
 # Errors: exit status 2, one line, before any work
 
 
@@ -281,6 +321,14 @@ SELECT = "select F.npy --scores G.npy -k 5"
         (f"{SELECT} -o F.npy --force", "F.npy is named twice"),
         (f"{SELECT} -o G.csv", "cannot write G.csv: it exists; --force overwrites it"),
         (f"{SELECT} --rows data.jsonl --rows-out ./data.jsonl --force", "data.jsonl is named twice"),
+        (f"{SELECT} --checkpoint-every 5", "--checkpoint-every goes with --checkpoint"),
+        (f"{SELECT} --checkpoint run --checkpoint-every 5min", "'5min' is neither picks, such as 500, nor seconds"),
+        (f"{SELECT} --checkpoint run --checkpoint-every 0s", "checkpoint_every is 0.0; checkpoint_every must be"),
+        (f"{SELECT} --checkpoint G.npy", "G.npy is named twice, as the checkpoint and as another file"),
+        (f"{SELECT} --checkpoint run.npy -o run.npy", "run.npy is named twice, as an output and as another file"),
+        (f"{SELECT} --checkpoint pool.npz", "pool.npz is no checkpoint; give another path"),
+        (f"{SELECT} --checkpoint {'x' * 300}", "File name too long"),
+        ("select shards --scores G.npy -k 5 --checkpoint shards/run", "shards/run lies in a folder of shards"),
         ("plan -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
         ("plan F.npy --rows 3 -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
         ("plan --rows 0 --dim 4 -k 5", "Invalid value for '--rows'"),
@@ -294,6 +342,8 @@ SELECT = "select F.npy --scores G.npy -k 5"
 def test_bad_input_is_one_line_and_status_2(
     line: str, message: str, pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pool["shards"].mkdir()
+    np.save(pool["shards"] / "F.npy", pool.F)
     pool["cut.npy"].write_bytes(pool["F.npy"].read_bytes()[:-4])
     pool["short.csv"].write_text("1\n2\n")
     pool["nan.csv"].write_text("\n".join(["1", "nan", *["1"] * 58]))

@@ -127,6 +127,8 @@ WRONG = {
     "mi of two": (None, "objective is 'mi' with 2 signals"),
     "diverges": ("", "the residual diverges after"),
     "memory": ("rank 1: ", "1 kB is what memory_limit allows"),
+    "long": ("rank 2: ", "backend is '" + "\N{GRINNING FACE}" * 400),
+    "no checkpoint": ("rank 0: ", "checkpoint_every is 5, and there is no checkpoint to write; give checkpoint a path"),
     "timeout": (None, "timeout is -1; timeout must be a number of seconds above 0"),
 }
 
@@ -173,6 +175,14 @@ def test_one_process(said, group):
     assert calls[-1] == (120, 120)
     with pytest.raises(ValueError, match=r"^k is 0"):
         distributed().select(F, G, 0)
+
+
+def test_a_checkpoint_in_place_of_rows(group, folder):
+    for name in ("pool.npy", "scores.npy"):
+        before = (folder / name).read_bytes()
+        with pytest.raises(ValueError, match=rf"{name}, which this run reads; give another path"):
+            distributed().select(folder / "pool.npy", folder / "scores.npy", 5, checkpoint=folder / name)
+        assert (folder / name).read_bytes() == before
 
 
 def test_a_backend_for_gpus(group):

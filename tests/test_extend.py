@@ -212,6 +212,22 @@ def test_what_cannot_be_extended():
         (lambda: extend(before, F_new, G_new, 101), ValueError, "k is 101; k must be an int from 1 to m = 100"),
         (lambda: extend([1, 2], F_new, G_new, 5), TypeError, "selection is a list; it must be a gip_gpu.Selection"),
         (lambda: extend(before, F_new[0], G_new, 5), ValueError, r"F_new has shape \(24,\)"),
+        (lambda: extend(before, F_new * 0, G_new, 5), ValueError, r"^F_new has a zero row, row 0 \(\["),
+        (
+            lambda: extend(before, F_new, G_new * np.nan, 5),
+            ValueError,
+            "^G_new has a value that is not finite in row 0",
+        ),
+        (
+            lambda: extend(before, F_new, G_new[1:], 5),
+            ValueError,
+            "^G_new has 99 rows and F_new has 100 .*; row i of G_new belongs to row i of F_new$",
+        ),
+        (
+            lambda: extend(before, F_new, G_new.T, 5),
+            ValueError,
+            "^G_new has 3 rows.*; G_new looks transposed: give G_new",
+        ),
     ):
         with pytest.raises(error, match=message):
             call()

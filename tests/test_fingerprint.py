@@ -54,3 +54,70 @@ def test_parts_of_a_matrix_add_up():
         parts = [fingerprint.of_part(F[a:b], a) for a, b in pairwise(starts)]
         assert fingerprint.joined(parts) == whole
     assert fingerprint.joined([fingerprint.of_part(F[:20], 0), fingerprint.of_part(F[20:], 0)]) != whole
+
+
+def alterations(F):
+    """Matrices of the values of F, moved and negated in ways that leave plain sums as they are."""
+    d = F.shape[1]
+    bits = {2: np.uint16, 4: np.uint32, 8: np.uint64, 1: np.uint8}[F.itemsize]
+    highest = np.array(1 << 8 * F.itemsize - 1, bits)
+    per_word = 8 // F.itemsize
+    last = [per_word - 1 + per_word * word for word in range(d // per_word)]
+    for rows in (slice(None), slice(0, None, 2), slice(3, 4)):
+        for columns in (slice(None), last[:2], last, slice(0, 2), [0, d - 1]):
+            other = F.copy()
+            part = other[rows].view(bits)
+            part[:, columns] ^= highest
+            yield other
+    for bit in range(8 * F.itemsize):
+        # The same bit of two words, set in one and cleared in the other, or flipped in both.
+        for change in (lambda x, one: (x[0] | one, x[1] & ~one), lambda x, one: (x[0] ^ one, x[1] ^ one)):
+            other = F.copy()
+            pair = other.view(bits)[5, [0, per_word]]
+            other.view(bits)[5, [0, per_word]] = change(pair, np.array(1 << bit, bits))
+            yield other
+    for shift in (1, per_word):
+        yield np.roll(F, shift, axis=1)
+    words = np.arange(d)
+    words[: 2 * per_word] = np.roll(words[: 2 * per_word], per_word)
+    yield F[:, words]
+    yield F[:, ::-1]
+    yield F[::-1]
+    other = F.copy()
+    other[[5, 6]] = other[[6, 5]]
+    yield other
+    for value in (1, 2, 64):
+        other = F.copy()
+        other[5, 0], other[5, per_word] = other[5, 0] + value, other[5, per_word] - value
+        yield other
+        other = F.copy()
+        other[5, 0], other[6, 0] = other[5, 0] + value, other[6, 0] - value
+        yield other
+    other = np.zeros_like(F)
+    yield other
+    other = other.copy()
+    other[5] = F[5]
+    yield other
+    yield np.roll(other, 1, axis=0)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1"])
+@pytest.mark.parametrize("kind", ["random", "one", "zero"])
+def test_changes_that_cancel_in_sums(dtype, kind):
+    """Such as those of the highest bits of two words, the signs of their last numbers."""
+    F = np.random.default_rng(0).integers(-60, 60, (12, 16)).astype(dtype)
+    if kind != "random":
+        F[:] = kind == "one"
+    seen = {}
+    for other in (F, *alterations(F)):
+        found = fingerprint.of_rows(other, 0)
+        for place, number in enumerate(found):
+            assert seen.setdefault((place, number), other.tobytes()) == other.tobytes()
+    assert len({content for (place, _), content in seen.items() if not place}) > 20
+
+
+def test_negated_matrices():
+    rng = np.random.default_rng(0)
+    for shape, dtype in (((50, 8), "f8"), ((50, 2), "f8"), ((50, 16), "f2"), ((50, 8), "f4")):
+        F = rng.standard_normal(shape).astype(dtype)
+        assert all(a != b for a, b in zip(fingerprint.of_rows(F, 0), fingerprint.of_rows(-F, 0), strict=True))

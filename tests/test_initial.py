@@ -185,7 +185,11 @@ def test_progress_and_pools():
         ([[0, 1]], ValueError, r"initial has shape \(1, 2\)"),
         (np.ones(10, bool), TypeError, "initial has dtype bool"),
         ([0.0, 1.0], TypeError, "initial has dtype float64"),
-        (["a"], TypeError, "initial has dtype <U1"),
+        (["a"], TypeError, "initial has dtype <U1.*; initial must be a 1-d sequence of indices"),
+        ("ab", TypeError, r"initial is 'ab' \(str\); initial must be a 1-d sequence of indices of rows, all different"),
+        ({1, 2}, TypeError, r"initial is {1, 2} \(set\); initial must be a 1-d sequence of indices"),
+        ({1: 2}, TypeError, r"initial is {1: 2} \(dict\); initial must be a 1-d sequence of indices"),
+        ([None], TypeError, "initial has dtype object.*; initial must be a 1-d sequence of indices"),
         (range(8), ValueError, "k is 3 and initial has 8; together they must be at most m = 10"),
     ],
 )

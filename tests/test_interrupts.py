@@ -35,6 +35,21 @@ def test_leftovers_of_killed_runs(tmp_path):
     assert set(os.listdir(tmp_path)) == {"run.ckpt", other.name}
 
 
+def test_leftovers_of_checks(tmp_path, monkeypatch):
+    """A process that is killed in the middle of one leaves a file of a name that goes with the others."""
+
+    def killed(*_, **__):
+        raise SystemExit
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(SystemExit):
+        files.check_target(tmp_path / "run.ckpt", (".ckpt",), overwrite=True)
+    monkeypatch.undo()
+    assert len(os.listdir(tmp_path)) == 1
+    files.remove_leftovers(tmp_path / "run.ckpt", older=-1)
+    assert not os.listdir(tmp_path)
+
+
 LIMITED = """
 import resource, numpy as np, gip_gpu
 rng = np.random.default_rng(0)
@@ -206,6 +221,21 @@ def test_a_second_signal_within_patience_counts_as_the_first():
     assert interrupted(60.0, 0, 1, 61, 1) == 3
     # At the end of the block it acts in any case.
     assert interrupted(60.0, 0, 1) == 3
+
+
+@posix
+def test_an_exception_ends_a_run_in_place_of_the_signal():
+    """It says more, such as that a checkpoint cannot be written; what comes later acts as before."""
+
+    def failing():
+        with Deferred():
+            signal.raise_signal(signal.SIGINT)
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        failing()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_other_threads(tmp_path, cone):

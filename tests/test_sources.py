@@ -269,6 +269,57 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
         source.take([3])
 
 
+def test_a_file_that_changes_while_it_is_mapped(tmp_path: Path) -> None:
+    def rewrite(path: Path) -> None:
+        np.save(path, F + 1)
+
+    def write_through_another(path: Path) -> None:
+        other = np.load(path, mmap_mode="r+")
+        other[3] += 1
+        other.flush()
+
+    def replace(path: Path) -> None:
+        status = path.stat()
+        np.save(tmp_path / "other.npy", F + 1)
+        os.utime(tmp_path / "other.npy", ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.replace(tmp_path / "other.npy", path)
+
+    path = tmp_path / "F.npy"
+    for change in (rewrite, write_through_another, replace):
+        np.save(path, F)
+        os.utime(path, (1, 1))
+        sources = open_matrix(path), MemmapSource(np.load(path, mmap_mode="r"))
+        for source in sources:
+            assert (source[100] == F[100]).all()
+        path.chmod(0o600)
+        for source in sources:
+            assert (source[100] == F[100]).all()
+        change(path)
+        for source in sources:
+            with pytest.raises(ValueError, match=r"cannot read .*F.npy: it has changed since it was opened"):
+                source.read(0, 3)
+    # What is written through the map itself is seen.
+    mapped = MemmapSource(array := np.load(path, mmap_mode="r+"))
+    array[3] = 7
+    array.flush()
+    assert (mapped[3] == 7).all()
+
+
+def test_a_small_file_that_changes_while_it_is_mapped(tmp_path: Path) -> None:
+    """Its pages may stay in memory, so it is an array as any other, but one of a file."""
+    path = tmp_path / "F.npy"
+    for change in (lambda: np.save(path, F + 1), lambda: os.truncate(path, 1000)):
+        np.save(path, F)
+        os.utime(path, (1, 1))
+        pool = gip_gpu.Pool(np.load(path, mmap_mode="r"))
+        copy = pickle.loads(pickle.dumps(pool))
+        first = pool.select(F[:, 0], 5).indices
+        change()
+        with pytest.raises(ValueError, match=r"cannot read .*F.npy: it has changed since it was opened"):
+            pool.select(F[:, 0], 5)
+        assert (copy.select(F[:, 0], 5).indices == first).all()
+
+
 def asked_by_threads(source: Source, array: np.ndarray, times: int) -> bool:
     """Whether four threads that read blocks and take rows at once all get those of the array."""
     right = []

@@ -47,7 +47,7 @@ def select(
     on_exhausted: str = "restart",
     initial: ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int | float = 60.0,
+    checkpoint_every: int | float | None = None,
     progress: Progress = None,
 ) -> Selection:
     """As `gip_gpu.select`, from the rows of all processes of a group; every process calls it with its own.

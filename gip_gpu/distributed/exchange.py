@@ -259,7 +259,9 @@ class Star:
         """Rank 0: closes the connections of the selection, so that all others listen, and tells them why."""
         self._main = None
         self._sent.clear()
-        message = bytearray(pickle.dumps(Failure(failure.kind, failure.text[: FIRST // 4]), protocol=5).ljust(FIRST))
+        # By bytes: those of what is around it are far fewer than the other half.
+        text = failure.text.encode("utf-8", "surrogatepass")[: FIRST // 2].decode("utf-8", "ignore")
+        message = bytearray(pickle.dumps(Failure(failure.kind, text), protocol=5).ljust(FIRST))
         tensor = torch.frombuffer(message, dtype=torch.uint8)
         works = []
         for rank in range(1, self.size):

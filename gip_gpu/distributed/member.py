@@ -16,6 +16,7 @@ from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.plan import PRECISIONS, Plan, make_plan
 from gip_gpu.pool import Progress, as_saving, check_progress, first_squares
 from gip_gpu.problem import Options, pose
+from gip_gpu.sources import places
 from gip_gpu.state import State
 from gip_gpu.validate import as_bytes, as_initial, as_matrix, as_scores, one_of
 
@@ -41,7 +42,7 @@ class Settings:
     on_exhausted: str = "restart"
     initial: Any = None
     checkpoint: Any = None
-    checkpoint_every: Any = 60.0
+    checkpoint_every: Any = None
     progress: Progress = None
 
     # What may differ from rank to rank: where each runs, and who watches and writes.
@@ -88,7 +89,9 @@ class Member:
         check_progress(settings.progress)
         # Whether they are rows of the pool is for rank 0 to say.
         self.initial = as_initial(settings.initial, sys.maxsize, 0)
-        self.saving = None if star.rank else as_saving(settings.checkpoint, settings.checkpoint_every)
+        self.saving = (
+            None if star.rank else as_saving(settings.checkpoint, settings.checkpoint_every, [*places(F), *places(G)])
+        )
         self.keeping = False
         matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
         self.scores = None if G is None else as_scores(G, matrix.shape)

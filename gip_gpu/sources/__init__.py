@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gip_gpu.sources.arrow import ArrowSource
 from gip_gpu.sources.base import Matrix, Source
 from gip_gpu.sources.file import AnyPath, File
@@ -14,7 +16,7 @@ from gip_gpu.sources.part import Part
 from gip_gpu.sources.raw import open_npy, open_safetensors
 from gip_gpu.sources.shards import open_folder
 
-__all__ = ["Matrix", "Part", "Source", "as_source", "open_matrix"]
+__all__ = ["Matrix", "Part", "Source", "as_source", "open_matrix", "places"]
 
 FORMATS = {
     ".npy": open_npy,
@@ -72,6 +74,20 @@ def as_source(value: Any, *, dimensions: tuple[int, ...] = (1, 2)) -> Source | N
     if isinstance(value, (str, os.PathLike)):
         return open_matrix(value, dimensions=dimensions)
     return MemmapSource(value) if mappable(value, dimensions) else None
+
+
+def places(value: Any) -> list[str]:
+    """Real paths of the files and folders that a matrix is read from; none for what lies in memory.
+
+    >>> import numpy as np
+    >>> places("/pools/F.npy"), places(np.eye(2))
+    (['/pools/F.npy'], [])
+    """
+    if isinstance(value, Source):
+        return value.places()
+    if isinstance(value, np.memmap):
+        value = value.filename
+    return [os.path.realpath(value)] if isinstance(value, (str, os.PathLike)) else []
 
 
 def known_suffix(path: Path, known: tuple[str, ...]) -> None:

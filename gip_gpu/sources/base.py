@@ -136,6 +136,10 @@ class Source(ABC):
             whole[start:stop] = self.read(start, stop)
         return whole
 
+    def places(self) -> list[str]:
+        """Real paths of the files that rows are read from, and of the folder where they are its shards."""
+        return [os.path.realpath(self.name)]
+
     def close(self) -> None:
         """Lets go of what is held; rows can be had no more. No need to call it: nothing stays open."""
         self.closed = True

@@ -45,7 +45,7 @@ class File:
     Attributes:
         name: the path as given, for messages.
         path: the absolute path.
-        state: size in bytes and time of change in ns, when it was first seen.
+        state: as `state_of`, when it was first seen.
 
     Raises:
         ValueError: there is no such file.
@@ -55,7 +55,7 @@ class File:
         self.name = os.fspath(path)
         self.path = os.path.abspath(self.name)
         with reading(self.name):
-            self.state = _state(os.stat(self.path))
+            self.state = state_of(os.stat(self.path))
 
     @property
     def size(self) -> int:
@@ -70,9 +70,17 @@ class File:
             ValueError: also where it has changed since it was first seen.
         """
         with reading(self.name, hint), open(self.path, "rb", buffering=0) as file:
-            if _state(os.fstat(file.fileno())) != self.state:
-                raise OSError("it has changed since it was opened")
+            self._compare(os.fstat(file.fileno()))
             yield file
+
+    def check(self) -> None:
+        """Raises ValueError where there is no such file any more, or it has changed since it was first seen."""
+        with reading(self.name):
+            self._compare(os.stat(self.path))
+
+    def _compare(self, status: os.stat_result) -> None:
+        if state_of(status) != self.state:
+            raise OSError("it has changed since it was opened")
 
 
 def read_at(file: io.FileIO, offset: int, out: NDArray[Any]) -> None:
@@ -87,5 +95,7 @@ def read_at(file: io.FileIO, offset: int, out: NDArray[Any]) -> None:
         done += count
 
 
-def _state(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+def state_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Size in bytes, time of the last write in ns and inode: what shows that a file was written to or replaced."""
+    # Not the time of change of the inode: a new name, link or permission leaves the content as it is.
+    return status.st_size, status.st_mtime_ns, status.st_ino

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.sources.base import NUMERIC_KINDS, STEP, Pieces, Source
+from gip_gpu.sources.file import File
 
 # Mappings that share the file's own pages. In mode "c" letting go of a page would undo what was written to it.
 SHARED = ("r", "r+", "w+")
@@ -26,11 +27,20 @@ def mappable(value: Any, dimensions: tuple[int, ...]) -> bool:
     )
 
 
+def mapped_file(value: Any) -> File | None:
+    """The file that an array is a map of, or a view of one, where that is read only and must stay as it is."""
+    while isinstance(value, np.ndarray) and not isinstance(value, np.memmap):
+        value = value.base
+    name = getattr(value, "filename", None)
+    # A file without a name any more can only be written to by who has it open.
+    return File(name) if name is not None and value.mode == "r" and os.path.exists(name) else None
+
+
 class MemmapSource(Source):
     """An np.memmap array, or a view of one, whose rows lie one behind the other.
 
     The pages that were read do not stay in the process, except in mode "c" and on systems without `madvise`. What is
-    written through the map is seen.
+    written through the map is seen; the file of a map in mode "r" must stay as it is.
 
     Args:
         array: (m, d) or (m,), C-contiguous.
@@ -49,11 +59,17 @@ class MemmapSource(Source):
             self.place = values.ctypes.data - np.frombuffer(self.mapping, np.uint8).ctypes.data
             begin = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
             self.end = begin + len(self.mapping)
+        self.file = mapped_file(array)
+
+    def places(self) -> list[str]:
+        return [] if getattr(self.array, "filename", None) is None else super().places()
 
     def _fill(self, pieces: Pieces) -> None:
         # A page beyond the end of its file would end the process.
         if self.mapping is not None and self.mapping.size() < self.end:
             raise ValueError(f"cannot read {self.name}: it has been cut off since it was opened")
+        if self.file is not None:
+            self.file.check()
         step = max(1, STEP // self.values[0].nbytes)
         for first, out in pieces:
             for start in range(0, len(out), step):

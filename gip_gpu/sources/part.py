@@ -32,6 +32,9 @@ class Part(Source):
         self.source: Source = whole
         self.start: int = before + start
 
+    def places(self) -> list[str]:
+        return self.source.places()
+
     def _fill(self, pieces: Pieces) -> None:
         self.source._check_open()
         self.source._fill([(first + self.start, out) for first, out in pieces])

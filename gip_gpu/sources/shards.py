@@ -41,6 +41,9 @@ class ShardedSource(Source):
         for number, part in sorted(parts.items()):
             self.shards[number]._fill(part)
 
+    def places(self) -> list[str]:
+        return [*super().places(), *(place for shard in self.shards for place in shard.places())]
+
     def close(self) -> None:
         super().close()
         for shard in self.shards:
