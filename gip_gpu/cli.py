@@ -379,7 +379,10 @@ def _explained(explained: NDArray[np.float64], rounds: Sequence[int]) -> str:
     if not len(explained):
         return "none"
     first = explained[rounds[1] - 1] if len(rounds) > 1 else explained[-1]
-    return f"{first:.4%}" + (f" by the first of {len(rounds)} rounds" if len(rounds) > 1 else "")
+    # Below 0 it is no share.
+    return (f"{first:.4%}" if first >= 0 else "none") + (
+        f" by the first of {len(rounds)} rounds" if len(rounds) > 1 else ""
+    )
 
 
 def _table(entries: Sequence[tuple[str, str]]) -> str:

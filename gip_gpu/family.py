@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gip_gpu import bounds, step, ties
 from gip_gpu.backends.items import Doubt, Items, Move, Projector, Rules
-from gip_gpu.bounds import U32, U64
+from gip_gpu.bounds import TINY32, U32, U64
 from gip_gpu.mahalanobis import Metric
 from gip_gpu.objectives import energies, seen
 from gip_gpu.rows import Rows
@@ -118,7 +118,7 @@ class Family:
             q, square = float(self._q(distances)[0]), float(self._squares(np.array([index]))[0])
             if self.rules.projects and q <= ties.DEPENDENT * square:
                 continue
-            self._crest(float(self._norms(state, W, distances)[0][0]))
+            self._crest(float(self._norms(state, W, distances, np.array([square]))[0][0]))
             phi, _ = projector.project(row, W[0], q)
             self._count(state, index, W[0], phi, q, self._length(float(distances[0])))
         self.items.restore(projector.A, projector.S, None)
@@ -181,6 +181,8 @@ class Family:
         error = length * state.error + (2 * n + 8) * U32 * reach
         frame = 1.0 if metric is None else metric.norm
         error += 2 * frame * residual + 2 * ties.TIE * (reach + frame * state.scale)
+        # Squares of short rows' residuals that float32 flushes.
+        error += math.sqrt(n * TINY32)
         noise = 4 * root * (math.sqrt(self.largest) + root)
         # A tie moves a ratio by as much as its denominator moves by 2 TIE.
         return Doubt(error, self.distance_error + noise + 4 * ties.TIE, None if metric is None else metric.relative)
@@ -210,7 +212,7 @@ class Family:
             self.best = self.items.rate(self._doubt(state))
         if self._refresh_pays(state, len(indices)):
             return Reason.NEED_REFRESH
-        return self._decide(state, indices, W, distances, floor)
+        return self._decide(state, indices, W, distances, rows_squared, floor)
 
     def _squares(self, indices: NDArray[np.int64]) -> Floats:
         """Squared norms of the rows x."""
@@ -239,7 +241,7 @@ class Family:
         wide = state.error > 4 * (bounds.cast_error(self.reach) + frame * residual)
         return wide or self.distance_error > 4 * bounds.cast_error(self.largest)
 
-    def _norms(self, state: State, W: Floats, distances: Floats) -> tuple[Floats, Floats, Floats]:
+    def _norms(self, state: State, W: Floats, distances: Floats, rows_squared: Floats) -> tuple[Floats, Floats, Floats]:
         """Roots of the scores (c,), how far each may move within a tie, and what float64 rounding makes of it."""
         residual, root = self._noise(state)
         if self.rules.measure == "distance":
@@ -253,21 +255,31 @@ class Family:
             return norms, ties.slack(norms, state.scale), np.full(len(norms), residual + grown)
         roots = np.sqrt(self._q(distances))
         norms /= roots
-        noises = (frame * residual + norms * root) / roots + grown
-        return norms, ties.slack(norms, (frame * state.scale + norms) / roots), noises
+        ridge = self.rules.ridge
+        own = ties.lengths(rows_squared, ridge)
+        noises = (frame * residual * own + norms * root * np.sqrt(rows_squared)) / roots + grown
+        terms = ties.ratio_terms(norms, roots, rows_squared, ridge, frame * state.scale)
+        return norms, ties.slack(norms, terms), noises
 
     def _decide(
-        self, state: State, indices: NDArray[np.int64], W: Floats, distances: Floats, floor: float
+        self,
+        state: State,
+        indices: NDArray[np.int64],
+        W: Floats,
+        distances: Floats,
+        rows_squared: Floats,
+        floor: float,
     ) -> Reason | None:
-        norms, slacks, noises = self._norms(state, W, distances)
+        norms, slacks, noises = self._norms(state, W, distances, rows_squared)
         close = (norms + slacks + noises >= (norms - slacks - noises).max()).nonzero()[0]
         if 1 < len(close) <= SETTLED:
             W[close], distances[close] = self.items.settle(indices[close], W[close], distances[close])
-            norms, slacks, noises = self._norms(state, W, distances)
+            norms, slacks, noises = self._norms(state, W, distances, rows_squared)
         top = float(norms.max())
-        self._crest(top)
-        if ties.used_up(top, self.first, self.crest):
+        if ties.used_up(top, self.first or top, max(self.crest, top)):
             return Reason.EXHAUSTED
+        # Only that of a pick that is made: `extend` goes on from here as if no other had been looked at.
+        self._crest(top)
         position, tied = ties.first_tied(norms, slacks)
         norm = float(norms[position])
         others = np.delete(norms + noises, position)
@@ -282,7 +294,8 @@ class Family:
             row=self.rows([index])[0] * self.scale_down,
             residual=W[position],
             gain=norm * norm * self.gain_unit,
-            margin=max(0.0, 1 - rival * rival / (norm * norm)),
+            # A norm may tie with the best and be nothing, or so small that its square is.
+            margin=1 - min(1.0, rival / norm) ** 2 if norm else 0.0,
             candidates=len(indices),
             ties=tied,
         )
@@ -305,7 +318,8 @@ class Family:
         assert pick is not None
         q = float(self._q(np.array([self.distance]))[0])
         length = self._length(self.distance)
-        unit = 2.0 ** math.frexp(length)[1]
+        # A ridge lets a row be picked of which nothing is left; unit^2 / q must fit float32 then too.
+        unit = 2.0 ** math.frexp(length or math.sqrt(q))[1]
         factors = pick.residual if self.metric is None else pick.residual @ self.metric.frame
         move = Move(pick.index, factors * (unit / q), unit * unit / q)
         self._widen(state, pick, move, q, unit)

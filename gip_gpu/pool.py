@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu import backends, checkpoint, engine, memory
+from gip_gpu import backends, checkpoint, engine, memory, ties
 from gip_gpu.backends.base import Backend
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
 from gip_gpu.costs import GRAM_COLUMNS, ITEMS, entry_bytes
@@ -163,9 +163,10 @@ class Pool:
         problem = pose(self._rows, scores, options, self._rows.exponent)
         posed = time.perf_counter()
         squares = first_squares(problem, self._rows)
-        if prior is not None and problem.objective.measure == "distance":
-            prior = replace(prior, scale=prior.scale * 2.0**-self._rows.exponent)
-        state = State(problem.scores, total, self.shape[1], problem.objective, squares, initial, prior)
+        measures = first_measures(problem, self._rows, squares)
+        if prior is not None:
+            prior = prior.measured(self._rows.exponent)
+        state = State(problem.scores, total, self.shape[1], problem.objective, squares, measures, initial, prior)
         computed = 0
         if prepared is None:
             assert keeper is not None
@@ -282,6 +283,18 @@ def first_squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
     """What the items have to give at first: squared scores, or squared norms where there are none."""
     if problem.objective.measure != "distance":
         return energies(problem.scores)
+    return _squared_norms(rows)
+
+
+def first_measures(problem: Problem, rows: Rows, squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`State.measures`, from what the items have to give at first."""
+    if problem.objective.measure != "ratio" or rows.normalize:
+        return squares
+    return ties.ratio_scale(squares, _squared_norms(rows), problem.epsilon * 4.0**-rows.exponent)
+
+
+def _squared_norms(rows: Rows) -> NDArray[np.float64]:
+    """Of the rows, scaled so that none exceeds 1, (m,)."""
     norms = np.ones(rows.shape[0]) if rows.normalize else rows.norms * 2.0**-rows.exponent
     squares: NDArray[np.float64] = norms * norms
     return squares

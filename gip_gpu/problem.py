@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gip_gpu import query as queries
 from gip_gpu.objectives import OBJECTIVES, Objective
 from gip_gpu.rows import Rows
-from gip_gpu.validate import as_epsilon, one_of
+from gip_gpu.validate import LARGEST, as_epsilon, one_of
 
 QUERIES = ("direct", "ridge")
 SIGNS = ("any", "positive")
@@ -23,6 +23,9 @@ OUTSIDE = 1e-10
 NOTHING = 1e-24
 # Rows are scaled by powers of two down to here.
 SMALLEST = 1e-120
+# Ratios are told apart by each row's own length. With norms spread up to 1e40 the picks of 3000 random pools were those
+# of the reference; at 1e88 some were not, and the certificate did not know.
+SPREAD = 1e40
 
 Floats = NDArray[np.float64]
 
@@ -119,11 +122,14 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
         exponent: the rows of a metric are scaled by 2**-exponent.
 
     Raises:
-        ValueError: Q'Q is singular, for the mutual information.
+        ValueError: Q'Q is singular, for the mutual information; or rows have norms too far apart for a ratio.
     """
     objective = options.choose(scores is not None)
     if 0 < rows.largest < SMALLEST:
         raise ValueError(f"F has no row with a norm beyond {SMALLEST:g}; scale the rows up")
+    if objective.measure == "ratio" and not rows.normalize:
+        assert scores is not None
+        _check_lengths(rows, scores, options.epsilon, objective.name)
     if scores is None:
         return Problem(objective, options.epsilon, options.sign, np.empty((rows.shape[0], 0)))
     if objective.metric and scores.shape[1] == 1 and options.query == "direct":
@@ -153,6 +159,23 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
     return Problem(
         objective, options.epsilon, options.sign, fitted, whitened, triangle * 2.0**exponent, range_share=share
     )
+
+
+def _check_lengths(rows: Rows, scores: Floats, epsilon: float, name: str) -> None:
+    """ValueError where rows of different lengths cannot be compared by what scores are over what is left of a row."""
+    least = float(rows.norms.min(where=rows.norms > 0, initial=np.inf))
+    if rows.largest > SPREAD * least:
+        raise ValueError(
+            f"F has rows of norms from {least:.3g} to {rows.largest:.3g}; objective {name!r} divides by what is left "
+            f"of a row, and with normalize=False they must lie within {SPREAD:g} of each other: pass normalize=True "
+            "or rescale or drop the short rows"
+        )
+    reach = float(np.abs(scores).max())
+    if reach * max(rows.largest, 1.0) > LARGEST * max(least, epsilon**0.5):
+        raise ValueError(
+            f"G reaches {reach:.3g} and F has rows of norms from {least:.3g} to {rows.largest:.3g}: with "
+            f"normalize=False the scores of objective {name!r} are beyond float64; scale G down"
+        )
 
 
 def _whitened(Q: Floats) -> tuple[Floats, Floats]:

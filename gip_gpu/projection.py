@@ -1,11 +1,13 @@
 """What a selection has projected out: all that is needed to go on with rows that were not there."""
 
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.objectives import Measure
 from gip_gpu.problem import Options
 from gip_gpu.state import State, Stored
 
@@ -21,8 +23,8 @@ class Projection:
         S: (d, d) float64, or None where no row was projected out of the others.
         options: how the items were chosen.
         normalize: whether rows were divided by their norms.
-        scale: the largest of what the picks had to give at first, a norm of scores or of a row; of all the items in
-            the round, it is what float64 rounding is measured by.
+        scale: the largest that float64 rounding is measured by, of the picks: a norm of scores, for ratios over the
+            length of the row, or of a row.
         drift: bound on the rounding in A.
         picks, first, crest, least: where rows are projected or signs count: how many picks, the roots of the score of
             the first and of the largest, and the smallest share of its length that a row had left.
@@ -50,11 +52,10 @@ class Projection:
             exponent: rows are scaled by 2**-exponent where their norms are scores.
         """
         begun = state.rounds[-1] if state.rounds else 0
-        scale = float(np.sqrt(state.squares_of(state.indices[begun : state.t]).max(initial=0.0)))
+        scale = float(np.sqrt(state.measures_of(state.indices[begun : state.t]).max(initial=0.0)))
         if state.prior is not None and len(state.rounds) == 1:
             scale = max(scale, state.prior.scale)
-        if state.objective.measure == "distance":
-            scale *= 2.0**exponent
+        scale *= _unit(state.objective.measure, options.epsilon, normalize, exponent)
         return cls(
             carried["A"].T * state.unit,
             carried.get("S"),
@@ -67,6 +68,11 @@ class Projection:
             carried.get("crest", 0.0) * state.unit,
             carried.get("least", 1.0),
         )
+
+    def measured(self, exponent: int) -> "Projection":
+        """Its scale is that of rows scaled by 2**-exponent."""
+        measure = self.options.choose(self.A.shape[1] > 0).measure
+        return replace(self, scale=self.scale / _unit(measure, self.options.epsilon, self.normalize, exponent))
 
     def in_unit(self, unit: float) -> Stored:
         """What a stepper restores where scores are divided by `unit`."""
@@ -90,3 +96,13 @@ class Projection:
         S = None if "S" not in arrays else np.asarray(arrays["S"], np.float64).reshape(shape[0], shape[0])
         A = np.asarray(arrays["A"], np.float64).reshape(shape)
         return cls(**{**rest, "A": A, "S": S, "options": Options(**rest["options"])})
+
+
+def _unit(measure: Measure, epsilon: float, normalize: bool, exponent: int) -> float:
+    """The factor from a scale of rows scaled by 2**-exponent to that of the rows as they were given."""
+    if measure == "distance":
+        return float(2.0**exponent)
+    if measure == "ratio" and not normalize:
+        # The lengths of `gip_gpu.ties.lengths` are shares of this one.
+        return 1 / math.sqrt(4.0**exponent + epsilon)
+    return 1.0

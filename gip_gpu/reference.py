@@ -81,10 +81,10 @@ def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, norma
     """
     rows = Rows(F, normalize=normalize)
     m = rows.shape[0]
-    X, R, k = rows.block(0, m), as_scores(G, rows.shape), as_count(k, m)
-    scale = float(np.linalg.norm(R, axis=1).max())
-    squares = np.einsum("jd,jd->j", X, X)
-    d2, C, picks = squares + as_epsilon(epsilon), np.empty((0, m)), list[int]()
+    X, R, k = rows.block(0, m) * 2.0**-rows.exponent, as_scores(G, rows.shape), as_count(k, m)
+    squares, ridge = np.einsum("jd,jd->j", X, X), as_epsilon(epsilon) * 4.0**-rows.exponent
+    scale = float(np.sqrt(ties.ratio_scale(energies(R), squares, ridge).max()))
+    d2, C, picks = squares + ridge, np.empty((0, m)), list[int]()
     while len(picks) < k:
         left = d2 > ties.DEPENDENT * squares
         left[picks] = False
@@ -93,7 +93,8 @@ def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, norma
             break
         roots = np.sqrt(d2[left])
         norms = np.linalg.norm(R[left], axis=1) / roots
-        s = int(candidates[ties.first_tied(norms, ties.slack(norms, (scale + norms) / roots))[0]])
+        terms = ties.ratio_terms(norms, roots, squares[left], ridge, scale)
+        s = int(candidates[ties.first_tied(norms, ties.slack(norms, terms))[0]])
         e = (X @ X[s] - C[:, s] @ C) / np.sqrt(d2[s])
         R = R - np.outer(e, R[s]) / np.sqrt(d2[s])
         d2 = d2 - e * e
@@ -126,7 +127,8 @@ def greedy(
     Args:
         F, G, k: as in `matching_pursuit`; G is None for "entropy".
         objective: "lr", "mi", "entropy" or "omp"; also "mp", for sign="positive".
-        epsilon, query, sign, normalize, on_exhausted, initial: as in `gip_gpu.select`; no "continue".
+        epsilon, query, sign, normalize, on_exhausted, initial: as in `gip_gpu.select`, with what it refuses; no
+            "continue".
 
     Returns:
         Indices in order of choice, int64.
@@ -150,7 +152,10 @@ def greedy(
         began = len(picks)
         R, phi, basis = problem.scores.copy(), X.copy(), np.empty((0, X.shape[1]))
         projected = list[int]()
-        scale = float(np.sqrt((squares if kind.measure == "distance" else energies(R))[left].max()))
+        measures = squares if kind.measure == "distance" else energies(R)
+        if kind.measure == "ratio":
+            measures = ties.ratio_scale(measures, squares, ridge)
+        scale = float(np.sqrt(measures[left].max()))
         first = largest = 0.0
         while len(picks) < k:
             q = ridge + np.einsum("jd,jd->j", phi, phi)
@@ -158,7 +163,7 @@ def greedy(
             forced = len(picks) < len(given)
             if not eligible.any() and not forced:
                 break
-            norms, terms, metric = _norms(problem, X, R, q, scale, projected, ridge)
+            norms, terms, metric = _norms(problem, X, R, q, squares, scale, projected, ridge)
             s = given[len(picks)] if forced else -1
             if forced and not eligible[s]:
                 # In the span of those before it.
@@ -194,7 +199,7 @@ def greedy(
 
 
 def _norms(
-    problem: Problem, X: Float, R: Float, q: Float, scale: float, picks: list[int], ridge: float
+    problem: Problem, X: Float, R: Float, q: Float, squares: Float, scale: float, picks: list[int], ridge: float
 ) -> tuple[Float, Float, float]:
     """Roots of the scores, the terms of their ties, and how large the metric has grown."""
     kind = problem.objective
@@ -203,22 +208,19 @@ def _norms(
         return norms, np.full(len(X), scale), 1.0
     norms, metric = np.sqrt(energies(seen(R, problem.sign))), 1.0
     if problem.Q is not None:
-        # M = Q'PQ from what the picks leave of Q.
+        # M = Q'PQ from what the ridge regression of Q on the picks leaves, its penalty included: a sum of squares, in
+        # which nothing cancels.
         chosen = X[picks]
-        gram = chosen @ chosen.T + ridge * np.eye(len(picks))
-        left = problem.Q - chosen.T @ np.linalg.solve(gram, chosen @ problem.Q)
-        if ridge:
-            M = problem.Q.T @ left
-            inverse = np.linalg.inv(np.linalg.cholesky((M + M.T) / 2).T)
-        else:
-            inverse = np.linalg.inv(np.linalg.qr(left)[1])
+        fit = np.linalg.solve(chosen @ chosen.T + ridge * np.eye(len(picks)), chosen @ problem.Q)
+        left = np.vstack([problem.Q - chosen.T @ fit, np.sqrt(ridge) * fit])
+        inverse = np.linalg.inv(np.linalg.qr(left)[1])
         norms, metric = np.sqrt(energies(R @ inverse)), float(np.linalg.norm(inverse))
     if kind.measure == "norm":
         return norms, np.full(len(X), scale), metric
-    # Of an item in the span of the picks this is nothing, and it is not eligible.
-    roots = np.sqrt(np.maximum(q, ties.DEPENDENT**2))
+    # An item in the span of the picks is not eligible, and its q may be 0.
+    roots = np.sqrt(np.where(q > ties.DEPENDENT * squares, q, np.inf))
     norms = norms / roots
-    return norms, (metric * scale + norms) / roots, metric
+    return norms, ties.ratio_terms(norms, roots, squares, ridge, metric * scale), metric
 
 
 def brute_force(

@@ -70,7 +70,8 @@ def select(
             with sign "positive", no column serves twice: each costs a matrix-vector product, and "gram" is refused.
         memory_limit: what the run may allocate beyond its input: bytes, "2GB", "500 MiB", or a share in (0, 1) of what
             is free. None: what is free.
-        normalize: divide each row by its l2 norm, in float64.
+        normalize: divide each row by its l2 norm, in float64. Without it "lr" and "mi" refuse rows whose norms, but for
+            those of zero rows, spread by more than 1e40.
         query: "direct", the scores as they are, or "ridge", in their place F Q with the query that fits them,
             Q = (F'F + epsilon I)^-1 F'G (eq. 3.1). "mi" is about a query in any case: scores that no query gives
             (outside the range of F) are replaced by their least-squares fit, with a warning.

@@ -83,7 +83,7 @@ class Selection:
             accuracy; for "mi" the share of tr(Q'Q), of the whitened query; for "entropy" that of the sum of squared
             norms. It starts anew with each round, over the items then left. For "mp", "lr" and "omp" it can fall below
             0 where the scores lie far from the range of F: a pick takes out of every item what it shares with that
-            item, whether the scores are alike or not.
+            item, whether the scores are alike or not. Then `repr` and the command line say "none".
         certificate: why the indices are those of the float64 reference.
         plan: what was decided before the run.
         timings: seconds by part.
@@ -145,7 +145,9 @@ class Selection:
 
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.indices[:6])) + (", ..." if len(self) > 6 else "")
-        explained = f"{self.explained[-1]:.4g}" if len(self) else "0"
+        # Below 0 it is no share.
+        share = self.explained[-1] if len(self) else 0.0
+        explained = f"{share:.4g}" if share >= 0 else "none"
         seconds = self.timings.get("total", 0.0)
         return (
             f"Selection of {len(self)} from {self.plan.m}: [{shown}]\n"

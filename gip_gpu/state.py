@@ -55,6 +55,8 @@ class State:
     Attributes:
         scores: (m, n) float64 scores as given.
         squares: (m,) float64, what the items have to give at first: ||G_j||^2, or ||f_j||^2 where there are no scores.
+        measures: (m,) float64, squares of what float64 rounding is measured by: `squares`, for a ratio over those of
+            the lengths of the rows (`ties.ratio_scale`).
         m, n: items, signals.
         left: (m,) bool, items not chosen yet.
         pool: (m,) bool, items that were left when the round began; `explained` is over them.
@@ -65,7 +67,8 @@ class State:
         A: (n, d) float64, what was projected out in this round.
         error: e, the bound on ||W~_j - W_j|| over the items left.
         drift: bound on the rounding that A has collected.
-        scale: largest ||G_j|| over the items left when the round began, in `unit`.
+        scale: root of the largest of `measures` over the items left when the round began, in `unit`: the largest
+            ||G_j||, for a ratio over the length of the row.
         excess: candidates beyond the usual few that were rescored since the last refresh.
         rounds: for each round the number of picks made before it began.
         ending: how picks are made once the certified loop is over: "in order", "literal", or "exhausted" for none.
@@ -76,6 +79,7 @@ class State:
     d: int
     objective: Objective
     squares: Floats = field(default_factory=lambda: np.empty(0))
+    measures: Floats = field(default_factory=lambda: np.empty(0))
     initial: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     prior: "Projection | None" = None
     t: int = 0
@@ -93,6 +97,8 @@ class State:
         self.m, self.n = m, n = self.scores.shape
         if not len(self.squares):
             self.squares = energies(self.scores)
+        if not len(self.measures):
+            self.measures = self.squares
         self.left = np.ones(m, dtype=bool)
         self.A = np.zeros((n, self.d))
         self.pool = self.left.copy()
@@ -106,10 +112,10 @@ class State:
         self.ties = np.empty(self.k, dtype=np.int64)
 
     def open_round(self) -> tuple[float, float]:
-        """Makes the items left the round's pool; the largest of what they have to give at first, and the sum of it."""
+        """Makes the items left the round's pool; their largest measure, and the sum of what they have to give."""
         self.pool[:] = self.left
-        squares = np.where(self.left, self.squares, 0.0)
-        return float(squares.max()), float(squares.sum())
+        largest = float(self.measures.max(where=self.left, initial=0.0))
+        return largest, float(np.where(self.left, self.squares, 0.0).sum())
 
     def first_left(self, count: int) -> NDArray[np.int64]:
         """The first `count` of the items left, ascending."""
@@ -152,9 +158,9 @@ class State:
         """Scores (c, n) of these items, as given."""
         return self.scores[indices]
 
-    def squares_of(self, indices: NDArray[np.int64]) -> Floats:
-        """What these items had to give at first, (c,)."""
-        return self.squares[indices]
+    def measures_of(self, indices: NDArray[np.int64]) -> Floats:
+        """What the rounding of these items is measured by, squared, (c,)."""
+        return self.measures[indices]
 
     def skip(self, indices: NDArray[np.int64]) -> None:
         """Enters items of `initial`."""

@@ -65,6 +65,12 @@ def cases():
         "no memory": (F, G, 40, {"memory_limit": 8_470_000}),
         "positive": (F, G - 400, 60, {"sign": "positive"}),
         "lr": (F, G, 60, {"objective": "lr"}),
+        "lr, lengths kept": (
+            F * np.logspace(-5, 7, 900)[::-1, None],
+            ratings(),
+            20,
+            {"objective": "lr", "normalize": False},
+        ),
         "omp": (F, ratings(), 60, {"objective": "omp", "epsilon": 0.01}),
         "mi": (F, G, 30, {"objective": "mi"}),
         "entropy": (F, None, 40, {"epsilon": 0.1}),

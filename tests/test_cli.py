@@ -183,6 +183,14 @@ def test_summary_goes_where_the_indices_do_not(pool: Files, run: Run) -> None:
     assert 0 < float(shown.split()[-1].rstrip("%")) / 100 <= share + 1e-6
 
 
+def test_what_is_below_zero_is_no_share(pool: Files, run: Run) -> None:
+    np.save("F.npy", np.array([[1, 0], [1, 1e-3], [0, 1.0]]))
+    np.save("G.npy", np.array([1.0, 0.0, 0.0]))
+    result = run("select F.npy --scores G.npy -k 2 --objective lr -o out.npy")
+    assert result.status == 0, result.err
+    assert next(line for line in result.out.splitlines() if line.startswith("explained share")).split()[2:] == ["none"]
+
+
 def test_rounds_and_fewer_picks_are_said(pool: Files, run: Run) -> None:
     signs = np.sign(pool.F[:, :1])  # of length 1: a single pick explains all
     np.save("F.npy", signs)

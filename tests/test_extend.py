@@ -247,3 +247,34 @@ def test_exhaustion_is_measured_by_what_was_chosen(objective):
     before = select(np.eye(6)[:1], [1.0], 1, objective=objective, on_exhausted="stop")
     assert len(extend(before, np.eye(6)[1:], [1e-9] * 5, 3)) == 0
     assert len(extend(before, np.eye(6)[1:], [1e-3] * 5, 3)) == 3
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_candidate_that_was_refused_leaves_no_trace(normalize):
+    """A selection that ends because the next score has grown beyond float64 goes on from its picks alone."""
+    # Each row nearly in the span of those before it, with a score that contradicts theirs: 1, 1e4, and 1e8.
+    F = np.array([[1, 0, 0, 0], [1, 1e-4, 0, 0], [0, 1, 1e-4, 0]])
+    how = {"normalize": normalize, "on_exhausted": "stop"}
+    before = select(F, [1.0, 0.0, 0.0], 3, objective="lr", **how)
+    assert before.indices.tolist() == [0, 1]
+    assert before.projection.crest == pytest.approx(1e4, rel=1e-3)
+    F_new, G_new, G = np.array([[0, 3.0, 0, 4.0], [0, 0, 0, 1.0]]), np.array([[0.0], [1.0]]), np.eye(3)[:, :1]
+    chosen = extend(before, F_new, G_new, 2)
+    assert chosen.indices[0] == 0
+    np.testing.assert_array_equal(chosen.indices, expected(F, G, before.indices, F_new, G_new, 2, "lr", how))
+
+
+def test_rows_of_other_lengths_join():
+    """What rounding is measured by in a ratio is passed on, whatever the lengths of the rows to come."""
+    rng = np.random.default_rng(0)
+    for epsilon in (0.0, 1e-8):
+        how = {"normalize": False, "epsilon": epsilon}
+        F, G = rng.standard_normal((40, 6)), rng.standard_normal((40, 2))
+        F_new, G_new = F[::-1] * 10.0 ** rng.uniform(-6, 9, (40, 1)), rng.standard_normal((40, 2))
+        before = select(F, G, 3, objective="lr", **how)
+        chosen = extend(before, F_new, G_new, 3)
+        np.testing.assert_array_equal(chosen.indices, expected(F, G, before.indices, F_new, G_new, 3, "lr", how))
+        # As given: of the picks, whatever power of two the rows were divided by.
+        lengths = np.sqrt(epsilon + np.square(F[before.indices]).sum(axis=1))
+        scale = (np.linalg.norm(G[before.indices], axis=1) / lengths).max()
+        assert before.projection.scale == pytest.approx(scale, rel=1e-12)

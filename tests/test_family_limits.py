@@ -5,7 +5,7 @@ import pytest
 from family_pools import SCORED, choose, normalized
 
 from gip_gpu import bounds, family, select, signals, ties
-from gip_gpu.reference import greedy
+from gip_gpu.reference import greedy, greedy_lr
 
 
 def test_signs_matter():
@@ -207,3 +207,71 @@ def test_large_and_small_units(cone):
     np.testing.assert_array_equal(
         choose(F * 2.0**20, G, 25, objective="lr", epsilon=0.1 * 4.0**20, normalize=False), scaled
     )
+
+
+@pytest.mark.parametrize("spread", [1e10, 1e16, 1e30])
+@pytest.mark.parametrize("epsilon", [0.0, 1e-12])
+def test_ratios_of_long_and_short_rows(spread, epsilon):
+    """The first pick by the definition: by the longest row's rounding all short rows would tie."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        F, G = rng.standard_normal((50, 4)), rng.standard_normal(50)
+        F[:25] *= spread**-0.5
+        F[25:] *= spread**0.5
+        ratios = np.abs(G) / np.sqrt(epsilon + np.square(F).sum(axis=1))
+        how = {"objective": "lr", "normalize": False, "epsilon": epsilon}
+        chosen = select(F, G, 6, device="cpu", **how)
+        assert chosen.indices[0] == ratios.argmax()
+        assert chosen.certificate.ties[0] == 1
+        assert 0 < chosen.certificate.margins[0] <= 1 - (np.sort(ratios)[-2] / ratios.max()) ** 2
+        np.testing.assert_array_equal(chosen.indices, greedy(F, G, 6, **how))
+        assert greedy_lr(F, G, 1, normalize=False, epsilon=epsilon)[0] == ratios.argmax()
+
+
+@pytest.mark.parametrize("objective", ["lr", "mi"])
+def test_without_epsilon_lengths_only_scale_the_scores(objective):
+    """Rows of any lengths with their scores, or unit rows with the scores divided by the lengths: it is one choice."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        unit = normalized(rng.standard_normal((60, 8)))
+        # Of two, so that nothing is rounded.
+        lengths = 2.0 ** rng.integers(-10, 10, (60, 1)) if objective == "mi" else 2.0 ** rng.integers(-40, 40, (60, 1))
+        G = unit @ rng.standard_normal((8, 2)) if objective == "mi" else rng.standard_normal((60, 2))
+        how = {"objective": objective, "on_exhausted": "stop", "device": "cpu"}
+        wanted = select(unit, G, 8, **how)
+        chosen = select(unit * lengths, G * lengths, 8, normalize=False, **how)
+        np.testing.assert_array_equal(chosen.indices, wanted.indices)
+        np.testing.assert_allclose(chosen.gains, wanted.gains, rtol=1e-6)
+
+
+def test_a_small_ridge_does_not_make_the_reference_round():
+    """Q'PQ nearly singular: a difference with Q'Q would be rounding, and no Gram matrix."""
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        F = rng.standard_normal((170, 14)) * 10.0 ** rng.uniform(-5, 5, (170, 1))
+        how = {"objective": "mi", "epsilon": 1e-9, "normalize": False}
+        G = F @ rng.standard_normal((14, 3))
+        np.testing.assert_array_equal(select(F, G, 60, device="cpu", **how).indices, greedy(F, G, 60, **how))
+
+
+def test_a_row_of_which_nothing_is_left_is_picked_for_the_ridge():
+    F = np.array([[1e15], [1e-17], [2e-17], [3e-17]])
+    how = {"objective": "lr", "epsilon": 1e-32, "normalize": False, "on_exhausted": "stop"}
+    chosen = select(F, [1e30, 3.0, 1.0, 2.0], 4, device="cpu", **how)
+    np.testing.assert_array_equal(chosen.indices, greedy(F, [1e30, 3.0, 1.0, 2.0], 4, **how))
+
+
+def test_norms_too_far_apart_for_a_ratio():
+    F = np.eye(3) * [[1e-30], [1.0], [1e15]]
+    message = r"F has rows of norms from 1e-30 to 1e\+15; objective 'lr' .* within 1e\+40 .* pass normalize=True"
+    for choose_by in (select, greedy):
+        with pytest.raises(ValueError, match=message):
+            choose_by(F, np.ones(3), 2, objective="lr", normalize=False)
+    with pytest.raises(
+        ValueError, match=r"G reaches 1e\+140 and F has rows of norms from 1 to 1e\+15: .* scale G down"
+    ):
+        select(F[1:], np.full(2, 1e140), 1, objective="lr", normalize=False, device="cpu")
+    # Zero rows are left out, and other objectives do not divide.
+    assert select(F[1:], np.ones(2), 1, objective="lr", normalize=False, device="cpu").indices.tolist() == [0]
+    assert len(select(F * [[0], [1], [1]], np.ones(3), 2, objective="lr", normalize=False, device="cpu")) == 2
+    assert select(F, None, 1, normalize=False, device="cpu").indices.tolist() == [2]

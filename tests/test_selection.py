@@ -138,3 +138,11 @@ def test_certificate_names_picks_that_rounding_could_have_decided():
     proof = Certificate(np.array([0.5, 0.0, 0.0]), np.array([1, 2, 2]), np.array([1, 2, 1]), 0, (0,))
     assert (proof.tied, proof.within_rounding) == (1, 1)
     assert str(proof).startswith("every pick but 1, which led by less than float64 rounding, is the float64 argmax")
+
+
+def test_what_is_below_zero_is_no_share():
+    """Scores far from the range of F: the residual outgrows them."""
+    chosen = select([[1, 0], [1, 1e-3], [0, 1.0]], [1.0, 0.0, 0.0], 2, objective="lr", device="cpu")
+    assert chosen.explained[-1] < -1000
+    assert "\n  explained none; every pick" in repr(chosen)
+    assert "\n  explained 1; every pick" in repr(select(np.eye(2), [1.0, 0.0], 1, device="cpu"))

@@ -14,7 +14,7 @@ from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.plan import PRECISIONS, Plan, make_plan
-from gip_gpu.pool import Progress, as_saving, check_progress, first_squares
+from gip_gpu.pool import Progress, as_saving, check_progress, first_measures, first_squares
 from gip_gpu.problem import Options, pose
 from gip_gpu.sources import places
 from gip_gpu.state import State
@@ -158,7 +158,9 @@ class Member:
         """
         self.keeping = keeping
         problem = pose(self.rows, self.scores, self.options, self.rows.exponent)
-        state = State(problem.scores, 0, self.rows.shape[1], problem.objective, first_squares(problem, self.rows))
+        squares = first_squares(problem, self.rows)
+        measures = first_measures(problem, self.rows, squares)
+        state = State(problem.scores, 0, self.rows.shape[1], problem.objective, squares, measures)
         if slots is None:
             self.star.target = Shard(self.rows, state, offset)
             return 0.0, self.rows.exponent

@@ -88,9 +88,9 @@ class Shard:
         """Scores (c, n), as given, of some of its items."""
         return self.state.scores_of(indices - self.offset)
 
-    def squares(self, indices: Whole) -> Floats:
-        """What some of its items had to give at first, (c,)."""
-        return self.state.squares_of(indices - self.offset)
+    def measures(self, indices: Whole) -> Floats:
+        """What the rounding of some of its items is measured by, squared, (c,)."""
+        return self.state.measures_of(indices - self.offset)
 
     def take_again(self, before: Whole, chosen: Whole) -> None:
         """Items of the pool that are chosen without a step, and those that were before the round."""

@@ -74,8 +74,8 @@ class ShardedState(State):
     def scores_of(self, indices: Whole) -> Floats:
         return self.rows.collect("scores", indices, self.n)
 
-    def squares_of(self, indices: Whole) -> Floats:
-        return self.rows.collect("squares", indices)
+    def measures_of(self, indices: Whole) -> Floats:
+        return self.rows.collect("measures", indices)
 
     def open_round(self) -> tuple[float, float]:
         found = self.rows.star.ask("open_round")
