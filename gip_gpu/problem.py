@@ -23,7 +23,7 @@ OUTSIDE = 1e-10
 NOTHING = 1e-24
 # Rows are scaled by powers of two down to here.
 SMALLEST = 1e-120
-# Ratios are told apart by each row's own length. With norms spread up to 1e40 the picks of 3000 random pools were those
+# Ratios are told apart by each row's own length. With norms spread up to 1e40 the picks of 2000 random pools were those
 # of the reference; at 1e88 some were not, and the certificate did not know.
 SPREAD = 1e40
 
