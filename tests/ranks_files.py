@@ -195,10 +195,10 @@ def job_file(rank, results):
 
         kind.__init__ = noting
     folder = Path(os.environ["GIP_GPU_FOLDER"])
-    span = ((0, 40_000), (40_000, 60_000))[rank]
+    span = ((0, 45_000), (45_000, 65_000))[rank]
     F, G = (Part(open_matrix(folder / name), *span) for name in ("F.npy", "G.npy"))
-    results["mp"] = attempt(select, F, G, 60, device="cpu", memory_limit="56MB")
-    results["lr"] = attempt(select, F, G, 6, device="cpu", memory_limit="56MB", objective="lr")
+    results["mp"] = attempt(select, F, G, 60, device="cpu", memory_limit="64MB")
+    results["lr"] = attempt(select, F, G, 6, device="cpu", memory_limit="64MB", objective="lr")
     results["used"] = used
 
 

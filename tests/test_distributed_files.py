@@ -126,8 +126,8 @@ def test_signals(what, tmp_path, request):
 
 def test_rows_that_do_not_fit_are_streamed(tmp_path):
     random = np.random.default_rng(0)
-    F = (random.standard_normal((60_000, 384), np.float32) + 0.3).astype(np.float16)
-    G = random.integers(0, 6, 60_000).astype(float)
+    F = (random.standard_normal((65_000, 384), np.float32) + 0.3).astype(np.float16)
+    G = random.integers(0, 6, 65_000).astype(float)
     np.save(tmp_path / "F.npy", F)
     np.save(tmp_path / "G.npy", G)
     found = run("file", tmp_path)
