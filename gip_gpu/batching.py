@@ -12,8 +12,8 @@ KEEP = 0.95
 OPTIMISM = 0.998
 # Until there are observations, one of thirty picks is taken to be unforeseen, with the weight of this many picks.
 UNFORESEEN, PRIOR = 1 / 30, 4.0
-# Picks without speculation after which the hazard that was measured counts half.
-ALONE = 128
+# Picks without speculation after which the hazard that was measured counts half, and times of batches this much.
+ALONE, FORGIVEN = 128, 0.8
 
 
 class BatchSize:
@@ -46,10 +46,15 @@ class BatchSize:
 
     def choose(self, t: int, remaining: int) -> int:
         """How many columns to compute at pick t, whose column is missing, with this many picks to come."""
+        untried = 0
         if self.open is not None:
             begun, size = self.open
             self._observe(t - begun, size)
             self.open = None
+            if t - begun >= size and size < self.sizes[-1]:
+                # All of it was used: the next size is worth a trial, if it had none.
+                following = self.sizes[self.sizes.index(size) + 1]
+                untried = 0 if following in self.seconds else following
         allowed = [size for size in self.sizes if size <= remaining]
         if 1 not in self.seconds or len(allowed) < 2:
             size = 1
@@ -57,6 +62,8 @@ class BatchSize:
             size = min(FIRST, allowed[-1])
         else:
             size = min(allowed, key=lambda size: self.expected(size) / self._served(size))
+        if untried in allowed:
+            size = untried
         if size > 1:
             self.open = (t, size)
             self.alone = 0
@@ -65,6 +72,9 @@ class BatchSize:
             if self.alone % ALONE == 0:
                 # Doubt what was measured, until a batch looks worth another trial.
                 self.missed = [0.5 * missed for missed in self.missed]
+                self.seconds = {
+                    size: seconds * (1 if size == 1 else FORGIVEN) for size, seconds in self.seconds.items()
+                }
         return size
 
     def record(self, size: int, seconds: float) -> None:

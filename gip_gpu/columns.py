@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gip_gpu")
 
 # Batches after which their time is known, and how much longer than the Gram matrix they must seem to take.
-PATIENCE, DOUBT = 8, 1.2
+PATIENCE, DOUBT = 32, 1.5
 # Slots that go round for a single selection: a few batches, and some more where those are small.
 BATCHES, LEAST = 4, 64
 
@@ -117,7 +117,8 @@ class Ring(ABC):
         # A batch leaves room for the unused columns of the one before.
         self.batch = BatchSize(slots // 2)
         self.computed = 0
-        self.seconds = 0.0
+        # In all, and without what was done once and for all.
+        self.seconds = self.making = 0.0
 
     def get(self, index: int) -> Any:
         slot = self.slot_of.get(index)
@@ -147,6 +148,7 @@ class Ring(ABC):
         self.source.place(indices, range(first, first + len(indices)))
         done = time.perf_counter()
         self.batch.record(count, done - began)
+        self.making += done - began
         self.computed += len(indices)
         self.seconds += done - start
 
@@ -185,7 +187,7 @@ class LazyColumns(Ring):
     def begin(self) -> None:
         super().begin()
         self.batches = self.begun = 0
-        self.spent = 0.0
+        self.made = 0.0
 
     def provide(self, state: State) -> None:
         if self.gram_seconds and self.batches >= PATIENCE and self._slower(state):
@@ -193,16 +195,18 @@ class LazyColumns(Ring):
             return
         if not self.batches:
             self.begun = state.t
-        before = self.seconds
+        before = self.making
         super().provide(state)
         self.batches += 1
-        self.spent += self.seconds - before
+        self.made += self.making - before
 
     def _slower(self, state: State) -> bool:
         """Whether the columns of the picks to come will take longer than all there are, half of them mirrored."""
-        each = min(seconds / size for size, seconds in self.batch.seconds.items())
-        whole = max(self.gram_seconds, each * self.backend.m / 2)
-        return self.spent / max(1, state.t - self.begun) * (state.k - state.t) > DOUBT * whole
+        m, each = self.backend.m, min(seconds / size for size, seconds in self.batch.seconds.items())
+        # Memory for the matrix has to be found as it was for these columns.
+        found = (self.seconds - self.making) / max(1, self.touched) * m
+        whole = max(self.gram_seconds, each * m / 2 + found)
+        return self.made / max(1, state.t - self.begun) * (state.k - state.t) > DOUBT * whole
 
     def _compute_all(self) -> None:
         began = time.perf_counter()

@@ -24,7 +24,7 @@ GRAM_COLUMNS = "Gram columns"
 # Of a lookahead's working set the share of the pool, and the most that its rows may take; without much room the latter.
 WORKING_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
 # Where each batch waits for all rows to stream by, it pays to foresee more.
-STREAMED_SETS = ((1 / 6, 512 << 20), (1 / 12, 256 << 20), (1 / 12, 16 << 20))
+STREAMED_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
 # With this share of the pool in the working set, one in (FORESEEN root(share)) picks is not foreseen; from there on a
 # batch of columns is of little use. Measured on pools of 7 to 200 thousand, shares of 1/60 to 1/4.
 FORESEEN = 60
@@ -223,7 +223,7 @@ class HostCosts:
         seconds = self._prepare_seconds(rates, k) + k * single
         if layout.lookahead:
             # A pass to know what all rows have in common; room for columns; reading the rows of the working set.
-            touched = 4 * self.m * min(slots, 2 * k) + 8 * layout.lookahead * self.d
+            touched = 4 * self.m * min(slots, k, 64) + 8 * layout.lookahead * self.d
             prepared = self._prepare_seconds(rates, k) + single + touched / rates.touch
             column = 4 * 1.25 * layout.lookahead * self.d / rates.gemv + 50 * rates.call
             sizes = [size for size in (16, 32, 64, 128) if size <= max(16, slots // 2)]

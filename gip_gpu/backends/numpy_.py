@@ -135,6 +135,7 @@ class NumpyBackend(HostBackend):
         columns.fill(0)
         if count > 1 and self.size and self.lookahead is None:
             self.lookahead = Lookahead(self.single, self.products, self.size)
+            self.lookahead.settle(self.score[: self.m])
 
     def gram(self) -> Array:
         assert isinstance(self.products, Resident)

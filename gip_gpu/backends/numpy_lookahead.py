@@ -17,7 +17,7 @@ Array = NDArray[Any]
 # The working set is chosen after a first short run of so many picks, inside this share of it.
 SCOUTED, SCOUTS = 16, 4
 # The part of the working set that is renewed with a batch at most.
-RENEWED = 4
+RENEWED = 16
 # Rows lie in a cone where their mean cosine exceeds this; below, common shifts are not worth the first run.
 CONE = 0.1
 # Rows whose mean tells the direction that all items share.
@@ -54,12 +54,15 @@ class Lookahead:
         self.slots[:size] = self.items
         sample = single.take(np.arange(0, m, -(-m // SAMPLE)))
         mean = sample.mean(axis=0)
-        self.settled = False
         self.cone = float(mean @ mean) > CONE * float(np.einsum("jd,jd->", sample, sample)) / len(sample)
         if self.cone:
             self.common = mean / np.linalg.norm(mean)
             self.along, self.reach = np.empty((2, m), np.float32)
             products.column(self.common, self.along)
+
+    def settle(self, score: Array) -> None:
+        """Gathers a whole working set by the scores of all items, (m,): what a first batch would have to wait for."""
+        self._gather(highest(score, int(FILLED * len(self.items)))[: len(self.items)])
 
     def picks(
         self, state: State, known: Container[int], residual: Array, score: Array, square: float, count: int
@@ -90,18 +93,15 @@ class Lookahead:
 
     def _working_set(self, state: State, pick: Pick, residual: Array, score: Array, square: float) -> Array:
         """Items that have the highest scores, now or after the shifts that the next picks will bring."""
-        if not self.settled:
-            self._gather(highest(score, int(FILLED * len(self.items)))[: len(self.items)])
         reach = self._reach(residual, score, self._shifts(pick, residual, score, square)) if self.cone else score
         members = highest(reach, int(FILLED * len(self.items)))[: len(self.items)]
         missing = members[self.slots[members] < 0]
         most = len(self.items) // RENEWED
-        if self.settled and len(missing) > most:
+        if len(missing) > most:
             # To read rows takes as long as to compute columns: only those that matter most, in place of the least.
             missing = missing[np.argpartition(-reach[missing], most)[:most]]
             stay = np.argpartition(-reach[self.items], len(self.items) - most - 1)[: len(self.items) - most]
             members = np.concatenate([self.items[stay], missing])
-        self.settled = True
         return members
 
     def _shifts(self, pick: Pick, residual: Array, score: Array, square: float) -> tuple[Array, Array]:
