@@ -61,6 +61,7 @@ def run(job: Job) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(gip_gpu.Pool, "_prepare", noted))
         if job.single:
+            options["columns"] = "lazy"
             stack.enter_context(mock.patch.object(HostCosts, "layouts", return_value=(Layout(most=1),)))
         before, began = bytes_read(), time.perf_counter()
         selection = gip_gpu.select(F, G, job.k, **options)
