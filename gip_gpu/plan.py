@@ -19,7 +19,7 @@ COLUMNS = ("auto", "gram", "lazy")
 CACHE = 256
 # A pool that is kept serves later selections from its columns; they may take this share of what is free.
 KEPT_SHARE = 1 / 8
-# Of the time of a product a pick, what batches of columns must not be predicted to exceed, inverted.
+# How many times longer a product a pick must be predicted to take before batches of columns are taken.
 PROMISE = 1.25
 
 

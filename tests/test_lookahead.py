@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gip_gpu import columns, select
+from gip_gpu import Pool, columns, select
 from gip_gpu.backends.numpy_lookahead import Lookahead
 from gip_gpu.backends.numpy_products import Resident
 from gip_gpu.backends.simulation import highest
@@ -114,3 +114,15 @@ def test_slots_that_were_touched_go_round(cone_pool, monkeypatch):
     np.testing.assert_array_equal(chosen.indices, matching_pursuit(F, G, 300))
     assert max(first + count for _, first, count in made) <= max(columns.LEAST, columns.BATCHES * 16)
     assert touched[-1] <= max(columns.LEAST, columns.BATCHES * 16)
+
+
+def test_each_selection_of_a_pool_begins_with_a_working_set_of_its_own(cone_pool, monkeypatch):
+    F, G = cone_pool
+    settled, layouts, settle = [], HostCosts.layouts, Lookahead.settle
+    monkeypatch.setattr(HostCosts, "layouts", lambda costs: [way for way in layouts(costs) if way.lookahead])
+    monkeypatch.setattr(Lookahead, "settle", lambda ahead, score: (settled.append(score.copy()), settle(ahead, score)))
+    pool = Pool(F, columns="lazy", device="cpu")
+    for scores in (G, -(G[::-1] ** 3)):
+        np.testing.assert_array_equal(pool.select(scores, 60).indices, matching_pursuit(F, scores, 60))
+    assert len(settled) == 2
+    assert (settled[0] != settled[1]).any()

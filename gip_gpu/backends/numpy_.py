@@ -56,6 +56,8 @@ class NumpyBackend(HostBackend):
         self.counted: Array | None = None
 
     def refresh(self, state: State) -> None:
+        # Scores of another selection or round say nothing about these.
+        self.settled = False
         norms = np.zeros(self.m)
         projected = state.A.any()
         for start, stop in self.rows_of.bounds(len(self.residual)):
@@ -133,9 +135,11 @@ class NumpyBackend(HostBackend):
 
     def ready(self, columns: Array, count: int) -> None:
         columns.fill(0)
-        if count > 1 and self.size and self.lookahead is None:
-            self.lookahead = Lookahead(self.single, self.products, self.size)
+        if count > 1 and self.size and not self.settled:
+            if self.lookahead is None:
+                self.lookahead = Lookahead(self.single, self.products, self.size)
             self.lookahead.settle(self.score[: self.m])
+            self.settled = True
 
     def gram(self) -> Array:
         assert isinstance(self.products, Resident)
