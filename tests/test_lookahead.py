@@ -121,6 +121,8 @@ def test_each_selection_of_a_pool_begins_with_a_working_set_of_its_own(cone_pool
     settled, layouts, settle = [], HostCosts.layouts, Lookahead.settle
     monkeypatch.setattr(HostCosts, "layouts", lambda costs: [way for way in layouts(costs) if way.lookahead])
     monkeypatch.setattr(Lookahead, "settle", lambda ahead, score: (settled.append(score.copy()), settle(ahead, score)))
+    monkeypatch.setattr(columns.BatchSize, "choose", lambda batch, t, remaining: min(8, remaining))
+    monkeypatch.setattr(columns.BatchSize, "record", lambda batch, size, seconds: None)
     pool = Pool(F, columns="lazy", device="cpu")
     for scores in (G, -(G[::-1] ** 3)):
         np.testing.assert_array_equal(pool.select(scores, 60).indices, matching_pursuit(F, scores, 60))
