@@ -28,6 +28,8 @@ STREAMED_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
 # With this share of the pool in the working set, one in (FORESEEN root(share)) picks is not foreseen; from there on a
 # batch of columns is of little use. Measured on pools of 7 to 200 thousand, shares of 1/60 to 1/4.
 FORESEEN = 60
+# Bytes that a system finds without help: it had them in use before.
+HANDY = 256 << 20
 # Picks from one refresh to the next where products are as exact as float32 has them.
 EXACT_PICKS = 2000
 
@@ -108,6 +110,7 @@ class Rates:
         gemv: bytes read by a matrix-vector product.
         copy: bytes read and written by array operations that miss the caches.
         touch: bytes of memory written for the first time, which the system has to find and clear.
+        fresh: the same beyond `HANDY` bytes, where a virtual machine has to ask its host for it.
         call: seconds that one array operation takes however small it is.
     """
 
@@ -115,7 +118,12 @@ class Rates:
     gemv: float = 3.0e10
     copy: float = 1.0e10
     touch: float = 1.0e9
+    fresh: float = 3.5e8
     call: float = 1.0e-6
+
+    def finding(self, size: int) -> float:
+        """Seconds until so many bytes of memory were found."""
+        return min(size, HANDY) / self.touch + max(0, size - HANDY) / self.fresh
 
 
 @dataclass(frozen=True)
@@ -215,7 +223,7 @@ class HostCosts:
         rates = rates or Rates()
         product = self.m * self.m * self.d / rates.gemm
         written = self.m * self.m * 4
-        return self._prepare_seconds(rates, k) + product + written / rates.touch + 2 * written / rates.copy
+        return self._prepare_seconds(rates, k) + product + rates.finding(written) + 2 * written / rates.copy
 
     def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None, slots: int) -> float:
         rates = rates or Rates()

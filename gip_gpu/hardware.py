@@ -68,9 +68,9 @@ class Link:
 
 # AMD EPYC 9534 (datasheet, 2022): 64 cores, 2.45 GHz, 32 float32 flops a cycle and core (AVX-512 in two halves, two
 # multiply-adds), 12 channels of DDR5-4800; memory as machines of one socket are sold. What array operations start with
-# and first touches cost are those of `costs.Rates`, first touches by all cores.
+# costs is that of `costs.Rates`; memory is found at 1 GB/s by each core, as a system does without a host below it.
 EPYC = Rates(
-    gemm=REACHED * 64 * 2.45e9 * 32, gemv=REACHED * 460.8e9, copy=REACHED * 460.8e9, touch=64 * Rates().touch,
+    gemm=REACHED * 64 * 2.45e9 * 32, gemv=REACHED * 460.8e9, copy=REACHED * 460.8e9, touch=64 * 1e9, fresh=64 * 1e9,
     call=Rates().call,
 )  # fmt: skip
 

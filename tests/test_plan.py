@@ -29,6 +29,15 @@ def test_choice():
     assert plan(52002, 384, 5200, memory_limit="4GB").total < 500e6
 
 
+def test_a_large_matrix_needs_more_picks_than_a_small_one():
+    # Memory for it may have to be asked for from a host; a run may still change its mind once it has measured that.
+    assert plan(7473, 384, 2242, memory_limit="20GB").columns == "gram"
+    large = plan(52002, 384, 15_600, memory_limit="20GB")
+    assert large.columns == "lazy"
+    assert large.gram_seconds > 0
+    assert plan(52002, 384, 39_000, memory_limit="20GB").columns == "gram"
+
+
 @pytest.mark.parametrize("n", [1, 8])
 @pytest.mark.parametrize("limit", [25e6, 30e6, 40e6, 100e6, 200e6, 500e6])
 def test_total_keeps_to_the_limit(n, limit):

@@ -41,7 +41,7 @@ class Sizes:
     tight: str = "700MB"
     warm: int = 3
     timed: int = 40
-    shares: tuple[tuple[int, int], ...] = ((52, 3), (520, 3), (2600, 3), (5200, 3), (15_600, 1))
+    shares: tuple[tuple[int, int], ...] = ((52, 3), (520, 3), (2600, 3), (5200, 3), (15_600, 1), (31_200, 1))
     synthetic: tuple[Synthetic, ...] = (
         Synthetic(200_000, 2000, 3),
         Synthetic(200_000, 10_000, 1),
