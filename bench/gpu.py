@@ -33,7 +33,7 @@ from bench.gpu_torch import TorchLibrary
 from bench.machine import line
 from gip_gpu import backends
 from gip_gpu.device import resolve
-from gip_gpu.files import atomic_write
+from gip_gpu.writing import atomic_write
 
 LIBRARIES: dict[str, type[Library]] = {"triton": TorchLibrary, "cupy": CupyLibrary}
 # The most important first; no floor without ceilings.

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from gip_gpu.costs import entry_bytes
 from gip_gpu.costs_gpu import A100, GpuCosts, multiplied_as
-from gip_gpu.files import atomic_write
+from gip_gpu.writing import atomic_write
 
 TARGET = Path(__file__).parent / "results" / "model_a100.md"
 SIZES, LENGTHS = (7473, 52_002, 131_072), (384, 768)

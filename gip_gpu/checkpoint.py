@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import fingerprint
-from gip_gpu.files import atomic_write, check_target, remove_leftovers
 from gip_gpu.interrupts import Deferred
 from gip_gpu.problem import Options
 from gip_gpu.projection import Projection
 from gip_gpu.rows import Rows
 from gip_gpu.sources.file import reading
 from gip_gpu.state import State, Stored
+from gip_gpu.writing import atomic_write, check_target, remove_leftovers
 
 if TYPE_CHECKING:
     from gip_gpu.engine import Stepper
@@ -40,6 +40,27 @@ OTHERS = {"initial": "initial items", "prior": "picks before these rows joined"}
 EVERY = 60.0
 # Seconds between two looks at the clock and at signals, about.
 LOOK = 0.25
+
+# The file of a checkpoint, and picks or seconds between two.
+Saving = tuple[Path, int | float]
+
+
+def as_saving(path: Any, every: Any, reads: Iterable[str]) -> Saving | None:
+    """Where to write checkpoints and how often, checked; None for nowhere.
+
+    Args:
+        path, every: `checkpoint` and `checkpoint_every` as given.
+        reads: `gip_gpu.sources.places` of rows and scores.
+
+    Raises:
+        TypeError, ValueError: as `gip_gpu.select`.
+    """
+    interval = as_interval(every)
+    if path is not None:
+        return as_path(path, reads), interval
+    if every is not None:
+        raise ValueError(f"checkpoint_every is {every!r}, and there is no checkpoint to write; give checkpoint a path")
+    return None
 
 
 def as_interval(every: Any) -> int | float:

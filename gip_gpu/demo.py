@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import memory, metrics
-from gip_gpu.files import atomic_write, check_target
 from gip_gpu.select import select
 from gip_gpu.selection import Selection
 from gip_gpu.signals import self_compression
+from gip_gpu.writing import atomic_write, check_target
 
 INSTALL = 'the demo needs scikit-learn and matplotlib: pip install "gip_gpu[demo]"'
 DIMENSIONS = 192

@@ -6,12 +6,15 @@ from contextlib import contextmanager
 
 from numpy.typing import ArrayLike
 
+from gip_gpu.arrays import as_matrix, as_scores
+from gip_gpu.checkpoint import as_saving
 from gip_gpu.interop import DeviceMatrix, on_gpu
-from gip_gpu.pool import Pool, Progress, as_saving, check_progress
+from gip_gpu.pool import Pool
+from gip_gpu.progress import Progress, check_progress
 from gip_gpu.projection import Projection
 from gip_gpu.selection import Selection
 from gip_gpu.sources import places
-from gip_gpu.validate import as_count, as_matrix, as_scores, flag
+from gip_gpu.validate import as_count, flag
 
 
 def extend(

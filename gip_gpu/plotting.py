@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gip_gpu.files import atomic_write
+from gip_gpu.writing import atomic_write
 
 if TYPE_CHECKING:
     from gip_gpu.selection import Selection

@@ -3,35 +3,30 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu import backends, checkpoint, engine, memory, ties
+from gip_gpu import backends, checkpoint, engine, memory
+from gip_gpu.arrays import as_initial, as_scores
 from gip_gpu.backends.base import Backend
+from gip_gpu.checkpoint import Saving, as_saving
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
 from gip_gpu.costs import GRAM_COLUMNS, ITEMS, entry_bytes
 from gip_gpu.device import resolve
 from gip_gpu.family import Family
 from gip_gpu.interop import format_of
-from gip_gpu.objectives import energies
 from gip_gpu.plan import COLUMNS, PRECISIONS, Plan, log, make_plan, stepwise
-from gip_gpu.problem import Options, Problem, pose
+from gip_gpu.problem import Options, Problem, first_measures, first_squares, pose
+from gip_gpu.progress import Progress, check_progress, reporting
 from gip_gpu.projection import Projection
-from gip_gpu.rows import Rows
 from gip_gpu.selection import Certificate, Selection
 from gip_gpu.sources import Matrix, places
 from gip_gpu.state import State, Stored
-from gip_gpu.validate import as_bytes, as_count, as_initial, as_scores, flag, one_of
-
-Progress = bool | Callable[[int, int], None] | None
-# The file of a checkpoint, and picks or seconds between two.
-Saving = tuple[Path, int | float]
+from gip_gpu.validate import as_bytes, as_count, flag, one_of
 
 
 class Pool:
@@ -277,60 +272,3 @@ class Pool:
 def _same_storage(held: Plan, plan: Plan) -> bool:
     """Whether what was stored for one plan serves another."""
     return all(getattr(held, name) == getattr(plan, name) for name in ("columns", "precision", "lookahead", "resident"))
-
-
-def first_squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
-    """What the items have to give at first: squared scores, or squared norms where there are none."""
-    if problem.objective.measure != "distance":
-        return energies(problem.scores)
-    return _squared_norms(rows)
-
-
-def first_measures(problem: Problem, rows: Rows, squares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`State.measures`, from what the items have to give at first."""
-    if problem.objective.measure != "ratio" or rows.normalize:
-        return squares
-    return ties.ratio_scale(squares, _squared_norms(rows), problem.epsilon * 4.0**-rows.exponent)
-
-
-def _squared_norms(rows: Rows) -> NDArray[np.float64]:
-    """Of the rows, scaled so that none exceeds 1, (m,)."""
-    norms = np.ones(rows.shape[0]) if rows.normalize else rows.norms * 2.0**-rows.exponent
-    squares: NDArray[np.float64] = norms * norms
-    return squares
-
-
-def as_saving(path: Any, every: Any, reads: Iterable[str]) -> Saving | None:
-    """Where to write checkpoints and how often, checked; None for nowhere.
-
-    Args:
-        path, every: `checkpoint` and `checkpoint_every` as given.
-        reads: `gip_gpu.sources.places` of rows and scores.
-
-    Raises:
-        TypeError, ValueError: as `gip_gpu.select`.
-    """
-    interval = checkpoint.as_interval(every)
-    if path is not None:
-        return checkpoint.as_path(path, reads), interval
-    if every is not None:
-        raise ValueError(f"checkpoint_every is {every!r}, and there is no checkpoint to write; give checkpoint a path")
-    return None
-
-
-def check_progress(progress: Any) -> None:
-    """Raises TypeError where progress is nothing that can be reported to."""
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise TypeError(f"progress is {progress!r}; it must be None, a bool, or a function of (done, total)")
-
-
-@contextmanager
-def reporting(progress: Progress, total: int) -> Iterator[engine.Progress | None]:
-    """The function to report picks to: the caller's own, a bar on standard error for True, or none."""
-    if not isinstance(progress, bool) or not progress:
-        yield progress or None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="pick", desc="select") as bar:
-        yield lambda done, _: bar.update(done - bar.n)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import query as queries
-from gip_gpu.objectives import OBJECTIVES, Objective
+from gip_gpu import ties
+from gip_gpu.objectives import OBJECTIVES, Objective, energies
 from gip_gpu.rows import Rows
 from gip_gpu.validate import LARGEST, as_epsilon, one_of
 
@@ -196,3 +197,24 @@ def _whitened(Q: Floats) -> tuple[Floats, Floats]:
             "drop that column, or use objective='lr'"
         )
     return whitened, triangle * unit
+
+
+def first_squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
+    """What the items have to give at first: squared scores, or squared norms where there are none."""
+    if problem.objective.measure != "distance":
+        return energies(problem.scores)
+    return _squared_norms(rows)
+
+
+def first_measures(problem: Problem, rows: Rows, squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`State.measures`, from what the items have to give at first."""
+    if problem.objective.measure != "ratio" or rows.normalize:
+        return squares
+    return ties.ratio_scale(squares, _squared_norms(rows), problem.epsilon * 4.0**-rows.exponent)
+
+
+def _squared_norms(rows: Rows) -> NDArray[np.float64]:
+    """Of the rows, scaled so that none exceeds 1, (m,)."""
+    norms = np.ones(rows.shape[0]) if rows.normalize else rows.norms * 2.0**-rows.exponent
+    squares: NDArray[np.float64] = norms * norms
+    return squares

@@ -36,7 +36,7 @@ def fit(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Query:
 
     Args:
         rows: F, (m, d).
-        scores: G, (m, n) float64, finite, as `validate.as_scores` returns them.
+        scores: G, (m, n) float64, finite, as `arrays.as_scores` returns them.
         epsilon: as `validate.as_epsilon` returns it.
 
     Raises:

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu import ties
+from gip_gpu.arrays import as_initial, as_scores
 from gip_gpu.objectives import energies, seen
 from gip_gpu.problem import Options, Problem, pose
 from gip_gpu.rows import Rows
 from gip_gpu.ties import exhausted, first_best
-from gip_gpu.validate import as_count, as_epsilon, as_initial, as_scores, one_of
+from gip_gpu.validate import as_count, as_epsilon, one_of
 
 Float = NDArray[np.float64]
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.arrays import as_matrix, bad_rows
 from gip_gpu.interop import DeviceMatrix
 from gip_gpu.sources.mapped import mapped_file
-from gip_gpu.validate import as_matrix, bad_rows, flag
+from gip_gpu.validate import flag
 
 # Float64 values in one block: 2 MiB stay in a core's cache while a block is converted, normalised and multiplied.
 BLOCK_VALUES = 1 << 18

@@ -4,12 +4,15 @@ import os
 
 from numpy.typing import ArrayLike
 
+from gip_gpu.arrays import as_initial, as_matrix, as_scores
+from gip_gpu.checkpoint import as_saving
 from gip_gpu.interop import DeviceMatrix, on_gpu
-from gip_gpu.pool import Pool, Progress, as_saving, check_progress
+from gip_gpu.pool import Pool
 from gip_gpu.problem import Options
+from gip_gpu.progress import Progress, check_progress
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Matrix, places
-from gip_gpu.validate import as_count, as_initial, as_matrix, as_scores
+from gip_gpu.validate import as_count
 
 
 def select(

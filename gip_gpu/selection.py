@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import memory
-from gip_gpu.files import atomic_write
 from gip_gpu.plan import Plan
 from gip_gpu.projection import Projection
+from gip_gpu.writing import atomic_write
 
 # Of the names of the arrays of a projection in a file.
 PREFIX = "projection_"

@@ -494,7 +494,7 @@ def announced(*arguments):
 module.{name} = announced
 """
 SELECTING = ANNOUNCE.format(module="engine", name="run", then="pass")
-WRITING = ANNOUNCE.format(module="files", name="os.fsync", then="import time; time.sleep(60)")
+WRITING = ANNOUNCE.format(module="writing", name="os.fsync", then="import time; time.sleep(60)")
 
 
 @posix

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gip_gpu import cli, costs_cluster, schedule
-from gip_gpu.cli_cluster import whole, whole_power
+from gip_gpu.cli.values import number, whole, whole_power
 from gip_gpu.costs import Layout
 from gip_gpu.costs_cluster import Local, estimate
 from gip_gpu.costs_gpu import A100, GpuCosts
@@ -82,10 +82,10 @@ def test_what_is_refused(run, line, words):
 def test_counts_as_people_write_them(run):
     assert (whole("1e9"), whole("2.5E3"), whole("12")) == (10**9, 2500, 12)
     assert whole_power("1e15") == 10**15
-    assert cli.number("1e3") == 1000
-    assert isinstance(cli.number("1e3"), int)
-    assert cli.number("1e-3") == 0.001
-    assert isinstance(cli.number("1.0"), float)
+    assert number("1e3") == 1000
+    assert isinstance(number("1e3"), int)
+    assert number("1e-3") == 0.001
+    assert isinstance(number("1.0"), float)
     here = run("plan --rows 1e5 --dim 64 --k 1e3 --device cpu --memory-limit 4GB")
     assert here[0] == 0
     assert "100,000 items of length 64" in here[1]

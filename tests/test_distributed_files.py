@@ -180,7 +180,7 @@ def test_torchrun_goes_on(tmp_path):
     assert agent.returncode != 0
     assert log.count("gip-gpu: the checkpoint run.ckpt was written; the same command goes on from it") == 1
     # torchrun shows where it was itself, and nothing else.
-    assert "gip_gpu/cli.py" not in log
+    assert "gip_gpu/cli/" not in log
     reached = len(checkpoint.read(path)["indices"])
     with start(tmp_path, 2, *line, "25000") as agent:
         for pid in [*children(agent.pid), agent.pid]:

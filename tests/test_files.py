@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gip_gpu.files import atomic_write, check_target, read_embeddings, read_jsonl_rows, read_scores
+from gip_gpu.files import read_embeddings, read_jsonl_rows, read_scores
 from gip_gpu.sources import Source
+from gip_gpu.writing import atomic_write, check_target
 
 F = np.arange(12, dtype=np.float32).reshape(4, 3)
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from gip_gpu import Pool, interop, select
+from gip_gpu.arrays import as_scores
 from gip_gpu.backends import gpu
 from gip_gpu.costs import Layout
 from gip_gpu.costs_gpu import GpuCosts
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu, to_host
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.rows import Rows
-from gip_gpu.validate import as_scores
 
 torch = pytest.importorskip("torch")
 

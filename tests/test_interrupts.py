@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gip_gpu import checkpoint, files, select, signals
+from gip_gpu import checkpoint, select, signals, writing
 from gip_gpu.interrupts import Deferred
 from gip_gpu.reference import matching_pursuit
 
@@ -31,7 +31,7 @@ def test_leftovers_of_killed_runs(tmp_path):
     os.utime(other, (1, 1))
     assert len(select(np.eye(4), np.arange(4.0), 2, checkpoint=path)) == 2
     assert set(os.listdir(tmp_path)) == {"run.ckpt", young.name, other.name}
-    files.remove_leftovers(path, older=-1)
+    writing.remove_leftovers(path, older=-1)
     assert set(os.listdir(tmp_path)) == {"run.ckpt", other.name}
 
 
@@ -43,10 +43,10 @@ def test_leftovers_of_checks(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "unlink", killed)
     with pytest.raises(SystemExit):
-        files.check_target(tmp_path / "run.ckpt", (".ckpt",), overwrite=True)
+        writing.check_target(tmp_path / "run.ckpt", (".ckpt",), overwrite=True)
     monkeypatch.undo()
     assert len(os.listdir(tmp_path)) == 1
-    files.remove_leftovers(tmp_path / "run.ckpt", older=-1)
+    writing.remove_leftovers(tmp_path / "run.ckpt", older=-1)
     assert not os.listdir(tmp_path)
 
 

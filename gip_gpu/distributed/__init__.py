@@ -20,7 +20,7 @@ if not _torch.is_available() or not _torch.is_gloo_available():
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.job import run
 from gip_gpu.distributed.member import Settings
-from gip_gpu.pool import Progress
+from gip_gpu.progress import Progress
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Matrix
 from gip_gpu.validate import as_seconds

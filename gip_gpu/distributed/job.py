@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import checkpoint, engine, fingerprint, memory
+from gip_gpu.arrays import as_initial
 from gip_gpu.columns import Columns, NoColumns
 from gip_gpu.distributed.columns import ShardedColumns, kept_bytes
 from gip_gpu.distributed.exchange import Star
@@ -21,11 +22,11 @@ from gip_gpu.distributed.sharded import ShardedRows, ShardedState, ShardedSteps
 from gip_gpu.family import Family
 from gip_gpu.objectives import Objective
 from gip_gpu.plan import CACHE, Plan, log, stepwise
-from gip_gpu.pool import reporting
+from gip_gpu.progress import reporting
 from gip_gpu.projection import Projection
 from gip_gpu.selection import Certificate, Selection
 from gip_gpu.state import Stored
-from gip_gpu.validate import as_count, as_initial
+from gip_gpu.validate import as_count
 
 
 def run(

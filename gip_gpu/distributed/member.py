@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gip_gpu import backends, fingerprint
+from gip_gpu.arrays import as_initial, as_matrix, as_scores
 from gip_gpu.backends.items import Rules
 from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu.checkpoint import as_saving
 from gip_gpu.device import resolve
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.plan import PRECISIONS, Plan, make_plan
-from gip_gpu.pool import Progress, as_saving, check_progress, first_measures, first_squares
-from gip_gpu.problem import Options, pose
+from gip_gpu.problem import Options, first_measures, first_squares, pose
+from gip_gpu.progress import Progress, check_progress
 from gip_gpu.sources import places
 from gip_gpu.state import State
-from gip_gpu.validate import as_bytes, as_initial, as_matrix, as_scores, one_of
+from gip_gpu.validate import as_bytes, one_of
 
 # The whole Gram matrix lies on no single process.
 COLUMNS = ("auto", "lazy")

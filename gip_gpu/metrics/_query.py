@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gip_gpu.arrays import as_query
 from gip_gpu.linear import DEPENDENT, log, row_space, singular_values
 from gip_gpu.metrics._arguments import chosen_rows
 from gip_gpu.rows import row_norms
-from gip_gpu.validate import as_epsilon, as_query
+from gip_gpu.validate import as_epsilon
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,253 @@
+"""Arrays that a user gives: conversion of what is accepted, and every error in them in the user's words."""
+
+import math
+import reprlib
+import sys
+from collections.abc import Mapping, Set
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.interop import on_gpu, to_host
+from gip_gpu.sources import Source, as_source
+from gip_gpu.sources.base import NUMERIC_KINDS
+from gip_gpu.validate import LARGEST
+
+# Bytes of a memory map that may become resident as it is read.
+SMALL_MAP = 1 << 26
+
+
+def as_matrix(value: Any, name: str) -> NDArray[Any] | Source:
+    """`value` as a 2-d real array of any float or integer type, without a copy where there is one to share.
+
+    Accepts arrays of any strides, nested lists, CPU tensors (with gradients too), and whatever offers `__dlpack__`,
+    `__array_interface__` or `__array__`. A path, a large memory map or a `Source` becomes a `Source`, read in blocks.
+
+    Raises:
+        TypeError: complex, object, string or other values that are no real numbers; a tensor on another device.
+        ValueError: not 2-d, or without rows or columns.
+    """
+    # Pages of a small map may stay: its rows are then had at once.
+    small = isinstance(value, np.memmap) and value.nbytes <= SMALL_MAP
+    source = None if small else as_source(value, dimensions=(2,))
+    return _in_memory(value, name) if source is None else source
+
+
+def as_scores(value: Any, shape: tuple[int, int], names: tuple[str, str] = ("F", "G")) -> NDArray[np.float64]:
+    """`value` as (m, n) float64 scores that fit F of the given shape; the caller's own copy.
+
+    Args:
+        value: scores.
+        shape: of F.
+        names: of F and G, for messages.
+
+    Raises:
+        TypeError: no real numbers, or None.
+        ValueError: not (m,) or (m, n), a NaN or an infinity (the first such row is named), or beyond 1e150.
+    """
+    if value is None:
+        raise TypeError("G is None; it must be scores of shape (m,) or (m, n); where there are none, "
+                        "gip_gpu.signals.self_compression(F) makes them from F")  # fmt: skip
+    G = names[1]
+    source = as_source(value)
+    array = _as_array(to_host(value) if on_gpu(value) else value, G) if source is None else source
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise ValueError(f"{G} has shape {array.shape}; it must be (m,) or (m, n), one row an item")
+    check_rows_of_scores(array.shape, shape, names)
+    if array.shape[1] == 0:
+        raise ValueError(f"{G} has shape {array.shape}; it must have at least one column")
+    scores = array.as_float64() if isinstance(array, Source) else array.astype(np.float64)
+    finite = np.isfinite(scores)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite.all(axis=1))[0])
+        raise ValueError(f"{G} has a value that is not finite in row {row} ({_brief(scores[row])}); all must be finite")
+    largest = max(scores.max(), -scores.min())
+    if 0 < largest < 1 / LARGEST:
+        raise ValueError(f"{G} has no value beyond {1 / LARGEST:g} in size; scale the scores up")
+    if largest > LARGEST:
+        row = int(np.flatnonzero((np.abs(scores) > LARGEST).any(axis=1))[0])
+        raise ValueError(
+            f"{G} has a value beyond {LARGEST:g} in row {row} ({_brief(scores[row])}); scale the scores down"
+        )
+    return scores
+
+
+def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int], names: tuple[str, str] = ("F", "G")) -> None:
+    """Raises ValueError where scores of a shape do not have as many rows as F of a shape."""
+    (m, d), (F, G) = shape, names
+    if scores[0] != m:
+        hint = ""
+        if scores[0] == d:
+            hint = f"; {F} looks transposed: it must have one row an item, so give {F}.T"
+        elif m in scores:
+            hint = f"; {G} looks transposed: give {G}.T"
+        raise ValueError(f"{G} has {scores[0]} rows and {F} has {m} (shapes {scores} and {shape}); "
+                         f"row i of {G} belongs to row i of {F}{hint}")  # fmt: skip
+
+
+def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
+    """Raises ValueError naming the first row that is not finite, too large, or zero where that is not allowed."""
+    usable = norms <= LARGEST if zero_allowed else (norms <= LARGEST) & (norms > 0)
+    if usable.all():
+        return
+    row = int(np.flatnonzero(~usable)[0])
+    shown = f"row {row} ({_brief(values[row])})"
+    if not np.isfinite(values[row].astype(np.float64)).all():
+        raise ValueError(f"{name} has a value that is not finite in {shown}; all must be finite")
+    if norms[row] > LARGEST:
+        raise ValueError(f"{name} has norm {norms[row]:g} in {shown}; at most {LARGEST:g} is possible")
+    count = int((norms == 0).sum())
+    raise ValueError(f"{name} has a zero row, {shown}, {count} in all, which cannot be normalised; "
+                     "drop such rows or pass normalize=False")  # fmt: skip
+
+
+def as_columns(value: Any, name: str) -> NDArray[np.float64]:
+    """`value` as a (rows, n) float64 copy; (rows,) is one column.
+
+    Raises:
+        TypeError: complex, object, string or other values that are no real numbers.
+        ValueError: neither 1-d nor 2-d, or without rows or columns.
+    """
+    if (source := as_source(value)) is not None:
+        return source.as_float64()
+    if on_gpu(value):
+        value = to_host(value)
+    with suppress(ValueError):  # a ragged list, which `as_matrix` names
+        if np.ndim(value) == 1:
+            value = (value if hasattr(value, "reshape") else np.asarray(value)).reshape(-1, 1)
+    columns: NDArray[np.float64] = _in_memory(value, name).astype(np.float64, order="C")
+    return columns
+
+
+def as_query(Q: Any, d: int, m: int | None = None) -> NDArray[np.float64]:
+    """`Q` as a (d, n) float64 copy; (d,) is one column.
+
+    Args:
+        Q: a query.
+        d: columns of F.
+        m: rows of F, to recognise scores that were given for a query.
+
+    Raises:
+        TypeError: no real numbers, or None.
+        ValueError: not (d,) or (d, n), a value that is not finite, or a column beyond 1e150.
+    """
+    if Q is None:
+        raise TypeError(
+            "Q is None; it must be a query of shape (d,) or (d, n); entropy and entropy_path measure without one"
+        )
+    query = as_columns(Q, "Q")
+    if len(query) != d:
+        hint = ""
+        if query.shape[1] == d:
+            hint = "; Q looks transposed: give Q.T"
+        elif len(query) == m:
+            hint = "; F looks transposed, or Q holds scores, of which gip_gpu.signals.ridge_query makes a query"
+        raise ValueError(f"Q has shape {query.shape} and F has {d} columns; a query is (d,) or (d, n){hint}")
+    lengths = np.array([math.hypot(*column) for column in query.T.tolist()])
+    if not (lengths <= LARGEST).all():
+        column = int(np.flatnonzero(~(lengths <= LARGEST))[0])
+        if not np.isfinite(query[:, column]).all():
+            raise ValueError(f"Q has a value that is not finite in column {column}; all must be finite")
+        raise ValueError(f"Q has norm {lengths[column]:g} in column {column}; at most {LARGEST:g} is possible")
+    return query
+
+
+def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
+    """`initial` as int64 indices; None and nothing are none.
+
+    Args:
+        initial: indices of rows, or a selection.
+        m: rows.
+        k: picks that are wanted beside them.
+
+    Raises:
+        TypeError: not indices, bools among them.
+        ValueError: not 1-d, out of range, a duplicate, or too many.
+    """
+    wanted = "initial must be a 1-d sequence of indices of rows, all different"
+    if isinstance(initial, (str, bytes, Set, Mapping)):
+        raise TypeError(f"initial is {reprlib.repr(initial)} ({type(initial).__name__}); {wanted}")
+    try:
+        array = _as_array(() if initial is None else initial, "initial")
+    except TypeError as error:
+        raise TypeError(f"{error}; {wanted}") from None
+    if array.ndim != 1:
+        raise ValueError(f"initial has shape {array.shape}; {wanted}")
+    if not len(array):
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"initial has dtype {array.dtype}; {wanted}, ints")
+    outside = np.flatnonzero((array < 0) | (array >= m))
+    if len(outside):
+        raise ValueError(f"initial has {array[outside[0]]} at place {outside[0]}; {wanted}, from 0 to {m - 1}")
+    indices = array.astype(np.int64)
+    again = np.setdiff1d(np.arange(len(indices)), np.unique(indices, return_index=True)[1])
+    if len(again):
+        raise ValueError(f"initial has {indices[again[0]]} at place {again[0]} for the second time; {wanted}")
+    if k + len(indices) > m:
+        raise ValueError(f"k is {k} and initial has {len(indices)}; together they must be at most m = {m}")
+    return indices
+
+
+def _in_memory(value: Any, name: str) -> NDArray[Any]:
+    """`as_matrix` for what lies in memory."""
+    array = _as_array(value, name)
+    if array.ndim != 2:
+        hint = f"; a single column is {name}.reshape(-1, 1)" if array.ndim == 1 else ""
+        raise ValueError(f"{name} has shape {array.shape}; it must be a 2-d array, one row an item{hint}")
+    if 0 in array.shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must have at least one row and one column")
+    return array
+
+
+def _as_array(value: Any, name: str) -> NDArray[Any]:
+    """A NumPy array of real numbers that shares memory with `value` where it can."""
+    value = _from_torch(value, name)
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise TypeError(f"{name} is a masked array with masked values; fill them or drop the rows")
+        value = value.data
+    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
+        value = _from_dlpack(value, name)
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(f"{name} is a sparse {type(value).__name__}; it must be dense: {name}.toarray()")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"{name} is a {type(value).__name__} that is no array of numbers: {error}") from None
+    if array.dtype.kind not in NUMERIC_KINDS:
+        raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers, any float or integer type")
+    return array
+
+
+def _from_torch(value: Any, name: str) -> Any:
+    """A torch tensor as an array; torch is not imported to look."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
+        return value
+    if value.device.type != "cpu":
+        raise TypeError(f"{name} is a tensor on {value.device}; the CPU needs {name}.cpu()")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} is a sparse tensor; it must be dense: {name}.to_dense()")
+    value = value.detach().resolve_conj().resolve_neg()
+    # NumPy has no bfloat16; float32 holds each of its values.
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
+def _from_dlpack(value: Any, name: str) -> Any:
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+            return value
+        raise TypeError(f"{name} is a {type(value).__name__} that NumPy cannot take: {error}") from None
+
+
+def _brief(row: NDArray[Any]) -> str:
+    """The first values of a row, for a message."""
+    shown = ", ".join(f"{float(value):g}" for value in row[:3])
+    return f"[{shown}{', ...' if len(row) > 3 else ''}]"

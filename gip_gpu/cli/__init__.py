@@ -1,0 +1,81 @@
+"""The command line, `gip-gpu`: select, plan, demo.
+
+Exit status: 0 done; 1 unexpected failure; 2 usage or bad input; 130 interrupted; 143 terminated.
+"""
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+import click
+
+import gip_gpu
+from gip_gpu.cli.demo import demo
+from gip_gpu.cli.launched import leading
+from gip_gpu.cli.plan import plan
+from gip_gpu.cli.select import select
+
+
+@click.group("gip-gpu", no_args_is_help=False)
+@click.version_option(gip_gpu.__version__, message="gip-gpu %(version)s")
+def commands() -> None:
+    """Choose the most informative examples of a pool by Greedy Information Projection."""
+
+
+for command in (select, plan, demo):
+    commands.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status; errors are one line on standard error.
+
+    With GIP_GPU_DEBUG=1 in the environment, the traceback is shown too.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # A signal that is ignored (nohup) stays ignored.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _terminate)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            commands.main(arguments, prog_name="gip-gpu", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        return _failed("interrupted", 130)
+    except click.ClickException as error:
+        if not leading():
+            return 2
+        context = getattr(error, "ctx", None)
+        return _failed(error.format_message() + (f" (see {context.command_path} --help)" if context else ""), 2)
+    except (ValueError, TypeError, ImportError) as error:
+        return _failed(str(error), 2)
+    except OSError as error:
+        return _failed(f"{error.strerror or error}", 1)
+    except MemoryError as error:
+        return _failed(f"not enough memory: {error}", 1)
+    except Exception as error:
+        return _failed(f"{type(error).__name__}: {error} (GIP_GPU_DEBUG=1 shows where)", 1)
+    return 0
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Ends the run by way of its `finally` blocks, so that temporary files go."""
+    raise SystemExit(128 + number)
+
+
+def _failed(message: str, status: int) -> int:
+    if os.environ.get("GIP_GPU_DEBUG") == "1":
+        traceback.print_exc()
+    print("gip-gpu: error:", " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
+) -> None:  # fmt: skip
+    print("gip-gpu: warning:", " ".join(str(message).split()), file=sys.stderr)

@@ -1,0 +1,95 @@
+"""The command `plan`, for this machine or for many devices."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gip_gpu import files
+from gip_gpu.arrays import as_matrix
+from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, run_options
+from gip_gpu.cli.output import table
+from gip_gpu.cli.values import number, whole
+from gip_gpu.costs_cluster import GIVEN, estimate
+from gip_gpu.costs_gpu import GIVEN_BYTES
+from gip_gpu.hardware import KINDS, LINKS
+from gip_gpu.objectives import Objective
+from gip_gpu.plan import make_plan
+from gip_gpu.problem import Options
+from gip_gpu.validate import as_count
+
+KIND = next(iter(KINDS))
+
+
+@click.command()
+@click.argument("embeddings", type=FILE, required=False)
+@click.option("--rows", type=whole, help="Items in the pool, without a file; also as 1e9.")
+@click.option("--dim", type=whole, help="Length of an embedding, without a file.")
+@click.option("--signals", type=click.IntRange(min=0), default=1, show_default=True, help="Columns of scores.")
+@click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
+@click.option("--key", help="Name of the embeddings in a file of several arrays or columns.")
+@run_options
+@OBJECTIVE
+@QUERY
+@SIGN
+@click.option("--devices", type=whole, help="Split the rows over so many devices, which need not be here.")
+@click.option("--device-kind", help=f"{', '.join(KINDS)}.  [default: {KIND}]")
+@click.option("--network", help=f"{', '.join(LINKS)}, or '50GB/s,5us': the link between devices.")
+@click.option("--given", help=f"Format of the rows there: {', '.join(GIVEN_BYTES)}.  [default: {GIVEN}]")
+def plan(
+    embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float, key: str | None,
+    objective: str | None, query: str, sign: str, devices: int | None, device_kind: str | None, network: str | None,
+    given: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """What a selection from EMBEDDINGS, or from --rows items of length --dim, will take. Selects nothing.
+
+    With --devices, for rows that are split over many of them: a model's figures, from datasheets.
+    """
+    if embeddings is not None and (rows, dim) == (None, None):
+        m, d = as_matrix(files.read_embeddings(embeddings, key), "F").shape
+    elif embeddings is None and rows is not None and dim is not None:
+        m, d = rows, dim
+    else:
+        raise click.UsageError("give either EMBEDDINGS, or both --rows and --dim")
+    options.update(query=query, sign=sign)
+    kind = Options(objective, query=query, sign=sign).choose(signals > 0 and objective != "entropy")
+    n = 0 if kind.measure == "distance" else signals
+    elsewhere: dict[str, Any] = {"device_kind": device_kind, "network": network, "given": given}
+    if devices is not None:
+        click.echo(table(_cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)))
+        return
+    _check_alone(**elsewhere)
+    planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, **options)
+    click.echo(table(planned.table()))
+
+
+def _check_alone(**elsewhere: str | None) -> None:
+    """UsageError for an option that has no meaning without --devices."""
+    for name, value in elsewhere.items():
+        if value is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --devices")
+
+
+def _cluster_table(
+    m: int, d: int, n: int, k: int, kind: Objective, devices: int, device_kind: str | None, network: str | None,
+    given: str | None, precision: str, memory_limit: Any, device: str, backend: str | None, columns: str, query: str,
+    sign: str,
+) -> list[tuple[str, str]]:  # fmt: skip
+    """The rows of the plan.
+
+    Raises:
+        click.UsageError: an option that does not go with --devices.
+        TypeError, ValueError: as `gip_gpu.costs_cluster.estimate`.
+    """
+    if device != "auto" or backend is not None:
+        raise click.UsageError("--device and --backend are about this machine; with --devices give --device-kind")
+    for name, value, only in (
+        ("columns", columns, ("auto", "lazy")), ("objective", kind.name, ("mp",)), ("query", query, ("direct",)),
+        ("sign", sign, ("any",)),
+    ):  # fmt: skip
+        if value not in only:
+            raise click.UsageError(f"--{name} is {value}; the plan for --devices is of {' or '.join(only)} alone")
+    return estimate(
+        m, d, n, k, devices=devices, kind=device_kind or KIND, network_link=network, precision=precision,
+        given=given or GIVEN, memory_limit=memory_limit,
+    ).table()  # fmt: skip

@@ -1,0 +1,51 @@
+"""What the text of an option means: counts, shares, sizes, intervals."""
+
+import contextlib
+from decimal import Decimal
+
+import click
+
+
+def number(text: str) -> int | float:
+    """An int if it reads as one, 1e6 too, else a float: a count or a share."""
+    for kind in (int, whole_power, float):
+        with contextlib.suppress(ValueError, ArithmeticError):
+            return kind(text)
+    raise click.BadParameter(f"{text!r} is no number")
+
+
+def size(text: str) -> int | float | str:
+    """As `number`, but text such as 2GB stays text."""
+    try:
+        return number(text)
+    except click.BadParameter:
+        return text
+
+
+def interval(text: str) -> int | float:
+    """Picks, an int, or seconds: 60.0 or 60s."""
+    with contextlib.suppress(click.BadParameter, ValueError):
+        return float(text[:-1]) if text.endswith("s") else number(text)
+    raise click.BadParameter(f"{text!r} is neither picks, such as 500, nor seconds, such as 60.0 or 60s")
+
+
+def whole_power(text: str) -> int:
+    """The int that text such as 1e9 or 2.5e6 is; ValueError for text without an exponent, or no int.
+
+    >>> whole_power("2.5e6")
+    2500000
+    """
+    value = Decimal(text) if "e" in text.lower() else Decimal("nan")
+    # An int of a billion digits would take minutes to make.
+    if not value.is_finite() or value.adjusted() > 18 or value != int(value):
+        raise ValueError(f"{text!r} is no whole number with an exponent")
+    return int(value)
+
+
+def whole(text: str) -> int:
+    """A count of at least 1, also as 1e9."""
+    for kind in (int, whole_power):
+        with contextlib.suppress(ValueError, ArithmeticError):
+            if (count := kind(text)) >= 1:
+                return count
+    raise click.BadParameter(f"{text!r} is no count of at least 1")
