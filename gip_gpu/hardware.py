@@ -100,7 +100,7 @@ KINDS = {
     )
 }
 
-# What `gip_gpu.distributed` takes for a message at either end, in Python and gloo: 56 us between two processes of one
+# What `gip_gpu.distributed` takes for a message at either end, in Python and gloo: 59 us between two processes of one
 # machine with two cores (`bench/results/schedule.md`); a server's are taken to be a little faster. An end of MPI takes
 # about a microsecond.
 END = 50e-6
