@@ -52,22 +52,15 @@ def run(job: Job) -> dict[str, Any]:
     options: dict[str, Any] = {"device": "cpu", "memory_limit": job.memory_limit}
     if job.checkpoint is not None:
         options.update(checkpoint=job.checkpoint, checkpoint_every=job.every)
-    prepare, made = gip_gpu.Pool._prepare, []
-
-    def noted(*given: Any, **named: Any) -> Any:
-        made.append(prepare(*given, **named))
-        return made[-1]
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(gip_gpu.Pool, "_prepare", noted))
-        if job.single:
-            options["columns"] = "lazy"
-            stack.enter_context(mock.patch.object(HostCosts, "layouts", return_value=(Layout(most=1),)))
+    single: Any = contextlib.nullcontext()
+    if job.single:
+        options["columns"] = "lazy"
+        single = mock.patch.object(HostCosts, "layouts", return_value=(Layout(most=1),))
+    with single:
         before, began = bytes_read(), time.perf_counter()
         selection = gip_gpu.select(F, G, job.k, **options)
         seconds, after = time.perf_counter() - began, bytes_read()
     plan, proof = selection.plan, selection.certificate
-    computed = getattr(selection, "computed", None)
     return {
         "seconds": seconds,
         "peak": memory.peak(),
@@ -76,8 +69,7 @@ def run(job: Job) -> dict[str, Any]:
         "columns": plan.columns,
         "resident": plan.resident,
         "planned": plan.total,
-        # A run that only reads its checkpoint prepares nothing.
-        "computed": made[-1][1].computed if computed is None and made else computed or 0,
+        "computed": selection.computed,
         "read": None if before is None or after is None else after - before,
         "refreshes": proof.refreshes,
         "rounds": list(proof.rounds),
