@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,10 @@ try:
 except OSError:
     # Triton reads this when a kernel is imported: without a GPU its kernels run in its interpreter.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# A shell starts what runs in the background with Ctrl-C ignored; the processes of the tests get it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(os.environ.get("GIP_GPU_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
