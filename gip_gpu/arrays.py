@@ -102,7 +102,7 @@ def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed
         raise ValueError(f"{name} has norm {norms[row]:g} in {shown}; at most {LARGEST:g} is possible")
     count = int((norms == 0).sum())
     raise ValueError(f"{name} has a zero row, {shown}, {count} in all, which cannot be normalised; "
-                     "drop such rows or pass normalize=False")  # fmt: skip
+                     "drop such rows or do not normalise (normalize=False, --no-normalize)")  # fmt: skip
 
 
 def as_columns(value: Any, name: str) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,7 @@ def job_cases(rank, results):
     if rank < 3:
         for name, (arrays, k, options) in wrong(rank).items():
             results[name] = attempt(select, *arrays, k, group=group, **{"timeout": 60, **options})
+        results["late"], results["after"] = late(rank, group)
         results["interrupted"], results["no room"] = interrupted(rank, group), no_room(rank, group)
         if "GIP_GPU_REAL" in os.environ:
             F, G, k, _ = real()
@@ -161,10 +163,23 @@ def wrong(rank):
         "diverges": ((long, mine[1]), 900, {"normalize": False}),
         "memory": (mine, 10, {"memory_limit": 1000 if rank == 1 else "1GB"}),
         "timeout": (mine, 10, {"timeout": -1}),
+        "timeout of one": (mine, 10, {"timeout": -1 if rank == 1 else 60}),
+        "ridge": (mine, 10, {"query": "ridge"}),
         # More bytes than an alarm has room for.
         "long": (mine, 10, {"backend": "\N{GRINNING FACE}" * 3000 if rank == 2 else None}),
         "no checkpoint": (mine, 10, {"checkpoint_every": 5}),
     }
+
+
+def late(rank, group):
+    """A rank comes when the others have gone; and all at once."""
+    from gip_gpu.distributed import select
+
+    F, G, k, _ = cases()["one signal"]
+    mine = part(F, G, rank, CUTS[3](900))
+    if rank == 1:
+        time.sleep(3)
+    return [attempt(select, *mine, k, group=group, timeout=timeout) for timeout in (1, 60)]
 
 
 def interrupted(rank, group):

@@ -287,7 +287,7 @@ SELECT = "select F.npy --scores G.npy -k 5"
         ("choose", "No such command 'choose'"),
         ("select F.npy -k 5", "give --scores, or --objective entropy"),
         ("select F.npy -k 5 --objective lr", "give --scores, or --objective entropy"),
-        (f"{SELECT} --objective entropy", "'entropy' takes no scores"),
+        (f"{SELECT} --objective entropy", "--objective entropy chooses by the embeddings alone; leave --scores out"),
         (f"{SELECT} --epsilon 0.1", "epsilon is 0.1, which objective 'mp' uses only with query='ridge'"),
         (f"{SELECT} --objective lr --epsilon=-1", "epsilon is -1.0; epsilon must be a number from 0"),
         (f"{SELECT} --sign plus", "sign is 'plus'"),
@@ -376,6 +376,26 @@ def test_bad_input_is_one_line_and_status_2(
     assert result.err.count("\n") == 1
     assert result.out == ""
     assert pool.names() - {"out"} == before
+
+
+def test_an_empty_path_is_not_the_folder_here(pool: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in (["", "--scores", "G.npy"], ["F.npy", "--scores", ""], ["F.npy", "--scores", "G.npy", "-o", ""]):
+        assert cli.main(["select", *line, "-k", "3"]) == 2
+        assert "an empty path names no file" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="an empty path names no file"):
+        gip_gpu.select("", pool.G, 3)
+
+
+def test_indices_are_not_lost(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the shell's `>&-` has it."""
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)
+        assert cli.main(["select", "F.npy", "--scores", "G.npy", "-k", "3"]) == 2
+    assert "standard output is closed; say by -o where the indices go" in run("--version").err
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)
+        assert cli.main(["select", "F.npy", "--scores", "G.npy", "-k", "3", "-o", "chosen.npy"]) == 0
+    assert len(np.load(pool["chosen.npy"])) == 3
 
 
 def test_unwritable_folders_are_found_before_the_work(pool: Files, run: Run) -> None:

@@ -130,6 +130,8 @@ WRONG = {
     "long": ("rank 2: ", "backend is '" + "\N{GRINNING FACE}" * 400),
     "no checkpoint": ("rank 0: ", "checkpoint_every is 5, and there is no checkpoint to write; give checkpoint a path"),
     "timeout": (None, "timeout is -1; timeout must be a number of seconds above 0"),
+    "timeout of one": ("rank 1: ", "timeout is -1; timeout must be a number of seconds above 0"),
+    "ridge": (None, "query is 'ridge', which fits the scores to all rows in one process"),
 }
 
 
@@ -142,6 +144,19 @@ def test_errors_reach_all_ranks(said, name):
         # A rank has no prefix on its own error, nor have ranks that all make the same.
         own = prefix is None or prefix == f"rank {rank}: "
         assert found["text"].startswith(("" if own else prefix) + text), found
+
+
+def test_a_rank_that_does_not_come_is_named(said):
+    for rank in (0, 2):
+        assert said[rank]["late"] == {
+            "error": "RuntimeError",
+            "text": "rank 1 did not come to the selection within 1 s",
+        }
+    assert said[1]["late"]["error"] == "RuntimeError"
+    assert re.fullmatch("rank 1 came to the selection when rank [02] did not wait any longer", said[1]["late"]["text"])
+    # The next selection finds all of them.
+    expected = shared(said, 3, "one signal")["indices"]
+    assert [said[rank]["after"]["indices"] for rank in range(3)] == [expected] * 3
 
 
 @pytest.mark.parametrize(
@@ -262,6 +277,20 @@ def test_torchrun_with_a_killed_rank_writes_nothing(tmp_path):
     assert agent.returncode != 0
     assert re.search(r"rank\s*:\s*1", log)
     assert [path.name for path in tmp_path.iterdir()] == ["pool.npy"]
+
+
+def test_a_rank_without_the_others(folder):
+    """However the ranks were started."""
+    code = "import sys; from gip_gpu import cli, distributed; distributed.TIMEOUT = 1.0; sys.exit(cli.main())"
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    alone = subprocess.run(
+        [sys.executable, "-c", code, "select", "pool.npy", "--scores", "scores.npy", "-k", "5"],
+        cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert alone.returncode == 1
+    assert alone.stdout == ""
+    (line,) = [line for line in alone.stderr.splitlines() if line.startswith("gip-gpu:")]
+    assert line.startswith("gip-gpu: error: rank 0 cannot connect to the other ranks: ")
 
 
 def children(pid):

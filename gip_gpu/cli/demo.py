@@ -13,7 +13,7 @@ from gip_gpu.cli.options import FILE
     "-o", "--out", "--output", "out", type=FILE, default="gip-gpu-demo", show_default=True, help="Folder to write to."
 )
 @click.option("--share", type=float, default=0.05, show_default=True, help="Share of the pool to choose.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the embedding.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the embedding.")
 @click.option("--quiet", is_flag=True, help="Print nothing, only write chosen.jsonl and demo.png.")
 def demo(out: Path, share: float, seed: int, quiet: bool) -> None:
     """Choose from the docstrings of Python's standard library; compare with random and top-k choice."""

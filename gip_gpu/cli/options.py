@@ -1,15 +1,27 @@
 """Options that commands share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gip_gpu.cli.values import size
 
-FILE = click.Path(path_type=Path)
-
 Command = Callable[..., None]
+
+
+class FilePath(click.Path):
+    """A path; none that is empty, as that of a shell's variable without a value is, which would be the folder here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("an empty path names no file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = FilePath(path_type=Path)
 
 
 def run_options(command: Command) -> Command:

@@ -29,13 +29,13 @@ SELF_COMPRESSION = "self-compression"
 
 @click.command()
 @click.argument("embeddings", type=FILE)
-@click.option("--scores", help=f"A file as EMBEDDINGS, or .csv, one row an item; or: {SELF_COMPRESSION}.")
+@click.option("--scores", type=FILE, help=f"A file as EMBEDDINGS, or .csv, one row an item; or: {SELF_COMPRESSION}.")
 @click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
 @click.option("-o", "--output", type=FILE, help="Indices: .npy, .csv, .txt; all of the result: .npz, .json.")
 @click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item.")
 @click.option("--rows-out", type=FILE, help="Where the chosen lines of --rows go, most informative first.")
 @click.option("--key", help="Name of the embeddings in a file of several arrays or columns.")
-@click.option("--scores-key", help="Name of the scores, or of columns: a,b,c.")
+@click.option("--scores-key", help="Name of the scores, or of columns: a,b,c; a .csv is taken whole.")
 @run_options
 @OBJECTIVE
 @click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
@@ -48,9 +48,9 @@ SELF_COMPRESSION = "self-compression"
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def select(
-    embeddings: Path, scores: str | None, k: int | float, output: Path | None, rows: Path | None, rows_out: Path | None,
-    key: str | None, scores_key: str | None, no_normalize: bool, checkpoint: Path | None, force: bool, quiet: bool,
-    **options: Any,
+    embeddings: Path, scores: Path | None, k: int | float, output: Path | None, rows: Path | None,
+    rows_out: Path | None, key: str | None, scores_key: str | None, no_normalize: bool, checkpoint: Path | None,
+    force: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS, most informative first.
 
@@ -63,7 +63,12 @@ def select(
     """
     if scores is None and options["objective"] != "entropy":
         raise click.UsageError("give --scores, or --objective entropy to choose by the embeddings alone")
-    source = None if scores is None or scores == SELF_COMPRESSION else Path(scores)
+    if scores is not None and options["objective"] == "entropy":
+        raise click.UsageError("--objective entropy chooses by the embeddings alone; leave --scores out")
+    if output is None and sys.stdout is None:
+        raise click.UsageError("standard output is closed; say by -o where the indices go")
+    compressed = scores == Path(SELF_COMPRESSION)
+    source = None if compressed else scores
     if source is None and scores_key is not None:
         raise click.UsageError(f"--scores-key names an array in a file, but --scores is {scores or 'not given'}")
     if (rows is None) != (rows_out is None):
@@ -92,7 +97,7 @@ def select(
             for path, suffixes in ((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))):
                 if path is not None:
                     _check_target(path, suffixes, taken, force, "an output")
-        if scores == SELF_COMPRESSION:
+        if compressed:
             G = gip_gpu.signals.self_compression(F, normalize=not no_normalize)
         return F, G
 

@@ -27,6 +27,8 @@ from gip_gpu.validate import as_seconds
 
 __all__ = ["select"]
 
+TIMEOUT = 600.0
+
 
 def select(
     F: Matrix,
@@ -34,11 +36,12 @@ def select(
     k: int | float,
     *,
     group: Any = None,
-    timeout: float = 600.0,
+    timeout: float = TIMEOUT,
     device: str = "auto",
     backend: str | None = None,
     objective: str | None = None,
     epsilon: float = 0.0,
+    query: str = "direct",
     precision: str = "auto",
     columns: str = "auto",
     memory_limit: int | float | str | None = None,
@@ -67,6 +70,7 @@ def select(
         device, backend, precision, memory_limit: as in `gip_gpu.select`, for this process; they may differ. Without a
             limit the processes of a machine share what is free. On GPUs a pick's column is made in its step.
         columns: "auto" or "lazy".
+        query: "direct"; a query is fitted to all rows in one process.
         objective, epsilon, normalize, sign: as in `gip_gpu.select`; "mi" for one column of scores only.
         on_exhausted: "restart" or "stop".
         initial: as in `gip_gpu.select`, the same on all ranks: indices count from the first row of rank 0.
@@ -82,8 +86,8 @@ def select(
     Raises:
         TypeError, ValueError: bad input, on every rank: where it is another rank's, the message begins with "rank 2:"
             and means rows of that rank; settings that differ are named with the rank.
-        RuntimeError: a rank has died or has not answered in time, or failed otherwise; every rank that is left says
-            which; or a checkpoint cannot be written, on ranks other than 0.
+        RuntimeError: a rank has died, has not come or has not answered in time, or failed otherwise; every rank that is
+            left says which; or a checkpoint cannot be written, on ranks other than 0.
         OSError: a checkpoint cannot be written, on rank 0.
 
     >>> import os, torch.distributed as dist
@@ -98,6 +102,7 @@ def select(
         backend=backend,
         objective=objective,
         epsilon=epsilon,
+        query=query,
         precision=precision,
         columns=columns,
         memory_limit=memory_limit,
@@ -109,4 +114,16 @@ def select(
         checkpoint_every=checkpoint_every,
         progress=progress,
     )
-    return run(Star(group, as_seconds(timeout, "timeout")), settings, lambda: (F, G))
+    bad, seconds = None, TIMEOUT
+    try:
+        seconds = as_seconds(timeout, "timeout")
+    except (TypeError, ValueError) as error:
+        # The others are to hear of it, and wait for this rank until then.
+        bad = error
+
+    def read() -> tuple[Any, Any]:
+        if bad is not None:
+            raise bad
+        return F, G
+
+    return run(Star(group, seconds), settings, read)

@@ -93,15 +93,30 @@ class Star:
         self._sent: dict[int, list[tuple[Any, Any]]] = {}
         key = tuple(ranks)
         _made[key] = _made.get(key, 0) + 1
-        base = f"gip_gpu/{'.'.join(map(str, ranks))}/{_made[key]}"
-        self._main, self._alarm = self._connect(f"{base}/main"), self._connect(f"{base}/alarm")
-
-    def _connect(self, prefix: str) -> Any:
-        store = dist.PrefixStore(prefix, _get_default_store())
+        store = dist.PrefixStore(f"gip_gpu/{'.'.join(map(str, ranks))}/{_made[key]}", _get_default_store())
         try:
-            return dist.ProcessGroupGloo(store, self.rank, self.size, timedelta(seconds=self.timeout))
+            store.set(f"come/{self.rank}", b"")
+            self._main, self._alarm = self._connect("main", store), self._connect("alarm", store)
         except RuntimeError as error:
-            raise RuntimeError(f"rank {self.rank} cannot connect to the other ranks: {_brief(error)}") from error
+            why = self._absent(store) or f"rank {self.rank} cannot connect to the other ranks: {brief(error)}"
+            raise RuntimeError(why) from error
+
+    def _connect(self, name: str, store: Any) -> Any:
+        patience = timedelta(seconds=self.timeout)
+        return dist.ProcessGroupGloo(dist.PrefixStore(name, store), self.rank, self.size, patience)
+
+    def _absent(self, store: Any) -> str | None:
+        """Which rank is not there, or was not while others waited; None where the store does not tell."""
+        with suppress(RuntimeError):
+            missing = [rank for rank in range(self.size) if not store.check([f"come/{rank}"])]
+            gone = [rank for rank in range(self.size) if store.check([f"gone/{rank}"])]
+            store.set(f"gone/{self.rank}", b"")
+            if missing:
+                named = " and ".join(f"rank {rank}" for rank in missing)
+                return f"{named} did not come to the selection within {self.timeout:g} s"
+            if gone:
+                return f"rank {self.rank} came to the selection when rank {gone[0]} did not wait any longer"
+        return None
 
     def __enter__(self) -> "Star":
         return self
@@ -303,6 +318,6 @@ def _until(deadline: float) -> timedelta:
     return timedelta(seconds=max(0.001, deadline - time.monotonic()))
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
     """The first sentence of what gloo says, without the place in its source."""
     return str(error).split("] ", 1)[-1].split(". ")[0]

@@ -5,18 +5,19 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
 
 from gip_gpu.device import resolve
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed import TIMEOUT
+from gip_gpu.distributed.exchange import Star, brief
 from gip_gpu.distributed.job import run
 from gip_gpu.distributed.member import Settings
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Part, Source
 
-TIMEOUT = 600.0
 # Seconds that the other ranks leave rank 0 to say what is wrong: torchrun ends all once one of them has ended.
 BEHIND = 1.0
 # Seconds that each leaves itself when torchrun asks it to end; it kills after 30.
@@ -42,7 +43,10 @@ def select_launched(
             word.
     """
     _end_later()
-    dist.init_process_group("gloo")
+    try:
+        dist.init_process_group("gloo", timeout=timedelta(seconds=TIMEOUT))
+    except RuntimeError as error:
+        raise OSError(f"rank {os.environ['RANK']} cannot connect to the other ranks: {brief(error)}") from error
     star = None
     try:
         star = Star(None, TIMEOUT)
@@ -79,15 +83,9 @@ def _inputs(
 ) -> tuple[Settings, Callable[[], tuple[Any, Any]]]:
     """The settings, and what reads this process's share of the pool."""
     given = dict(options)
-    query = given.pop("query")
     device = given.pop("device")
 
     def share() -> tuple[Any, Any]:
-        if query != "direct":
-            raise ValueError(
-                f"query is {query!r}, which fits the scores to all rows in one process; with torchrun it must be "
-                "'direct'"
-            )
         F, G = read(star.rank == 0)
         if len(F) < star.size:
             raise ValueError(f"F has {len(F)} rows for {star.size} processes; each must have at least one")

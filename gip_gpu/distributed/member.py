@@ -16,7 +16,7 @@ from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.plan import PRECISIONS, Plan, make_plan
-from gip_gpu.problem import Options, first_measures, first_squares, pose
+from gip_gpu.problem import QUERIES, Options, first_measures, first_squares, pose
 from gip_gpu.progress import Progress, check_progress
 from gip_gpu.sources import places
 from gip_gpu.state import State
@@ -36,6 +36,7 @@ class Settings:
     backend: str | None = None
     objective: str | None = None
     epsilon: float = 0.0
+    query: str = "direct"
     precision: str = "auto"
     columns: str = "auto"
     memory_limit: int | float | str | None = None
@@ -88,6 +89,11 @@ class Member:
         one_of("precision", settings.precision, PRECISIONS)
         one_of("columns", settings.columns, COLUMNS)
         one_of("on_exhausted", settings.on_exhausted, ON_EXHAUSTED)
+        if one_of("query", settings.query, QUERIES) != "direct":
+            raise ValueError(
+                f"query is {settings.query!r}, which fits the scores to all rows in one process; with many it must be "
+                "'direct'"
+            )
         check_progress(settings.progress)
         # Whether they are rows of the pool is for rank 0 to say.
         self.initial = as_initial(settings.initial, sys.maxsize, 0)
@@ -97,7 +103,9 @@ class Member:
         self.keeping = False
         matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
         self.scores = None if G is None else as_scores(G, matrix.shape)
-        self.options = Options(settings.objective, settings.epsilon, "direct", settings.sign, settings.on_exhausted)
+        self.options = Options(
+            settings.objective, settings.epsilon, settings.query, settings.sign, settings.on_exhausted
+        )
         self.objective = self.options.choose(self.scores is not None)
         self.n = 0 if self.scores is None else self.scores.shape[1]
         if self.objective.metric and self.n > 1:

@@ -56,6 +56,8 @@ def open_matrix(path: AnyPath, key: str | None = None, *, dimensions: tuple[int,
     ...     source.shape, source.read(2, 4).tolist(), source.take([3, 0]).tolist()
     ((4, 2), [[9.0, 9.0], [10.0, 10.0]], [[10.0, 10.0], [9.0, 9.0]])
     """
+    if not os.fspath(path):
+        raise ValueError("an empty path names no file")
     place = Path(path)
     if place.is_dir():
         return open_folder(place, partial(open_matrix, key=key, dimensions=dimensions), SUFFIXES)
