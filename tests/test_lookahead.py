@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gip_gpu import Pool, columns, select
-from gip_gpu.backends.numpy_lookahead import Lookahead
+from gip_gpu.backends.numpy_lookahead import RENEWED, Lookahead
 from gip_gpu.backends.numpy_products import Resident
 from gip_gpu.backends.simulation import highest
 from gip_gpu.columns import LazyColumns
@@ -71,7 +71,7 @@ def test_the_working_set_is_renewed_in_part(cone_pool):
         ahead.picks(state, (), residual, score, 1.0, 8)
         after = set(ahead.items.tolist())
         assert len(after) == 200
-        assert len(after - before) <= 200 // 4
+        assert len(after - before) <= 200 // RENEWED
         np.testing.assert_array_equal(ahead.rows, single.take(ahead.items))
         np.testing.assert_array_equal(ahead.slots[ahead.items], np.arange(200))
         assert (ahead.slots >= 0).sum() == 200

@@ -30,7 +30,7 @@ def test_choice():
 
 
 def test_a_large_matrix_needs_more_picks_than_a_small_one():
-    # Memory for it may have to be asked for from a host; a run may still change its mind once it has measured that.
+    # Memory for it may have to be asked for from a host; a run may still change its mind where columns take longer.
     assert plan(7473, 384, 2242, memory_limit="20GB").columns == "gram"
     large = plan(52002, 384, 15_600, memory_limit="20GB")
     assert large.columns == "lazy"

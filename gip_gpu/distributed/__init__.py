@@ -27,6 +27,7 @@ from gip_gpu.validate import as_seconds
 
 __all__ = ["select"]
 
+# Seconds that rank 0 waits for another rank where nothing else is asked for.
 TIMEOUT = 600.0
 
 
