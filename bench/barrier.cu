@@ -2,7 +2,8 @@
 #include "../kernels/grid.cuh"
 
 extern "C" __global__ void barriers(long long* arrived, int count) {
-    for (int i = 0; i < count; ++i) grid_barrier(arrived);
+    GridBarrier barrier(arrived);
+    for (int i = 0; i < count; ++i) barrier.sync();
 }
 
 extern "C" __global__ void empty() {}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bench.gpu_device import Action, Library, Timer
+from gip_gpu.backends import cuda_source
 
-GRID_HEADER = '#include "../kernels/grid.cuh"'
 # Of library_types.h and cublas_api.h: the type of a product's arrays, the arithmetic.
 CUBLAS = {"fp32": (0, 68), "tf32": (0, 77), "fp16": (2, 68), "bf16": (14, 68)}
 
@@ -125,7 +125,5 @@ class CupyLibrary(Library):
 
 
 def barrier_source() -> str:
-    """barrier.cu with the barrier of kernels/ in it, so that the compiler needs no path to look in."""
-    here = Path(__file__).parent
-    header = (here.parent / "kernels" / "grid.cuh").read_text()
-    return (here / "barrier.cu").read_text().replace(GRID_HEADER, header)
+    """barrier.cu with the headers of kernels/ in it, so that the compiler needs no path to look in."""
+    return cuda_source.with_headers((Path(__file__).parent / "barrier.cu").read_text())

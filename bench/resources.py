@@ -131,6 +131,7 @@ def _compile_triton(
         return compiled(chip).asm["cubin"], compiled(chip).metadata.shared
 
     make.ptx = lambda chip: compiled(chip).asm["ptx"]  # type: ignore[attr-defined]
+    make.ttgir = lambda chip: compiled(chip).asm["ttgir"]  # type: ignore[attr-defined]
     return make
 
 
@@ -284,32 +285,46 @@ def _of_size_one(common: dict[str, str]) -> Iterator[Build]:
         yield Build(fn.__name__, "all sizes 1", 32 * warps, make)
 
 
+# Kernels whose blocks wait for one another.
+COOPERATIVE = ("loop",)
+
+
 def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
     from gip_gpu.backends import cuda_source
 
     def compiled(target: str, read: str) -> bytes:
-        from cupy_backends.cuda.libs import nvrtc
-
-        # What CuPy adds of its own.
-        options = (*cuda_source.options(defines), f"--gpu-architecture={target}", "-ftz=true")
-        program = nvrtc.createProgram(cuda_source.expanded(op), f"{op}.cu", (), ())
-        try:
-            nvrtc.compileProgram(program, options)
-            found: bytes = getattr(nvrtc, read)(program)
-        except nvrtc.NVRTCError as error:
-            raise RuntimeError(nvrtc.getProgramLog(program)) from error
-        finally:
-            nvrtc.destroyProgram(program)
-        return found
+        return cuda_cubin(cuda_source.expanded(op), target, defines, cooperative=op in COOPERATIVE, read=read)
 
     # The kernels of one source come from one compilation.
     @cache
     def make(chip: int) -> tuple[bytes, int]:
-        # CuPy takes the last byte for the end of a string.
-        return compiled(f"sm_{chip}", "getCUBIN") + b"\0", dynamic
+        return compiled(f"sm_{chip}", "getCUBIN"), dynamic
 
     make.ptx = lambda chip: compiled(f"compute_{chip}", "getPTX").decode()  # type: ignore[attr-defined]
     return make
+
+
+def cuda_cubin(
+    source: str, target: str, defines: dict[str, Any], *, cooperative: bool, read: str = "getCUBIN"
+) -> bytes:
+    """A source compiled by NVRTC as CuPy does it: machine code for "sm_80", or PTX for "compute_80" by "getPTX"."""
+    from cupy_backends.cuda.libs import nvrtc
+
+    from gip_gpu.backends import cuda_source
+
+    # What CuPy adds of its own; a cooperative kernel is compiled to be linked.
+    linked = ("--device-c",) if cooperative else ()
+    added = (f"--gpu-architecture={target}", "-ftz=true", "--device-as-default-execution-space", *linked)
+    program = nvrtc.createProgram(source, "source.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, (*cuda_source.options(defines), *added))
+        found: bytes = getattr(nvrtc, read)(program)
+    except nvrtc.NVRTCError as error:
+        raise RuntimeError(nvrtc.getProgramLog(program)) from error
+    finally:
+        nvrtc.destroyProgram(program)
+    # CuPy takes the last byte for the end of a string.
+    return found + b"\0" if read == "getCUBIN" else found
 
 
 def cuda_builds() -> Iterator[Build]:
@@ -358,10 +373,10 @@ def cuda_builds() -> Iterator[Build]:
 LANGUAGES = {"Triton": triton_builds, "CUDA C++": cuda_builds}
 
 
-def assembly(language: str, kernels: tuple[str, ...], chip: int = 80) -> dict[str, str]:
-    """PTX of some kernels, by kernel and variant."""
+def assembly(language: str, kernels: tuple[str, ...], chip: int = 80, form: str = "ptx") -> dict[str, str]:
+    """PTX of some kernels, or for Triton "ttgir", its code with layouts, by kernel and variant."""
     builds = [build for build in LANGUAGES[language]() if build.kernel in kernels]
-    return {f"{build.kernel}, {build.variant}": build.make.ptx(chip) for build in builds}
+    return {f"{build.kernel}, {build.variant}": getattr(build.make, form)(chip) for build in builds}
 
 
 def measured(language: str, share: int = 0, shares: int = 1) -> list[Resources]:

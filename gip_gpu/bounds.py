@@ -7,6 +7,8 @@ residual row of the pick, rows scaled by a power of two so that no norm exceeds 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 U32 = 2.0**-24
 U64 = 2.0**-53
 U16 = 2.0**-11
@@ -14,6 +16,17 @@ U16 = 2.0**-11
 # compilers for GPUs may flush what lies below the normal range to zero.
 TINY32 = 2.0**-126
 TINY16 = 2.0**-25
+
+
+def float32_above(x: float) -> float:
+    """The smallest float32 that is not below x, so that a bound stays one on its way into a kernel.
+
+    Other numbers may be rounded to nearest. The floor of a window is compared with float32 scores: those that are not
+    below it are not below the nearest float32 either. Factors (`Move.weights`, `Move.shrink`, `Rules.share`, rows, a
+    metric) have the roundoff U32 in the bounds.
+    """
+    nearest = np.float32(x)
+    return float(nearest if nearest >= x else np.nextafter(nearest, np.float32(np.inf)))
 
 
 def dot_error(d: int, u: float) -> float:

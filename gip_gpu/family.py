@@ -184,8 +184,9 @@ class Family:
         # Squares of short rows' residuals that float32 flushes.
         error += math.sqrt(n * TINY32)
         noise = 4 * root * (math.sqrt(self.largest) + root)
-        # A tie moves a ratio by as much as its denominator moves by 2 TIE.
-        return Doubt(error, self.distance_error + noise + 4 * ties.TIE, None if metric is None else metric.relative)
+        # A tie moves a ratio by as much as its denominator moves by 2 TIE. Kernels take both in float32.
+        distance = bounds.float32_above(self.distance_error + noise + 4 * ties.TIE)
+        return Doubt(bounds.float32_above(error), distance, None if metric is None else metric.relative)
 
     def _choose(self, state: State) -> Reason | None:
         """Sets `state.pending` to the exact argmax, or says why it cannot."""
@@ -200,6 +201,9 @@ class Family:
             # Twice what float32 makes of bounds, so that what stays outside is behind by as much.
             floor = best * (1 - 2 * OFF) - (2 * OFF * self.largest if self.rules.measure == "distance" else 0.0)
             indices, W, distances = self.items.candidates(floor)
+            if not len(indices):
+                errors = f"error {state.error!r}, of distances {self.distance_error!r}, {self.rules.measure}"
+                return step.empty_window(state, best, floor, errors)
             rows_squared = self._squares(indices)
             dependent = self._q(distances) <= ties.DEPENDENT * rows_squared
             if not self.rules.projects or not dependent.any():

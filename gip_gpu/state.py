@@ -71,6 +71,7 @@ class State:
             ||G_j||, for a ratio over the length of the row.
         excess: candidates beyond the usual few that were rescored since the last refresh.
         rounds: for each round the number of picks made before it began.
+        emptied: picks made when a window last came up empty, -1 if none did (`step.empty_window`).
         ending: how picks are made once the certified loop is over: "in order", "literal", or "exhausted" for none.
     """
 
@@ -89,6 +90,7 @@ class State:
     drift: float = 0.0
     excess: int = 0
     refreshes: int = 0
+    emptied: int = -1
     pending: Pick | None = None
     rounds: list[int] = field(default_factory=list)
     ending: str = ""

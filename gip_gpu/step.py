@@ -2,6 +2,7 @@
 items that the bound leaves in doubt (design: the true argmax is never outside the window)."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -86,6 +87,8 @@ def choose(backend: "HostBackend", state: State) -> Reason | None:
     noise = state.noise(backend.square)
     floor = window_floor(state, best, noise)
     window = backend.window(state, floor)
+    if not len(window):
+        return empty_window(state, best, floor, f"error {state.error!r}, noise {noise!r}")
     if refresh_pays(state, len(window), state.m, best, noise):
         return Reason.NEED_REFRESH
     rows, residual, gains = rescore(backend, state, window)
@@ -105,6 +108,32 @@ def choose(backend: "HostBackend", state: State) -> Reason | None:
         ties=tied,
     )
     return None
+
+
+def empty_window(state: State, best: float, floor: float, errors: str) -> Reason:
+    """Asks for a refresh where no item reaches the floor of the window, although one has the largest lower bound.
+
+    The bounds exclude that: the arrays do not hold what they should, by a fault of a kernel, a compiler or a device.
+    A refresh recomputes them in float64; the warning says that earlier picks may have been made by arrays like these.
+
+    Args:
+        best: the largest lower bound, or the largest norm, of an eligible item.
+        floor: of the window.
+        errors: the error bounds, for people.
+
+    Raises:
+        RuntimeError: the window was empty at this pick before, and the refresh has not helped.
+    """
+    found = (
+        f"no item reaches the floor {floor!r} of the window of pick {state.t}, though an eligible item has "
+        f"the largest lower bound {best!r} ({errors})"
+    )
+    if state.emptied == state.t:
+        raise RuntimeError(f"{found}, also after the residual was recomputed: a fault of the backend")
+    state.emptied = state.t
+    message = f"{found}: a fault of the backend; the residual is recomputed, but earlier picks may be wrong"
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return Reason.NEED_REFRESH
 
 
 def window_floor(state: State, best: float, noise: float) -> float:

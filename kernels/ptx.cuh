@@ -1,5 +1,5 @@
-// What plain CUDA C++ without any header lacks: shared memory by name, float16, matrix instructions. A build for the
-// CPU brings its own version of all of it and defines CUDA_ON_CPU.
+// What plain CUDA C++ without any header lacks: shared memory by name, memory operations between blocks, float16, matrix
+// instructions. A build for the CPU brings its own version of all of it and defines CUDA_ON_CPU.
 #ifndef GIP_PTX_CUH
 #define GIP_PTX_CUH
 #ifndef CUDA_ON_CPU
@@ -12,6 +12,55 @@ __device__ __forceinline__ char* shared_memory() {
     extern __shared__ __align__(16) char dynamic_shared_memory[];
     return dynamic_shared_memory;
 }
+
+// Memory operations between the blocks of one launch, "strong" operations of gpu scope in the PTX memory model.
+//
+// `load_strong` reads what another block wrote during the launch. It goes past the first-level cache, which other
+// multiprocessors' writes do not reach. The compiler may neither merge it with another load, nor keep its value, nor
+// move it across a barrier: it is volatile and clobbers memory, which __ldcg and __ldcv are not.
+#define GIP_LOAD(type, name, instruction, constraint)                                                           \
+    __device__ __forceinline__ type name(const type* address) {                                                 \
+        type value;                                                                                             \
+        asm volatile(instruction " %0, [%1];" : "=" constraint(value) : "l"(address) : "memory");               \
+        return value;                                                                                           \
+    }
+GIP_LOAD(float, load_strong, "ld.relaxed.gpu.global.f32", "f")
+GIP_LOAD(double, load_strong, "ld.relaxed.gpu.global.f64", "d")
+GIP_LOAD(long long, load_strong, "ld.relaxed.gpu.global.s64", "l")
+
+// What was written before the addition whose result it reads is visible to loads after it.
+GIP_LOAD(long long, load_acquire, "ld.acquire.gpu.global.s64", "l")
+#undef GIP_LOAD
+
+// Whoever acquires the sum sees what this thread wrote before, and what it saw.
+__device__ __forceinline__ void add_release(long long* sum, long long value) {
+    asm volatile("red.release.gpu.global.add.u64 [%0], %1;" : : "l"(sum), "l"(value) : "memory");
+}
+
+// Both; returns the sum before. Of all blocks that add 1, the one that gets the number of the others sees what they
+// wrote before.
+__device__ __forceinline__ unsigned add_acq_rel(unsigned* sum, unsigned value) {
+    unsigned before;
+    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "l"(sum), "r"(value)
+                 : "memory");
+    return before;
+}
+
+__device__ __forceinline__ unsigned long long add_acq_rel(unsigned long long* sum, unsigned long long value) {
+    unsigned long long before;
+    asm volatile("atom.acq_rel.gpu.global.add.u64 %0, [%1], %2;"
+                 : "=l"(before)
+                 : "l"(sum), "l"(value)
+                 : "memory");
+    return before;
+}
+
+// A quotient and a root off by up to 2 units in the last place, subnormals flushed to zero. Compiled as CuPy does they
+// are correctly rounded, in Triton they are not: the bounds that are made of them allow for it in both.
+__device__ __forceinline__ float quotient(float a, float b) { return a / b; }
+__device__ __forceinline__ float root(float x) { return sqrtf(x); }
 
 __device__ __forceinline__ float fp16_to_float(unsigned short bits) {
     float value;

@@ -7,8 +7,8 @@
 
 // Signals whose sums a warp keeps at once: two registers each, and as many divisions of a row are saved.
 constexpr int SIGNALS_AT_ONCE = SIGNALS < 8 ? SIGNALS : 8;
-// Terms whose loads are in flight at once.
-constexpr int TERMS_AT_ONCE = SIGNALS_AT_ONCE < 4 ? 4 : 2;
+// Terms of a row whose loads are in flight at once; the loop over the signals takes registers that two terms would need.
+constexpr int TERMS_AT_ONCE = SIGNALS < 4 ? 4 : SIGNALS <= SIGNALS_AT_ONCE ? 2 : 1;
 
 struct Sum {
     double value;
@@ -26,12 +26,25 @@ __device__ __forceinline__ double rescore(const Row* row, double norm, const dou
     double gain = 0;
     for (int first = 0; first < SIGNALS; first += SIGNALS_AT_ONCE) {
         double sums[SIGNALS_AT_ONCE] = {};
-#pragma unroll TERMS_AT_ONCE
-        for (int c = lane; c < d; c += 32) {
-            const double f = to_double(row[c]) / norm;
+#pragma unroll 1
+        for (int start = lane; start < d; start += 32 * TERMS_AT_ONCE) {
+            Row given[TERMS_AT_ONCE];
+            double factors[TERMS_AT_ONCE][SIGNALS_AT_ONCE];
+            // All are asked for before the first division: the compiler does not move loads that `A` may make.
 #pragma unroll
-            for (int i = 0; i < SIGNALS_AT_ONCE; ++i)
-                if (first + i < SIGNALS) sums[i] = __fma_rn(f, A((long long)(first + i) * d + c), sums[i]);
+            for (int term = 0; term < TERMS_AT_ONCE; ++term) {
+                const int c = start + 32 * term;
+                given[term] = row[min(c, d - 1)];
+#pragma unroll
+                for (int i = 0; i < SIGNALS_AT_ONCE; ++i)
+                    factors[term][i] = c < d && first + i < SIGNALS ? A((long long)(first + i) * d + c) : 0.0;
+            }
+#pragma unroll
+            for (int term = 0; term < TERMS_AT_ONCE; ++term) {
+                const double f = to_double(given[term]) / norm;
+#pragma unroll
+                for (int i = 0; i < SIGNALS_AT_ONCE; ++i) sums[i] = __fma_rn(f, factors[term][i], sums[i]);
+            }
         }
 #pragma unroll
         for (int i = 0; i < SIGNALS_AT_ONCE; ++i) {

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 from cuda_on_cpu.emulator import KERNELS, build
 
-from gip_gpu import bounds, engine
+from gip_gpu import bounds, engine, step
 from gip_gpu.backends import layout
 from gip_gpu.backends.layout import Code, Real, Record, Whole
 from gip_gpu.objectives import OBJECTIVES
@@ -167,4 +167,6 @@ class Host:
         state.pending = SimpleNamespace(index=int(whole[Whole.PENDING])) if whole[Whole.PENDING] >= 0 else None
         if reason is Code.DIVERGED:
             raise OverflowError("the residual diverges")
+        if reason is Code.EMPTY_WINDOW:
+            return step.empty_window(state, float(self.real[Real.LARGEST]), float(self.real[Real.FLOOR]), "")
         return Reason[reason.name]

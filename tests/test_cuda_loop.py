@@ -305,7 +305,25 @@ host = Host(
 state = host.select(G, 25)
 assert state.indices.tolist() == matching_pursuit(host.values, G, 25, on_exhausted="restart").tolist()
 """
-BARRIER = "        grid_barrier(whole + WHOLE_ARRIVED);\n        choose("
+SANITIZED_STEP = """
+import sys
+from pathlib import Path
+import numpy as np
+from cuda_loop import compiled
+step = compiled("step", 1, 64, sanitize=sys.argv[1], folder=Path(sys.argv[2]))
+W, ticket, blocks = np.ones((1, 300), np.float32), np.zeros(1, np.uint32), 4
+W[0, [99, 200]] = 3
+best, where, energy = np.empty(blocks + 1, np.float32), np.zeros(blocks + 1, np.int64), np.empty(blocks + 1)
+column, weight, score = np.zeros(300, np.float32), np.ones(300, np.float32), np.empty(300, np.float32)
+args = [300, W, column, np.ones(1, np.float32), weight, score, best, where, energy, ticket]
+step.launch("step", blocks, 64, args)
+assert (best[-1], where[-1], energy[-1]) == (9, 99, 316)
+"""
+GRID, LOOP_CU = "grid.cuh", "loop/loop.cu"
+BARRIER = "        barrier.sync();\n        choose("
+RELEASE, RELAXED = "add_release(arrived_, 1)", "atomicAdd(reinterpret_cast<unsigned long long*>(arrived_), 1ull)"
+FIRST_SYNC = "        __syncthreads();\n        if (threadIdx.x == 0) {\n            goal_"
+LAST_SYNC = "            }\n        }\n        __syncthreads();\n"
 
 
 @pytest.mark.slow
@@ -314,14 +332,25 @@ BARRIER = "        grid_barrier(whole + WHOLE_ARRIVED);\n        choose("
     [
         ("thread", False, None, "", "", None),
         ("thread", True, None, "", "", None),
-        ("thread", True, "loop/loop.cu", BARRIER, "        choose(", "data race"),
-        ("thread", False, "grid.cuh", "        __threadfence();\n        const", "        const", "data race"),
+        ("thread", True, LOOP_CU, BARRIER, "        choose(", "data race"),
+        ("thread", False, GRID, RELEASE, RELAXED, "data race"),
+        ("thread", False, GRID, "load_acquire(arrived_)", "load_strong(arrived_)", "data race"),
+        ("thread", False, GRID, FIRST_SYNC, FIRST_SYNC.replace("        __syncthreads();\n", ""), "data race"),
+        ("thread", False, GRID, LAST_SYNC, LAST_SYNC.replace("        __syncthreads();\n", ""), "data race"),
         ("thread", True, "reduce.cuh", "    __syncthreads();\n", "", "data race"),
         ("address", False, None, "", "", None),
         ("address", True, None, "", "", None),
-        ("address", True, "loop/loop.cu", "= own.score + per;", "= own.score + 2 * per;", "heap-buffer-overflow"),
+        ("address", True, LOOP_CU, "= own.score + per;", "= own.score + 2 * per;", "heap-buffer-overflow"),
     ],
 )
 def test_sanitizers(tmp_path, sanitize, in_shared, file, old, new, report):
     """Nothing is found, and what is broken on purpose is."""
     assert_sanitized(tmp_path, SANITIZED, sanitize, file, old, new, report, str(in_shared))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("old", "new", "report"), [("", "", None), ("add_acq_rel(ticket, 1)", "atomicAdd(ticket, 1u)", "data race")]
+)
+def test_sanitizer_on_the_step(tmp_path, old, new, report):
+    assert_sanitized(tmp_path, SANITIZED_STEP, "thread", "step/step.cu" if old else "", old, new, report)

@@ -27,22 +27,14 @@ extern "C" __global__ void __launch_bounds__(128) sum(const float* x, int count,
 
 # Round r adds what the neighbour block wrote in round r - 1.
 ROUNDS = """
-__device__ void grid_barrier(unsigned* arrived) {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        __threadfence();
-        const unsigned until = (atomicAdd(arrived, 1u) / gridDim.x + 1) * gridDim.x;
-        while (__ldcv(arrived) < until) {}
-        __threadfence();
-    }
-    __syncthreads();
-}
-extern "C" __global__ void rounds(long long* value, unsigned* arrived, int count) {
+#include "../grid.cuh"
+extern "C" __global__ void rounds(long long* value, long long* arrived, int count) {
+    GridBarrier barrier(arrived);
     for (int round = 0; round < count; ++round) {
-        const long long other = __ldcg(value + (blockIdx.x + 1) % gridDim.x);
-        grid_barrier(arrived);
+        const long long other = load_strong(value + (blockIdx.x + 1) % gridDim.x);
+        barrier.sync();
         if (threadIdx.x == 0) value[blockIdx.x] += other;
-        grid_barrier(arrived);
+        barrier.sync();
     }
 }
 """
@@ -79,8 +71,8 @@ extern "C" __global__ void lanes(int* down, double* from, unsigned* votes) {
 extern "C" __global__ void stuck() {
     if (threadIdx.x) __syncthreads();
 }
-extern "C" __global__ void endless(const int* flag) {
-    while (__ldcv(flag) == 0) {}
+extern "C" __global__ void endless(const long long* flag) {
+    while (load_acquire(flag) == 0) {}
 }
 extern "C" __global__ void disagree(int* out) {
     out[threadIdx.x] = threadIdx.x < 16 ? __shfl_xor_sync(0xffffffffu, 1, 1) : int(__ballot_sync(0xffffffffu, 1));
@@ -130,7 +122,7 @@ def test_block_reduction(program, threads, seed):
 
 @pytest.mark.parametrize("threads", [False, True])
 def test_grid_barrier_over_several_blocks(program, threads):
-    value, arrived = np.array([1, 10, 100, 1000, 10000]), np.zeros(1, np.uint32)
+    value, arrived = np.array([1, 10, 100, 1000, 10000]), np.zeros(1, np.int64)
     wanted = value.copy()
     for _ in range(6):
         wanted += np.roll(wanted, -1)
@@ -140,11 +132,11 @@ def test_grid_barrier_over_several_blocks(program, threads):
 
 
 def test_a_missing_grid_barrier_shows(program):
-    broken = ROUNDS.replace("        grid_barrier(arrived);\n        if", "        if")
+    broken = ROUNDS.replace("        barrier.sync();\n        if", "        if")
     assert broken != ROUNDS
     results = set()
     for seed in range(5):
-        value, arrived = np.array([1, 10, 100, 1000, 10000]), np.zeros(1, np.uint32)
+        value, arrived = np.array([1, 10, 100, 1000, 10000]), np.zeros(1, np.int64)
         program(broken).launch("rounds", 5, 32, [value, arrived, 6], seed=seed)
         results.add(tuple(value.tolist()))
     assert len(results) > 1
@@ -224,7 +216,7 @@ def test_conversions_of_16_bit_types(program):
     ("kernel", "args", "message"),
     [
         ("stuck", [], "deadlock: 31 threads wait in __syncthreads"),
-        ("endless", [np.zeros(1, np.int32)], "livelock"),
+        ("endless", [np.zeros(1, np.int64)], "livelock"),
         ("disagree", [np.zeros(32, np.int32)], "different warp operations"),
     ],
 )

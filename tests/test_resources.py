@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import triton_replicas
 
 ROOT = Path(__file__).parents[1]
 CODE = """
@@ -83,8 +84,10 @@ def test_the_table_is_that_of_these_kernels(compiled):
 ASSEMBLY = """
 import json, sys
 from bench import resources
-print(json.dumps([resources.assembly("Triton", ("pick", "update", "step", "candidates", "distances")),
-                  resources.assembly("CUDA C++", ("loop", "refresh", "cast"))]))
+kernels = ("pick", "update", "step", "candidates", "distances", "refresh")
+print(json.dumps([resources.assembly("Triton", kernels),
+                  resources.assembly("CUDA C++", ("loop", "refresh", "cast")),
+                  resources.assembly("Triton", kernels, form="ttgir")]))
 """
 # A load without a predicate is a scalar's, which all threads read; the predicate of its store is true for one thread.
 # Elements of an array are read and written by the same thread, each under a mask.
@@ -127,6 +130,48 @@ def assembled(environment):
 def test_no_thread_of_a_triton_program_overtakes_another(assembled):
     assert assembled[0]
     assert {name: unordered(ptx) for name, ptx in assembled[0].items() if unordered(ptx)} == {}
+
+
+@pytest.mark.slow
+def test_no_warp_of_a_triton_program_overtakes_another(assembled):
+    """Elements of an array, where a tile has fewer of them than the program has threads."""
+    assert len(assembled[2]) == len(assembled[0])
+    found = {name: triton_replicas.unordered(ttgir) for name, ttgir in assembled[2].items()}
+    assert {name: pairs for name, pairs in found.items() if pairs} == {}
+
+
+WITHOUT_BARRIERS = """
+import importlib.util, json, pathlib, sys
+from gip_gpu.kernels.family import family_triton
+text = pathlib.Path(family_triton.__file__).read_text()
+changed = pathlib.Path(sys.argv[1])
+changed.write_text("".join(line for line in text.splitlines(True) if "tl.debug_barrier()" not in line))
+spec = importlib.util.spec_from_file_location("changed", changed)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+family_triton.step = module.step
+from bench import resources
+print(json.dumps(resources.assembly("Triton", ("step",), form="ttgir")))
+"""
+
+
+@pytest.mark.slow
+def test_warps_that_overtake_one_another_are_seen(environment, tmp_path):
+    """The step without its barriers, as an H200 ran it: warps may move a residual that another one has moved."""
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_BARRIERS, str(tmp_path / "changed.py")],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ratios = {name: ttgir for name, ttgir in json.loads(run.stdout).items() if name.startswith("step, ratio")}
+    assert len(ratios) > 5
+    assert all(triton_replicas.unordered(ttgir) for ttgir in ratios.values())
+
+
+@pytest.mark.slow
+def test_no_program_of_triton_waits_for_another(assembled):
+    """Kernels end where programs would wait: none polls memory, whose loop the assembler might take to end."""
+    polls = re.compile(r"\bld\.(?:global\.)?(?:acquire|relaxed|volatile)|\batom\S*\.(?:cas|exch)")
+    assert [name for name, ptx in assembled[0].items() if polls.search(ptx)] == []
 
 
 @pytest.mark.slow

@@ -6,21 +6,22 @@ from importlib.resources import files
 
 from gip_gpu.backends.layout import macros
 
-INCLUDE = re.compile(r'^#include "(?:\.\./)?([\w.]+)"$', re.MULTILINE)
+INCLUDE = re.compile(r'^#include "(?:\.\./)?(?:kernels/)?([\w.]+)"$', re.MULTILINE)
 
 
 @cache
 def expanded(op: str) -> str:
-    """The source of `kernels/<op>/<op>.cu` with our own headers in it.
+    """The source of `kernels/<op>/<op>.cu` with our own headers in it."""
+    return with_headers((files("gip_gpu.kernels") / op / f"{op}.cu").read_text())
+
+
+def with_headers(text: str) -> str:
+    """A source with the headers of kernels/ in place of its includes.
 
     A compiler that caches by the source it is given then sees when a header changed, and needs no path to look in.
     """
     kernels = files("gip_gpu.kernels")
-
-    def insert(text: str) -> str:
-        return INCLUDE.sub(lambda found: insert((kernels / found.group(1)).read_text()), text)
-
-    return insert((kernels / op / f"{op}.cu").read_text())
+    return INCLUDE.sub(lambda found: with_headers((kernels / found.group(1)).read_text()), text)
 
 
 def options(defines: dict[str, object]) -> tuple[str, ...]:

@@ -243,6 +243,9 @@ class GpuBackend(Backend):
         code = Code(int(self.places[Whole.REASON]))
         if code is Code.DIVERGED:
             raise step.diverged(state.t, self.largest_norm)
+        if code is Code.EMPTY_WINDOW:
+            best, floor = float(self.head[Real.LARGEST]), float(self.head[Real.FLOOR])
+            return step.empty_window(state, best, floor, f"error {state.error!r}")
         return REASONS[code]
 
     def _report(self, state: State) -> None:

@@ -40,6 +40,9 @@ class Rules:
 class Doubt:
     """How far the float32 arrays may be off, and the metric that residuals are measured in.
 
+    Both bounds are float32 values, rounded up. A backend computes with them in float32; quotients and roots may be off
+    by 2 units in the last place.
+
     Attributes:
         residual: bound on | ||W~_j metric|| - ||W_j metric|| | over the eligible items.
         distance: bound on |d2~_j - d2_j|.

@@ -39,6 +39,8 @@ class Real(IntEnum):
     RIVAL = 7  # the gain that no other item exceeds, float64 rounding included
     PROJECTED = 8  # bound on |f_j A| over all items
     ROUNDING = 9  # bounds.dot_error of a rescored row
+    LARGEST = 10  # the largest ||W~_j|| where a window came up empty
+    FLOOR = 11  # the squared norm from which an item is a candidate, there
     RESIDUAL = 16  # from here: the exact residual of the pending pick
 
 
@@ -67,6 +69,7 @@ class Code(IntEnum):
     NEED_REFRESH = 3
     EXHAUSTED = 4
     DIVERGED = 5
+    EMPTY_WINDOW = 6  # no candidate, though items are eligible: a fault
 
 
 class Record(IntEnum):

@@ -150,7 +150,6 @@ struct Doubt {
     float residual, distance, a, b;
 };
 
-// Bounds of a score; over a denominator of zero the upper one is infinite.
 struct Interval {
     float lower, upper;
 };
@@ -159,9 +158,10 @@ __device__ __forceinline__ Interval bounds_of(float norm, float distance, const 
     if constexpr (!HAS_RESIDUAL) return {clipped(distance - doubt.distance), distance + doubt.distance};
     const Interval found = {clipped(norm - doubt.residual), norm + doubt.residual};
     if constexpr (!HAS_DISTANCE) return found;
-    const float most = sqrtf(__fmaf_rn(doubt.b, clipped(distance + doubt.distance), doubt.a));
-    const float least = sqrtf(__fmaf_rn(doubt.b, clipped(distance - doubt.distance), doubt.a));
-    return {found.lower / most, least > 0 ? found.upper / least : infinity()};
+    const float most = root(__fmaf_rn(doubt.b, clipped(distance + doubt.distance), doubt.a));
+    const float least = root(__fmaf_rn(doubt.b, clipped(distance - doubt.distance), doubt.a));
+    // Over zero nothing is known: the lower bound is 0, the upper one infinite.
+    return {most > 0 ? quotient(found.lower, most) : 0.0f, least > 0 ? quotient(found.upper, least) : infinity()};
 }
 
 // Of the items of a block.
@@ -205,7 +205,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             squares = move(W + j, m, c, rows, weights);
             if (metric) squares.counted = measured(W + j, m, metric);
         }
-        const Interval score = bounds_of(sqrtf(squares.counted), far, doubt);
+        const Interval score = bounds_of(root(squares.counted), far, doubt);
         upper[j] = held > 0 ? score.upper : -1.0f;
         if (held > 0) own.lower = max(own.lower, score.lower == score.lower ? score.lower : infinity());
         if (held >= 0) own.energy += to_double(HAS_RESIDUAL ? squares.all : far);
@@ -314,17 +314,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         if (threadIdx.x == 0) (shared ? partial[part] : value[part / parts * (1 + SIGNALS)]) = sum;
     }
     if (!shared) return;
-    if (threadIdx.x == 0) {
-        __threadfence();
-        last[0] = atomicAdd(ticket, 1ull) == gridDim.x - 1;
-        __threadfence();
-    }
+    if (threadIdx.x == 0) last[0] = add_acq_rel(ticket, 1) == gridDim.x - 1;
     __syncthreads();
     if (!last[0]) return;
     for (long long candidate = threadIdx.x; candidate < candidates; candidate += THREADS) {
         double sum = 0;
 #pragma unroll 4
-        for (int k = 0; k < parts; ++k) sum += __ldcg(partial + candidate * parts + k);
+        for (int k = 0; k < parts; ++k) sum += load_strong(partial + candidate * parts + k);
         value[candidate * (1 + SIGNALS)] = sum;
     }
     if (threadIdx.x == 0) ticket[0] = 0;

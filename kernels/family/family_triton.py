@@ -61,13 +61,18 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
     for start in range(p * ITEMS, count, tl.num_programs(0) * ITEMS):
         inside = own < count - start
         items = first + start + own
+        # Several threads hold each item where a tile has fewer items than the program has threads: all of them read it,
+        # one writes it, and one that is late must not read what that one wrote. So reads come first, then a barrier.
+        if MEASURE != "norm":
+            far = tl.load(distance + items, mask=inside, other=0.0)
         c = _column(rows, h, start, count, d, d * moves, ITEMS, DEPTH)
         c *= tl.load(inverse + items, mask=inside, other=0.0)
         squares = tl.zeros((ITEMS,), tl.float32)
         if MEASURE != "norm":
-            far = tl.load(distance + items, mask=inside, other=0.0) - c * c * shrink
-            tl.store(distance + items, far, mask=inside)
+            far -= c * c * shrink
         if MEASURE == "distance":
+            tl.debug_barrier()
+            tl.store(distance + items, far, mask=inside)
             squares = far
             lower, high = _positive(far - dd), far + dd
         else:
@@ -78,11 +83,14 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
                 held = (i < SIGNALS)[:, None] & inside[None, :]
                 moved = tl.load(weights + i, mask=i < SIGNALS, other=0.0)[:, None] * c[None, :]
                 w = tl.load(at, mask=held, other=0.0) - moved
+                tl.debug_barrier()
                 tl.store(at, w, mask=held)
                 squares += tl.sum(w * w, axis=0)
                 if POSITIVE:
                     above = _positive(w)
                     seen += tl.sum(above * above, axis=0)
+            if MEASURE != "norm":
+                tl.store(distance + items, far, mask=inside)
             if METRIC:
                 # Read again by other threads of this program.
                 tl.debug_barrier()

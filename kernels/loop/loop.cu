@@ -91,6 +91,7 @@ __device__ __forceinline__ void read_header(const Arrays& all, State& state) {
 __device__ __forceinline__ void write_header(const Arrays& all, const State& state) {
     all.real[REAL_ERROR] = state.error, all.real[REAL_DRIFT] = state.drift, all.real[REAL_ENERGY_A] = state.energy;
     all.real[REAL_GAIN] = state.gain, all.real[REAL_RIVAL] = state.rival;
+    all.real[REAL_LARGEST] = state.largest, all.real[REAL_FLOOR] = state.floor;
     all.whole[WHOLE_REASON] = state.reason, all.whole[WHOLE_PICKS] = state.picks;
     all.whole[WHOLE_EXCESS] = state.excess, all.whole[WHOLE_PENDING] = state.pending;
     all.whole[WHOLE_CANDIDATES] = state.candidates, all.whole[WHOLE_TIES] = state.ties;
@@ -103,7 +104,7 @@ __device__ __forceinline__ void project_out(const Arrays& all, long long item, c
     const int entries = SIGNALS * all.d, stride = 32 * gridDim.x;
     for (int at = 32 * blockIdx.x + threadIdx.x % 32 + threadIdx.x / 32 * stride; at < entries; at += WARPS * stride) {
         const int i = at / all.d;
-        all.A[at] = __fma_rn(w[i], to_double(row[at - i * all.d]) / norm, __ldcg(all.A + at));
+        all.A[at] = __fma_rn(w[i], to_double(row[at - i * all.d]) / norm, load_strong(all.A + at));
     }
 }
 
@@ -130,7 +131,7 @@ __device__ __forceinline__ void enter(const Arrays& all, State& state, const dou
 __device__ __forceinline__ void find_floor(const Arrays& all, State& state) {
     float best = -1.0f;
     for (int block = threadIdx.x; block < gridDim.x; block += 32) {
-        const float other = __ldcg(all.best + block);
+        const float other = load_strong(all.best + block);
         if (exceeds(other, best)) best = other;
     }
 #pragma unroll
@@ -149,7 +150,7 @@ __device__ __forceinline__ void find_floor(const Arrays& all, State& state) {
 // By one warp: ||W~||^2 after the last pick, for the record.
 __device__ __forceinline__ void record_energy(const Arrays& all, const State& state) {
     Sum sum = {0.0};
-    for (int block = threadIdx.x % 32; block < gridDim.x; block += 32) sum.value += __ldcg(all.energy + block);
+    for (int block = threadIdx.x % 32; block < gridDim.x; block += 32) sum.value += load_strong(all.energy + block);
     sum = warp_reduce(sum);
     if (threadIdx.x % 32 == 0)
         all.record[(state.picks - 1 - state.base) * (RECORD_WEIGHTS + SIGNALS) + RECORD_ENERGY] = sum.value;
@@ -158,6 +159,7 @@ __device__ __forceinline__ void record_energy(const Arrays& all, const State& st
 // Lists the candidates among the block's items with their exact residuals, a warp each.
 __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& own, const State& state) {
     const int lane = threadIdx.x % 32;
+    // To nearest: no float32 score that reaches the floor stays below.
     const float threshold = (float)state.floor;
     const double* const A = all.A;
     for (int start = threadIdx.x - lane; start < own.count; start += THREADS) {
@@ -174,7 +176,7 @@ __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& o
             double* const value = all.value + place * (1 + SIGNALS);
             const double gain = rescore(
                 all.rows + j * all.d, all.norms[j], all.scores + j * SIGNALS, all.d,
-                [=](long long at) { return __ldcg(A + at); }, [=](int i, double w) { value[1 + i] = w; });
+                [=](long long at) { return load_strong(A + at); }, [=](int i, double w) { value[1 + i] = w; });
             if (lane == 0) all.found[place] = j, value[0] = gain;
         }
     }
@@ -185,7 +187,9 @@ __device__ __forceinline__ void decide(const Arrays& all, State& state, long lon
     state.counted += count;
     state.excess += max(0ll, count - (long long)USUAL_WINDOW);
     const bool wide = state.error > 4 * (cast_error(state.largest + state.error) + state.noise);
-    if (2 * state.excess >= all.m && wide) {
+    if (!count) {
+        state.reason = CODE_EMPTY_WINDOW;
+    } else if (2 * state.excess >= all.m && wide) {
         state.reason = CODE_NEED_REFRESH;
     } else if (sqrt(fmax(top.first, 0.0)) <= FLOOR * state.scale) {
         state.reason = CODE_EXHAUSTED;
@@ -207,23 +211,23 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
     SHARED(Top, tops, WARPS);
     SHARED(Tied, ties, WARPS);
     const int t = threadIdx.x;
-    const long long count = __ldcg(all.whole + WHOLE_COUNT) - state.counted;
+    const long long count = load_strong(all.whole + WHOLE_COUNT) - state.counted;
     // A thread's first candidate, often the only one, is kept at hand.
-    const double gain = t < count ? __ldcg(all.value + t * (1 + SIGNALS)) : -1.0;
-    const long long item = t < count ? __ldcg(all.found + t) : all.m;
+    const double gain = t < count ? load_strong(all.value + t * (1 + SIGNALS)) : -1.0;
+    const long long item = t < count ? load_strong(all.found + t) : all.m;
     const int slot = t < count ? all.slots[item] : -1;
     Top top = {gain, -1.0};
     for (long long c = t + THREADS; c < count; c += THREADS)
-        top = top.merged({__ldcg(all.value + c * (1 + SIGNALS)), -1.0});
+        top = top.merged({load_strong(all.value + c * (1 + SIGNALS)), -1.0});
     top = block_reduce(tops, top, Top{-1.0, -1.0});
     Tied own = {all.m, -1.0, 0};
     long long place = 0;
     if (t < count) {
         const double enough = lowest_tied(top.first, state.scale);
         for (long long c = t; c < count; c += THREADS) {
-            const double other = c == t ? gain : __ldcg(all.value + c * (1 + SIGNALS));
+            const double other = c == t ? gain : load_strong(all.value + c * (1 + SIGNALS));
             if (other < enough) continue;
-            const long long candidate = c == t ? item : __ldcg(all.found + c);
+            const long long candidate = c == t ? item : load_strong(all.found + c);
             if (candidate < own.item) own.item = candidate, own.gain = other, place = c;
             ++own.count;
         }
@@ -233,7 +237,7 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
         state.slot = place == t ? slot : all.slots[tied.item];
 #pragma unroll 4
         for (int i = 0; i < SIGNALS; ++i) {
-            w[i] = __ldcg(all.value + place * (1 + SIGNALS) + 1 + i);
+            w[i] = load_strong(all.value + place * (1 + SIGNALS) + 1 + i);
             factors[i] = (float)(w[i] * state.square);
         }
     }
@@ -264,6 +268,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             own.weight[item] = weight[first + item];
         }
     }
+    GridBarrier barrier(whole + WHOLE_ARRIVED);
     if (threadIdx.x == 0) read_header(all, state);
     for (int i = threadIdx.x; i < SIGNALS; i += THREADS) {
         // Without a pick nothing moves, whatever was left here.
@@ -289,16 +294,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         Best part = fused_step(own.count, first, m, own.W, own.stride, column, factors, own.weight, own.score);
         part = block_reduce(bests, part, nothing(m));
         if (threadIdx.x == 0) best[blockIdx.x] = part.score, energy[blockIdx.x] = part.energy;
-        const long long goal = grid_arrive(whole + WHOLE_ARRIVED);
+        barrier.arrive();
         if (threadIdx.x == 0 && picked >= 0) enter(all, state, w);
-        grid_wait(whole + WHOLE_ARRIVED, goal);
+        barrier.wait();
         if (threadIdx.x < 32) find_floor(all, state);
         if (blockIdx.x == 0 && threadIdx.x / 32 == WARPS - 1 && state.picks > state.base) record_energy(all, state);
         __syncthreads();
         if (state.reason != CODE_RUNNING) break;
         const float threshold = (float)state.floor;
         if (threshold <= 0 || part.score >= threshold) rescore_window(all, own, state);
-        grid_barrier(whole + WHOLE_ARRIVED);
+        barrier.sync();
         choose(all, state, w, factors);
         if (state.reason != CODE_RUNNING) break;
     }
@@ -310,7 +315,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         }
     }
     // No block may still be reading the header.
-    grid_barrier(whole + WHOLE_ARRIVED);
+    barrier.sync();
     if (blockIdx.x == 0) {
         if (threadIdx.x == 0) write_header(all, state);
         for (int i = threadIdx.x; i < SIGNALS; i += THREADS) real[REAL_RESIDUAL + i] = w[i];

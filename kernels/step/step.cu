@@ -22,15 +22,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     own = block_reduce(scratch, own, nothing(m));
     if (threadIdx.x == 0) {
         best[blockIdx.x] = own.score, where[blockIdx.x] = own.where, energy[blockIdx.x] = own.energy;
-        __threadfence();
-        last[0] = atomicAdd(ticket, 1u) == gridDim.x - 1;
-        __threadfence();
+        last[0] = add_acq_rel(ticket, 1) == gridDim.x - 1;
     }
     __syncthreads();
     if (!last[0]) return;
     Best all = nothing(m);
     for (int block = threadIdx.x; block < gridDim.x; block += THREADS)
-        all = all.merged({__ldcg(best + block), __ldcg(where + block), __ldcg(energy + block)});
+        all = all.merged({load_strong(best + block), load_strong(where + block), load_strong(energy + block)});
     all = block_reduce(scratch_of_all, all, nothing(m));
     if (threadIdx.x == 0) {
         best[gridDim.x] = all.score, where[gridDim.x] = all.where, energy[gridDim.x] = all.energy;

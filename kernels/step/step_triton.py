@@ -18,6 +18,7 @@ ERROR, DRIFT, ENERGY_A = (tl.constexpr(int(place)) for place in (Real.ERROR, Rea
 GAMMA, SQUARE, SCALE = (tl.constexpr(int(place)) for place in (Real.GAMMA, Real.SQUARE, Real.SCALE))
 GAIN, RIVAL, RESIDUAL = (tl.constexpr(int(place)) for place in (Real.GAIN, Real.RIVAL, Real.RESIDUAL))
 PROJECTED, ROUNDING = (tl.constexpr(int(place)) for place in (Real.PROJECTED, Real.ROUNDING))
+AT_LARGEST, AT_FLOOR = (tl.constexpr(int(place)) for place in (Real.LARGEST, Real.FLOOR))
 REASON, PICKS, UNTIL, BASE = (
     tl.constexpr(int(place)) for place in (Whole.REASON, Whole.PICKS, Whole.UNTIL, Whole.BASE)
 )
@@ -26,8 +27,8 @@ EXCESS, PENDING, SLOT, COUNT = (
 )
 CANDIDATES, TIES, ARRIVED = (tl.constexpr(int(place)) for place in (Whole.CANDIDATES, Whole.TIES, Whole.ARRIVED))
 RUNNING, DONE, NEED_COLUMN = (tl.constexpr(int(code)) for code in (Code.RUNNING, Code.DONE, Code.NEED_COLUMN))
-NEED_REFRESH, EXHAUSTED, DIVERGED = (
-    tl.constexpr(int(code)) for code in (Code.NEED_REFRESH, Code.EXHAUSTED, Code.DIVERGED)
+NEED_REFRESH, EXHAUSTED, DIVERGED, EMPTY_WINDOW = (
+    tl.constexpr(int(code)) for code in (Code.NEED_REFRESH, Code.EXHAUSTED, Code.DIVERGED, Code.EMPTY_WINDOW)
 )
 AT_INDEX, AT_GAIN, AT_RIVAL = (tl.constexpr(int(place)) for place in (Record.INDEX, Record.GAIN, Record.RIVAL))
 AT_CANDIDATES, AT_TIES, AT_ENERGY, AT_WEIGHTS = (
@@ -138,6 +139,7 @@ def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, fo
     if tl.load(whole + REASON) == RUNNING:
         if (tl.load(whole + PENDING) < 0) & (tl.load(whole + PICKS) < tl.load(whole + UNTIL)):
             _, _, _, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
+            # To nearest: no float32 score that reaches the floor stays below.
             threshold = floor.to(tl.float32)
             for block in range(blocks):
                 items = (p * blocks + block) * BLOCK + tl.arange(0, BLOCK)
@@ -190,7 +192,7 @@ def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found,
 def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.constexpr, PARTS: tl.constexpr,
             PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     """Makes the exact argmax of the candidates the pending pick, or says why it cannot."""
-    largest, noise, norm, _ = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
+    largest, noise, norm, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
     error, scale = tl.load(real + ERROR), tl.load(real + SCALE)
     count = tl.load(whole + COUNT)
     excess = tl.load(whole + EXCESS) + tl.maximum(count - tl.cast(USUAL_WINDOW, tl.int64), 0)
@@ -229,6 +231,10 @@ def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.
     reason = tl.cast(RUNNING, tl.int64)
     if (largest < DIVERGED_NORM) == 0:
         reason = tl.cast(DIVERGED, tl.int64)
+    elif count == 0:
+        reason = tl.cast(EMPTY_WINDOW, tl.int64)
+        tl.store(real + AT_LARGEST, largest)
+        tl.store(real + AT_FLOOR, floor)
     elif (2 * excess >= m) & wide:
         reason = tl.cast(NEED_REFRESH, tl.int64)
     elif highest <= FLOOR * scale * (FLOOR * scale):

@@ -1,11 +1,12 @@
 // CUDA's built-ins on a CPU, as far as kernels/ uses them: g++ builds an unmodified .cu after this header.
 //
 // Every CUDA thread of a launch is a fibre with a stack of its own, all blocks at once. A fibre runs until it
-// synchronises (barrier, warp operation), polls (__ldcv) or, half of the time, until an atomic operation; then a
+// synchronises (barrier, warp operation), polls (load_acquire) or, half of the time, until an atomic operation; then a
 // pseudo-random ready one goes on, chosen by the launch's seed. Threads of a warp are not in lockstep, so a missing
 // barrier of either kind changes results. With -DCUDA_THREADS every CUDA thread is a thread of the system, for
-// -fsanitize=thread: atomics are relaxed there and only barriers, warp operations and __threadfence order memory.
-// (In CUDA shuffles do not order memory; here they do, so a race that only a shuffle hides goes unseen.)
+// -fsanitize=thread: atomics are relaxed there, and only barriers, warp operations and what kernels/ptx.cuh calls
+// release and acquire order memory. (In CUDA shuffles do not order memory; here they do, so a race that only a shuffle
+// hides goes unseen.)
 //
 // Shared memory comes from SHARED(type, name, count) and shared_memory() of kernels/ptx.cuh, filled with 0xff (NaN).
 // Stricter than the hardware: a thread that returned may not be waited for.
@@ -84,7 +85,6 @@ namespace cuda {
 
 #ifdef CUDA_THREADS
 constexpr int ORDER = __ATOMIC_RELAXED;
-inline int fences = 0;
 #endif
 
 // An atomic read-modify-write of a 4- or 8-byte value.
@@ -128,18 +128,6 @@ inline T atomicCAS(T* address, std::common_type_t<T> expected, std::common_type_
 }
 
 template <class T>
-inline T __ldcv(const T* address) {
-#ifdef CUDA_THREADS
-    T value;
-    __atomic_load(address, &value, cuda::ORDER);
-    cuda::poll();
-    return value;
-#else
-    cuda::poll();
-    return *address;
-#endif
-}
-template <class T>
 inline T __ldcg(const T* address) { return *address; }
 template <class T>
 inline T __ldg(const T* address) { return *address; }
@@ -147,14 +135,51 @@ template <class T>
 inline void __stcg(T* address, std::common_type_t<T> value) { *address = value; }
 inline void __nanosleep(unsigned) { cuda::poll(); }
 
-// As in CUDA a fence orders what is before it with what is after it; for -fsanitize=thread, which knows no fences, a
-// chain of all fences does.
-inline void __threadfence() {
+// Of kernels/ptx.cuh.
 #ifdef CUDA_THREADS
-    __atomic_fetch_add(&cuda::fences, 1, __ATOMIC_ACQ_REL);
-#endif
+template <class T>
+inline T load_strong(const T* address) {
+    T value;
+    __atomic_load(address, &value, __ATOMIC_RELAXED);
+    return value;
 }
-inline void __threadfence_block() { __threadfence(); }
+inline long long load_acquire(const long long* address) {
+    cuda::poll();
+    return __atomic_load_n(address, __ATOMIC_ACQUIRE);
+}
+inline void add_release(long long* sum, long long value) { __atomic_fetch_add(sum, value, __ATOMIC_RELEASE); }
+template <class T>
+inline T add_acq_rel(T* sum, std::common_type_t<T> value) {
+    return __atomic_fetch_add(sum, value, __ATOMIC_ACQ_REL);
+}
+#else
+template <class T>
+inline T load_strong(const T* address) { return *address; }
+inline long long load_acquire(const long long* address) {
+    cuda::poll();
+    return *address;
+}
+inline void add_release(long long* sum, long long value) { atomicAdd(sum, value); }
+template <class T>
+inline T add_acq_rel(T* sum, std::common_type_t<T> value) { return atomicAdd(sum, value); }
+#endif
+
+#ifdef PERTURBED
+// Up to 2 units in the last place off, either way, at random, as Triton's are on a GPU; subnormals become zero.
+inline float perturbed(float x) {
+    static thread_local unsigned random = 2463534242u;
+    random ^= random << 13, random ^= random >> 17, random ^= random << 5;
+    if (fabsf(x) < 1.17549435e-38f) return 0;
+    const int off = int(random % 5) - 2;
+    for (int step = 0; step < abs(off); ++step) x = nextafterf(x, off < 0 ? -INFINITY : INFINITY);
+    return x;
+}
+inline float quotient(float a, float b) { return perturbed(a / b); }
+inline float root(float x) { return x < 1.17549435e-38f ? 0 : perturbed(sqrtf(x)); }
+#else
+inline float quotient(float a, float b) { return a / b; }
+inline float root(float x) { return sqrtf(x); }
+#endif
 
 template <class A, class B>
 inline std::common_type_t<A, B> min(A a, B b) {

@@ -1,0 +1,91 @@
+"""Finds elements that several warps of a Triton program hold, of which one writes memory that the others still read.
+
+Triton's intermediate code (TTGIR) gives each tensor a layout: which thread holds which element. Where a tile has fewer
+elements than the program has threads, warps hold copies. All of them load an element, one of them stores it, and
+nothing but a barrier keeps a warp that is late from loading what that one has stored: its copy is then moved twice.
+Triton's interpreter has no warps and cannot show it.
+"""
+
+import re
+from dataclasses import dataclass
+
+BLOCKED = re.compile(r"^(#\w+) = #ttg\.blocked<\{sizePerThread = \[([\d, ]+)\], threadsPerWarp = \[([\d, ]+)\], "
+                     r"warpsPerCTA = \[([\d, ]+)\]")  # fmt: skip
+ARGUMENT = re.compile(r"(%\w+): !tt\.ptr<")
+CARRIED = re.compile(r"(%\w+) = (%\w+)")
+# Operations whose result points into the array that their first operand points into.
+DERIVED = re.compile(r"= (?:tt\.splat|tt\.addptr|tt\.broadcast|tt\.expand_dims|ttg\.convert_layout) (%\w+)")
+ACCESS = re.compile(r"\btt\.(load|store) (%\w+)(?:, (%\w+))?.*?: tensor<([\dx]+)x!tt\.ptr<\w+>, (#.*?)>?(?: loc\(.*)?$")
+BARRIER = re.compile(r"\b(?:gpu\.barrier|ttg\.barrier|ttg\.local_barrier)\b")
+SLICE = re.compile(r"#ttg\.slice<\{dim = (\d+), parent = (.*)\}>?$")
+NAME = re.compile(r"%\w+")
+
+
+@dataclass(frozen=True)
+class Access:
+    """A load or a store of a tensor; `result` is the variable that is loaded, `value` that which is stored."""
+
+    kind: str
+    array: str
+    shape: tuple[int, ...]
+    layout: str
+    result: str
+    value: str
+    line: str
+
+
+def unordered(ttgir):
+    """Pairs of accesses, by line, between which a warp may overtake another one; in each at least one store."""
+    layouts, array, sources = _layouts(ttgir), {}, {}
+    recent, found = [], []
+    for line in map(str.strip, ttgir.splitlines()):
+        if "tt.func" in line:
+            array.update((name, name) for name in ARGUMENT.findall(line))
+        elif "iter_args(" in line:
+            carried = CARRIED.findall(line.partition("iter_args(")[2].partition(")")[0])
+            array.update((inner, array[outer]) for inner, outer in carried if outer in array)
+        result, _, operation = line.partition(" = ")
+        names = NAME.findall(operation)
+        sources[result] = {result}.union(*(sources.get(name, ()) for name in names))
+        if derived := DERIVED.search(line):
+            array[result] = array.get(derived[1], derived[1])
+        if BARRIER.search(line):
+            recent = []
+        elif access := ACCESS.search(line):
+            kind, pointer, value, shape, layout = access.groups()
+            this = Access(kind, array.get(pointer, pointer), tuple(map(int, shape.split("x"))), layout, result,
+                          value if kind == "store" else "", line)  # fmt: skip
+            conflicts = [each for each in recent if each.array == this.array and "store" in (this.kind, each.kind)]
+            found += [(each.line, line) for each in conflicts if not _ordered(each, this, sources, layouts)]
+            recent.append(this)
+    return found
+
+
+def _ordered(before, after, sources, layouts):
+    """Whether no warp can make the second access before another one has made the first, though there is no barrier."""
+    if _replicated(before.layout, before.shape, layouts) or _replicated(after.layout, after.shape, layouts):
+        return False
+    # The thread that stores an element is the one that loaded it, or got it from that one.
+    handed_over = after.kind == "store" and before.result in sources.get(after.value, ())
+    return before.layout == after.layout or handed_over
+
+
+def _layouts(ttgir):
+    """Elements a thread, threads a warp and warps along each dimension, by name of a layout."""
+    found = filter(None, map(BLOCKED.match, ttgir.splitlines()))
+    return {match[1]: tuple([int(x) for x in match[place].split(",")] for place in (2, 3, 4)) for match in found}
+
+
+def _replicated(layout, shape, layouts):
+    """Whether several warps hold the same element of a tensor; a layout that is not known counts as such."""
+    if sliced := SLICE.match(layout):
+        place, parent = int(sliced[1]), sliced[2]
+        if parent not in layouts:
+            return True
+        # The parent's warps along the dimension that is gone all hold the same elements.
+        whole = (*shape[:place], 1, *shape[place:])
+        return layouts[parent][2][place] > 1 or _replicated(parent, whole, layouts)
+    if layout not in layouts:
+        return True
+    each = zip(*layouts[layout], shape, strict=True)
+    return any(warps > 1 and own * threads * warps > size for own, threads, warps, size in each)
