@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_answers import SharedAnswers, folder_of_the_run
 
 from gip_gpu.device import DRIVER
 
@@ -35,6 +36,12 @@ def real():
         return np.load(path)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def answers(pytestconfig, tmp_path_factory):
+    """Right answers that take time, computed once for all workers of `pytest -n`."""
+    return SharedAnswers(folder_of_the_run(pytestconfig, tmp_path_factory) / "answers")
 
 
 @pytest.fixture(scope="session")
