@@ -1,5 +1,6 @@
-"""On a real GPU: `pytest -m gpu`. Everything here is skipped, with the reason, where torch sees no CUDA device."""
+"""On a real GPU: `pytest -m gpu -n 8`. Everything here is skipped, with the reason, where torch sees no CUDA device."""
 
+import gc
 import json
 import os
 import subprocess
@@ -51,26 +52,56 @@ def cupy(torch):
 
 
 @pytest.fixture(scope="module")
-def cone_picks(cone):
+def right(answers):
+    """A function that returns the reference's picks."""
+
+    def picks(F, G, k, how="restart"):
+        return answers.compute_once(matching_pursuit, F, G, k, on_exhausted=how)
+
+    return picks
+
+
+@pytest.fixture(scope="module")
+def cone_picks(cone, right):
     """Two signals, one with ties, and the reference's picks."""
     G = np.column_stack([signals.self_compression(cone), np.arange(len(cone)) % 6])
     return G, right(cone, G, 250)
 
 
-@cache
-def known(name, folder):
-    """A real pool, its scores, and the right picks."""
-    file, judges, k = REAL[name]
-    F = np.load(folder / file)
-    G = np.load(folder / judges) if judges else signals.self_compression(F)
-    if len(F) > 10_000:
-        return F, G, select(F, G, k, device="cpu", backend="numpy").indices
-    return F, G, right(F, G, k)
+@pytest.fixture(scope="module")
+def known(real, right, answers):
+    """A function that returns a real pool, its scores, and the right picks."""
+
+    @cache
+    def pool(name):
+        file, judges, k = REAL[name]
+        F = real(file)
+        G = real(judges) if judges else answers.compute_once(signals.self_compression, F)
+        return F, G, answers.compute_once(numpy_picks, F, G, k) if len(F) > 10_000 else right(F, G, k)
+
+    return pool
 
 
-def right(F, G, k, how="restart"):
-    """The reference's picks."""
-    return matching_pursuit(F, G, k, on_exhausted=how)
+def numpy_picks(F, G, k):
+    """The picks of the NumPy backend, for pools that take the reference long."""
+    return select(F, G, k, device="cpu", backend="numpy").indices
+
+
+def numpy_gains(F, G, k):
+    """Gains and explained shares, (2, k), of the NumPy backend."""
+    chosen = select(F, G, k, device="cpu")
+    return np.stack([chosen.gains, chosen.explained])
+
+
+@pytest.fixture
+def device_memory(torch, answers):
+    """For tests that allocate gigabytes: one worker at a time runs them, and frees what the libraries cache."""
+    with answers.lock("device memory"):
+        yield
+        gc.collect()
+        torch.cuda.empty_cache()
+        if "cupy" in sys.modules:
+            sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
 
 
 def same(indices, expected):
@@ -78,18 +109,18 @@ def same(indices, expected):
 
 
 @pytest.mark.parametrize(("precision", "columns"), WAYS)
-def test_cone(backend, precision, columns, cone, cone_picks):
+def test_cone(backend, precision, columns, cone, cone_picks, answers):
     G, expected = cone_picks
     chosen = select(cone, G, 250, device="cuda", backend=backend, precision=precision, columns=columns)
     same(chosen.indices, expected)
-    by_host = select(cone, G, 250, device="cpu")
-    np.testing.assert_allclose(chosen.gains, by_host.gains, rtol=1e-6)
-    np.testing.assert_allclose(chosen.explained, by_host.explained, atol=1e-3)
+    gains, explained = answers.compute_once(numpy_gains, cone, G, 250)
+    np.testing.assert_allclose(chosen.gains, gains, rtol=1e-6)
+    np.testing.assert_allclose(chosen.explained, explained, atol=1e-3)
 
 
 @pytest.mark.parametrize("objective", ["lr", "omp", "mi", "entropy", "mp"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
-def test_family(backend, objective, dtype, cone):
+def test_family(backend, objective, dtype, cone, answers):
     """The objectives whose picks the host decides; beyond the rank, with duplicates, and of rows that are not unit."""
     F = np.concatenate([cone, cone[:100]]).astype(dtype)
     G = None if objective == "entropy" else np.column_stack([signals.self_compression(F), np.arange(len(F)) % 6])
@@ -99,19 +130,19 @@ def test_family(backend, objective, dtype, cone):
             continue
         options = {"objective": objective, **how, **options}
         chosen = select(F, G, 120, device="cuda", backend=backend, **options)
-        same(chosen.indices, greedy(F, G, 120, **options))
+        same(chosen.indices, answers.compute_once(greedy, F, G, 120, **options))
         assert chosen.plan.columns == "none"
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8])
-def test_rows_of_other_types(backend, dtype, cone, cone_picks):
+def test_rows_of_other_types(backend, dtype, cone, cone_picks, right):
     F = (cone * 20).astype(dtype)
     F[~F.any(axis=1)] = 1
     same(select(F, cone_picks[0], 100, device="cuda", backend=backend).indices, right(F, cone_picks[0], 100))
 
 
 @pytest.mark.parametrize("n", [1, 4, 64])
-def test_signals(backend, n, cone):
+def test_signals(backend, n, cone, right):
     G = cone @ np.random.default_rng(n).standard_normal((48, n))
     for columns in ("gram", "lazy"):
         chosen = select(cone, G, 100, device="cuda", backend=backend, columns=columns)
@@ -119,7 +150,7 @@ def test_signals(backend, n, cone):
 
 
 @pytest.mark.parametrize("m", [1, 7, 255, 1000])
-def test_odd_sizes(backend, m):
+def test_odd_sizes(backend, m, right):
     rng = np.random.default_rng(m)
     for d in (1, 3, 64, 384):
         F, G = rng.standard_normal((m, d)).astype(np.float32) + 0.7, rng.standard_normal(m)
@@ -130,7 +161,7 @@ def test_odd_sizes(backend, m):
 
 
 @pytest.mark.parametrize("how", ["restart", "stop", "continue"])
-def test_exhaustion(backend, how):
+def test_exhaustion(backend, how, right):
     F, G = np.random.default_rng(1).standard_normal((300, 4)).astype(np.float32), np.arange(300.0)
     chosen = select(F, G, 300, device="cuda", backend=backend, on_exhausted=how)
     same(chosen.indices, right(F, G, 300, how))
@@ -139,18 +170,16 @@ def test_exhaustion(backend, how):
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "columns"), WAYS)
 @pytest.mark.parametrize("name", REAL)
-def test_real_data(backend, name, precision, columns, real):
-    from conftest import DATA
-
-    for file in filter(None, REAL[name][:2]):
-        real(file)
-    F, G, expected = known(name, DATA)
+def test_real_data(backend, name, precision, columns, known, request):
+    F, G, expected = known(name)
+    if columns == "gram" and len(F) > 10_000:
+        request.getfixturevalue("device_memory")
     chosen = select(F, G, len(expected), device="cuda", backend=backend, precision=precision, columns=columns)
     same(chosen.indices, expected)
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "float64"])
-def test_torch_tensors_on_the_device(backend, kind, torch, cone, cone_picks):
+def test_torch_tensors_on_the_device(backend, kind, torch, cone, cone_picks, right):
     F = torch.from_numpy(cone).to("cuda", getattr(torch, kind))
     before, G = F.clone(), torch.from_numpy(cone_picks[0]).cuda()
     expected = right(F.double().cpu().numpy(), cone_picks[0], 100)
@@ -163,7 +192,7 @@ def test_torch_tensors_on_the_device(backend, kind, torch, cone, cone_picks):
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
-def test_cupy_arrays(backend, kind, cupy, cone, cone_picks):
+def test_cupy_arrays(backend, kind, cupy, cone, cone_picks, right):
     F = cupy.asarray(cone.astype(kind))
     before, G = F.copy(), cupy.asarray(cone_picks[0])
     expected = right(cone.astype(kind), cone_picks[0], 100)
@@ -173,7 +202,7 @@ def test_cupy_arrays(backend, kind, cupy, cone, cone_picks):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_streamed_embeddings(backend, dtype, cone, cone_picks, monkeypatch, tmp_path):
+def test_streamed_embeddings(backend, dtype, cone, cone_picks, right, monkeypatch, tmp_path):
     from gip_gpu import costs_gpu
 
     monkeypatch.setattr(costs_gpu, "CHUNK", 1 << 15)
