@@ -1,15 +1,13 @@
 """Devices: what was asked for, what is there, what was looked for."""
 
-import ctypes
 import re
-import sys
 from typing import Any
 
-from gip_gpu import backends
+from gip_gpu import backends, driver
+from gip_gpu.driver import devices as _driver_devices
 from gip_gpu.interop import gpu_of, on_gpu
 
 WANTED = "device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>'"
-DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 def resolve(device: Any, backend: str | None = None, F: Any = None) -> str:
@@ -50,7 +48,7 @@ def missing_for_cuda(device: str, backend: str | None = None) -> list[str]:
     try:
         count = _driver_devices()
     except OSError:
-        return [f"looked for the CUDA driver library {DRIVER}, and it cannot be loaded"]
+        return [f"looked for the CUDA driver library {driver.DRIVER}, and it cannot be loaded"]
     if number >= count:
         return [f"looked for CUDA device {number}, and the driver reports {count}"]
     names = backends.DEFAULTS["cuda"] if backend is None else (backend,)
@@ -58,12 +56,3 @@ def missing_for_cuda(device: str, backend: str | None = None) -> list[str]:
     if not all(why for _, why in missing):
         return []
     return [f"backend {name!r}: {why}" for name, why in missing]
-
-
-def _driver_devices() -> int:
-    """The number of devices that the CUDA driver reports; OSError without a driver."""
-    driver = ctypes.CDLL(DRIVER)
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return 0
-    return count.value

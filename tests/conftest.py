@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from shared_answers import SharedAnswers, folder_of_the_run
 
-from gip_gpu.device import DRIVER
+from gip_gpu.driver import DRIVER
 
 try:
     ctypes.CDLL(DRIVER)

@@ -1,11 +1,14 @@
 """Devices: what "auto" takes, and one clear error for each thing that a CUDA device can lack."""
 
+import ctypes
+import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gip_gpu import backends, device, select
+from gip_gpu import backends, device, driver, select
 from gip_gpu.backends.cupy_ import CupyBackend
 from gip_gpu.backends.triton_ import TritonBackend
 from gip_gpu.interop import on_gpu
@@ -13,7 +16,7 @@ from gip_gpu.plan import make_plan
 
 
 @pytest.fixture
-def driver(monkeypatch):
+def two_devices(monkeypatch):
     """A driver that reports two devices."""
     monkeypatch.setattr(device, "_driver_devices", lambda: 2)
 
@@ -30,11 +33,52 @@ def without(monkeypatch):
 
 
 def test_without_a_driver(monkeypatch):
-    monkeypatch.setattr(device, "DRIVER", "libno-such-driver.so")
+    monkeypatch.setattr(driver, "DRIVER", "libno-such-driver.so")
     assert device.resolve("auto") == "cpu"
     wanted = r"device is 'cuda', but .* driver library libno-such-driver.so, and it cannot be loaded"
     with pytest.raises(ValueError, match=wanted):
         select(np.eye(3), np.ones(3), 1, device="cuda")
+
+
+@pytest.fixture
+def driver_library(monkeypatch):
+    """A function that puts a driver in place, whose devices and version are given, and whose call `fails` fails."""
+
+    def put(devices=1, version=13000, fails=None):
+        def answer(name, value):
+            def call(pointer):
+                pointer._obj.value = value
+                return 34 if name == fails else 0
+
+            return name, call
+
+        library = SimpleNamespace(
+            cuInit=lambda flags: 100 if fails == "cuInit" else 0,
+            **dict([answer("cuDeviceGetCount", devices), answer("cuDriverGetVersion", version)]),
+        )
+        loads = SimpleNamespace(CDLL={driver.DRIVER: library}.get, c_int=ctypes.c_int, byref=ctypes.byref)
+        monkeypatch.setattr(driver, "ctypes", loads)
+
+    return put
+
+
+def test_what_the_driver_reports(driver_library):
+    driver_library(devices=3, version=12090)
+    assert (driver.devices(), driver.version()) == (3, (12, 9))
+    driver_library(version=13000)
+    assert driver.version() == (13, 0)
+    driver_library(version=12090, fails="cuDriverGetVersion")
+    assert (driver.devices(), driver.version()) == (1, (0, 0))
+    for call in ("cuInit", "cuDeviceGetCount"):
+        driver_library(devices=3, version=12090, fails=call)
+        assert (driver.devices(), driver.version()) == (0, (12, 9))
+
+
+def test_no_driver_to_ask(monkeypatch):
+    monkeypatch.setattr(driver, "DRIVER", "libno-such-driver.so")
+    for ask in (driver.devices, driver.version):
+        with pytest.raises(OSError, match="libno-such-driver"):
+            ask()
 
 
 def test_without_a_gpu(monkeypatch):
@@ -44,12 +88,12 @@ def test_without_a_gpu(monkeypatch):
         select(np.eye(3), np.ones(3), 1, device="cuda")
 
 
-def test_a_device_that_is_not_there(driver):
+def test_a_device_that_is_not_there(two_devices):
     with pytest.raises(ValueError, match="looked for CUDA device 2, and the driver reports 2"):
         device.resolve("cuda:2")
 
 
-def test_without_torch_and_cupy(driver, without):
+def test_without_torch_and_cupy(two_devices, without):
     without("torch", "cupy")
     wanted = r"'triton': it needs torch and triton .*pip install 'gip_gpu\[cuda\]'.*; backend 'cupy': it needs cupy"
     with pytest.raises(ValueError, match=wanted):
@@ -57,14 +101,14 @@ def test_without_torch_and_cupy(driver, without):
     assert device.resolve("auto") == "cpu"
 
 
-def test_without_triton(driver, without):
+def test_without_triton(two_devices, without):
     pytest.importorskip("torch")
     without("triton")
     with pytest.raises(ValueError, match="it needs torch and triton"):
         select(np.eye(3), np.ones(3), 1, device="cuda", backend="triton")
 
 
-def test_torch_without_cuda(driver, without, monkeypatch):
+def test_torch_without_cuda(two_devices, without, monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("triton")
     without("cupy")
@@ -73,7 +117,7 @@ def test_torch_without_cuda(driver, without, monkeypatch):
         select(np.eye(3), np.ones(3), 1, device="cuda")
 
 
-def test_without_cupy(driver, without):
+def test_without_cupy(two_devices, without):
     without("cupy")
     with pytest.raises(ValueError, match=r"backend 'cupy': it needs cupy"):
         select(np.eye(3), np.ones(3), 1, device="cuda", backend="cupy")
@@ -81,7 +125,72 @@ def test_without_cupy(driver, without):
         make_plan(100, 10, 1, 5, device="cuda", backend="cupy")
 
 
-def test_cupy_without_a_device(driver, monkeypatch):
+BOTH = (
+    "pip install 'gip_gpu[cuda12]' (cupy-cuda12x) or 'gip_gpu[cuda13]' (cupy-cuda13x), "
+    "with no other CuPy package beside it; "
+)
+# What the driver reports, and how the message ends.
+FITTING = {
+    12000: "the CUDA driver supports CUDA 12.0, so 'gip_gpu[cuda12]' fits",
+    12090: "the CUDA driver supports CUDA 12.9, so 'gip_gpu[cuda12]' fits",
+    13000: "the CUDA driver supports CUDA 13.0, so 'gip_gpu[cuda13]' fits",
+    14020: "the CUDA driver supports CUDA 14.2, so 'gip_gpu[cuda13]' fits",
+    11080: "the CUDA driver supports CUDA 11.8, too old for both: they need 12.0 or newer",
+    0: "which one fits is unknown, as the CUDA driver does not report its version",
+}
+
+
+@pytest.mark.parametrize("version", FITTING)
+def test_the_cupy_that_fits_the_driver(version, driver_library, without, two_devices):
+    without("cupy")
+    driver_library(version=version)
+    expected = re.escape(f"{BOTH}{FITTING[version]}")
+    with pytest.raises(ValueError, match=rf"backend 'cupy': it needs cupy \(.*\); {expected}$"):
+        select(np.eye(3), np.ones(3), 1, device="cuda", backend="cupy")
+
+
+def test_which_cupy_fits_is_unknown_without_a_driver(monkeypatch, without):
+    without("cupy")
+    monkeypatch.setattr(driver, "DRIVER", "libno-such-driver.so")
+    expected = f"{BOTH}which one fits is unknown, as the CUDA driver library libno-such-driver.so cannot be loaded"
+    assert CupyBackend.missing("cuda").endswith(f"; {expected}")
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+@pytest.fixture
+def cupy_that_fails(monkeypatch):
+    """A function that puts a CuPy in place whose every call of CUDA fails with a message."""
+
+    def put(message):
+        def fail():
+            raise CUDARuntimeError(message)
+
+        runtime = SimpleNamespace(getDeviceCount=fail, CUDARuntimeError=CUDARuntimeError)
+        cupy = SimpleNamespace(__version__="14.2.0", cuda=SimpleNamespace(runtime=runtime))
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+    return put
+
+
+@pytest.mark.parametrize("version", FITTING)
+def test_cupy_for_a_newer_cuda_than_the_drivers(version, driver_library, two_devices, cupy_that_fails):
+    error = "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"
+    cupy_that_fails(error)
+    driver_library(version=version)
+    expected = re.escape(f"backend 'cupy': cupy 14.2.0 sees no CUDA device ({error}); {BOTH}{FITTING[version]}")
+    with pytest.raises(ValueError, match=f"{expected}$"):
+        select(np.eye(3), np.ones(3), 1, device="cuda", backend="cupy")
+
+
+def test_another_error_of_cupy_is_no_matter_of_packages(two_devices, cupy_that_fails):
+    cupy_that_fails("cudaErrorDevicesUnavailable: all CUDA-capable devices are busy or unavailable")
+    assert CupyBackend.missing("cuda").endswith("are busy or unavailable)")
+
+
+def test_cupy_without_a_device(two_devices, monkeypatch):
     pytest.importorskip("cupy")
     # This machine's own CuPy, whose runtime finds no driver.
     if not CupyBackend.missing("cuda"):
@@ -90,7 +199,7 @@ def test_cupy_without_a_device(driver, monkeypatch):
         select(np.eye(3), np.ones(3), 1, device="cuda", backend="cupy")
 
 
-def test_the_first_backend_that_can_run(driver, monkeypatch):
+def test_the_first_backend_that_can_run(two_devices, monkeypatch):
     monkeypatch.setattr(CupyBackend, "missing", classmethod(lambda cls, device: ""))
     monkeypatch.setattr(TritonBackend, "missing", classmethod(lambda cls, device: ""))
     assert backends.load(None, "cuda:1") is TritonBackend
@@ -100,7 +209,7 @@ def test_the_first_backend_that_can_run(driver, monkeypatch):
     assert device.resolve("auto", "numpy") == "cpu"
 
 
-def test_a_device_that_is_too_old(driver, monkeypatch):
+def test_a_device_that_is_too_old(two_devices, monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -110,7 +219,7 @@ def test_a_device_that_is_too_old(driver, monkeypatch):
     assert device.resolve("auto", None) == "cpu" or not CupyBackend.missing("cuda")
 
 
-def test_a_library_that_is_broken(driver, monkeypatch):
+def test_a_library_that_is_broken(two_devices, driver_library, monkeypatch):
     class Broken:
         def find_spec(self, name, path=None, target=None):
             if name in ("cupy", "torch"):
@@ -122,6 +231,10 @@ def test_a_library_that_is_broken(driver, monkeypatch):
     assert device.resolve("auto") == "cpu"
     with pytest.raises(ValueError, match=r"libtorch\.so: wrong ELF class.*libcupy\.so: wrong ELF class"):
         device.resolve("cuda")
+    driver_library(version=12090)
+    wanted = re.escape(f"it needs cupy (libcupy.so: wrong ELF class); {BOTH}{FITTING[12090]}")
+    with pytest.raises(ValueError, match=wanted):
+        device.resolve("cuda", "cupy")
 
 
 def test_triton_on_the_cpu_is_for_tests(monkeypatch):
@@ -142,7 +255,7 @@ class OnGpu:
         return (2, 1)
 
 
-def test_auto_follows_the_embeddings(driver, monkeypatch):
+def test_auto_follows_the_embeddings(two_devices, monkeypatch):
     monkeypatch.setattr(TritonBackend, "missing", classmethod(lambda cls, device: ""))
     assert on_gpu(OnGpu())
     assert not on_gpu(np.eye(2))

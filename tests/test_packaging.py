@@ -8,6 +8,7 @@ to lose.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from build import ProjectBuilder
+
+from gip_gpu.backends.cupy_ import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (
@@ -83,6 +86,24 @@ def unpacked_sdist(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         archive.extractall(folder, filter="data")
     (unpacked,) = (path for path in folder.iterdir() if path.is_dir())
     return unpacked
+
+
+def test_each_cuda_has_its_cupy_and_an_environment_holds_one() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    def cupys(extra: str) -> set[str]:
+        wanted = [requirement.partition("[") for requirement in extras[extra]]
+        nested = [cupys(inner.rstrip("]")) for name, _, inner in wanted if name == "gip_gpu"]
+        own = {re.match(r"[\w-]+", requirement)[0] for requirement in extras[extra] if requirement.startswith("cupy")}
+        return own.union(*nested)
+
+    assert {extra: cupys(extra) for extra in extras if extra.startswith("cuda")} == {
+        "cuda": {EXTRAS[max(EXTRAS)][1]},
+        **{extra: {package} for extra, package in EXTRAS.values()},
+    }
+    for version in ("", *map(str, EXTRAS)):
+        assert cupys(f"kernels{version}") == cupys(f"cuda{version}")
 
 
 def test_kernels_is_no_package_of_its_own() -> None:
