@@ -1,21 +1,29 @@
-"""`python -m bench.gpu`: is it right on this GPU, how fast is it, and how far from what the GPU allows.
+"""`python -m bench.gpu`: how fast is it on this GPU, how far from what the GPU allows, and is it right.
 
-Within ten minutes: indices of every backend, precision and kind of columns against the reference; the device's
-ceilings; steps, whole selections beside plain loops, Gram kernels, columns on demand; a table, and all numbers as JSON.
-What the time does not suffice for is left out with a note, the least important first. Exit status 1 where anything
-failed or gave other indices, 2 where nothing can be run.
+A short visit, under five minutes on an H100 or H200. Figures come first: the device's ceilings, steps, whole selections
+beside plain loops, Gram kernels, a pool of a million rows, the other objectives; a sample of the equivalence comes last
+(`pytest -m gpu` has the rest). Every selection that is timed is also compared with the right indices. Those of the
+fixed pools are checked in (`bench.gpu_right`): no run waits for a CPU to find them.
+
+The parts share `--budget` as `PARTS` says. Seconds that a part does not use go to those after it. A part measures what
+matters most first, by every backend; when its time is up, the rest of it is left out with a note. `--only steps,lazy`
+runs some parts, `--compare OLD.json` prints how many times as fast the run is as an older one. The report goes to
+standard output, all numbers and the tracebacks of failures to a JSON file, which is rewritten after each part. Exit
+status 1 where anything failed or gave other indices, 2 where nothing can be run or an option is wrong.
 
 `--device cpu` runs all of it at tiny sizes under Triton's interpreter (`TRITON_INTERPRET=1`), for tests. Such a run
 leaves unexecuted: everything of CuPy (`CupyLibrary`, `CupyTimer`, the grid barrier), which tests run on a stand-in;
 `TorchTimer`; what `TorchLibrary` does on a GPU only (graphs, peaks of memory, properties of the device); pools of
-bfloat16 tensors.
+bfloat16 tensors; the checked-in indices, which are of larger pools.
 """
 
 import datetime
 import json
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +31,20 @@ import click
 import numpy as np
 
 import gip_gpu
-from bench import gpu_ceilings, gpu_family, gpu_kernels, gpu_selections
-from bench.gpu_cases import FULL, QUICK, TINY, Budget, Sizes
+from bench import gpu_compare
+from bench.gpu_budget import Budget
+from bench.gpu_cases import FULL, QUICK, TINY, Sizes
+from bench.gpu_ceilings import ceilings
 from bench.gpu_cupy import CupyLibrary
 from bench.gpu_device import Library, clocks
+from bench.gpu_equivalence import equivalence
+from bench.gpu_family import family
+from bench.gpu_kernels import grams, steps
+from bench.gpu_lazy import lazy
 from bench.gpu_report import report
-from bench.gpu_results import Results, Session
+from bench.gpu_results import Results
+from bench.gpu_selections import selections
+from bench.gpu_session import Session
 from bench.gpu_torch import TorchLibrary
 from bench.machine import line
 from gip_gpu import backends
@@ -36,40 +52,97 @@ from gip_gpu.device import resolve
 from gip_gpu.writing import atomic_write
 
 LIBRARIES: dict[str, type[Library]] = {"triton": TorchLibrary, "cupy": CupyLibrary}
-# The most important first; no floor without ceilings.
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the benchmark.
+
+    Attributes:
+        name: what `--only` asks for, and the part of its entries.
+        run: measures it.
+        share: of the seconds of all parts.
+    """
+
+    name: str
+    run: Callable[[Session], None]
+    share: float
+
+
+# Ceilings first: floors need them. A share is the estimate of what the part needs on an H100 or H200, and a reserve.
+# The estimates, in seconds, follow from the first run on an H200 with 16 cores (a variant of a kernel compiles in 1 to
+# 5 s; the eight ways of a first selection took 10 s by Triton and 5 s by CuPy; a pick of the family takes 1.2 to 3.3
+# ms, one of a lazy run about 1 ms); as parts they are not measured yet:
+# ceilings     8: random factors of the products 4, three kernels to compile 3
+# steps       25: compiling 15; 8 pools are prepared and selected from four times, 1 s each
+# selections  45: 8 x 0.5 for 520 picks and 8 x 2 for 5200; 8 x 2 for 26,001 picks; prepared pools 8
+# gram        40: 32 kernels and 16 products, 0.5 s each with upload and comparison; 131,072 rows in fp32 8; compiling 8
+# lazy        30: the pool with its scores and digest 8, uploads 4, two selections four times 8, compiling 8
+# family      40: 10 selections, 1 to 2 s at first, then repeated for 1 to 2 s
+# equivalence 15: 16 selections, 0.1 to 0.8 s each, some of them to be compiled
 PARTS = (
-    gpu_selections.equivalence,
-    gpu_family.family,
-    gpu_ceilings.run,
-    gpu_kernels.steps,
-    gpu_selections.selections,
-    gpu_kernels.grams,
-    gpu_selections.lazy,
+    Part("ceilings", ceilings, 0.06),
+    Part("steps", steps, 0.16),
+    Part("selections", selections, 0.20),
+    Part("gram", grams, 0.18),
+    Part("lazy", lazy, 0.16),
+    Part("family", family, 0.16),
+    Part("equivalence", equivalence, 0.08),
 )
+# Five minutes, less what it takes to import the libraries and to end what was begun.
+SECONDS = 280.0
 
 
 @click.command("gpu")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/gpu.json"),
               show_default=True, help="The JSON file that all numbers are written to.")  # fmt: skip
 @click.option("--backends", "names", default="triton,cupy", show_default=True, help="Those to run, by comma.")
+@click.option("--only", help=f"Parts to run, by comma, of {', '.join(part.name for part in PARTS)}. Without ceilings "
+              "no floor is known, and its column is empty.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small sizes: does it work, not how fast is it.")
 @click.option("--device", default="cuda", show_default=True, help="'cuda', 'cuda:1', or 'cpu' for a tiny dry run.")
-@click.option("--budget", type=click.FloatRange(min=0), default=540.0, show_default=True,
-              help="Seconds after which nothing new is begun.")  # fmt: skip
-def main(output: Path, names: str, quick: bool, device: str, budget: float) -> None:
-    """Check gip_gpu on a GPU and measure it against what the GPU allows."""
+@click.option("--budget", type=click.FloatRange(min=0), default=SECONDS, show_default=True,
+              help="Seconds after which nothing new is begun; the parts share them.")  # fmt: skip
+@click.option("--compare", type=click.Path(path_type=Path, dir_okay=False), metavar="OLD.json",
+              help="The file of an older run: prints the ratios of its times to those of this run.")  # fmt: skip
+def main(
+    output: Path, names: str, only: str | None, quick: bool, device: str, budget: float, compare: Path | None
+) -> None:
+    """Measure gip_gpu on a GPU against what the GPU allows, and check it."""
     limit = Budget(budget)
+    parts = parts_of(only)
+    old = None if compare is None else gpu_compare.load(compare)
     usable, left_out = choose(names, device)
     sizes = TINY if device == "cpu" else QUICK if quick else FULL
-    results = measure(sizes, device, usable, limit, left_out)
+
+    def save(results: Results) -> None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(output) as file:
+            file.write((json.dumps(results.as_json(), indent=1) + "\n").encode())
+
+    results = measure(sizes, device, usable, limit, left_out, parts, save)
     click.echo(report(results), nl=False)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(output) as file:
-        file.write((json.dumps(results.as_json(), indent=1) + "\n").encode())
+    if old is not None:
+        click.echo("\n" + gpu_compare.comparison(old, results.as_json()), nl=False)
     click.echo(f"written to {output}", err=True)
     if results.wrong():
         click.echo("something failed or gave other indices; see above", err=True)
         sys.exit(1)
+
+
+def parts_of(only: str | None) -> tuple[Part, ...]:
+    """The parts of a comma-separated list, in the order of `PARTS`; all of them for None.
+
+    Raises:
+        click.UsageError: an unknown name, or none.
+    """
+    if only is None:
+        return PARTS
+    asked = {name.strip() for name in only.split(",") if name.strip()}
+    known = [part.name for part in PARTS]
+    if not asked or not asked <= set(known):
+        raise click.UsageError(f"--only is {only!r}; choose among {', '.join(known)}")
+    return tuple(part for part in PARTS if part.name in asked)
 
 
 def choose(names: str, device: str) -> tuple[list[str], list[str]]:
@@ -104,18 +177,37 @@ def unusable(name: str, device: str) -> str:
     return ""
 
 
-def measure(sizes: Sizes, device: str, names: list[str], budget: Budget, left_out: list[str]) -> Results:
-    """Runs all parts."""
+def measure(
+    sizes: Sizes,
+    device: str,
+    names: list[str],
+    budget: Budget,
+    left_out: list[str],
+    parts: Sequence[Part] = PARTS,
+    save: Callable[[Results], None] = lambda results: None,
+) -> Results:
+    """Runs parts one after the other; `save` is called after each."""
     libraries = {name: LIBRARIES[name](device) for name in names}
     results = Results(sizes.label, machine(libraries), left_out=list(left_out))
     session = Session(sizes, device, libraries, budget, results)
     with ExitStack() as stack:
         for library in libraries.values():
             stack.enter_context(library.arrays.here())
-        for part in PARTS:
-            part(session)
+        run_parts(session, parts, save)
         results.machine.update({f"{name}, at the end": value for name, value in clocks().items() if "clocks" in name})
+    save(results)
     return results
+
+
+def run_parts(session: Session, parts: Sequence[Part], save: Callable[[Results], None]) -> None:
+    """Gives each part its share of the seconds that are left."""
+    whole, chosen = session.budget, sum(part.share for part in parts)
+    for place, part in enumerate(parts):
+        start = whole.left()
+        session.budget = whole.part(part.share, sum(each.share for each in parts[place:]), chosen)
+        part.run(session)
+        session.results.spent[part.name] = start - whole.left()
+        save(session.results)
 
 
 def machine(libraries: dict[str, Library]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from bench.gpu_cases import LeftOut
+from bench.gpu_budget import LeftOut
 from bench.gpu_device import Library
-from bench.gpu_results import Entry, Session
+from bench.gpu_results import Entry
+from bench.gpu_session import Session
 from gip_gpu.backends.tuning_cuda import LOOP
 from gip_gpu.costs_gpu import A100
 
@@ -13,14 +14,15 @@ FORMATS = ("fp32", "tf32", "fp16", "bf16")
 CAPTURED = 100
 
 
-def run(session: Session) -> None:
+def ceilings(session: Session) -> None:
+    """Every ceiling; those that most floors need come first."""
     session.do("ceiling: copy", copy, session)
-    for kind in FORMATS:
-        session.do(f"ceiling: GEMM {kind}", gemm, session, kind)
     for backend, library in session.libraries.items():
         session.do(f"ceiling: launches by {library.name}", launches, session, library)
         if backend == "cupy":
             session.do("ceiling: grid barrier", barrier, session, library)
+    for kind in FORMATS:
+        session.do(f"ceiling: GEMM {kind}", gemm, session, kind)
     if "cupy" not in session.libraries:
         session.results.left_out.append("ceiling: grid barrier: a cooperative launch needs backend 'cupy'")
 

@@ -26,7 +26,7 @@ pick is told in the column "indices"."""
 def report(results: Results) -> str:
     """All of it."""
     machine = tabulate(list(results.machine.items()), tablefmt="plain", disable_numparse=True)
-    parts = [f"# gip_gpu on a GPU, sizes: {results.sizes}", machine, "## Equivalence", checks(results)]
+    parts = [f"# gip_gpu on a GPU, sizes: {results.sizes}", machine]
     ceilings = [entry for entry in results.entries if entry.part == "ceilings"]
     if ceilings:
         parts += ["## Ceilings", _ceilings(ceilings)]
@@ -34,7 +34,11 @@ def report(results: Results) -> str:
         entries = [entry for entry in results.entries if entry.part == part]
         if entries:
             parts += [f"## {title}", _table([_row(results, entry) for entry in entries], HEADER)]
+    if results.checks:
+        parts += ["## Equivalence, a sample", checks(results)]
     parts.append(NOTES)
+    if results.spent:
+        parts.append("Seconds: " + ", ".join(f"{part} {seconds:.1f}" for part, seconds in results.spent.items()) + ".")
     if results.left_out:
         parts += ["## Left out", "\n".join(f"- {line}" for line in results.left_out)]
     if results.failures:

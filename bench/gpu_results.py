@@ -1,14 +1,7 @@
 """What `bench.gpu` finds out: checks, times and what each must at least take, failures, what was left out."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
-
-import click
-
-from bench.gpu_cases import Budget, LeftOut, Sizes
-
-T = TypeVar("T")
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -77,16 +70,26 @@ class Entry:
 
 @dataclass
 class Failure:
-    """What went wrong, and with which backend ("" if with none)."""
+    """What went wrong, with which backend ("" if with none), the first line of the error, and the whole traceback."""
 
     what: str
     backend: str
     message: str
+    traceback: str
 
 
 @dataclass
 class Results:
-    """All of it."""
+    """All of it.
+
+    Attributes:
+        sizes: the label of the sizes.
+        machine: the GPU, the driver, the versions, the host.
+        ceilings: rates and latencies that floors are made of, by name.
+        checks, entries, failures: what was found.
+        left_out: what was not measured, and why.
+        spent: seconds that each part took.
+    """
 
     sizes: str
     machine: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +98,7 @@ class Results:
     entries: list[Entry] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
 
     def troubles(self, backend: str) -> list[str]:
         """Why no speed-up of a backend counts; empty if all its indices were right."""
@@ -138,42 +142,3 @@ class Results:
         entries = [{**asdict(entry), "floor": self.floor(entry.phases)} for entry in self.entries]
         verdict = {"wrong": self.wrong()}
         return {**asdict(self), "entries": entries, **verdict}
-
-
-@dataclass
-class Session:
-    """A run of the benchmark.
-
-    Attributes:
-        sizes: how large everything is.
-        device: as in `gip_gpu.select`.
-        libraries: by backend, the device by way of the library whose arrays it works on.
-        budget: seconds left for all.
-        results: what was found so far.
-    """
-
-    sizes: Sizes
-    device: str
-    libraries: dict[str, Any]
-    budget: Budget
-    results: Results
-
-    @property
-    def library(self) -> Any:
-        """The one for what needs only one."""
-        return next(iter(self.libraries.values()))
-
-    def do(self, what: str, action: Callable[..., T], *args: Any, backend: str = "") -> T | None:
-        """Does a piece of it, unless the time is used up. A failure is kept, and the rest goes on."""
-        if self.budget.left() <= 0:
-            self.results.left_out.append(f"{what}: the time was used up")
-            return None
-        click.echo(what, err=True)
-        try:
-            return action(*args)
-        except LeftOut as reason:
-            self.results.left_out.append(f"{what}: {reason}")
-        except Exception as error:
-            lines = str(error).strip().splitlines() or ["no message"]
-            self.results.failures.append(Failure(what, backend, f"{type(error).__name__}: {lines[0]}"))
-        return None

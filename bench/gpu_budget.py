@@ -1,0 +1,55 @@
+"""Time of `bench.gpu`: how many seconds are left, and how the parts share them."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+Clock = Callable[[], float]
+
+# Largest share of all seconds that one part may take, whatever earlier parts left over: under a minute of 280 seconds.
+LARGEST_SHARE = 0.2
+
+
+class LeftOut(Exception):
+    """A measurement that cannot be made here, and why."""
+
+
+class Budget:
+    """Seconds until nothing new is begun.
+
+    Attributes:
+        seconds: in all.
+        end: on the clock.
+    """
+
+    def __init__(self, seconds: float, clock: Clock = time.perf_counter) -> None:
+        self.seconds, self.clock = seconds, clock
+        self.end = clock() + seconds
+
+    def left(self) -> float:
+        return self.end - self.clock()
+
+    def part(self, share: float, coming: float, chosen: float) -> "Budget":
+        """The budget of the next part.
+
+        Args:
+            share: of this part.
+            coming: sum of the shares of this part and of those after it; what earlier parts left is divided by it.
+            chosen: sum of the shares of all parts that run. Where few do, a part may take more than `LARGEST_SHARE`.
+
+        >>> whole = Budget(100.0, clock=lambda: 0.0)
+        >>> whole.part(0.1, coming=0.5, chosen=1.0).seconds
+        20.0
+        """
+        most = max(LARGEST_SHARE, share / chosen) * self.seconds
+        return Budget(min(self.left() * share / coming, most), self.clock)
+
+
+def in_time(budget: Budget, told: str) -> Callable[[int, int], Any]:
+    """Progress function of a selection that raises LeftOut once the budget is used up; `told` says whose it is."""
+
+    def watch(done: int, total: int) -> None:
+        if budget.left() < 0:
+            raise LeftOut(f"{told} had made {done:,} of {total:,} picks when its time was up")
+
+    return watch
