@@ -1,20 +1,21 @@
-"""`python -m bench.gpu`: how fast is it on this GPU, how far from what the GPU allows, and is it right.
+"""GPU benchmark: `python -m bench.gpu` measures gip_gpu on one GPU against the limits of that GPU, and checks it.
 
-A short visit, under five minutes on an H100 or H200. Figures come first: the device's ceilings, steps, whole selections
-beside plain loops, Gram kernels, a pool of a million rows, the other objectives; a sample of the equivalence comes last
-(`pytest -m gpu` has the rest). Every selection that is timed is also compared with the right indices. Those of the
-fixed pools are checked in (`bench.gpu_right`): no run waits for a CPU to find them.
+A run is over within five minutes; it is sized for an H100 or H200. Figures come first: ceilings of the device, steps,
+whole selections beside plain loops, Gram kernels, columns on demand for a million rows, the other objectives. A sample
+of the equivalence comes last; `pytest -m gpu` has the rest. Each timed selection is compared with the right indices.
+Those of the fixed pools are checked in (`bench.gpu_right`), so no run waits for a CPU to compute them.
 
-The parts share `--budget` as `PARTS` says. Seconds that a part does not use go to those after it. A part measures what
-matters most first, by every backend; when its time is up, the rest of it is left out with a note. `--only steps,lazy`
-runs some parts, `--compare OLD.json` prints how many times as fast the run is as an older one. The report goes to
-standard output, all numbers and the tracebacks of failures to a JSON file, which is rewritten after each part. Exit
-status 1 where anything failed or gave other indices, 2 where nothing can be run or an option is wrong.
+The parts divide `--budget` by the shares in `PARTS`; seconds that a part leaves over go to the parts after it. A part
+measures the most important things first, with every backend. Measurements that do not fit are listed as left out.
+`--only steps,lazy` runs some parts. `--compare OLD.json` prints the ratios of an older run's times to those of this
+run. The report goes to standard output. A JSON file holds all numbers and the tracebacks of failures; it is rewritten
+after each part, so that a run that is killed leaves the parts before. Exit status 1: something failed or gave other
+indices. Exit status 2: nothing can be run, or an option is wrong.
 
-`--device cpu` runs all of it at tiny sizes under Triton's interpreter (`TRITON_INTERPRET=1`), for tests. Such a run
-leaves unexecuted: everything of CuPy (`CupyLibrary`, `CupyTimer`, the grid barrier), which tests run on a stand-in;
+`--device cpu` runs all parts at tiny sizes under Triton's interpreter (`TRITON_INTERPRET=1`), for tests. Such a run
+does not execute: anything of CuPy (`CupyLibrary`, `CupyTimer`, the grid barrier), which tests run on a stand-in;
 `TorchTimer`; what `TorchLibrary` does on a GPU only (graphs, peaks of memory, properties of the device); pools of
-bfloat16 tensors; the checked-in indices, which are of larger pools.
+bfloat16 tensors; the checked-in indices, which are those of larger pools.
 """
 
 import datetime
@@ -69,17 +70,18 @@ class Part:
     share: float
 
 
-# Ceilings first: floors need them. A share is the estimate of what the part needs on an H100 or H200, and a reserve.
-# The estimates, in seconds, follow from the first run on an H200 with 16 cores (a variant of a kernel compiles in 1 to
-# 5 s; the eight ways of a first selection took 10 s by Triton and 5 s by CuPy; a pick of the family takes 1.2 to 3.3
-# ms, one of a lazy run about 1 ms); as parts they are not measured yet:
+# Ceilings come first because floors need them. A share is the estimate of what the part takes on an H100 or H200, plus
+# a reserve. The estimates, in seconds, are not measured. They follow from the first run on an H200 with 16 cores: a
+# kernel variant compiles in 1 to 5 s; the first selection in each of eight ways took 10 s with Triton and 5 s with
+# CuPy; a pick takes about 0.05 ms with a Gram matrix, 0.6 to 1 ms lazily, 1.2 to 3.3 ms in the family; a plain loop
+# 0.1 ms.
 # ceilings     8: random factors of the products 4, three kernels to compile 3
-# steps       25: compiling 15; 8 pools are prepared and selected from four times, 1 s each
-# selections  45: 8 x 0.5 for 520 picks and 8 x 2 for 5200; 8 x 2 for 26,001 picks; prepared pools 8
-# gram        40: 32 kernels and 16 products, 0.5 s each with upload and comparison; 131,072 rows in fp32 8; compiling 8
-# lazy        30: the pool with its scores and digest 8, uploads 4, two selections four times 8, compiling 8
-# family      40: 10 selections, 1 to 2 s at first, then repeated for 1 to 2 s
-# equivalence 15: 16 selections, 0.1 to 0.8 s each, some of them to be compiled
+# steps       25: compiling 15; 8 pools, each prepared once and selected from four times, 1 s each
+# selections  50: 520 picks lazily 8 x 1.4, 5200 picks 8 x 1.2, 26,001 picks 4 x 1.3, plain loops 4 x 5, prepared 4 x 2
+# gram        40: 32 kernels and 16 products, 0.5 s each with upload and comparison; 131,072 rows in fp32 8; compiling 9
+# lazy        30: the pool with its scores and digest 8, uploads 4, two selections of 1 s three times, compiling 8
+# family      40: 10 selections, two or three times 0.6 to 1.7 s, mi 3 s; compiling 8
+# equivalence 15: 16 selections of 0.1 to 0.8 s, some of them to compile
 PARTS = (
     Part("ceilings", ceilings, 0.06),
     Part("steps", steps, 0.16),
@@ -200,7 +202,7 @@ def measure(
 
 
 def run_parts(session: Session, parts: Sequence[Part], save: Callable[[Results], None]) -> None:
-    """Gives each part its share of the seconds that are left."""
+    """Runs each part with its share of the seconds that are left."""
     whole, chosen = session.budget, sum(part.share for part in parts)
     for place, part in enumerate(parts):
         start = whole.left()

@@ -1,4 +1,4 @@
-"""Time of `bench.gpu`: how many seconds are left, and how the parts share them."""
+"""Budget of `bench.gpu`: the seconds that are left, and each part's share of them."""
 
 import time
 from collections.abc import Callable
@@ -45,11 +45,11 @@ class Budget:
         return Budget(min(self.left() * share / coming, most), self.clock)
 
 
-def in_time(budget: Budget, told: str) -> Callable[[int, int], Any]:
-    """Progress function of a selection that raises LeftOut once the budget is used up; `told` says whose it is."""
+def in_time(budget: Budget, who: str) -> Callable[[int, int], Any]:
+    """Progress function of a selection: raises LeftOut once the budget is used up. `who` selects, for the message."""
 
     def watch(done: int, total: int) -> None:
         if budget.left() < 0:
-            raise LeftOut(f"{told} had made {done:,} of {total:,} picks when its time was up")
+            raise LeftOut(f"{who} had made {done:,} of {total:,} picks when its time was up")
 
     return watch

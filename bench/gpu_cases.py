@@ -1,4 +1,4 @@
-"""What `bench.gpu` selects from: sizes, and the pools with their scores.
+"""Cases of `bench.gpu`: sizes, and pools with their scores.
 
 Every pool is synthetic and fixed (`bench.gpu_pools`), so that its right indices can be checked in.
 """
@@ -9,13 +9,13 @@ from typing import Any
 
 from bench.gpu_pools import Array, cone, ratings, similarities
 
-# The objectives of the part "family", the most used first; mi of one column is lr, so it gets ratings.
+# The objectives of the part "family", the slowest last. mi of one column is lr, so it gets ratings, and fits a query.
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "lr": {},
     "omp": {},
-    "mi": {"query": "ridge", "epsilon": 0.1},
     "entropy": {},
     "mp": {"sign": "positive"},
+    "mi": {"query": "ridge", "epsilon": 0.1},
 }
 
 
@@ -115,14 +115,14 @@ TINY = Sizes(
 
 @dataclass
 class Case:
-    """A pool with scores, and what is selected from it.
+    """One selection: a pool with scores, the number of picks, the objective.
 
     Attributes:
         title: for people: the pool and its scores.
         F, G: embeddings (m, d) and scores (m,) or (m, n).
         k: picks at most.
         objective, options: as in `gip_gpu.select`.
-        known: the longest list of right indices that is known, and whose they are; `bench.gpu_right` keeps it.
+        known: the longest known list of right indices and its source, a cache of `bench.gpu_right`.
     """
 
     title: str
@@ -147,7 +147,7 @@ class Case:
         return None if self.objective == "entropy" else self.G
 
     @property
-    def plain(self) -> bool:
+    def default_objective(self) -> bool:
         """Whether it is matching pursuit without options."""
         return self.objective == "mp" and not self.options
 

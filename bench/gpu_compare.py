@@ -1,4 +1,4 @@
-"""Two runs of `bench.gpu` side by side: how many times as fast the new one is."""
+"""Comparison of two runs of `bench.gpu`: ratios of the old times to the new ones."""
 
 import json
 import math
@@ -17,31 +17,31 @@ Key = tuple[str, str, str]
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What a run of `bench.gpu` wrote.
+    """The content of a file that a run of `bench.gpu` wrote.
 
     Raises:
-        click.UsageError: the file cannot be read, or a run wrote no such file; the message says what is wrong with it.
+        click.UsageError: the file cannot be read, or is no such file; the message says why.
     """
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except OSError as error:
         raise click.UsageError(f"--compare {path}: {error.strerror}") from error
     except ValueError as error:
         raise click.UsageError(f"--compare {path}: it is no JSON: {error}") from error
-    why = _trouble(told)
+    why = _trouble(content)
     if why:
         raise click.UsageError(f"--compare {path}: {why}, so bench.gpu did not write it")
-    return dict(told)
+    return dict(content)
 
 
-def _trouble(told: Any) -> str:
-    """Why this is not what a run writes; "" if it is."""
-    if not isinstance(told, dict):
-        return f"it holds a {type(told).__name__}, not an object"
+def _trouble(content: Any) -> str:
+    """Why a run did not write this; "" if it did."""
+    if not isinstance(content, dict):
+        return f"it holds a {type(content).__name__}, not an object"
     for name, kind in (("sizes", str), ("machine", dict), ("entries", list)):
-        if not isinstance(told.get(name), kind):
+        if not isinstance(content.get(name), kind):
             return f"it has no {name!r}"
-    for place, entry in enumerate(told["entries"]):
+    for place, entry in enumerate(content["entries"]):
         if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in NAMES):
             return f"entry {place} has no part, case and variant"
         seconds = entry.get("seconds")
@@ -68,9 +68,9 @@ def comparison(old: dict[str, Any], new: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _measured(told: dict[str, Any]) -> dict[Key, dict[str, Any]]:
+def _measured(content: dict[str, Any]) -> dict[Key, dict[str, Any]]:
     """The measurements of a run, ceilings among them."""
-    return {(entry["part"], entry["case"], entry["variant"]): entry for entry in told["entries"]}
+    return {(entry["part"], entry["case"], entry["variant"]): entry for entry in content["entries"]}
 
 
 def _ratio(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -81,9 +81,9 @@ def _ratio(before: dict[str, Any], after: dict[str, Any]) -> str:
     return f"{before['seconds'] / after['seconds']:.3g}" if after["seconds"] else ""
 
 
-def _machine(told: dict[str, Any]) -> str:
-    device, date = (told["machine"].get(name, "unknown") for name in ("device", "date"))
-    return f"{device}, {date}, sizes: {told['sizes']}"
+def _machine(content: dict[str, Any]) -> str:
+    device, date = (content["machine"].get(name, "unknown") for name in ("device", "date"))
+    return f"{device}, {date}, sizes: {content['sizes']}"
 
 
 def _only(name: str, these: dict[Key, Any], others: dict[Key, Any]) -> str:

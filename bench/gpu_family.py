@@ -1,4 +1,4 @@
-"""The other objectives of the family on a GPU: are they right, and how far a pick is from reading the rows once."""
+"""The other objectives: time, right or wrong, and the distance from reading the rows once a pick."""
 
 import gip_gpu
 from bench.gpu_cases import Case, family_cases

@@ -1,4 +1,4 @@
-"""What `bench.gpu` finds out: checks, times and what each must at least take, failures, what was left out."""
+"""Results of `bench.gpu`: checks, measurements with their floors, failures, and what was left out."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -70,7 +70,7 @@ class Entry:
 
 @dataclass
 class Failure:
-    """What went wrong, with which backend ("" if with none), the first line of the error, and the whole traceback."""
+    """A failed piece of the run: its name, its backend ("" for none), the first line of the error, the traceback."""
 
     what: str
     backend: str
@@ -86,8 +86,8 @@ class Results:
         sizes: the label of the sizes.
         machine: the GPU, the driver, the versions, the host.
         ceilings: rates and latencies that floors are made of, by name.
-        checks, entries, failures: what was found.
-        left_out: what was not measured, and why.
+        checks, entries, failures: in the order of the run.
+        left_out: measurements that were not made, each with the reason.
         spent: seconds that each part took.
     """
 

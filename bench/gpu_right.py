@@ -1,11 +1,11 @@
 """Right indices of the fixed pools of `bench.gpu`: `python -m bench.gpu_right` computes them and writes them.
 
-A GPU's time is not spent on what a CPU takes minutes for: the picks of `FULL` lie in `right_indices.npz`, each list
-with the digests of the pool and the scores that it holds for. Where the pool or the scores that a run makes have other
-digests, the list is not used. Picks do not depend on k, so a longer list serves shorter ones.
+A CPU takes minutes to compute the picks of `FULL`, so they are checked in: `right_indices.npz` holds each list with
+the digests of its pool and of its scores. A run uses a list only if its own pool and scores have the same digests. The
+first picks are the same whatever k is, so a longer list serves shorter ones.
 
-They come from the float64 reference where it is quick enough, from the NumPy backend else, which the tests compare with
-the reference. Writing them takes some ten minutes on two cores, and 8 GB.
+Short lists come from the float64 reference, long ones from the NumPy backend, which the tests compare with the
+reference. Computing all of them took four minutes on two idle cores; it needs 15 GB of memory.
 """
 
 import time
@@ -42,9 +42,13 @@ class Stored:
     F: bytes
     G: bytes
 
+    def holds_for(self, case: Case) -> bool:
+        """Whether the pool and the scores of a case are the same to the last bit."""
+        return digest(case.F) == self.F and digest(case.G) == self.G
+
 
 def expected(case: Case, k: int, budget: Budget) -> tuple[Array, str]:
-    """The right indices of the first k picks, and whose they are.
+    """The right indices of the first k picks, and their source.
 
     Raises:
         LeftOut: they are not stored and would take too long.
@@ -57,7 +61,7 @@ def expected(case: Case, k: int, budget: Budget) -> tuple[Array, str]:
 
 def estimate(case: Case, k: int) -> float:
     """Seconds that the NumPy backend may take, by an estimate."""
-    return case.F.size * k * (MATCHING_PURSUIT if case.plain else OTHERS)
+    return case.F.size * k * (MATCHING_PURSUIT if case.default_objective else OTHERS)
 
 
 def key(case: Case) -> str:
@@ -82,20 +86,15 @@ def load(file: Path) -> dict[str, Stored]:
 
 
 def _stored(case: Case, k: int) -> tuple[Array, str] | None:
-    """The list of the file, where it is long enough and the pool and the scores are those that it holds for."""
+    """The list in the file; None if there is none so long, or it holds for another pool."""
     found = load(FILE).get(key(case))
-    if found is None or len(found.picks) < k or not fits(found, case):
+    if found is None or len(found.picks) < k or not found.holds_for(case):
         return None
     return found.picks, "stored indices"
 
 
-def fits(found: Stored, case: Case) -> bool:
-    """Whether a list holds for this pool and these scores."""
-    return digest(case.F) == found.F and digest(case.G) == found.G
-
-
 def _computed(case: Case, k: int, budget: Budget) -> tuple[Array, str]:
-    if case.plain and case.F.size * k <= REFERENCE_WORK:
+    if case.default_objective and case.F.size * k <= REFERENCE_WORK:
         return matching_pursuit(case.F, case.G, k, on_exhausted="restart"), "float64 reference"
     seconds = estimate(case, k)
     if seconds > PATIENCE:
@@ -121,7 +120,7 @@ def by_numpy(case: Case, k: int, budget: Budget) -> Array:
 
 
 def fixed(sizes: Sizes) -> Iterator[Case]:
-    """Every case whose right indices a run of these sizes needs; the longest list of each."""
+    """Every case that a run of these sizes compares, once, with its largest k."""
     yield sample_case(sizes)
     yield from family_cases(sizes)
     # The first signal of the steps is in the first pool of this shape below, with more picks.
@@ -139,9 +138,9 @@ def write(file: Path, sizes: Sizes) -> None:
     for case in fixed(sizes):
         name, start = key(case), time.perf_counter()
         old = kept.get(name)
-        if old is not None and len(old.picks) >= case.k and fits(old, case):
+        if old is not None and len(old.picks) >= case.k and old.holds_for(case):
             picks = old.picks
-        elif case.plain and case.F.size * case.k <= REFERENCE_WORK:
+        elif case.default_objective and case.F.size * case.k <= REFERENCE_WORK:
             picks = matching_pursuit(case.F, case.G, case.k, on_exhausted="restart")
         else:
             picks = by_numpy(case, case.k, Budget(np.inf))

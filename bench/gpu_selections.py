@@ -1,4 +1,4 @@
-"""Whole selections: are they right, how long do they take, and how long do plain loops."""
+"""Whole selections with their defaults, beside plain loops: time, memory, right or wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

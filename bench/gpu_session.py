@@ -1,4 +1,4 @@
-"""A run of `bench.gpu`: does one piece after the other, keeps what fails, and knows the right indices."""
+"""Session of `bench.gpu`: runs the pieces within their budget, keeps failures, and looks up right indices."""
 
 import traceback
 from collections.abc import Callable

@@ -14,50 +14,26 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bench_gpu_runs import OLD, PARTS, selection, session_of
 from click.testing import CliRunner
 
 from bench import (
     gpu,
     gpu_ceilings,
-    gpu_compare,
     gpu_cupy,
-    gpu_equivalence,
-    gpu_family,
     gpu_kernels,
-    gpu_lazy,
     gpu_naive,
     gpu_report,
-    gpu_right,
     gpu_selections,
     model,
 )
 from bench.gpu_budget import Budget, LeftOut
-from bench.gpu_cases import FULL, TINY, family_cases, lazy_case, sample_case, select_case, step_cases
+from bench.gpu_cases import TINY
 from bench.gpu_device import Library, Timer
-from bench.gpu_pools import cone, digest, similarities
-from bench.gpu_results import Check, Entry, Failure, Phase, Results
-from bench.gpu_session import Session
-from gip_gpu.reference import greedy, matching_pursuit
-from gip_gpu.signals import self_compression
+from bench.gpu_results import Check, Failure, Phase, Results
+from gip_gpu.reference import matching_pursuit
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ["ceilings", "steps", "selections", "gram", "lazy", "family", "equivalence"]
-
-
-# Of the first format of the file, which had no tracebacks and no seconds of the parts.
-OLD = {
-    "sizes": "full",
-    "machine": {"device": "old chip", "date": "2026-01-02"},
-    "ceilings": {"copy bandwidth": 1e12},
-    "checks": [],
-    "entries": [
-        {"part": "ceilings", "case": "copy bandwidth", "variant": "", "backend": "", "seconds": 2.0},
-        {"part": "gram", "case": "gone", "variant": "v", "backend": "triton", "seconds": 1.0, "difference": None},
-    ],
-    "failures": [{"what": "steps", "backend": "triton", "message": "RuntimeError: lost"}],
-    "left_out": [],
-    "wrong": True,
-}
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +82,7 @@ def test_dry_run_has_every_part(by_triton):
     places = [printed.index(title) for title in titles]
     assert places == sorted(places)
     assert "model, A100" in printed
+    assert "Seconds: ceilings " in printed
     assert "Old: old chip, 2026-01-02, sizes: full.\nNew: CPU, " in printed
     assert " x (plain torch loop)" in printed
     assert "withheld" not in printed
@@ -284,10 +261,6 @@ class StubTimer(Timer):
         return self.spans.pop(0)
 
 
-def session_of(library=None, budget=100.0):
-    return Session(TINY, "cuda", {"cupy": library}, Budget(budget), Results("tiny"))
-
-
 def test_barriers_and_launches_by_a_stub():
     made = []
     library = SimpleNamespace(
@@ -330,13 +303,6 @@ def test_long_runs_are_not_repeated():
     assert gpu_selections._seconds(session, library, TINY.once, lambda: calls.append("short")) == 5.0
     assert gpu_selections._seconds(session, library, TINY.once + 1, lambda: calls.append("long")) < 1.0
     assert calls == ["action", "short", "long"]
-
-
-def selection(seconds, backend="cupy", difference=None, unchecked="", **rest):
-    variant = f"{backend}, device arrays" if backend else "plain cupy loop"
-    return Entry(
-        "selections", "pool, k = 3", variant, backend, seconds, (), 10, None, True, difference, unchecked, "g", **rest
-    )
 
 
 @pytest.fixture
@@ -442,337 +408,6 @@ def test_one_library_is_enough(monkeypatch):
 def test_every_method_of_a_library_is_there():
     assert not set(gpu_cupy.CupyLibrary.__abstractmethods__)
     assert "matmul" in Library.__abstractmethods__
-
-
-def test_synthetic_pools():
-    F = cone(3000, 64, "fp32").astype(float)
-    F /= np.linalg.norm(F, axis=1, keepdims=True)
-    assert 0.25 < (F @ F.mean(axis=0)).mean() < 0.6
-    held = cone(300, 16, "bf16")
-    assert not (held.view(np.uint32) & 0xFFFF).any()
-    assert cone(9000, 4, "fp16")[:100].tolist() == cone(9000, 4, "fp16")[:100].tolist()
-    assert [case.signals for case in step_cases(TINY)] == [1, 4]
-
-
-def test_similarities():
-    # More than a block, and parts that do not divide it.
-    F = cone(9000, 8, "fp16")
-    units = F.astype(float) / np.linalg.norm(F.astype(float), axis=1, keepdims=True)
-    for n in (2, 3):
-        parts = np.stack([units[part::n].sum(axis=0) for part in range(n)])
-        np.testing.assert_allclose(similarities(F, n), units @ parts.T, atol=1e-9)
-    np.testing.assert_allclose(similarities(F), self_compression(F), atol=1e-9)
-
-
-def test_digests_tell_arrays_apart(monkeypatch):
-    array = np.arange(12.0).reshape(3, 4)
-    other = array.copy()
-    other[2, 3] += 1e-9
-    found = [digest(each) for each in (array, other, array.reshape(4, 3), array.view(np.int64), array[:, :0])]
-    assert len(set(found)) == 5
-    assert digest(np.asfortranarray(array)) == found[0]
-    # The bytes of every piece count.
-    monkeypatch.setattr("bench.gpu_pools.PIECE", 32)
-    assert digest(array) != digest(other)
-
-
-@pytest.fixture
-def right_file(monkeypatch, tmp_path):
-    """A file of right indices for tiny pools."""
-    file = tmp_path / "right.npz"
-    monkeypatch.setattr(gpu_right, "FILE", file)
-    monkeypatch.setattr(gpu_right, "FULL", TINY)
-    run = CliRunner().invoke(gpu_right.main, ["--output", str(file)])
-    assert run.exit_code == 0, run.output
-    return file
-
-
-def test_right_indices_are_stored(right_file, monkeypatch):
-    monkeypatch.setattr(gpu_right, "by_numpy", lambda *_: pytest.fail("computed"))
-    monkeypatch.setattr(gpu_right, "matching_pursuit", lambda *_, **__: pytest.fail("computed"))
-    cases = [sample_case(TINY), *family_cases(TINY), *step_cases(TINY), select_case(*TINY.select[0]), lazy_case(TINY)]
-    assert len({gpu_right.key(case) for case in cases}) == len(gpu_right.load(right_file)) == 9
-    for case in cases:
-        k = min(case.k, 6 if case.k == 200 else case.k)
-        indices, source = gpu_right.expected(case, k, Budget(0))
-        assert source == "stored indices"
-        if case.plain:
-            right = matching_pursuit(case.F, case.G, k, on_exhausted="restart")
-        else:
-            right = greedy(case.F, case.scores, k, objective=case.objective, **case.options)
-        assert indices.tolist() == right.tolist()
-        assert gpu_right.expected(case, 2, Budget(0))[0].tolist() == right[:2].tolist()
-
-
-@pytest.mark.parametrize("changed", ["F", "G", "type", "objective", "pool", "k"])
-def test_stored_indices_of_another_choice_are_not_used(right_file, monkeypatch, changed):
-    case = sample_case(TINY)
-    if changed == "F":
-        case.F[-1, -1] = np.nextafter(case.F[-1, -1], np.float32(9))
-    elif changed == "G":
-        case.G[7] = np.nextafter(case.G[7], 9)
-    elif changed == "type":
-        case.F = case.F.astype(np.float64)
-    elif changed == "objective":
-        case.options = {"sign": "positive"}
-    elif changed == "k":
-        case.k += 1
-    else:
-        case.F, case.G = cone(400, 24, "fp32"), np.arange(400.0)
-    indices, source = gpu_right.expected(case, case.k, Budget(100))
-    assert len(indices) == case.k
-    assert source != "stored indices"
-    case.known = None
-    monkeypatch.setattr(gpu_right, "REFERENCE_WORK", 0)
-    monkeypatch.setattr(gpu_right, "PATIENCE", 0)
-    why = "are not stored" if changed in ("type", "objective", "k") else "are stored for another pool"
-    assert why in session_of().known(case, case.k)[1]
-
-
-def test_the_file_is_written_again_only_where_it_must_be(right_file, monkeypatch):
-    before = right_file.read_bytes()
-    monkeypatch.setattr(gpu_right, "by_numpy", lambda *_: pytest.fail("computed"))
-    monkeypatch.setattr(gpu_right, "matching_pursuit", lambda *_, **__: pytest.fail("computed"))
-    gpu_right.write(right_file, TINY)
-    assert right_file.read_bytes() == before
-    with pytest.raises(pytest.fail.Exception, match="computed"):
-        gpu_right.write(right_file, dataclasses.replace(TINY, sample=(200, 24, 6)))
-
-
-def test_checked_in_lists_are_long_enough():
-    lists = gpu_right.load(gpu_right.FILE)
-    (m, d, k), large, sample = FULL.step, FULL.lazy, FULL.sample
-    wanted = {
-        f"synthetic {m:,} x {d}, 4 signals, float16, mp": k,
-        f"synthetic {large[0]:,} x {large[1]}, self-compression, float32, mp": large[2],
-        f"synthetic {sample[0]:,} x {sample[1]}, self-compression, float32, mp": sample[2],
-    }
-    for m, d in FULL.select:
-        wanted[f"synthetic {m:,} x {d}, self-compression, float16, mp"] = round(max(FULL.shares) * m)
-    (m, d, k), tiny = FULL.family, f"{TINY.family[0]} x {TINY.family[1]}"
-    wanted |= {gpu_right.key(case).replace(tiny, f"{m:,} x {d}"): k for case in family_cases(TINY)}
-    assert {name: len(found.picks) for name, found in lists.items()} == wanted
-    assert all(len(set(found.picks)) == len(found.picks) for found in lists.values())
-    assert gpu_right.FILE.stat().st_size < 300_000
-
-
-@pytest.mark.slow
-def test_checked_in_lists_hold_for_the_pools_of_this_machine():
-    m, d, _ = FULL.step
-    lists = gpu_right.load(gpu_right.FILE)
-    for case in (sample_case(FULL), *family_cases(FULL), *step_cases(FULL), select_case(m, d)):
-        found = lists[gpu_right.key(case)]
-        assert gpu_right.fits(found, case), case.title
-        k = case.k if len(case.F) < 10_000 else 10
-        if case.plain:
-            assert found.picks[:k].tolist() == matching_pursuit(case.F, case.G, k, on_exhausted="restart").tolist()
-
-
-def test_right_indices_in_time(monkeypatch):
-    case = select_case(300, 16)
-    expected = matching_pursuit(case.F, case.G, 20, on_exhausted="restart").tolist()
-    monkeypatch.setattr(gpu_right, "REFERENCE_WORK", 0)
-    with pytest.raises(LeftOut, match="no time was left"):
-        gpu_right.expected(case, 20, Budget(0))
-    assert session_of(budget=0).known(case, 20) == (None, "no time was left for the NumPy backend")
-    # By the estimate: 300 x 16 x 20 products.
-    assert gpu_right.estimate(case, 20) == pytest.approx(300 * 16 * 20 * gpu_right.MATCHING_PURSUIT)
-    monkeypatch.setattr(gpu_right, "MATCHING_PURSUIT", 1e-3)
-    with pytest.raises(LeftOut, match="are not stored, and the NumPy backend would take about 96 s"):
-        gpu_right.expected(case, 20, Budget(1000))
-    monkeypatch.setattr(gpu_right, "MATCHING_PURSUIT", 1e-10)
-    indices, source = gpu_right.expected(case, 20, Budget(100))
-    assert (indices.tolist(), source) == (expected, "NumPy backend")
-    # Shorter lists are the first picks of longer ones.
-    assert gpu_right.expected(case, 5, Budget(0))[0].tolist() == expected[:5]
-    monkeypatch.setattr(gpu_right, "REFERENCE_WORK", 1e9)
-    assert gpu_right.expected(case, 21, Budget(0))[1] == "float64 reference"
-
-
-def test_computing_ends_with_the_budget():
-    ticks = iter(range(100))
-    with pytest.raises(LeftOut, match=r"the NumPy backend had made \d+ of 20 picks when its time was up"):
-        gpu_right.by_numpy(select_case(300, 16), 20, Budget(1.5, lambda: next(ticks)))
-
-
-def test_parts_and_their_shares():
-    assert [part.name for part in gpu.PARTS] == PARTS
-    assert sum(part.share for part in gpu.PARTS) == pytest.approx(1)
-    # No part takes a minute, whatever the others leave.
-    assert all(gpu.SECONDS * part.share < 60 for part in gpu.PARTS)
-    assert Budget(gpu.SECONDS, lambda: 0.0).part(1, coming=1, chosen=1.0 + 1e-9).seconds > 60
-    assert Budget(gpu.SECONDS, lambda: 0.0).part(0.1, coming=0.1, chosen=1.0).seconds < 60
-
-
-def test_only_some_parts(monkeypatch, results):
-    assert gpu.parts_of(None) == gpu.PARTS
-    # In the order of all parts.
-    assert [part.name for part in gpu.parts_of(" lazy,steps,")] == ["steps", "lazy"]
-    chosen = []
-
-    def measured(sizes, device, names, budget, left_out, parts, save):
-        chosen.extend(part.name for part in parts)
-        return results
-
-    monkeypatch.setattr(gpu, "measure", measured)
-    monkeypatch.setattr(gpu, "unusable", lambda name, device: "")
-    assert CliRunner().invoke(gpu.main, ["--only", "family,ceilings"]).exit_code == 0
-    assert chosen == ["ceilings", "family"]
-    for wrong in ("steps,stepz", "", " , "):
-        run = CliRunner().invoke(gpu.main, ["--only", wrong])
-        assert run.exit_code == 2
-        assert f"choose among {', '.join(PARTS)}" in run.output
-    text = " ".join(CliRunner().invoke(gpu.main, ["--help"]).output.split())
-    assert "Without ceilings no floor is known" in text
-
-
-def run_on_a_fake_clock(parts, seconds):
-    """The pieces of a second that each part got to do; `parts` has a name, a share and the pieces that it has."""
-    now, done, saved = [0.0], {}, []
-
-    def piece(name):
-        done[name] = done.get(name, 0) + 1
-        now[0] += 1
-
-    def part_of(name, share, pieces):
-        def run(session):
-            for _ in range(pieces):
-                session.do(name, piece, name)
-
-        return gpu.Part(name, run, share)
-
-    session = session_of()
-    session.budget = Budget(seconds, lambda: now[0])
-    gpu.run_parts(session, [part_of(*part) for part in parts], lambda results: saved.append(list(results.spent)))
-    # The file is written after each part.
-    assert saved == [[part[0] for part in parts[: place + 1]] for place in range(len(parts))]
-    assert session.results.spent == {name: done.get(name, 0) for name, *_ in parts}
-    assert len(session.results.left_out) == sum(pieces for *_, pieces in parts) - sum(done.values())
-    return done
-
-
-def test_every_part_yields_something():
-    # However much each has to do, none takes another's share.
-    done = run_on_a_fake_clock([(part.name, part.share, 1000) for part in gpu.PARTS], 100)
-    for part in gpu.PARTS:
-        assert abs(done[part.name] - 100 * part.share) <= 1
-
-
-def test_unused_time_is_passed_on():
-    parts = [("a", 0.4, 4), ("b", 0.1, 1000), ("c", 0.1, 1000), ("d", 0.4, 1000)]
-    # Of the 96 seconds left: b has a sixth, c a fifth of the rest, d the rest, but no more than its own share.
-    assert run_on_a_fake_clock(parts, 100) == {"a": 4, "b": 16, "c": 16, "d": 40}
-    # A part that is idle leaves no other more than a fifth.
-    parts = [("a", 0.8, 1), ("b", 0.1, 1000), ("c", 0.1, 1000)]
-    assert run_on_a_fake_clock(parts, 100) == {"a": 1, "b": 20, "c": 20}
-    # Fewer parts: each has its share of all seconds.
-    assert run_on_a_fake_clock([("b", 0.1, 1000), ("c", 0.3, 1000)], 100) == {"b": 25, "c": 75}
-
-
-@pytest.mark.parametrize(
-    ("part", "pieces"),
-    [
-        (gpu_kernels.steps, 2 * 2),
-        (gpu_selections.selections, 2 + 1 + 1),
-        (gpu_kernels.grams, 4),
-        (gpu_lazy.lazy, 2),
-        (gpu_family.family, 5),
-        (gpu_equivalence.equivalence, 4 * 2),
-    ],
-)
-def test_backends_take_turns(monkeypatch, part, pieces):
-    # So that a part that is cut off has something of both.
-    order = []
-
-    def do(self, what, action, *args, backend=""):
-        if not backend or action in (gpu_selections._placed, gpu_lazy._upload):
-            return None if action is gpu_selections.plain else action(*args)
-        order.append(backend)
-        return None
-
-    monkeypatch.setattr(Session, "do", do)
-    library = SimpleNamespace(name="stub", cuda=True, put=lambda values, kind: values, release=lambda: None)
-    part(Session(TINY, "cuda", {"triton": library, "cupy": library}, Budget(100), Results("tiny")))
-    assert order == ["triton", "cupy"] * pieces
-
-
-def run_with(entries, **machine):
-    results = Results("tiny", {"device": "chip", "date": "2026-03-04", **machine}, entries=entries)
-    return json.loads(json.dumps(results.as_json()))
-
-
-def test_comparison_of_two_runs():
-    ceiling = Entry("ceilings", "copy bandwidth", "", "", 1.0, notes={"value": 2e12})
-    new = run_with([ceiling, selection(2.0), selection(1.0, backend="", difference=4), selection(0.0, backend="z")])
-    old = run_with([selection(8.0), selection(3.0, backend="", difference=4), selection(1.0, backend="z")], device="A")
-    old["entries"] += OLD["entries"]
-    text = gpu_compare.comparison(old, new)
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")][2:]
-    assert rows == [
-        ["ceilings", "copy bandwidth", "", "2 s", "1 s", "2"],
-        ["selections", "pool, k = 3", "cupy, device arrays", "8 s", "2 s", "4"],
-        # A plain loop may pick what it likes.
-        ["selections", "pool, k = 3", "plain cupy loop", "3 s", "1 s", "3"],
-        ["selections", "pool, k = 3", "z, device arrays", "1 s", "0 ns", ""],
-    ]
-    assert "Old: A, 2026-03-04, sizes: tiny.\nNew: chip, 2026-03-04, sizes: tiny.\n" in text
-    assert "Only in the old: 1 (gram 1)." in text
-    assert "Only in the new" not in text
-    assert "Only in the new: 4 (ceilings 1, selections 3)." in gpu_compare.comparison(run_with([]), new)
-    assert "no measurement in common" in gpu_compare.comparison(run_with([]), new)
-
-
-@pytest.mark.parametrize(("before", "after", "told"), [(0, None, "pick 0 of the old"), (None, 2, "pick 2 of the new")])
-def test_no_ratio_of_wrong_picks(before, after, told):
-    old, new = run_with([selection(8.0, difference=before)]), run_with([selection(2.0, difference=after)])
-    assert f"withheld: {told} differs" in gpu_compare.comparison(old, new)
-    assert "| 4 " not in gpu_compare.comparison(old, new)
-
-
-def test_comparison_is_printed(monkeypatch, tmp_path, results):
-    def measured(sizes, device, names, budget, left_out, parts, save):
-        save(results)
-        return results
-
-    monkeypatch.setattr(gpu, "measure", measured)
-    monkeypatch.setattr(gpu, "unusable", lambda name, device: "")
-    old = tmp_path / "old.json"
-    old.write_text(json.dumps(run_with([selection(6.0)])))
-    # Its own file of the run before is read before it is overwritten.
-    run = CliRunner().invoke(gpu.main, ["--compare", str(old), "--output", str(old)])
-    assert run.exit_code == 0
-    assert "| selections | pool, k = 3 | cupy, device arrays | 6 s   | 2 s   | 3           |" in run.stdout
-    assert gpu_compare.load(old)["sizes"] == "tiny"
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (None, "No such file"),
-        ("{", "it is no JSON"),
-        (b"\xff\xfe\xfa", "it is no JSON"),
-        ("[]", "it holds a list, not an object"),
-        ("{}", "it has no 'sizes'"),
-        (json.dumps({**OLD, "machine": None}), "it has no 'machine'"),
-        (json.dumps({**OLD, "entries": {}}), "it has no 'entries'"),
-        (json.dumps({**OLD, "entries": [[]]}), "entry 0 has no part, case and variant"),
-        (json.dumps({**OLD, "entries": [*OLD["entries"], {"part": "a", "case": "b"}]}), "entry 2 has no part"),
-        *(
-            (json.dumps({**OLD, "entries": [{"part": "a", "case": "b", "variant": "", "seconds": wrong}]}), "seconds")
-            for wrong in (None, "1", True, -1.0, float("nan"), float("inf"))
-        ),
-    ],
-)
-def test_files_that_cannot_be_compared_with(monkeypatch, tmp_path, text, told):
-    monkeypatch.setattr(gpu, "measure", lambda *_: pytest.fail("measured first"))
-    monkeypatch.setattr(gpu, "unusable", lambda name, device: "")
-    file = tmp_path / "old.json"
-    if text is not None:
-        file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    run = CliRunner().invoke(gpu.main, ["--compare", str(file)])
-    assert run.exit_code == 2
-    assert "Error: --compare" in run.output
-    assert told in " ".join(run.output.split())
 
 
 def test_wrong_gram_entries_are_seen():

@@ -252,6 +252,8 @@ def test_the_benchmark_runs(tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     found = json.loads(output.read_text())
+    assert list(found["spent"]) == ["ceilings", "steps", "selections", "gram", "lazy", "family", "equivalence"]
+    assert not [line for line in found["left_out"] if "the time was used up" in line]
     assert found["checks"]
     assert not found["wrong"]
     assert "copy bandwidth" in found["ceilings"]
