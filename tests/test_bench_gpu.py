@@ -25,6 +25,7 @@ from bench import (
     gpu_naive,
     gpu_report,
     gpu_selections,
+    measured,
     model,
 )
 from bench.gpu_budget import Budget, LeftOut
@@ -435,11 +436,13 @@ def test_the_plain_loops_are_algorithm_1(cupy):
 
 def test_predictions_are_those_that_are_checked_in():
     assert model.TARGET.read_text() == model.text(), "run python -m bench.model"
+    assert measured.TARGET.read_text() == measured.text(), "run python -m bench.measured"
     assert all("(prediction)" in row[4] for row in model.rows())
 
 
-def test_predictions_are_written(monkeypatch, tmp_path):
-    monkeypatch.setattr(model, "TARGET", tmp_path / "model.md")
-    run = CliRunner().invoke(model.main)
+@pytest.mark.parametrize("table", [model, measured])
+def test_predictions_are_written(table, monkeypatch, tmp_path):
+    monkeypatch.setattr(table, "TARGET", tmp_path / "model.md")
+    run = CliRunner().invoke(table.main)
     assert run.exit_code == 0
-    assert (tmp_path / "model.md").read_text() == run.output == model.text()
+    assert (tmp_path / "model.md").read_text() == run.output == table.text()
