@@ -169,7 +169,10 @@ class ClusterPlan:
             ("total", f"{duration(total)}, {duration(total / self.k)} a pick"),
             ("bottleneck", f"{self.bottleneck}, {self.seconds[self.bottleneck] / total:.0%} of the total"),
             *([] if self.as_built is None else [("as built on GPUs", f"{duration(self.as_built)} {built}")]),
-            ("source", "a model's figures, from datasheets and assumptions; a message's ends and a GPU's host were measured"),
+            (
+                "source",
+                "a model's figures, from datasheets and assumptions; a message's ends and a GPU's host were measured",
+            ),
         ]
 
 

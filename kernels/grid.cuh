@@ -5,18 +5,17 @@
 
 #include "ptx.cuh"
 
-// What any thread of a block wrote before `arrive` is visible to every thread of every block after `wait`, if it is
-// read by a load that starts after `wait` in the memory model too (`load_strong`, or a plain load of what this block
-// has not read before). By the PTX memory model, causality order:
+// Writes of any thread of a block before `arrive` are visible to every thread of every block after `wait`. By the PTX
+// memory model, causality order:
 //
 //   a thread's write  ->  bar.sync of its block  ->  thread 0's release, an addition to `arrived`
 //                     ->  thread 0 of the other block acquires a value that contains that addition
 //                     ->  bar.sync of that block  ->  the other thread's load
 //
-// bar.sync orders the threads of a block; a release is cumulative, so it publishes what reached thread 0 through
-// bar.sync; additions that follow one another form one release sequence, so that acquiring the last of them acquires
-// all. Fences are not needed: the release and the acquire are the fences, of gpu scope. The polling load is an acquire
-// in volatile asm: a weaker one in a loop without side effects may be taken to end, and ptxas deletes the loop.
+// bar.sync orders the threads of a block. A release is cumulative, so it publishes the writes that reached thread 0
+// through bar.sync. Additions that follow one another form one release sequence, so that acquiring the last of them
+// acquires all. No fence is needed beside: release and acquire are of gpu scope. The polling load is volatile and an
+// acquire: ptxas deletes a loop around a weaker load that has no side effects, as such a loop may be taken to end.
 class GridBarrier {
   public:
     // `arrived` is zero when the launch begins and only grows. All blocks make the same barriers in the same order.

@@ -15,8 +15,8 @@ __device__ __forceinline__ char* shared_memory() {
 
 // Memory operations between the blocks of one launch, "strong" operations of gpu scope in the PTX memory model.
 //
-// `load_strong` reads what another block wrote during the launch. It goes past the first-level cache, which other
-// multiprocessors' writes do not reach. The compiler may neither merge it with another load, nor keep its value, nor
+// `load_strong` reads values that another block wrote during the launch. It goes past the first-level cache, which writes
+// of other multiprocessors do not reach. The compiler may neither merge it with another load, nor keep its value, nor
 // move it across a barrier: it is volatile and clobbers memory, which __ldcg and __ldcv are not.
 #define GIP_LOAD(type, name, instruction, constraint)                                                           \
     __device__ __forceinline__ type name(const type* address) {                                                 \
@@ -28,17 +28,16 @@ GIP_LOAD(float, load_strong, "ld.relaxed.gpu.global.f32", "f")
 GIP_LOAD(double, load_strong, "ld.relaxed.gpu.global.f64", "d")
 GIP_LOAD(long long, load_strong, "ld.relaxed.gpu.global.s64", "l")
 
-// What was written before the addition whose result it reads is visible to loads after it.
+// Writes before the addition whose result it reads are visible to loads after it.
 GIP_LOAD(long long, load_acquire, "ld.acquire.gpu.global.s64", "l")
 #undef GIP_LOAD
 
-// Whoever acquires the sum sees what this thread wrote before, and what it saw.
+// Publishes earlier writes of this thread, and those that it has seen, to whoever acquires the sum.
 __device__ __forceinline__ void add_release(long long* sum, long long value) {
     asm volatile("red.release.gpu.global.add.u64 [%0], %1;" : : "l"(sum), "l"(value) : "memory");
 }
 
-// Both; returns the sum before. Of all blocks that add 1, the one that gets the number of the others sees what they
-// wrote before.
+// Both; returns the sum before. If all blocks add 1, the last one to do so sees the earlier writes of the others.
 __device__ __forceinline__ unsigned add_acq_rel(unsigned* sum, unsigned value) {
     unsigned before;
     asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gip_gpu
+from bench import gpu_pools
 from gip_gpu import backends, select, signals
 from gip_gpu.reference import greedy, matching_pursuit
 
@@ -82,9 +83,9 @@ def known(real, right, answers):
     return pool
 
 
-def numpy_picks(F, G, k):
+def numpy_picks(F, G, k, **options):
     """The picks of the NumPy backend, for pools that take the reference long."""
-    return select(F, G, k, device="cpu", backend="numpy").indices
+    return select(F, G, k, device="cpu", backend="numpy", **options).indices
 
 
 def numpy_gains(F, G, k):
@@ -132,6 +133,17 @@ def test_family(backend, objective, dtype, cone, answers):
         chosen = select(F, G, 120, device="cuda", backend=backend, **options)
         same(chosen.indices, answers.compute_once(greedy, F, G, 120, **options))
         assert chosen.plan.columns == "none"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["lr", "omp", "entropy"])
+def test_family_of_many_items(backend, objective, answers):
+    """Programs and blocks take several tiles each, and rounds end: where Triton's lr failed on an H200."""
+    F = gpu_pools.cone(52_002, 384, "fp16")
+    G = None if objective == "entropy" else gpu_pools.similarities(F)
+    expected = answers.compute_once(numpy_picks, F, G, 520, objective=objective)
+    for _ in range(2):
+        same(select(F, G, 520, objective=objective, device="cuda", backend=backend).indices, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8])
