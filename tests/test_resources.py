@@ -140,6 +140,13 @@ def test_no_warp_of_a_triton_program_overtakes_another(assembled):
     assert {name: pairs for name, pairs in found.items() if pairs} == {}
 
 
+@pytest.mark.slow
+def test_barriers_on_both_sides_of_a_ticket(assembled):
+    tickets = {name: ttgir for name, ttgir in assembled[2].items() if name.startswith(("pick", "distances"))}
+    assert len(tickets) > 10
+    assert {name: found for name, ttgir in tickets.items() if (found := triton_replicas.loose_tickets(ttgir))} == {}
+
+
 WITHOUT_BARRIERS = """
 import importlib.util, json, pathlib, sys
 from gip_gpu.kernels.family import family_triton
@@ -149,9 +156,9 @@ changed.write_text("".join(line for line in text.splitlines(True) if "tl.debug_b
 spec = importlib.util.spec_from_file_location("changed", changed)
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-family_triton.step = module.step
+family_triton.step, family_triton.distances = module.step, module.distances
 from bench import resources
-print(json.dumps(resources.assembly("Triton", ("step",), form="ttgir")))
+print(json.dumps(resources.assembly("Triton", ("step", "distances"), form="ttgir")))
 """
 
 
@@ -162,9 +169,13 @@ def test_warps_that_overtake_one_another_are_seen(environment, tmp_path):
         [sys.executable, "-c", WITHOUT_BARRIERS, str(tmp_path / "changed.py")],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    ratios = {name: ttgir for name, ttgir in json.loads(run.stdout).items() if name.startswith("step, ratio")}
+    changed = json.loads(run.stdout)
+    ratios = [ttgir for name, ttgir in changed.items() if name.startswith("step, ratio")]
     assert len(ratios) > 5
-    assert all(triton_replicas.unordered(ttgir) for ttgir in ratios.values())
+    assert all(map(triton_replicas.unordered, ratios))
+    assert all(
+        len(triton_replicas.loose_tickets(changed[name])) > 1 for name in changed if name.startswith("distances")
+    )
 
 
 @pytest.mark.slow

@@ -61,6 +61,24 @@ def unordered(ttgir):
     return found
 
 
+def loose_tickets(ttgir):
+    """Accesses that no barrier separates from the last atomic operation, by which the last program is found.
+
+    That program reads what the others wrote: each thread's writes must come before its program's ticket, and its reads
+    after it.
+    """
+    lines = [line.strip() for line in ttgir.splitlines()]
+    ticket = max(place for place, line in enumerate(lines) if "tt.atomic_rmw" in line)
+    found = []
+    for side, stores_only in ((reversed(lines[:ticket]), True), (iter(lines[ticket + 1 :]), False)):
+        for line in side:
+            if BARRIER.search(line):
+                break
+            if "tt.store" in line or "tt.atomic_rmw" in line or (not stores_only and "tt.load" in line):
+                found.append(line)
+    return found
+
+
 def _ordered(before, after, sources, layouts):
     """Whether no warp can make the second access before another one has made the first, though there is no barrier."""
     if _replicated(before.layout, before.shape, layouts) or _replicated(after.layout, after.shape, layouts):
