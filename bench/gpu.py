@@ -1,6 +1,6 @@
 """GPU benchmark: `python -m bench.gpu` measures gip_gpu on one GPU against the limits of that GPU, and checks it.
 
-A run is over within five minutes; it is sized for an H100 or H200. Figures come first: ceilings of the device, steps,
+A run is made to take less than five minutes on an H100 or H200. Figures come first: ceilings of the device, steps,
 whole selections beside plain loops, Gram kernels, columns on demand for a million rows, the other objectives. A sample
 of the equivalence comes last; `pytest -m gpu` has the rest. Each timed selection is compared with the right indices.
 Those of the fixed pools are checked in (`bench.gpu_right`), so no run waits for a CPU to compute them.
@@ -20,6 +20,7 @@ bfloat16 tensors; the checked-in indices, which are those of larger pools.
 
 import datetime
 import json
+import math
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -111,6 +112,8 @@ def main(
     output: Path, names: str, only: str | None, quick: bool, device: str, budget: float, compare: Path | None
 ) -> None:
     """Measure gip_gpu on a GPU against what the GPU allows, and check it."""
+    if not math.isfinite(budget):
+        raise click.UsageError(f"--budget is {budget}; it must be a finite number of seconds")
     limit = Budget(budget)
     parts = parts_of(only)
     old = None if compare is None else gpu_compare.load(compare)
@@ -118,10 +121,15 @@ def main(
     sizes = TINY if device == "cpu" else QUICK if quick else FULL
 
     def save(results: Results) -> None:
-        output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(output) as file:
             file.write((json.dumps(results.as_json(), indent=1) + "\n").encode())
 
+    # Before anything is measured: time on a GPU is short.
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        save(Results(sizes.label))
+    except OSError as error:
+        raise click.UsageError(f"--output {output} cannot be written: {error}") from error
     results = measure(sizes, device, usable, limit, left_out, parts, save)
     click.echo(report(results), nl=False)
     if old is not None:

@@ -26,7 +26,7 @@ def load(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise click.UsageError(f"--compare {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"--compare {path}: it is no JSON: {error}") from error
     why = _trouble(content)
     if why:

@@ -25,8 +25,10 @@ def float32_above(x: float) -> float:
     below it are not below the nearest float32 either. Factors (`Move.weights`, `Move.shrink`, `Rules.share`, rows, a
     metric) have the roundoff U32 in the bounds.
     """
-    nearest = np.float32(x)
-    return float(nearest if nearest >= x else np.nextafter(nearest, np.float32(np.inf)))
+    with np.errstate(over="ignore"):
+        nearest = np.float32(x)
+    # Compared in float64: beside a float32, NumPy rounds a Python float to float32 first.
+    return float(np.nextafter(nearest, np.float32(np.inf)) if float(nearest) < x else nearest)
 
 
 def dot_error(d: int, u: float) -> float:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cuda_on_cpu.emulator import KERNELS, sanitizer_environment
+from cuda_on_cpu.emulator import COMPILER, KERNELS, sanitizer_environment
 
 
 def assert_sanitized(
@@ -34,6 +34,7 @@ def assert_sanitized(
         text=True,
         cwd=Path(__file__).parent,
     )
+    assert f"RuntimeError: {COMPILER} " not in result.stderr, "it does not compile"
     assert (result.returncode == 0) is (report is None), result.stderr
     # A race that was lost shows in the result, or in a crash over an index that was not written yet, before the
     # sanitizer has seen both sides of it.

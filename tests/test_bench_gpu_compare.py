@@ -62,6 +62,7 @@ def test_comparison_is_printed(monkeypatch, tmp_path):
         (None, "No such file"),
         ("{", "it is no JSON"),
         (b"\xff\xfe\xfa", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
         ("[]", "it holds a list, not an object"),
         ("{}", "it has no 'sizes'"),
         (json.dumps({**OLD, "machine": None}), "it has no 'machine'"),

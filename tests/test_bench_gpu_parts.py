@@ -21,7 +21,7 @@ def test_parts_and_their_shares():
     assert all(whole.part(part.share, coming=part.share, chosen=1.0).seconds < 60 for part in gpu.PARTS)
 
 
-def test_only_some_parts(monkeypatch):
+def test_only_some_parts(monkeypatch, tmp_path):
     assert gpu.parts_of(None) == gpu.PARTS
     # In the order of all parts.
     assert [part.name for part in gpu.parts_of(" lazy,steps,")] == ["steps", "lazy"]
@@ -33,7 +33,8 @@ def test_only_some_parts(monkeypatch):
 
     monkeypatch.setattr(gpu, "measure", measured)
     monkeypatch.setattr(gpu, "unusable", lambda name, device: "")
-    assert CliRunner().invoke(gpu.main, ["--only", "family,ceilings"]).exit_code == 0
+    output = ["--output", str(tmp_path / "found.json")]
+    assert CliRunner().invoke(gpu.main, ["--only", "family,ceilings", *output]).exit_code == 0
     assert chosen == ["ceilings", "family"]
     for wrong in ("steps,stepz", "", " , "):
         run = CliRunner().invoke(gpu.main, ["--only", wrong])
@@ -66,6 +67,24 @@ def run_on_a_fake_clock(parts, seconds):
     assert session.results.spent == {name: done.get(name, 0) for name, *_ in parts}
     assert len(session.results.left_out) == sum(pieces for *_, pieces in parts) - sum(done.values())
     return done
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--budget", "nan"], "--budget is nan"),
+        (["--budget", "inf"], "--budget is inf"),
+        (["--output", "file/found.json"], "--output file/found.json cannot be written"),
+    ],
+)
+def test_nothing_is_measured_in_vain(monkeypatch, tmp_path, options, told):
+    monkeypatch.setattr(gpu, "measure", lambda *_: pytest.fail("measured first"))
+    monkeypatch.setattr(gpu, "unusable", lambda name, device: "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    run = CliRunner().invoke(gpu.main, options)
+    assert run.exit_code == 2
+    assert told in " ".join(run.output.split())
 
 
 def test_every_part_yields_something():

@@ -5,6 +5,7 @@ import pytest
 
 from gip_gpu import backends, bounds, select, signals
 from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu.backends.numpy_items import NumpyItems
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.state import Reason, State
 
@@ -112,3 +113,40 @@ def test_gram_entry_error(d):
 def test_too_long_rows_for_float32_have_no_bound():
     with pytest.raises(ValueError, match="d = 16777216"):
         bounds.dot_error(1 << 24, bounds.U32)
+
+
+def test_bounds_stay_bounds_in_float32():
+    below = float(np.nextafter(np.float32(0.7), np.float32(0)))
+    between = (below + float(np.float32(0.7))) / 2
+    for x in (between, np.nextafter(below, 1), 0.7, 1e-50, 1e-46, 5e-324, 1.0, 0.0, 2.0**-126, 3.4e38):
+        for kind in (float, np.float64):
+            above = bounds.float32_above(kind(x))
+            assert isinstance(above, float)
+            assert above == np.float32(above)
+            assert above >= x
+            assert x == 0 or above <= x * (1 + 2 * bounds.U32) + 2.0**-149
+    assert bounds.float32_above(1e39) == bounds.float32_above(np.inf) == np.inf
+    assert np.isnan(bounds.float32_above(np.nan))
+
+
+@pytest.mark.parametrize("objective", ["lr", "mi", "omp", "entropy"])
+def test_bounds_that_reach_a_backend_are_rounded_up(monkeypatch, cone, objective):
+    given = []
+
+    def noted(x, inherited=bounds.float32_above):
+        given.append((x, inherited(x)))
+        return given[-1][1]
+
+    seen = []
+
+    def rate(items, start, stop, doubt, inherited=NumpyItems._rate):
+        seen.append((doubt.residual, doubt.distance))
+        return inherited(items, start, stop, doubt)
+
+    monkeypatch.setattr(bounds, "float32_above", noted)
+    monkeypatch.setattr(NumpyItems, "_rate", rate)
+    G = None if objective == "entropy" else np.column_stack([signals.self_compression(cone), np.arange(len(cone)) % 6])
+    select(cone, G, 20, objective=objective, epsilon=0.01, **({"query": "ridge"} if objective == "mi" else {}))
+    assert {value for pair in seen for value in pair} <= {above for _, above in given}
+    assert any(above > x for x, above in given)
+    assert all(above >= x and above == np.float32(above) for x, above in given)

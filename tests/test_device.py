@@ -95,7 +95,8 @@ def test_a_device_that_is_not_there(two_devices):
 
 def test_without_torch_and_cupy(two_devices, without):
     without("torch", "cupy")
-    wanted = r"'triton': it needs torch and triton .*pip install 'gip_gpu\[cuda\]'.*; backend 'cupy': it needs cupy"
+    either = r"pip install 'gip_gpu\[cuda12\]' or 'gip_gpu\[cuda13\]' brings them; .*fit"
+    wanted = rf"'triton': it needs torch and triton .*{either}.*; backend 'cupy': it needs cupy"
     with pytest.raises(ValueError, match=wanted):
         select(np.eye(3), np.ones(3), 1, device="cuda")
     assert device.resolve("auto") == "cpu"
@@ -113,7 +114,12 @@ def test_torch_without_cuda(two_devices, without, monkeypatch):
     pytest.importorskip("triton")
     without("cupy")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"'triton': torch \S+ sees no CUDA device; backend 'cupy': it needs cupy"):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    wanted = r"'triton': torch \S+ sees no CUDA device, and is built for CUDA 13.0; backend 'cupy': it needs cupy"
+    with pytest.raises(ValueError, match=wanted):
+        select(np.eye(3), np.ones(3), 1, device="cuda")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(ValueError, match="is built without CUDA"):
         select(np.eye(3), np.ones(3), 1, device="cuda")
 
 

@@ -35,7 +35,11 @@ class Access:
 
 
 def unordered(ttgir):
-    """Pairs of accesses, by line, between which a warp may overtake another one; in each at least one store."""
+    """Pairs of accesses, by line, between which a warp may overtake another one; in each at least one store.
+
+    In the order of the text: from the end of a loop to its beginning it does not look, and a barrier on one branch
+    counts for all. The loops of our kernels go from tile to tile, and their barriers are on every path.
+    """
     layouts, array, sources = _layouts(ttgir), {}, {}
     recent, found = [], []
     for line in map(str.strip, ttgir.splitlines()):

@@ -21,28 +21,12 @@ if TYPE_CHECKING:
 
 # A pointer to nothing. None would not do: what CuPy makes of it is no null pointer (its issue 9046).
 NULL = _long(0)
-# The extra of gip_gpu that brings CuPy, and CuPy's package, for each major version of CUDA.
-EXTRAS = {12: ("cuda12", "cupy-cuda12x"), 13: ("cuda13", "cupy-cuda13x")}
 
 
 def advice() -> str:
     """How to install CuPy: the extras that bring it, and the one that fits the CUDA driver."""
-    either = " or ".join(f"'gip_gpu[{extra}]' ({package})" for extra, package in EXTRAS.values())
-    return f"pip install {either}, with no other CuPy package beside it; {_fitting()}"
-
-
-def _fitting() -> str:
-    try:
-        major, minor = driver.version()
-    except OSError:
-        return f"which one fits is unknown, as the CUDA driver library {driver.DRIVER} cannot be loaded"
-    if not major:
-        return "which one fits is unknown, as the CUDA driver does not report its version"
-    # A driver runs programs of its own CUDA version and of older ones.
-    fits = [extra for known, (extra, _) in EXTRAS.items() if known <= major]
-    if not fits:
-        return f"the CUDA driver supports CUDA {major}.{minor}, too old for both: they need {min(EXTRAS)}.0 or newer"
-    return f"the CUDA driver supports CUDA {major}.{minor}, so 'gip_gpu[{fits[-1]}]' fits"
+    either = " or ".join(f"'gip_gpu[{extra}]' ({package})" for extra, package in driver.EXTRAS.values())
+    return f"pip install {either}, with no other CuPy package beside it; {driver.fitting()}"
 
 
 @cache

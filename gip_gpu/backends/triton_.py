@@ -7,7 +7,7 @@ and needs no promise that all programs of a grid run at once, which a barrier in
 import os
 from typing import Any, ClassVar
 
-from gip_gpu import bounds
+from gip_gpu import bounds, driver
 from gip_gpu.backends.arrays import Arrays
 from gip_gpu.backends.gpu import GpuBackend, too_old
 from gip_gpu.backends.gpu_items import GpuItems
@@ -36,11 +36,15 @@ class TritonBackend(GpuBackend):
             import torch
             import triton  # noqa: F401
         except Exception as error:  # A library that is broken is as good as absent.
-            return f"it needs torch and triton ({error}); pip install 'gip_gpu[cuda]' brings them"
+            either = " or ".join(f"'gip_gpu[{extra}]'" for extra, _ in driver.EXTRAS.values())
+            return f"it needs torch and triton ({error}); pip install {either} brings them; {driver.fitting()}"
         if device == "cpu":
             return ""
         if not torch.cuda.is_available():
-            return f"torch {torch.__version__} sees no CUDA device"
+            built = (
+                f", and is built for CUDA {torch.version.cuda}" if torch.version.cuda else ", and is built without CUDA"
+            )
+            return f"torch {torch.__version__} sees no CUDA device{built}"
         return too_old(*torch.cuda.get_device_capability(int(device.partition(":")[2] or 0)))
 
     @classmethod

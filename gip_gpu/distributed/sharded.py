@@ -159,7 +159,8 @@ class ShardedSteps:
             return Reason.NEED_REFRESH
         indices = np.concatenate([part.indices for part in found])
         if not len(indices):
-            return step.empty_window(state, best, best, f"error {state.error!r}, noise {noise!r}, of all ranks")
+            floor = step.window_floor(state, best, noise)
+            return step.empty_window(state, best, floor, f"error {state.error!r}, noise {noise!r}, of all ranks")
         residuals = np.concatenate([part.residuals for part in found])
         outside = max([outside, *(part.outside for part in found)])
         decided = step.decide(state, energies(residuals), outside, noise)

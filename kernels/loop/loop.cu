@@ -85,6 +85,7 @@ __device__ __forceinline__ void read_header(const Arrays& all, State& state) {
     state.counted = all.whole[WHOLE_COUNT];
     state.slot = state.pending < 0 ? -1 : all.slots[state.pending];
     state.noise = rounding(all, state);
+    state.largest = state.floor = 0;
     state.reason = CODE_RUNNING;
 }
 
