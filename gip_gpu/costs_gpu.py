@@ -186,7 +186,7 @@ class GpuCosts:
         return self.graph_step_seconds(precision) if self.graph else self.loop_step_seconds(precision)
 
     def host_seconds(self) -> float:
-        """What a step takes beside its work where the host decides it: two visits and some fifteen operations."""
+        """Seconds of a step beside its work where the host decides it: two visits and some fifteen operations."""
         return self.chip.pick
 
     def loop_step_seconds(self, precision: str) -> float:

@@ -79,6 +79,22 @@ def poisoned_memory(monkeypatch):
 
 
 @pytest.fixture
+def triton_in_interpreter(monkeypatch):
+    """The Triton backend in Triton's interpreter. Its programs run one after the other, so there are few."""
+    import dataclasses
+
+    pytest.importorskip("torch", reason="the Triton backend works on torch tensors")
+    pytest.importorskip("triton", reason="Triton is not installed")
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1")
+    from gip_gpu.backends import triton_
+
+    few = dataclasses.replace(triton_.TRITON, distance_programs=2, family_programs=4)
+    monkeypatch.setattr(triton_, "TRITON", few)
+    return triton_.TritonBackend
+
+
+@pytest.fixture
 def cupy_on_cpu(monkeypatch):
     """The stand-in for CuPy, with kernels of few threads, and a driver that reports one device."""
     import dataclasses

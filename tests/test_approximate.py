@@ -1,11 +1,8 @@
 """Selections with quotients and roots as a GPU may make them: off by up to 2 units in the last place, at random.
 
-Triton's `/` and `tl.sqrt` are div.full.ftz and sqrt.approx.ftz on a GPU, and correctly rounded in its interpreter; the
+Triton's `/` and `tl.sqrt` are div.full and sqrt.approx.ftz on a GPU, and correctly rounded in its interpreter; the
 bounds of a window are made of them. Selections stay those of the float64 reference.
 """
-
-import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,18 +63,10 @@ class Approximate:
 
 
 @pytest.fixture
-def approximate_interpreter(monkeypatch):
+def approximate_interpreter(triton_in_interpreter, monkeypatch):
     """Triton's interpreter with approximate quotients and roots."""
-    pytest.importorskip("torch", reason="the Triton backend works on torch tensors")
-    pytest.importorskip("triton", reason="Triton is not installed")
-    if os.environ.get("TRITON_INTERPRET") != "1":
-        pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1")
     from triton.runtime.interpreter import InterpreterBuilder
 
-    from gip_gpu.backends import triton_
-
-    # Programs run one after the other.
-    monkeypatch.setattr(triton_, "TRITON", replace(triton_.TRITON, distance_programs=2, family_programs=2))
     root, quotient = Approximate(np.sqrt), Approximate(np.divide, seed=1)
     monkeypatch.setattr(InterpreterBuilder, "create_sqrt", lambda self, x: self.unary_op(x, root))
     monkeypatch.setattr(InterpreterBuilder, "create_fdiv", lambda self, a, b: self.binary_op(a, b, quotient))

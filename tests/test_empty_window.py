@@ -6,12 +6,10 @@ every upper one.
 """
 
 import inspect
-import os
 import re
 import shutil
 import textwrap
 from contextlib import nullcontext
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,19 +36,6 @@ def pool():
     rng = np.random.default_rng(5)
     F = (rng.standard_normal((300, 12)) + 0.7).astype(np.float32)
     return F, F @ rng.standard_normal(12) + 0.1 * rng.standard_normal(300)
-
-
-@pytest.fixture
-def triton(monkeypatch):
-    """The Triton backend in Triton's interpreter, with programs of several tiles."""
-    pytest.importorskip("torch", reason="the Triton backend works on torch tensors")
-    pytest.importorskip("triton", reason="Triton is not installed")
-    if os.environ.get("TRITON_INTERPRET") != "1":
-        pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1")
-    from gip_gpu.backends import triton_
-
-    monkeypatch.setattr(triton_, "TRITON", replace(triton_.TRITON, distance_programs=2, family_programs=4))
-    return triton_.TritonBackend
 
 
 class LateWarp:
@@ -83,11 +68,11 @@ def without_guard():
 
 
 @pytest.mark.filterwarnings("ignore:(invalid|divide|overflow).*encountered:RuntimeWarning")
-def test_a_warp_that_is_late(pool, triton, monkeypatch):
+def test_a_warp_that_is_late(pool, triton_in_interpreter, monkeypatch):
     """As it was seen on an H200: without the guard NumPy's error, with it the reference's picks."""
     F, G = pool
-    late = LateWarp(triton._family_step, every=4)
-    monkeypatch.setattr(triton, "_family_step", lambda *args: late(*args))
+    late = LateWarp(triton_in_interpreter._family_step, every=4)
+    monkeypatch.setattr(triton_in_interpreter, "_family_step", lambda *args: late(*args))
     options = {"objective": "lr", "epsilon": 0.01}
 
     with monkeypatch.context() as unguarded:
@@ -102,7 +87,7 @@ def test_a_warp_that_is_late(pool, triton, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:(invalid|divide|overflow).*encountered:RuntimeWarning")
-def test_arithmetic_that_is_further_off_than_the_bounds_allow(triton, monkeypatch):
+def test_arithmetic_that_is_further_off_than_the_bounds_allow(triton_in_interpreter, monkeypatch):
     """Not by 2 units in the last place but by up to half of all there are: windows do come up empty, and it is said."""
     from triton.runtime.interpreter import InterpreterBuilder
 
@@ -168,10 +153,10 @@ def test_on_the_cpu(pool, monkeypatch, owner, name, objective):
 
 
 @pytest.mark.parametrize("always", [False, True])
-def test_in_the_steps_of_triton(pool, triton, monkeypatch, always):
+def test_in_the_steps_of_triton(pool, triton_in_interpreter, monkeypatch, always):
     """The largest score of one launch, or of every one from then on, is four times what it is."""
     F, G = pool
-    update, calls = triton._update, []
+    update, calls = triton_in_interpreter._update, []
 
     def too_large(backend, columns):
         update(backend, columns)
@@ -179,7 +164,7 @@ def test_in_the_steps_of_triton(pool, triton, monkeypatch, always):
         if len(calls) == 3 or (always and len(calls) > 3):
             backend.best *= 4
 
-    monkeypatch.setattr(triton, "_update", too_large)
+    monkeypatch.setattr(triton_in_interpreter, "_update", too_large)
     options = {"device": "cpu", "backend": "triton", "columns": "gram"}
     error = pytest.raises(RuntimeError, match=ERROR) if always else nullcontext()
     with pytest.warns(RuntimeWarning, match=WARNING), error:

@@ -60,7 +60,7 @@ def compilers():
 
 
 def faults(source, kernel, chip, defines):
-    """What is wrong with each barrier of a kernel."""
+    """The faults of each barrier of a kernel."""
     cubin = resources.cuda_cubin(source, f"sm_{chip}", defines, cooperative=True)
     code = machine_code.instructions(cubin, kernel, resources.cuobjdump())
     assert len(code) > 20
