@@ -11,11 +11,10 @@ import click
 from tabulate import tabulate
 
 from bench.gpu_report import duration
-from bench.model import selection_seconds
+from bench.model import publish, selection_seconds
 from gip_gpu.costs import Layout
 from gip_gpu.costs_gpu import GpuCosts
 from gip_gpu.hardware import KINDS
-from gip_gpu.writing import atomic_write
 
 TARGET = Path(__file__).parent / "results" / "model_h200.md"
 H200 = KINDS["H200-141GB"].chip
@@ -86,9 +85,7 @@ def text() -> str:
 @click.command("measured")
 def main() -> None:
     """Print the table and write it to bench/results/model_h200.md."""
-    click.echo(text(), nl=False)
-    with atomic_write(TARGET) as file:
-        file.write(text().encode())
+    publish(text(), TARGET)
 
 
 if __name__ == "__main__":

@@ -109,12 +109,17 @@ def _count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def publish(report: str, target: Path) -> None:
+    """Prints a report and writes it to a file."""
+    click.echo(report, nl=False)
+    with atomic_write(target) as file:
+        file.write(report.encode())
+
+
 @click.command("model")
 def main() -> None:
     """Print the predictions and write them to bench/results/model_a100.md."""
-    click.echo(text(), nl=False)
-    with atomic_write(TARGET) as file:
-        file.write(text().encode())
+    publish(text(), TARGET)
 
 
 if __name__ == "__main__":

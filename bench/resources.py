@@ -293,7 +293,7 @@ def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
     from gip_gpu.backends import cuda_source
 
     def compiled(target: str, read: str) -> bytes:
-        return cuda_cubin(cuda_source.expanded(op), target, defines, cooperative=op in COOPERATIVE, read=read)
+        return compile_cuda_source(cuda_source.expanded(op), target, defines, cooperative=op in COOPERATIVE, read=read)
 
     # The kernels of one source come from one compilation.
     @cache
@@ -304,7 +304,7 @@ def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
     return make
 
 
-def cuda_cubin(
+def compile_cuda_source(
     source: str, target: str, defines: dict[str, Any], *, cooperative: bool, read: str = "getCUBIN"
 ) -> bytes:
     """A source compiled by NVRTC as CuPy does it: machine code for "sm_80", or PTX for "compute_80" by "getPTX"."""

@@ -257,7 +257,7 @@ def test_auto_takes_the_gpu(cone, cone_picks):
 @pytest.mark.slow
 def test_the_benchmark_runs(tmp_path):
     output = tmp_path / "found.json"
-    command = [sys.executable, "-m", "bench.gpu", "--quick", "--output", str(output)]
+    command = [sys.executable, "-m", "bench.gpu", "--quick", "--budget", "2000", "--output", str(output)]
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     result = subprocess.run(
         command, cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600

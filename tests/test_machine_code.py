@@ -61,7 +61,7 @@ def compilers():
 
 def faults(source, kernel, chip, defines):
     """The faults of each barrier of a kernel."""
-    cubin = resources.cuda_cubin(source, f"sm_{chip}", defines, cooperative=True)
+    cubin = resources.compile_cuda_source(source, f"sm_{chip}", defines, cooperative=True)
     code = machine_code.instructions(cubin, kernel, resources.cuobjdump())
     assert len(code) > 20
     return [wrong for _, wrong in machine_code.barriers(code)]
