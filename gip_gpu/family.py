@@ -32,6 +32,10 @@ Floats = NDArray[np.float64]
 OFF = 32 * U32
 # Dependent items met one by one before all of them are looked for at once.
 DROPPED = 8
+# Distances fall by this factor where the picks have come to span the rows; bounds by the largest one are then anew.
+STALE = 1e-4
+# Values of rows that are split at a time.
+SPLIT_VALUES = 1 << 20
 # Candidates that may tie and are settled one by one; more are so many that rounding decides among them anyway.
 SETTLED = 256
 
@@ -79,7 +83,7 @@ class Family:
 
     def begin(self, state: State) -> None:
         """Everything is allocated by now."""
-        self.round = -1
+        self.round, self.largest = -1, 1.0
 
     def refresh(self, state: State) -> None:
         if self.round != len(state.rounds):
@@ -97,9 +101,12 @@ class Family:
 
     def _begin_round(self, state: State) -> None:
         self.round = len(state.rounds)
-        # Roots of the scores of the first pick, and the largest.
-        self.first = self.crest = self.projected = 0.0
-        self.picks, self.least = 0, 1.0
+        # Roots of the largest score before any pick, and of the largest one since.
+        self.first = self.crest = state.scale / (
+            math.sqrt(self.rules.ridge + 1) if self.rules.measure == "ratio" else 1.0
+        )
+        self.projected = 0.0
+        self.picks, self.least, self.looked = 0, 1.0, math.inf
         self.explained = 0.0
         if self.metric is not None:
             self.metric.restart()
@@ -118,7 +125,7 @@ class Family:
             q, square = float(self._q(distances)[0]), float(self._squares(np.array([index]))[0])
             if self.rules.projects and q <= ties.DEPENDENT * square:
                 continue
-            self._crest(float(self._norms(state, W, distances, np.array([square]))[0][0]))
+            self.crest = max(self.crest, float(self._roots(W, distances)[0]))
             phi, _ = projector.project(row, W[0], q)
             self._count(state, index, W[0], phi, q, self._length(float(distances[0])))
         self.items.restore(projector.A, projector.S, None)
@@ -129,7 +136,7 @@ class Family:
         """What is projected out in this round, in the units of the rows and of the gains as given."""
         A, S = self.items.carry()
         root = math.sqrt(self.gain_unit)
-        stored = {"A": A * self.scale_down, "first": self.first * root, "crest": self.crest * root}
+        stored = {"A": A * self.scale_down, "crest": self.crest * root}
         return {**stored, "picks": self.picks, "least": self.least, **({} if S is None else {"S": S})}
 
     def snapshot(self, state: State) -> Stored:
@@ -143,7 +150,7 @@ class Family:
         """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
         self._begin_round(state)
         root = math.sqrt(self.gain_unit)
-        self.first, self.crest = stored["first"] / root, stored["crest"] / root
+        self.crest = max(self.first, stored["crest"] / root)
         self.picks, self.least = stored["picks"], stored["least"]
         self.explained = stored.get("explained_query", 0.0)
         if self.metric is not None:
@@ -207,6 +214,8 @@ class Family:
             rows_squared = self._squares(indices)
             dependent = self._q(distances) <= ties.DEPENDENT * rows_squared
             if not self.rules.projects or not dependent.any():
+                if self._stale(float(distances.max(initial=0.0))):
+                    return Reason.NEED_REFRESH
                 break
             self.items.drop(indices[dependent])
             self.dropped += int(dependent.sum())
@@ -245,24 +254,49 @@ class Family:
         wide = state.error > 4 * (bounds.cast_error(self.reach) + frame * residual)
         return wide or self.distance_error > 4 * bounds.cast_error(self.largest)
 
+    def _stale(self, distance: float) -> bool:
+        """Whether `largest` would make too much of the rounding of picks with such distances: once for each scale."""
+        if self.metric is None or distance > STALE * min(self.largest, self.looked):
+            return False
+        self.looked = distance
+        return True
+
+    def _roots(self, W: Floats, distances: Floats) -> Floats:
+        """Roots of the scores, (c,)."""
+        if self.rules.measure == "distance":
+            return np.sqrt(distances)
+        norms = np.sqrt(energies(seen(W, self.sign) if self.metric is None else W @ self.metric.whole))
+        return norms / np.sqrt(self._q(distances)) if self.rules.measure == "ratio" else norms
+
+    def _told(self, state: State, indices: NDArray[np.int64], rows_squared: Floats) -> tuple[Floats, Floats, Floats]:
+        """As `_norms`, for an objective with a metric: the information of each item, in nats."""
+        assert self.metric is not None
+        _, root = self._noise(state)
+        ridge, lengths = self.rules.ridge, np.sqrt(rows_squared)
+        found = np.empty((3, len(indices)))
+        step = max(1, SPLIT_VALUES // state.d)
+        for start in range(0, len(indices), step):
+            own = slice(start, start + step)
+            parts = self.metric.split(self.items.remaining(self.rows(indices[own]) * self.scale_down))
+            nats = ties.information(parts.inside, parts.rest, ridge)
+            moves = ties.information_moves(parts.inside, parts.rest, ridge) * (lengths[own] + parts.reach)
+            found[:, own] = nats, ties.slack(nats, moves), root * moves + 4 * U64 * nats
+        return found[0], found[1], found[2]
+
     def _norms(self, state: State, W: Floats, distances: Floats, rows_squared: Floats) -> tuple[Floats, Floats, Floats]:
         """Roots of the scores (c,), how far each may move within a tie, and what float64 rounding makes of it."""
         residual, root = self._noise(state)
         if self.rules.measure == "distance":
             norms = np.sqrt(distances)
             return norms, ties.slack(norms, state.scale), np.full(len(norms), root)
-        metric = self.metric
-        frame = 1.0 if metric is None else metric.norm
-        norms = np.sqrt(energies(seen(W, self.sign) if metric is None else W @ metric.whole))
+        norms = self._roots(W, distances)
         grown = 4 * U64 * math.sqrt(state.d) * self.crest**2 / self.first if self.first else 0.0
         if self.rules.measure == "norm":
             return norms, ties.slack(norms, state.scale), np.full(len(norms), residual + grown)
-        roots = np.sqrt(self._q(distances))
-        norms /= roots
-        ridge = self.rules.ridge
+        roots, ridge = np.sqrt(self._q(distances)), self.rules.ridge
         own = ties.lengths(rows_squared, ridge)
-        noises = (frame * residual * own + norms * root * np.sqrt(rows_squared)) / roots + grown
-        terms = ties.ratio_terms(norms, roots, rows_squared, ridge, frame * state.scale)
+        noises = (residual * own + norms * root * np.sqrt(rows_squared)) / roots + grown
+        terms = ties.ratio_terms(norms, roots, rows_squared, ridge, state.scale)
         return norms, ties.slack(norms, terms), noises
 
     def _decide(
@@ -274,48 +308,52 @@ class Family:
         rows_squared: Floats,
         floor: float,
     ) -> Reason | None:
-        norms, slacks, noises = self._norms(state, W, distances, rows_squared)
-        close = (norms + slacks + noises >= (norms - slacks - noises).max()).nonzero()[0]
-        if 1 < len(close) <= SETTLED:
-            W[close], distances[close] = self.items.settle(indices[close], W[close], distances[close])
-            norms, slacks, noises = self._norms(state, W, distances, rows_squared)
+        if self.metric is None:
+            values, slacks, noises = self._norms(state, W, distances, rows_squared)
+            close = (values + slacks + noises >= (values - slacks - noises).max()).nonzero()[0]
+            if 1 < len(close) <= SETTLED:
+                W[close], distances[close] = self.items.settle(indices[close], W[close], distances[close])
+                values, slacks, noises = self._norms(state, W, distances, rows_squared)
+            norms = values
+        else:
+            values, slacks, noises = self._told(state, indices, rows_squared)
+            norms = self._roots(W, distances)
         top = float(norms.max())
-        if ties.used_up(top, self.first or top, max(self.crest, top)):
+        # Before anything is projected out, the values are those given.
+        if not top or (self.picks and ties.used_up(top, self.first, max(self.crest, top))):
             return Reason.EXHAUSTED
         # Only that of a pick that is made: `extend` goes on from here as if no other had been looked at.
-        self._crest(top)
-        position, tied = ties.first_tied(norms, slacks)
+        self.crest = max(self.crest, top)
+        position, tied = ties.first_tied(values, slacks)
         norm = float(norms[position])
-        others = np.delete(norms + noises, position)
-        rival = float(others.max(initial=0.0))
+        rival = float(np.delete(values + noises, position).max(initial=0.0))
         if len(indices) < state.m - state.t:
             rival = max(rival, self._outside(floor))
         self.top, self.distance = top, float(distances[position])
         rival += float(noises[position])
-        index = int(indices[position])
+        index, value = int(indices[position]), float(values[position])
+        # A norm may tie with the best and be nothing, or so small that its square is.
+        behind = min(1.0, rival / value) if value else 1.0
         state.pending = Pick(
             index=index,
             row=self.rows([index])[0] * self.scale_down,
             residual=W[position],
             gain=norm * norm * self.gain_unit,
-            # A norm may tie with the best and be nothing, or so small that its square is.
-            margin=1 - min(1.0, rival / norm) ** 2 if norm else 0.0,
+            margin=1 - (behind if self.metric is not None else behind**2),
             candidates=len(indices),
             ties=tied,
         )
         return None
 
-    def _crest(self, top: float) -> None:
-        """Notes the root of a pick's score."""
-        self.first = self.first or top
-        self.crest = max(self.crest, top)
-
     def _outside(self, floor: float) -> float:
-        """The norm that no item outside the window exceeds."""
+        """The norm that no item outside the window exceeds, or the information."""
         above = max(floor, 0.0) * (1 + OFF)
         if self.rules.measure == "distance":
             return math.sqrt(above + OFF * self.largest)
-        return above * (math.sqrt(self.rules.share[1]) if self.rules.measure == "ratio" else 1.0)
+        norm = above * (math.sqrt(self.rules.share[1]) if self.rules.measure == "ratio" else 1.0)
+        if self.metric is None:
+            return norm
+        return -math.log1p(-norm * norm) / 2 if norm < 1 else math.inf
 
     def _project_out(self, state: State) -> None:
         pick = state.pending
@@ -347,7 +385,8 @@ class Family:
         # Each entry of A was rounded once, and so was the product added to it.
         state.drift += U64 * (self.projected + 2 * moved)
         self.picks += 1
-        square = float(self._squares(np.array([index]))[0])
+        # Rounding of the pick's phi moves that of another item by their ratio.
+        square = min(1.0, self.largest) if self.rows_of.normalize else float(self._squares(np.array([index]))[0])
         if square:
             self.least = min(self.least, math.sqrt(q / square))
         if self.metric is not None:

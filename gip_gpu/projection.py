@@ -26,8 +26,8 @@ class Projection:
         scale: the largest that float64 rounding is measured by, of the picks: a norm of scores, for ratios over the
             length of the row, or of a row.
         drift: bound on the rounding in A.
-        picks, first, crest, least: where rows are projected or signs count: how many picks, the roots of the score of
-            the first and of the largest, and the smallest share of its length that a row had left.
+        picks, crest, least: where rows are projected or signs count: how many picks, the root of the largest score, and
+            the smallest share of its length that a row had left.
     """
 
     A: NDArray[np.float64]
@@ -37,7 +37,6 @@ class Projection:
     scale: float
     drift: float
     picks: int = 0
-    first: float = 0.0
     crest: float = 0.0
     least: float = 1.0
 
@@ -64,7 +63,6 @@ class Projection:
             scale,
             state.drift * state.unit,
             carried.get("picks", 0),
-            carried.get("first", 0.0) * state.unit,
             carried.get("crest", 0.0) * state.unit,
             carried.get("least", 1.0),
         )
@@ -76,7 +74,7 @@ class Projection:
 
     def in_unit(self, unit: float) -> Stored:
         """What a stepper restores where scores are divided by `unit`."""
-        stored = {"A": self.A.T / unit, "first": self.first / unit, "crest": self.crest / unit}
+        stored = {"A": self.A.T / unit, "crest": self.crest / unit}
         return {**stored, "picks": self.picks, "least": self.least, **({} if self.S is None else {"S": self.S.copy()})}
 
     def split(self) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
@@ -92,6 +90,8 @@ class Projection:
     @classmethod
     def join(cls, arrays: dict[str, Any], rest: dict[str, Any]) -> "Projection":
         """Of what `split` returned."""
+        # What the floor is measured by, in files of before it was the round's scale.
+        rest.pop("first", None)
         shape = rest.pop("shape")
         S = None if "S" not in arrays else np.asarray(arrays["S"], np.float64).reshape(shape[0], shape[0])
         A = np.asarray(arrays["A"], np.float64).reshape(shape)

@@ -152,19 +152,21 @@ def greedy(
     while len(picks) < k and left.any():
         began = len(picks)
         R, phi, basis = problem.scores.copy(), X.copy(), np.empty((0, X.shape[1]))
-        projected = list[int]()
+        # What the picks leave of the query's columns, as of rows.
+        asked = None if problem.Q is None else problem.Q.T.copy()
+        touched = False
         measures = squares if kind.measure == "distance" else energies(R)
         if kind.measure == "ratio":
             measures = ties.ratio_scale(measures, squares, ridge)
         scale = float(np.sqrt(measures[left].max()))
-        first = largest = 0.0
+        first = largest = scale / np.sqrt(ridge + 1) if kind.measure == "ratio" else scale
         while len(picks) < k:
             q = ridge + np.einsum("jd,jd->j", phi, phi)
             eligible = left & (q > ties.DEPENDENT * squares) if kind.projects else left
             forced = len(picks) < len(given)
             if not eligible.any() and not forced:
                 break
-            norms, terms, metric = _norms(problem, X, R, q, squares, scale, projected, ridge)
+            norms = _norms(problem, R, q, squares, asked, ridge)
             s = given[len(picks)] if forced else -1
             if forced and not eligible[s]:
                 # In the span of those before it.
@@ -172,15 +174,17 @@ def greedy(
                 left[s] = False
                 continue
             best = float(norms[s] if forced else norms[eligible].max())
-            first, largest = first or best, max(largest, best)
+            largest = max(largest, best)
             if not forced:
-                if ties.used_up(best, first, largest) or metric >= ties.SINGULAR:
+                singular = asked is not None and np.linalg.norm(_metric(asked)) >= ties.SINGULAR
+                if not best or (touched and ties.used_up(best, first, largest)) or singular:
                     break
+                values, slacks = _values(problem, norms, phi, q, squares, asked, scale, ridge)
                 candidates = np.flatnonzero(eligible)
-                s = int(candidates[ties.first_tied(norms[eligible], ties.slack(norms, terms)[eligible])[0]])
+                s = int(candidates[ties.first_tied(values[eligible], slacks[eligible])[0]])
             picks.append(s)
             left[s] = False
-            projected.append(s)
+            touched = True
             own = phi[s].copy()
             if kind.projects and not ridge:
                 for _ in range(2):
@@ -190,7 +194,10 @@ def greedy(
             column = np.einsum("jd,d->j", phi, own)
             R -= np.outer(column, R[s] / q[s] if kind.projects else R[s] * 4.0**exponent)
             if kind.projects:
-                phi -= np.outer(column, own / (q[s] + np.sqrt(ridge * q[s])))
+                shrunk = own / (q[s] + np.sqrt(ridge * q[s]))
+                phi -= np.outer(column, shrunk)
+                if asked is not None:
+                    asked -= np.outer(asked @ own, shrunk)
         if on_exhausted == "stop":
             break
         if len(picks) == began:
@@ -199,29 +206,49 @@ def greedy(
     return np.array(picks[len(given) :], dtype=np.int64)
 
 
-def _norms(
-    problem: Problem, X: Float, R: Float, q: Float, squares: Float, scale: float, picks: list[int], ridge: float
-) -> tuple[Float, Float, float]:
-    """Roots of the scores, the terms of their ties, and how large the metric has grown."""
+def _metric(asked: Float) -> Float:
+    """B with B B' = M^-1, from what is left of the query's columns as rows, (n, d), M = asked asked'."""
+    triangle = np.linalg.qr(asked.T)[1]
+    # Of a direction that is explained to the last bit nothing is left.
+    triangle[np.diag_indices(len(triangle))] += np.where(np.abs(np.diagonal(triangle)) < 2.0**-104, 2.0**-104, 0.0)
+    return np.asarray(np.linalg.inv(triangle))
+
+
+def _norms(problem: Problem, R: Float, q: Float, squares: Float, asked: Float | None, ridge: float) -> Float:
+    """Roots of the scores; 0 for an item of which nothing is left to divide by."""
     kind = problem.objective
     if kind.measure == "distance":
-        norms = np.sqrt(q - ridge)
-        return norms, np.full(len(X), scale), 1.0
-    norms, metric = np.sqrt(energies(seen(R, problem.sign))), 1.0
-    if problem.Q is not None:
-        # M = Q'PQ from what the ridge regression of Q on the picks leaves, its penalty included: a sum of squares, in
-        # which nothing cancels.
-        chosen = X[picks]
-        fit = np.linalg.solve(chosen @ chosen.T + ridge * np.eye(len(picks)), chosen @ problem.Q)
-        left = np.vstack([problem.Q - chosen.T @ fit, np.sqrt(ridge) * fit])
-        inverse = np.linalg.inv(np.linalg.qr(left)[1])
-        norms, metric = np.sqrt(energies(R @ inverse)), float(np.linalg.norm(inverse))
+        return np.sqrt(q - ridge)
+    norms = np.sqrt(energies(seen(R, problem.sign) if asked is None else R @ _metric(asked)))
     if kind.measure == "norm":
-        return norms, np.full(len(X), scale), metric
+        return norms
     # An item in the span of the picks is not eligible, and its q may be 0.
+    return norms / np.sqrt(np.where(q > ties.DEPENDENT * squares, q, np.inf))
+
+
+def _values(
+    problem: Problem, norms: Float, phi: Float, q: Float, squares: Float, asked: Float | None, scale: float,
+    ridge: float,
+) -> tuple[Float, Float]:  # fmt: skip
+    """What is compared, roots of scores or nats, and how far each may move within a tie."""
+    kind = problem.objective
+    if asked is not None:
+        basis = np.linalg.qr(asked.T)[0]
+        inside = phi @ basis
+        rest = phi - inside @ basis.T
+        rest -= (rest @ basis) @ basis.T
+        lengths = np.sqrt(squares)
+        # A rest is no smaller than its rounding.
+        beyond = np.maximum(np.linalg.norm(rest, axis=1), 2.0**-53 * np.sqrt(q) + 1e-150)
+        metric = _metric(asked)
+        reach = np.linalg.norm(inside @ metric.T, axis=1) + np.linalg.norm(metric) * beyond
+        nats = ties.information(energies(inside), beyond**2, ridge)
+        moves = ties.information_moves(energies(inside), beyond**2, ridge)
+        return nats, ties.slack(nats, moves * (lengths + reach))
+    if kind.measure != "ratio":
+        return norms, ties.slack(norms, scale)
     roots = np.sqrt(np.where(q > ties.DEPENDENT * squares, q, np.inf))
-    norms = norms / roots
-    return norms, ties.ratio_terms(norms, roots, squares, ridge, metric * scale), metric
+    return norms, ties.slack(norms, ties.ratio_terms(norms, roots, squares, ridge, scale))
 
 
 def brute_force(
@@ -241,8 +268,9 @@ def brute_force(
         lr: tr(G_S' K^-1 G_S), which lowers the trace (4.2)    entropy: log det K
         mi: log det(Q'Q) - log det(Q'Q - G_S' K^-1 G_S)        omp, mp: ||W_j||^2 of the residual
 
-    where the residual is `G - F F_S' K^-1 G_S` for omp, and for mp what algorithm 1 leaves. Values within
-    1e-10 of the best tie, logarithms absolutely and others relatively, and the lowest index wins. No exhaustion.
+    where the residual is `G - F F_S' K^-1 G_S` for omp, and for mp what algorithm 1 leaves; all but mp from orthogonal
+    decompositions, as K itself loses what is smaller than 1e-16 / epsilon. Values within 1e-10 of the best tie,
+    logarithms absolutely and others relatively, and the lowest index wins. No exhaustion.
 
     Args:
         F, G, k, objective, epsilon, query, normalize: as in `greedy`.
@@ -260,25 +288,68 @@ def brute_force(
         values = np.full(m, -np.inf)
         for j in np.setdiff1d(np.arange(m), picks):
             tried = [*picks, j] if objective in ("lr", "mi", "entropy") else picks
-            S, G_S = X[tried], G_[tried]
-            K = S @ S.T + epsilon * np.eye(len(tried))
-            if objective == "entropy":
-                values[j] = np.linalg.slogdet(K)[1]
-            elif objective == "mp":
+            if objective == "mp":
                 w = G_[j].copy()
                 kept = G_.copy()
                 for s in picks:
                     w -= X[j] @ X[s] * kept[s]
                     kept -= np.outer(X @ X[s], kept[s])
                 values[j] = w @ w
+                continue
+            whole = _Fit(X[tried], G_[tried], epsilon)
+            if objective == "entropy":
+                values[j] = whole.log_det
             elif objective == "omp":
-                w = G_[j] - X[j] @ S.T @ np.linalg.solve(K, G_S)
+                w = G_[j] - X[j] @ whole.solution
                 values[j] = w @ w
             elif Q is None:
-                values[j] = np.vdot(G_S, np.linalg.solve(K, G_S))
+                values[j] = whole.explained
             else:
-                values[j] = -np.linalg.slogdet(Q.T @ Q - G_S.T @ np.linalg.solve(K, G_S))[1]
+                values[j] = -_log_det(whole.unexplained(Q))
         best = values.max()
         tie = 1e-10 * (max(abs(best), 1.0) if objective in ("mi", "entropy") else best)
         picks.append(int((values >= best - tie).argmax()))
     return np.array(picks, dtype=np.int64)
+
+
+class _Fit:
+    """The ridge regression of scores (t, n) on rows S (t, d) from an orthogonal decomposition: without epsilon of S',
+    whose columns must be independent, else of [S; sqrt(epsilon) I].
+
+    Attributes:
+        log_det: log det(S S' + epsilon I).
+        explained: tr(G_S' (S S' + epsilon I)^-1 G_S).
+        solution: (d, n) S' (S S' + epsilon I)^-1 G_S.
+    """
+
+    def __init__(self, S: Float, G_S: Float, epsilon: float) -> None:
+        t, d = S.shape
+        self.epsilon = epsilon
+        if epsilon:
+            self.basis, self.triangle = np.linalg.qr(np.vstack([S, np.sqrt(epsilon) * np.eye(d)]))
+            target = np.vstack([G_S, np.zeros((d, G_S.shape[1]))])
+            along = self.basis.T @ target
+            self.solution = np.linalg.solve(self.triangle, along)
+            left = target - self.basis @ along
+            self.explained = float(np.vdot(left, left)) / epsilon
+            self.log_det = _log_det(self.triangle) + (t - d) * np.log(epsilon)
+        else:
+            self.basis, self.triangle = np.linalg.qr(S.T)
+            along = np.linalg.solve(self.triangle.T, G_S)
+            self.solution = self.basis @ along
+            self.explained = float(np.vdot(along, along))
+            self.log_det = _log_det(self.triangle)
+
+    def unexplained(self, Q: Float) -> Float:
+        """L with L'L = Q'PQ, of which P = epsilon (epsilon I + S'S)^-1, or I less the projector on the rows."""
+        if self.epsilon:
+            return np.asarray(np.sqrt(self.epsilon) * np.linalg.solve(self.triangle.T, Q))
+        left: Float = Q - self.basis @ (self.basis.T @ Q)
+        left -= self.basis @ (self.basis.T @ left)
+        return left
+
+
+def _log_det(factor: Float) -> float:
+    """log det(L'L)."""
+    with np.errstate(divide="ignore"):
+        return 2 * float(np.log(np.abs(np.diagonal(np.linalg.qr(factor)[1]))).sum())

@@ -25,7 +25,8 @@ class Certificate:
     """The proof, step by step, that each pick is the float64 argmax.
 
     Attributes:
-        margins: (k,) float64 in [0, 1], by how much of its own gain each pick beats every other item; a lower bound.
+        margins: (k,) float64 in [0, 1], by how much of its own gain (for "mi" of its information) each pick beats every
+            other item; a lower bound.
             Float64 rounding is taken off, so 0 means a tie, decided for the lowest index, or a difference that
             rounding could have made (`within_rounding` counts these).
         candidates: (k,) int64, items that the error bound left in doubt and that were rescored in float64.

@@ -70,7 +70,8 @@ def slack(norms: NDArray[np.float64], terms: NDArray[np.float64] | float) -> NDA
     Args:
         norms: (c,) roots of scores.
         terms: what they are differences of, in the same units: for a norm ||W_j|| the largest ||G_j||; for a distance
-            the largest norm of a row; for a ratio what `ratio_terms` returns.
+            the largest norm of a row; for a ratio what `ratio_terms` returns; for an information what a unit of
+            rounding moves it by.
     """
     wide: NDArray[np.float64] = TIE * (norms + terms)
     return wide
@@ -114,6 +115,30 @@ def ratio_terms(
     """
     terms: NDArray[np.float64] = (scale * lengths(squares, ridge) + ratios * np.sqrt(squares)) / roots
     return terms
+
+
+# The mutual information of a pick is log((eta + ||phi||^2) / (eta + ||rest||^2)) / 2 nats: phi is what the picks have
+# left of its row, rest what they and the query have left. Both are vectors that were computed in full, so that nothing
+# cancels however small eta makes them; the ratio of the residual, of which log1p(-ratio) / 2 is the same, would tie all
+# that lie within 1e-16 / eta of each other.
+
+
+def information(inside: NDArray[np.float64], rest: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    """Nats that each item tells of the query, (c,).
+
+    Args:
+        inside, rest: (c,) squared lengths of the parts of phi within the query's span and outside it; a rest is not 0.
+        ridge: epsilon in their unit.
+    """
+    nats: NDArray[np.float64] = np.log1p(inside / (ridge + rest)) / 2
+    return nats
+
+
+def information_moves(inside: NDArray[np.float64], rest: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    """How far the information moves, at most, for each unit by which the lengths of the two parts do, (c,)."""
+    outside = ridge + rest
+    moves: NDArray[np.float64] = np.sqrt(inside) / (outside + inside) * (1 + np.sqrt(inside * rest) / outside)
+    return moves
 
 
 def first_tied(norms: NDArray[np.float64], slacks: NDArray[np.float64]) -> tuple[int, int]:

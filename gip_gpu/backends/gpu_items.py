@@ -196,6 +196,13 @@ class GpuItems(Items):
         order = np.argsort(found)
         return found[order], value[order, 1 : 1 + self.given_signals], value[order, 0]
 
+    def remaining(self, x: Floats) -> Floats:
+        if self.identity:
+            return x
+        with self.arrays.here():
+            found: Floats = self.arrays.get(self.backend._upload(x, "fp64") @ self.S)
+        return found
+
     def drop(self, indices: NDArray[np.int64]) -> None:
         with self.arrays.here():
             self.arrays.scatter(self.weight, indices, np.zeros(len(indices), np.float32))

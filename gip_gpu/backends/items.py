@@ -97,9 +97,13 @@ class Projector:
         self.A = np.zeros((n, d))
         self.S: Floats | None = None
 
+    def remaining(self, x: Floats) -> Floats:
+        """S'x of these rows: what the picks leave of them, (c, d)."""
+        return x if self.S is None else x @ self.S
+
     def exact(self, scores: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Residuals (c, n) and distances (c,) of items with these scores (c, n) and rows x (c, d)."""
-        phi = x if self.S is None else x @ self.S
+        phi = self.remaining(x)
         return residual(scores, x, self.A), np.einsum("cd,cd->c", phi, phi)
 
     def project(self, row: Floats, residual: Floats, q: float) -> tuple[Floats, Floats]:
@@ -192,6 +196,10 @@ class Items(ABC):
     def settle(self, indices: Whole, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
         """The exact values of the few candidates that could win, so that identical rows have identical ones."""
         return residuals, distances
+
+    @abstractmethod
+    def remaining(self, x: Floats) -> Floats:
+        """S'x of these rows: what the picks leave of them, (c, d)."""
 
     @abstractmethod
     def drop(self, indices: Whole) -> None:

@@ -208,5 +208,8 @@ class NumpyItems(Items):
             settled[place] = phi @ phi
         return residuals, settled
 
+    def remaining(self, x: Floats) -> Floats:
+        return self.projector.remaining(x)
+
     def drop(self, indices: NDArray[np.int64]) -> None:
         self.eligible[indices] = False

@@ -76,6 +76,11 @@ class ShardedItems(Items):
                 residuals[own], distances[own] = found
         return residuals, distances
 
+    def remaining(self, x: Floats) -> Floats:
+        own = self.star.target
+        assert isinstance(own, ItemShard)
+        return own.items.remaining(x)
+
     def drop(self, indices: Whole) -> None:
         self.star.tell("drop", indices)
 
