@@ -2,28 +2,35 @@
 
 import math
 import reprlib
-import sys
 from collections.abc import Mapping, Set
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.conversion import as_array
 from gip_gpu.interop import on_gpu, to_host
 from gip_gpu.sources import Source, as_source
-from gip_gpu.sources.base import NUMERIC_KINDS
+from gip_gpu.sources.in_memory import InMemorySource
+from gip_gpu.sources.unnamed import check_identifiers, check_unnamed
+from gip_gpu.tables import check_scores
 from gip_gpu.validate import LARGEST
 
 # Bytes of a memory map that may become resident as it is read.
 SMALL_MAP = 1 << 26
 
 
-def as_matrix(value: Any, name: str) -> NDArray[Any] | Source:
+def as_matrix(value: Any, name: str, memory_limit: int | float | str | None = None) -> NDArray[Any] | Source:
     """`value` as a 2-d real array of any float or integer type, without a copy where there is one to share.
 
     Accepts arrays of any strides, nested lists, CPU tensors (with gradients too), and whatever offers `__dlpack__`,
-    `__array_interface__` or `__array__`. A path, a large memory map or a `Source` becomes a `Source`, read in blocks.
+    `__array_interface__` or `__array__`, columns of tables too. A path, a large memory map or a `Source` becomes a
+    `Source`, read in blocks, but for what had to be read whole.
+
+    Args:
+        value: rows.
+        name: of the argument, for messages.
+        memory_limit: of a file that must be read whole, as in `gip_gpu.sources.open_matrix`.
 
     Raises:
         TypeError: complex, object, string or other values that are no real numbers; a tensor on another device.
@@ -31,7 +38,11 @@ def as_matrix(value: Any, name: str) -> NDArray[Any] | Source:
     """
     # Pages of a small map may stay: its rows are then had at once.
     small = isinstance(value, np.memmap) and value.nbytes <= SMALL_MAP
-    source = None if small else as_source(value, dimensions=(2,))
+    source = None if small else as_source(value, dimensions=(2,), memory_limit=memory_limit)
+    if isinstance(source, InMemorySource):
+        if source.origin is not None and source.origin.what == "column":
+            check_identifiers(source, source.array, name)
+        return source.array
     return _in_memory(value, name) if source is None else source
 
 
@@ -52,7 +63,11 @@ def as_scores(value: Any, shape: tuple[int, int], names: tuple[str, str] = ("F",
                         "gip_gpu.signals.self_compression(F) makes them from F")  # fmt: skip
     G = names[1]
     source = as_source(value)
-    array = _as_array(to_host(value) if on_gpu(value) else value, G) if source is None else source
+    if source is None:
+        check_scores(value, G)
+    else:
+        check_unnamed(source, G)
+    array = as_array(to_host(value, G) if on_gpu(value) else value, G) if source is None else source
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -61,6 +76,8 @@ def as_scores(value: Any, shape: tuple[int, int], names: tuple[str, str] = ("F",
     if array.shape[1] == 0:
         raise ValueError(f"{G} has shape {array.shape}; it must have at least one column")
     scores = array.as_float64() if isinstance(array, Source) else array.astype(np.float64)
+    if source is not None:
+        check_identifiers(source, scores, G)
     finite = np.isfinite(scores)
     if not finite.all():
         row = int(np.flatnonzero(~finite.all(axis=1))[0])
@@ -105,22 +122,32 @@ def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed
                      "drop such rows or do not normalise (normalize=False, --no-normalize)")  # fmt: skip
 
 
-def as_columns(value: Any, name: str) -> NDArray[np.float64]:
+def as_columns(value: Any, name: str, *, scores: bool = False) -> NDArray[np.float64]:
     """`value` as a (rows, n) float64 copy; (rows,) is one column.
+
+    Args:
+        value: columns.
+        name: of the argument, for messages.
+        scores: of files only what is surely scores, or was named, is taken.
 
     Raises:
         TypeError: complex, object, string or other values that are no real numbers.
-        ValueError: neither 1-d nor 2-d, or without rows or columns.
+        ValueError: neither 1-d nor 2-d, or without rows or columns; or scores that may be something else.
     """
     if (source := as_source(value)) is not None:
-        return source.as_float64()
+        if scores:
+            check_unnamed(source, name)
+        found = source.as_float64()
+        if scores:
+            check_identifiers(source, found, name)
+        return found
+    if scores:
+        check_scores(value, name)
     if on_gpu(value):
-        value = to_host(value)
-    with suppress(ValueError):  # a ragged list, which `as_matrix` names
-        if np.ndim(value) == 1:
-            value = (value if hasattr(value, "reshape") else np.asarray(value)).reshape(-1, 1)
-    columns: NDArray[np.float64] = _in_memory(value, name).astype(np.float64, order="C")
-    return columns
+        value = to_host(value, name)
+    array = as_array(value, name)
+    matrix = _in_memory(array.reshape(-1, 1) if array.ndim == 1 else array, name)
+    return matrix.astype(np.float64, order="C")
 
 
 def as_query(Q: Any, d: int, m: int | None = None) -> NDArray[np.float64]:
@@ -172,7 +199,7 @@ def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
     if isinstance(initial, (str, bytes, Set, Mapping)):
         raise TypeError(f"initial is {reprlib.repr(initial)} ({type(initial).__name__}); {wanted}")
     try:
-        array = _as_array(() if initial is None else initial, "initial")
+        array = as_array(() if initial is None else initial, "initial")
     except TypeError as error:
         raise TypeError(f"{error}; {wanted}") from None
     if array.ndim != 1:
@@ -195,56 +222,13 @@ def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
 
 def _in_memory(value: Any, name: str) -> NDArray[Any]:
     """`as_matrix` for what lies in memory."""
-    array = _as_array(value, name)
+    array = as_array(value, name)
     if array.ndim != 2:
         hint = f"; a single column is {name}.reshape(-1, 1)" if array.ndim == 1 else ""
         raise ValueError(f"{name} has shape {array.shape}; it must be a 2-d array, one row an item{hint}")
     if 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}; it must have at least one row and one column")
     return array
-
-
-def _as_array(value: Any, name: str) -> NDArray[Any]:
-    """A NumPy array of real numbers that shares memory with `value` where it can."""
-    value = _from_torch(value, name)
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
-            raise TypeError(f"{name} is a masked array with masked values; fill them or drop the rows")
-        value = value.data
-    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
-        value = _from_dlpack(value, name)
-    if hasattr(value, "toarray") and hasattr(value, "nnz"):
-        raise TypeError(f"{name} is a sparse {type(value).__name__}; it must be dense: {name}.toarray()")
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise TypeError(f"{name} is a {type(value).__name__} that is no array of numbers: {error}") from None
-    if array.dtype.kind not in NUMERIC_KINDS:
-        raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers, any float or integer type")
-    return array
-
-
-def _from_torch(value: Any, name: str) -> Any:
-    """A torch tensor as an array; torch is not imported to look."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(value, torch.Tensor):
-        return value
-    if value.device.type != "cpu":
-        raise TypeError(f"{name} is a tensor on {value.device}; the CPU needs {name}.cpu()")
-    if value.layout != torch.strided:
-        raise TypeError(f"{name} is a sparse tensor; it must be dense: {name}.to_dense()")
-    value = value.detach().resolve_conj().resolve_neg()
-    # NumPy has no bfloat16; float32 holds each of its values.
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-
-
-def _from_dlpack(value: Any, name: str) -> Any:
-    try:
-        return np.from_dlpack(value)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-            return value
-        raise TypeError(f"{name} is a {type(value).__name__} that NumPy cannot take: {error}") from None
 
 
 def _brief(row: NDArray[Any]) -> str:

@@ -28,17 +28,60 @@ def gpu_of(value: Any) -> int:
     return int(value.device.id)
 
 
-def to_host(value: Any) -> NDArray[Any]:
-    """A copy in the host's memory; float32 for bfloat16, which NumPy does not have."""
+def dense(tensor: Any, name: str) -> Any:
+    """A torch tensor without gradient, laid out by strides; a nested one of equal rows as a matrix.
+
+    Args:
+        tensor: on any device.
+        name: of the argument, for messages.
+
+    Raises:
+        TypeError: it is sparse, or nested with rows of several lengths.
+    """
+    tensor = tensor.detach()
+    if tensor.is_nested:
+        rows = tensor.unbind()
+        shapes = {tuple(row.shape) for row in rows}
+        if len(shapes) > 1:
+            raise TypeError(
+                f"{name} is a nested tensor with parts of several shapes, {min(shapes)} and {max(shapes)}; "
+                "it must be (m, d), or have parts of one length"
+            )
+        import torch
+
+        return torch.stack(rows)
+    if str(tensor.layout) != "torch.strided":
+        raise TypeError(f"{name} is a sparse tensor; it must be dense: {name}.to_dense()")
+    return tensor.resolve_conj().resolve_neg()
+
+
+def to_numpy(tensor: Any, name: str) -> NDArray[Any]:
+    """A dense torch tensor as an array, one on a GPU as a copy; float32 for bfloat16 and 8-bit floats, which NumPy does
+    not have and float32 holds.
+
+    Raises:
+        TypeError: of a type that neither has.
+    """
+    kind = str(tensor.dtype).removeprefix("torch.")
+    try:
+        return np.asarray((tensor.float() if kind.startswith(("bfloat16", "float8")) else tensor).cpu().numpy())
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} is a tensor of {kind}, which NumPy does not have ({error}); it must hold real numbers of float "
+            f"or integer type: {name}.float() or, where it is quantized, {name}.dequantize()"
+        ) from None
+
+
+def to_host(value: Any, name: str = "F") -> NDArray[Any]:
+    """A copy in the host's memory; float32 for bfloat16 and 8-bit floats, which NumPy does not have."""
     if hasattr(value, "detach"):
-        value = value.detach().resolve_conj().resolve_neg()
-        return np.asarray((value.float() if str(value.dtype) == "torch.bfloat16" else value).cpu().numpy())
+        return to_numpy(dense(value, name), name)
     if hasattr(value, "get"):
         return np.asarray(value.get())
     for module in ("torch", "cupy"):
         library = sys.modules.get(module)
         if library is not None and hasattr(value, "__dlpack__"):
-            return to_host(library.from_dlpack(value))
+            return to_host(library.from_dlpack(value), name)
     raise TypeError(f"a {type(value).__name__} on a GPU needs torch or cupy to be read, and neither is imported")
 
 
@@ -55,6 +98,11 @@ class DeviceMatrix:
     """
 
     def __init__(self, array: Any) -> None:
+        if hasattr(array, "detach"):
+            array = dense(array, "F")
+            if str(array.dtype).startswith("torch.float8"):
+                # Few operations take 8-bit floats. float16 holds the values of all but the powers of two, "e8m0".
+                array = array.float() if "e8m0" in str(array.dtype) else array.half()
         name = str(array.dtype).removeprefix("torch.")
         if name.startswith(("complex", "object")):
             raise TypeError(f"F has dtype {name}; it must hold real numbers, any float or integer type")
@@ -63,7 +111,7 @@ class DeviceMatrix:
             raise ValueError(f"F has shape {shape}; it must be a 2-d array, one row an item")
         if 0 in shape:
             raise ValueError(f"F has shape {shape}; it must have at least one row and one column")
-        self.array = array.detach() if hasattr(array, "detach") else array
+        self.array = array
         self.shape: tuple[int, int] = (shape[0], shape[1])
         self.format = FORMATS.get(name)
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import click
 
-from gip_gpu import files
-from gip_gpu.arrays import as_matrix
 from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, run_options
 from gip_gpu.cli.output import table
 from gip_gpu.cli.values import number, whole
@@ -16,6 +14,7 @@ from gip_gpu.hardware import KINDS, LINKS
 from gip_gpu.objectives import Objective
 from gip_gpu.plan import make_plan
 from gip_gpu.problem import Options
+from gip_gpu.sources import open_matrix
 from gip_gpu.validate import as_count
 
 KIND = next(iter(KINDS))
@@ -46,7 +45,8 @@ def plan(
     With --devices, for rows that are split over many of them: a model's figures, from datasheets.
     """
     if embeddings is not None and (rows, dim) == (None, None):
-        m, d = as_matrix(files.read_embeddings(embeddings, key), "F").shape
+        limit = options["memory_limit"]
+        m, d = open_matrix(embeddings, key, dimensions=(2,), memory_limit=limit).shape
     elif embeddings is None and rows is not None and dim is not None:
         m, d = rows, dim
     else:

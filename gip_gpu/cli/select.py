@@ -19,7 +19,7 @@ from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, run_options
 from gip_gpu.cli.output import CHOICE_SUFFIXES, summary, write_choice, writing
 from gip_gpu.cli.values import interval, number
 from gip_gpu.selection import Selection
-from gip_gpu.sources import Source
+from gip_gpu.sources import Source, open_matrix
 from gip_gpu.sources.file import state_of
 from gip_gpu.validate import as_count
 from gip_gpu.writing import atomic_write, check_target
@@ -29,13 +29,13 @@ SELF_COMPRESSION = "self-compression"
 
 @click.command()
 @click.argument("embeddings", type=FILE)
-@click.option("--scores", type=FILE, help=f"A file as EMBEDDINGS, or .csv, one row an item; or: {SELF_COMPRESSION}.")
+@click.option("--scores", type=FILE, help=f"A file as EMBEDDINGS, .csv, .tsv or .jsonl; or: {SELF_COMPRESSION}.")
 @click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
 @click.option("-o", "--output", type=FILE, help="Indices: .npy, .csv, .txt; all of the result: .npz, .json.")
 @click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item.")
 @click.option("--rows-out", type=FILE, help="Where the chosen lines of --rows go, most informative first.")
 @click.option("--key", help="Name of the embeddings in a file of several arrays or columns.")
-@click.option("--scores-key", help="Name of the scores, or of columns: a,b,c; a .csv is taken whole.")
+@click.option("--scores-key", help="Name of the scores in their file, or of columns: a,b,c.")
 @run_options
 @OBJECTIVE
 @click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
@@ -55,7 +55,7 @@ def select(
     """Choose k rows of EMBEDDINGS, most informative first.
 
     EMBEDDINGS is a file, .npy, .npz, .safetensors, .parquet, .arrow or .feather, or a folder of such files as shards.
-    All but .npz are read in blocks.
+    All but compressed arrays of a .npz are read in blocks.
 
     Without -o, the indices go to standard output, one a line, and the summary to standard error.
 
@@ -83,10 +83,12 @@ def select(
 
     def read(leading: bool) -> tuple[NDArray[Any] | Source, NDArray[Any] | Source | None]:
         nonlocal pool_rows
-        F = as_matrix(files.read_embeddings(embeddings, key), "F")
+        limit = options["memory_limit"]
+        F = as_matrix(open_matrix(embeddings, key, dimensions=(2,), memory_limit=limit), "F")
         as_count(k, len(F))
-        G = None if source is None else files.read_scores(source, scores_key)
-        if G is not None:
+        G: NDArray[Any] | Source | None = None
+        if source is not None:
+            G = open_matrix(source, scores_key, memory_limit=limit)
             check_rows_of_scores(G.shape, F.shape)
         if leading:
             pool_rows = None if rows is None else files.read_jsonl_rows(rows, len(F))

@@ -61,11 +61,14 @@ def multi_attribute(
 def _ratings(scores: Any) -> tuple[list[Any], NDArray[np.float64]]:
     """What the columns are called, and the ratings, (m, a)."""
     if not isinstance(scores, Mapping):
-        ratings = as_columns(scores, "scores")
+        ratings = as_columns(scores, "scores", scores=True)
         return list(range(ratings.shape[1])), ratings
     if not scores:
         raise ValueError("scores is an empty mapping; it must have at least one column")
-    names, columns = list(scores), [as_columns(column, f"scores[{name!r}]") for name, column in scores.items()]
+    names, columns = (
+        list(scores),
+        [as_columns(column, f"scores[{name!r}]", scores=True) for name, column in scores.items()],
+    )
     for name, column in zip(names, columns, strict=True):
         if column.shape[1] != 1:
             raise ValueError(f"scores[{name!r}] has shape {column.shape}; it must be one column, (m,)")

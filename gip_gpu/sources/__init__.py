@@ -1,50 +1,73 @@
 """Matrices that lie in files: opened by path, read in blocks of rows, never whole in memory."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gip_gpu import memory
 from gip_gpu.sources.arrow import ArrowSource
 from gip_gpu.sources.base import Matrix, Source
 from gip_gpu.sources.file import AnyPath, File
+from gip_gpu.sources.lines import open_csv, open_jsonl, open_tsv
 from gip_gpu.sources.mapped import MemmapSource, mappable
+from gip_gpu.sources.names import Request
+from gip_gpu.sources.npz import open_npz
 from gip_gpu.sources.parquet import open_parquet
 from gip_gpu.sources.part import Part
 from gip_gpu.sources.raw import open_npy, open_safetensors
 from gip_gpu.sources.shards import open_folder
+from gip_gpu.validate import as_bytes
 
 __all__ = ["Matrix", "Part", "Source", "as_source", "open_matrix", "places"]
 
-FORMATS = {
+Opener = Callable[[File, Request], Source]
+
+# The files that a folder may hold as shards.
+SHARDS: dict[str, Opener] = {
     ".npy": open_npy,
     ".safetensors": open_safetensors,
     ".parquet": open_parquet,
     ".arrow": ArrowSource,
     ".feather": ArrowSource,
 }
-SUFFIXES = tuple(FORMATS)
+MATRICES: dict[str, Opener] = {".npy": open_npy, ".npz": open_npz, **SHARDS}
+# Text holds scores.
+TEXT: dict[str, Opener] = {".csv": open_csv, ".tsv": open_tsv, ".jsonl": open_jsonl, ".ndjson": open_jsonl}
 
 
-def open_matrix(path: AnyPath, key: str | None = None, *, dimensions: tuple[int, ...] = (1, 2)) -> Source:
+def open_matrix(
+    path: AnyPath,
+    key: str | None = None,
+    *,
+    dimensions: tuple[int, ...] = (1, 2),
+    memory_limit: int | float | str | None = None,
+) -> Source:
     """A matrix in a file or a folder of files, of which rows are read when they are asked for.
 
     Args:
-        path: .npy of any float or integer type; .safetensors; .parquet, .arrow or .feather (extra "data") with a column
-            of lists of one length, or columns of numbers; or a folder of such files, the shards of one matrix, in the
-            natural order of their names (shard-2 before shard-10). Rows of a large Parquet row group cost decoding what
-            stands before them.
-        key: name of the tensor or column where there are several; "a,b,c" for columns of numbers.
+        path: .npy of any float or integer type; .npz; .safetensors; .parquet, .arrow or .feather (extra "data") with a
+            column of lists of one length, or columns of numbers; or a folder of such files but .npz, the shards of one
+            matrix, in the natural order of their names (shard-2 before shard-10), of which those without rows are
+            skipped. Rows of a large Parquet row group cost decoding what stands before them. With 1 among `dimensions`
+            also .csv and .tsv, columns of numbers with or without a line of names, and fields of .jsonl or .ndjson.
+            These, and compressed arrays of a .npz, are read whole.
+        key: name of the array, tensor, column or field where there are several; "a,b,c" for columns of numbers.
         dimensions: 2 for a matrix only; with 1, also a vector (m,), which is read as (m, 1).
+        memory_limit: what a compressed array of a .npz may take, as in `gip_gpu.select`; at most what is free.
 
     Returns:
-        A `Source` of shape (m, d); bfloat16 is read as float32, which holds each of its values.
+        A `Source` of shape (m, d); bfloat16 and 8-bit floats are read as float32, which holds each of their values.
+        Without a key it is the only array, or the only column of lists, or the only column of numbers, of .csv and .tsv
+        all columns. As scores, `gip_gpu.select` takes only by its name what may be embeddings, an identifier or row
+        numbers.
 
     Raises:
         ValueError: there is no such file, it is truncated, damaged, or of another kind; no or several arrays fit; there
-            are no rows; the shards of a folder do not agree. The path is named.
+            are no rows; the shards of a folder do not agree; it takes too much memory. The path is named.
         ImportError: Parquet and Arrow need pyarrow.
 
     >>> import numpy as np
@@ -58,14 +81,30 @@ def open_matrix(path: AnyPath, key: str | None = None, *, dimensions: tuple[int,
     """
     if not os.fspath(path):
         raise ValueError("an empty path names no file")
+    free = memory.available()
+    limit = as_bytes(memory_limit, free)
+    request = Request(os.fspath(path), key, dimensions, free if limit is None else min(limit, free))
+    if os.path.isdir(path):
+        return open_folder(Path(path), partial(_open_file, request=request), tuple(SHARDS))
+    return _open_file(path, request)
+
+
+def _open_file(path: AnyPath, request: Request) -> Source:
     place = Path(path)
-    if place.is_dir():
-        return open_folder(place, partial(open_matrix, key=key, dimensions=dimensions), SUFFIXES)
-    known_suffix(place, SUFFIXES)
-    return FORMATS[place.suffix](File(path), key, dimensions)
+    known = MATRICES | (TEXT if 1 in request.dimensions else {})
+    if place.suffix not in known:
+        if not place.suffix and not place.exists():
+            raise ValueError(f"cannot read {path}: No such file or directory")
+        raise ValueError(
+            f"{path} has suffix {place.suffix!r}; it must be {' or '.join(known)}, or a folder of "
+            f"{', '.join(SHARDS)} files"
+        )
+    return known[place.suffix](File(path), request)
 
 
-def as_source(value: Any, *, dimensions: tuple[int, ...] = (1, 2)) -> Source | None:
+def as_source(
+    value: Any, *, dimensions: tuple[int, ...] = (1, 2), memory_limit: int | float | str | None = None
+) -> Source | None:
     """A source as it is, a path opened, an np.memmap whose rows lie one behind the other; None for all else.
 
     Raises:
@@ -74,7 +113,7 @@ def as_source(value: Any, *, dimensions: tuple[int, ...] = (1, 2)) -> Source | N
     if isinstance(value, Source):
         return value
     if isinstance(value, (str, os.PathLike)):
-        return open_matrix(value, dimensions=dimensions)
+        return open_matrix(value, dimensions=dimensions, memory_limit=memory_limit)
     return MemmapSource(value) if mappable(value, dimensions) else None
 
 
@@ -90,16 +129,3 @@ def places(value: Any) -> list[str]:
     if isinstance(value, np.memmap):
         value = value.filename
     return [os.path.realpath(value)] if isinstance(value, (str, os.PathLike)) else []
-
-
-def known_suffix(path: Path, known: tuple[str, ...]) -> None:
-    """Raises ValueError where a path ends in none of these, or is none of a file."""
-    if path.suffix in known:
-        return
-    if not path.suffix and not path.exists():
-        raise ValueError(f"cannot read {path}: No such file or directory")
-    hint = "; load it by np.load(path)[name], or name it in the command line" if path.suffix == ".npz" else ""
-    raise ValueError(
-        f"{path} has suffix {path.suffix!r}; it must be {' or '.join(known)}, or a folder of .npy, .safetensors, "
-        f".parquet, .arrow or .feather files{hint}"
-    )

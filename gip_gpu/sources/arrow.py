@@ -7,9 +7,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gip_gpu.sources.base import Pieces
-from gip_gpu.sources.columns import Chosen, choose_columns, load, values
+from gip_gpu.sources.columns import Chosen, choose, load, values
 from gip_gpu.sources.decoded import DecodedSource
-from gip_gpu.sources.file import File, reading
+from gip_gpu.sources.file import File, NoRows, reading
+from gip_gpu.sources.names import Request
 
 MAGIC = b"ARROW1"
 DAMAGED = "; it may be cut off, or no Arrow file"
@@ -19,8 +20,8 @@ class ArrowSource(DecodedSource):
     """Columns of an Arrow file: read through a mapping of which no page is kept, or decoded batch by batch where they
     are compressed."""
 
-    def __init__(self, file: File, key: str | None, dimensions: tuple[int, ...]) -> None:
-        self.file, self.key, self.dimensions = file, key, dimensions
+    def __init__(self, file: File, request: Request) -> None:
+        self.file, self.request = file, request
         count = self._map()
         lengths, width = [], None
         for number in range(count):
@@ -33,8 +34,9 @@ class ArrowSource(DecodedSource):
             # The batch of a compressed file was decoded to learn its length.
             self._drop()
         if width is None:
-            raise ValueError(f"cannot read {file.name}: it has no rows")
+            raise NoRows(f"cannot read {file.name}: it has no rows")
         super().__init__(file, lengths, width, self.chosen.dtype)
+        self.origin = self.chosen.origin
 
     def _map(self) -> int:
         """Maps the file and finds the columns and how many batches there are."""
@@ -45,7 +47,15 @@ class ArrowSource(DecodedSource):
             stream = self._mapping[: len(MAGIC)] != MAGIC
             open_it = pa.ipc.open_stream if stream else pa.ipc.open_file
             schema = open_it(buffer).schema
-        self.chosen: Chosen = choose_columns(self.file.name, schema, self.key, self.dimensions)
+        try:
+            self.chosen: Chosen = choose(self.file.name, schema, self.request)
+        except ValueError as error:
+            # What was written without rows may have columns of no type.
+            with reading(self.file.name, DAMAGED):
+                rows = open_it(buffer).read_all().num_rows
+            if rows:
+                raise
+            raise NoRows(f"cannot read {self.file.name}: it has no rows") from error
         names = list(self.chosen.names)
         with reading(self.file.name, DAMAGED):
             reader = open_it(buffer)

@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gip_gpu.sources.file import NoRows
+from gip_gpu.sources.names import Origin
+
 # NumPy's own float kinds and widths that float64 holds exactly, or rounds to (long double).
 NUMERIC_KINDS = "buif"
 # Bytes that pass at once where a whole matrix does.
@@ -30,14 +33,17 @@ class Source(ABC):
         dtype: of the rows that are returned.
         nbytes: of the matrix as it is stored, uncompressed.
         gap: bytes between two rows that take less time to read than to skip.
+        origin: which columns or array of the file it is; None for a file with a single array and no names.
     """
 
     ndim = 2
     gap = 0
+    origin: Origin | None = None
 
     def __init__(self, name: str, shape: tuple[int, int], dtype: np.dtype[Any], nbytes: int | None = None) -> None:
         if 0 in shape:
-            raise ValueError(f"{name} holds {dtype} {shape}; it must have at least one row and one column")
+            kind = ValueError if shape[0] else NoRows
+            raise kind(f"{name} holds {dtype} {shape}; it must have at least one row and one column")
         self.name, self.shape, self.dtype = name, shape, dtype
         self.nbytes = shape[0] * shape[1] * dtype.itemsize if nbytes is None else nbytes
         self.closed = False

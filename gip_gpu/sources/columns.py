@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.sources.names import choose
+from gip_gpu.sources.names import Origin, Request, choose_columns
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,19 @@ class Chosen:
     """The columns that make a matrix.
 
     Attributes:
-        names: one column of lists, or one or more of numbers.
+        origin: one column of lists, or one or more of numbers.
         lists: whether it is a column of lists.
         dtype: common to the columns.
     """
 
-    names: tuple[str, ...]
+    origin: Origin
     lists: bool
     dtype: np.dtype[Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns."""
+        return self.origin.names
 
 
 def load() -> Any:
@@ -38,29 +43,43 @@ def load() -> Any:
     return pyarrow
 
 
-def choose_columns(path: str, schema: Any, key: str | None, dimensions: tuple[int, ...]) -> Chosen:
-    """The only column of lists of numbers, else the only one of numbers; or what `key` names, several with commas.
+def choose(path: str, schema: Any, request: Request) -> Chosen:
+    """The columns of a table with this schema that are meant.
 
     Raises:
-        ValueError: there is no such column, or there are several and no key.
+        ValueError: as `gip_gpu.sources.names.choose_columns`.
     """
     kinds = {field.name: field.type for field in schema}
-    lists = {name: _number(_item(kind)) for name, kind in kinds.items() if 2 in dimensions}
-    plain = {name: _number(kind) for name, kind in kinds.items() if 1 in dimensions}
-    named = [name.strip() for name in key.split(",")] if key is not None and "," in key and key not in kinds else []
-    if len(set(named)) < len(named):
-        raise ValueError(f"key {key!r} names a column twice")
-    if named:
-        wrong = [name for name in named if name not in kinds or _number(kinds[name]) is None]
-        if wrong:
-            raise ValueError(f"{path} has no column {wrong[0]!r} of numbers, of which key {key!r} tells; it holds "
-                             f"{', '.join(f'{name}: {kind}' for name, kind in kinds.items())}")  # fmt: skip
-        return Chosen(tuple(named), False, np.result_type(*(_number(kinds[name]) or 0 for name in named)))
-    fitting = {name: kind for name, kind in lists.items() if kind is not None}
-    if not fitting or key is not None:
-        fitting |= {name: kind for name, kind in plain.items() if kind is not None}
-    name = choose(path, "column", key, list(fitting), {n: str(kind) for n, kind in kinds.items()}, dimensions)
-    return Chosen((name,), _item(kinds[name]) is not None, fitting[name])
+    lists = {name: dtype for name, kind in kinds.items() if (dtype := _number(_item(kind))) is not None}
+    plain = {name: dtype for name, kind in kinds.items() if (dtype := _number(kind)) is not None}
+    held = {name: str(kind) for name, kind in kinds.items()}
+    origin = choose_columns(path, "column", request, list(lists), list(plain), held)
+    dtypes = lists if origin.matrix else plain
+    return Chosen(origin, origin.matrix, np.result_type(*(dtypes[name] for name in origin.names)))
+
+
+def array_of(column: Any, name: str) -> NDArray[Any] | None:
+    """A pyarrow array, chunked or not, as (m,) numbers or (m, d) from lists; None where it holds neither.
+
+    Raises:
+        ValueError: a null, or a list of another length; the row is named.
+    """
+    lists = _number(_item(column.type)) is not None
+    if not lists and _number(column.type) is None:
+        return None
+    parts, at, width = [], 0, None
+    try:
+        for chunk in getattr(column, "chunks", [column]):
+            if len(chunk):
+                parts.append(_list_rows(chunk, at, width) if lists else _plain(chunk, at))
+                width = parts[0].shape[1]
+                at += len(chunk)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if not parts:
+        return np.empty((0, 0) if lists else 0)
+    rows = np.concatenate(parts)
+    return rows if lists else rows[:, 0]
 
 
 def values(chosen: Chosen, table: Any, first: int, width: int | None) -> NDArray[Any]:

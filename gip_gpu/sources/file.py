@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import os
+import stat
 import tokenize
 import zipfile
 import zlib
@@ -17,9 +18,13 @@ AnyPath = str | os.PathLike[str]
 
 # What the readers of file formats raise on a file that is cut off, damaged or of another format.
 UNREADABLE = (
-    *(ValueError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, RuntimeError),
+    *(ValueError, TypeError, EOFError, SyntaxError, OverflowError, RuntimeError),
     *(csv.Error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
+
+
+class NoRows(ValueError):
+    """A file has no rows: an error by itself, skipped among the shards of a folder and the ranks of a selection."""
 
 
 @contextlib.contextmanager
@@ -29,7 +34,11 @@ def reading(path: AnyPath, hint: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ValueError(f"cannot read {path}: not enough memory{f': {error}' if str(error) else ''}") from error
     except UNREADABLE as error:
+        if isinstance(error, NoRows):
+            raise NoRows(f"cannot read {path}: {error}") from error
         raise ValueError(f"cannot read {path}: {str(error) or type(error).__name__}{hint}") from error
 
 
@@ -48,14 +57,18 @@ class File:
         state: as `state_of`, when it was first seen.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it is a pipe, a device or a folder.
     """
 
     def __init__(self, path: AnyPath) -> None:
         self.name = os.fspath(path)
         self.path = os.path.abspath(self.name)
         with reading(self.name):
-            self.state = state_of(os.stat(self.path))
+            status = os.stat(self.path)
+            # To open a pipe would wait for somebody who writes to it.
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file")
+            self.state = state_of(status)
 
     @property
     def size(self) -> int:
@@ -65,6 +78,9 @@ class File:
     @contextlib.contextmanager
     def opened(self, hint: str = "") -> Iterator[io.FileIO]:
         """The file, open for reading, unbuffered; what goes wrong inside is a ValueError that names it.
+
+        Args:
+            hint: what else may be wrong, for the message.
 
         Raises:
             ValueError: also where it has changed since it was first seen.

@@ -1,8 +1,56 @@
-"""Which of several arrays in a file is meant; messages that say what it holds."""
+"""Which of several arrays in a file is meant; messages that say what it holds and how to name one."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-NO_NAMES = "key is {key!r}, but {path} is no .npz or other file with named arrays"
+NO_NAMES = "key is {key!r}, but {path} is no .npz or other file with named arrays or columns"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a file.
+
+    Attributes:
+        place: the path that was given: of the file, or of the folder of which it is a shard.
+        key: name of an array, or names of columns, "a,b,c"; None where there is none.
+        dimensions: 2 for a matrix, 1 also for a vector.
+        room: bytes that an array may take which cannot be read in blocks.
+    """
+
+    place: str
+    key: str | None
+    dimensions: tuple[int, ...]
+    room: int
+
+    def call(self, names: Sequence[str]) -> str:
+        """The calls, in Python and on the command line, that name these columns or this array."""
+        key, option = ",".join(names), "--scores-key" if 1 in self.dimensions else "--key"
+        return (
+            f"name it by gip_gpu.sources.open_matrix({self.place!r}, {key!r}), on the command line by "
+            f"{option} {shlex.quote(key)}"
+        )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a matrix comes from among all that a file holds.
+
+    Attributes:
+        request: what was asked for.
+        what: "array", "tensor", "column" or "field".
+        names: of the array or the columns; none in a file without names.
+        held: all names, and what each is.
+        plain: names of the columns or vectors of numbers.
+        matrix: whether it may be the embeddings: a column of lists, or a matrix beside other arrays.
+    """
+
+    request: Request
+    what: str
+    names: tuple[str, ...]
+    held: Mapping[str, str]
+    plain: tuple[str, ...] = ()
+    matrix: bool = False
 
 
 def described(dimensions: Sequence[int]) -> str:
@@ -14,26 +62,73 @@ def described(dimensions: Sequence[int]) -> str:
     return f"{' or '.join(f'{n}-d' for n in dimensions)}, of real numbers"
 
 
+def listing(held: Mapping[str, str]) -> str:
+    """All that a file holds, for a message."""
+    return ", ".join(f"{name}: {kind}" for name, kind in held.items()) or "none"
+
+
 def choose(
-    path: str, what: str, key: str | None, fitting: Sequence[str], held: Mapping[str, str], dimensions: Sequence[int]
-) -> str:
-    """The one fitting name, or `key` if it fits.
+    path: str, what: str, request: Request, matrices: Sequence[str], plain: Sequence[str], held: Mapping[str, str],
+    *, matrices_first: bool = False,
+) -> str:  # fmt: skip
+    """The only fitting name, or the one that was asked for if it fits.
 
     Args:
         path: the file, for messages.
-        what: "array", "tensor" or "column".
-        key: as the user gave it.
-        fitting: names of numbers of the right dimensions.
+        what: "array", "tensor", "column" or "field".
+        request: what was asked for.
+        matrices, plain: names of the matrices of numbers, and of the vectors.
         held: all names, and what each is.
-        dimensions: as wanted.
+        matrices_first: where nothing was asked for, a matrix goes before any number of vectors.
 
     Raises:
-        ValueError: there is no such, or there are several and no key.
+        ValueError: there is no such, or there are several and none was named.
     """
+    key = request.key
+    fitting = [
+        *(matrices if 2 in request.dimensions else ()),
+        *(plain if 1 in request.dimensions else ()),
+    ]
     found = [name for name in fitting if key in (None, name)]
+    if key is None and matrices_first and 2 in request.dimensions and matrices:
+        found = list(matrices)
     if len(found) == 1:
         return found[0]
     wanted = f"one {what}" if key is None else f"{'an' if what == 'array' else 'a'} {what} {key!r}"
-    listed = ", ".join(f"{name}: {kind}" for name, kind in held.items()) or "none"
-    hint = "; give the key of one" if len(found) > 1 else ""
-    raise ValueError(f"{path} must hold {wanted}, {described(dimensions)}; it holds {listed}{hint}")
+    hint = f"; give the key of one: {request.call(fitting[:1])}" if fitting else ""
+    raise ValueError(f"{path} must hold {wanted}, {described(request.dimensions)}; it holds {listing(held)}{hint}")
+
+
+def choose_array(
+    path: str, what: str, request: Request, matrices: Sequence[str], plain: Sequence[str], held: Mapping[str, str]
+) -> Origin:
+    """As `choose`, of a file of arrays."""
+    name = choose(path, what, request, matrices, plain, held)
+    return Origin(request, what, (name,), held, tuple(plain), name in matrices and len(held) > 1)
+
+
+def choose_columns(
+    path: str, what: str, request: Request, lists: Sequence[str], plain: Sequence[str], held: Mapping[str, str]
+) -> Origin:
+    """The only column of lists of numbers, else the only one of numbers; or those that were asked for, "a,b,c".
+
+    Args:
+        path, what, request, held: as in `choose`.
+        lists, plain: names of the columns of lists of numbers, and of those of numbers.
+
+    Raises:
+        ValueError: there is no such column, or there are several and none was named.
+    """
+    key = request.key
+    named = [name.strip() for name in key.split(",")] if key is not None and "," in key and key not in held else []
+    if len(set(named)) < len(named):
+        raise ValueError(f"key {key!r} names a {what} twice")
+    for name in named:
+        if name not in plain:
+            hint = f"; {request.call(plain)}" if plain else ""
+            raise ValueError(
+                f"{path} has no {what} {name!r} of numbers, of which key {key!r} tells; it holds {listing(held)}{hint}"
+            )
+    if not named:
+        named = [choose(path, what, request, lists, plain, held, matrices_first=True)]
+    return Origin(request, what, tuple(named), held, tuple(plain), named[0] in lists)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.sources.columns import Chosen, choose_columns, load, values
+from gip_gpu.sources.columns import Chosen, choose, load, values
 from gip_gpu.sources.decoded import DecodedSource
-from gip_gpu.sources.file import File, reading
+from gip_gpu.sources.file import File, NoRows, reading
+from gip_gpu.sources.names import Request
 
 # Bytes of rows that are decoded at a time.
 PIECE = 1 << 22
@@ -33,6 +34,7 @@ class ParquetSource(DecodedSource):
         self.groups = np.repeat(np.arange(len(counts)), [math.ceil(count / self.step) for count in counts])
         lengths = [min(self.step, count - at) for count in counts for at in range(0, count, self.step)]
         super().__init__(file, lengths, width, chosen.dtype)
+        self.origin = chosen.origin
 
     def _forget(self) -> None:
         super()._forget()
@@ -65,18 +67,21 @@ class ParquetSource(DecodedSource):
         }
 
 
-def open_parquet(file: File, key: str | None, dimensions: tuple[int, ...]) -> ParquetSource:
+def open_parquet(file: File, request: Request) -> ParquetSource:
     """The matrix of a Parquet file."""
     load()
     damaged = "; it may be cut off, or no .parquet file"
     with reading(file.name, damaged):
         opened = _open(file.path, None)
-    chosen = choose_columns(file.name, opened.schema_arrow, key, dimensions)
+    # What was written without rows may have columns of no type.
+    if not opened.metadata.num_rows:
+        raise NoRows(f"cannot read {file.name}: it has no rows")
+    chosen = choose(file.name, opened.schema_arrow, request)
     with reading(file.name):
         # The length of the first row is that of all.
         batch = next(opened.iter_batches(1, columns=list(chosen.names)), None)
         if batch is None:
-            raise ValueError("it has no rows")
+            raise ValueError("its footer tells of rows, and it has none")
         return ParquetSource(file, chosen, values(chosen, batch, 0, None).shape[1], opened.metadata)
 
 

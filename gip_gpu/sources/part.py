@@ -29,6 +29,7 @@ class Part(Source):
             raise IndexError(f"rows {start} to {stop} are asked for, and {source.name} has rows 0 to {m}")
         super().__init__(source.name, (stop - start, d), source.dtype, source.nbytes * (stop - start) // m)
         whole, before = (source.source, source.start) if isinstance(source, Part) else (source, 0)
+        self.origin = whole.origin
         self.source: Source = whole
         self.start: int = before + start
 

@@ -7,12 +7,13 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from gip_gpu.sources.base import NUMERIC_KINDS, Pieces, Source
-from gip_gpu.sources.file import File, read_at
-from gip_gpu.sources.names import NO_NAMES, choose, described
+from gip_gpu.sources.file import File, NoRows, read_at
+from gip_gpu.sources.float8 import FLOAT8, float8_values
+from gip_gpu.sources.names import NO_NAMES, Request, choose_array, described
 
-# The types of safetensors that NumPy has, and bfloat16, whose 16 bits are the upper half of a float32.
+# The types of safetensors that NumPy has, and unsigned integers with the bits of those that it does not have.
 SAFETENSORS = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}
-SAFETENSORS |= {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?"}
+SAFETENSORS |= {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", "BF16": "<u2"} | dict.fromkeys(FLOAT8, "u1")
 # What the library takes at most.
 LARGEST_HEADER = 100_000_000
 
@@ -26,20 +27,20 @@ class RawSource(Source):
         shape: (m,) or (m, d).
         stored: type of the values in the file.
         by_columns: Fortran order.
-        bfloat16: `stored` is uint16 that holds bfloat16; rows are float32.
+        kind: "BF16" or one of `FLOAT8`, of which `stored` holds the bits; rows are float32. None for NumPy's own types.
     """
 
     gap = 1 << 15
 
     def __init__(
         self, file: File, offset: int, shape: tuple[int, ...], stored: Any, *, by_columns: bool = False,
-        bfloat16: bool = False,
+        kind: str | None = None,
     ) -> None:  # fmt: skip
         self.stored = np.dtype(stored)
         nbytes = math.prod(shape) * self.stored.itemsize
         matrix = (shape[0], shape[1] if len(shape) == 2 else 1)
-        super().__init__(file.name, matrix, np.dtype(np.float32) if bfloat16 else self.stored, nbytes)
-        self.file, self.offset, self.by_columns, self.bfloat16 = file, offset, by_columns, bfloat16
+        super().__init__(file.name, matrix, self.stored if kind is None else np.dtype(np.float32), nbytes)
+        self.file, self.offset, self.by_columns, self.kind = file, offset, by_columns, kind
 
     def _fill(self, pieces: Pieces) -> None:
         (m, d), size = self.shape, self.stored.itemsize
@@ -50,10 +51,14 @@ class RawSource(Source):
                     for j in range(d):
                         read_at(file, self.offset + (j * m + first) * size, column)
                         out[:, j] = column
-                elif self.bfloat16:
+                elif self.kind is not None:
                     bits = np.empty(out.shape, self.stored)
                     read_at(file, self.offset + first * d * size, bits)
-                    np.left_shift(bits, 16, out=out.view(np.uint32), dtype=np.uint32)
+                    if self.kind == "BF16":
+                        # The upper half of a float32.
+                        np.left_shift(bits, 16, out=out.view(np.uint32), dtype=np.uint32)
+                    else:
+                        np.take(float8_values(self.kind), bits, out=out, mode="clip")
                 else:
                     read_at(file, self.offset + first * d * size, out)
 
@@ -68,10 +73,10 @@ def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return read(file)
 
 
-def open_npy(file: File, key: str | None, dimensions: tuple[int, ...]) -> Source:
+def open_npy(file: File, request: Request) -> Source:
     """The matrix of a .npy file."""
-    if key is not None:
-        raise ValueError(NO_NAMES.format(key=key, path=file.name))
+    if request.key is not None:
+        raise ValueError(NO_NAMES.format(key=request.key, path=file.name))
     with file.opened("; it may be cut off, or no .npy file") as opened:
         shape, by_columns, dtype = npy_header(opened)
         if dtype.hasobject:
@@ -79,26 +84,28 @@ def open_npy(file: File, key: str | None, dimensions: tuple[int, ...]) -> Source
         offset = opened.tell()
         if min(shape, default=0) < 0 or offset + math.prod(shape) * dtype.itemsize > file.size:
             raise ValueError(f"it has {file.size - offset} bytes of values, too few for {dtype} {shape}")
-    if len(shape) not in dimensions or dtype.kind not in NUMERIC_KINDS:
-        raise ValueError(f"{file.name} holds {dtype} {shape}; it must be {described(dimensions)}")
+    if shape[:1] == (0,):
+        raise NoRows(f"{file.name} holds {dtype} {shape}; it must have at least one row and one column")
+    if len(shape) not in request.dimensions or dtype.kind not in NUMERIC_KINDS:
+        raise ValueError(f"{file.name} holds {dtype} {shape}; it must be {described(request.dimensions)}")
     return RawSource(file, offset, shape, dtype, by_columns=by_columns)
 
 
-def open_safetensors(file: File, key: str | None, dimensions: tuple[int, ...]) -> Source:
-    """A tensor of a .safetensors file; the only one that fits, or that of the name `key`."""
+def open_safetensors(file: File, request: Request) -> Source:
+    """A tensor of a .safetensors file; the only one that fits, or that of the name that was asked for."""
     # The library maps the file, so that what was read stays resident (measured: all of a 307 MB file), and its NumPy
     # side knows no bfloat16. The header is 8 bytes of its length and JSON.
     with file.opened("; it may be cut off, or no .safetensors file") as opened:
         start, tensors = _tensors(cast(BinaryIO, opened), file.size)
-    fitting = {
-        name: len(shape)
-        for name, (kind, shape, _) in tensors.items()
-        if kind in SAFETENSORS and len(shape) in dimensions
-    }
+    numbers = {name: len(shape) for name, (kind, shape, _) in tensors.items() if kind in SAFETENSORS}
     held = {name: f"{kind} {shape}" for name, (kind, shape, _) in tensors.items()}
-    name = choose(file.name, "tensor", key, list(fitting), held, dimensions)
-    kind, shape, first = tensors[name]
-    return RawSource(file, start + first, shape, SAFETENSORS[kind], bfloat16=kind == "BF16")
+    matrices, plain = ([name for name, n in numbers.items() if n == wanted] for wanted in (2, 1))
+    origin = choose_array(file.name, "tensor", request, matrices, plain, held)
+    kind, shape, first = tensors[origin.names[0]]
+    bits = kind if kind == "BF16" or kind in FLOAT8 else None
+    source = RawSource(file, start + first, shape, SAFETENSORS[kind], kind=bits)
+    source.origin = origin
+    return source
 
 
 def _tensors(file: BinaryIO, size: int) -> tuple[int, dict[str, tuple[str, tuple[int, ...], int]]]:

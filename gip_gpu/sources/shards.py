@@ -1,5 +1,6 @@
 """Folders of shards: matrices in several files, one behind the other."""
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -8,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from gip_gpu.sources.base import Pieces, Source
+from gip_gpu.sources.file import NoRows
+
+log = logging.getLogger("gip_gpu")
 
 
 class ShardedSource(Source):
@@ -29,6 +33,7 @@ class ShardedSource(Source):
         self.starts = np.cumsum([0, *map(len, shards)])
         super().__init__(name, (int(self.starts[-1]), first.shape[1]), first.dtype, sum(s.nbytes for s in shards))
         self.gap = min(shard.gap for shard in shards)
+        self.origin = first.origin
 
     def _fill(self, pieces: Pieces) -> None:
         parts: dict[int, list[tuple[int, np.ndarray]]] = {}
@@ -52,7 +57,12 @@ class ShardedSource(Source):
 
 def open_folder(path: Path, open_shard: Callable[[Path], Source], suffixes: Sequence[str]) -> Source:
     """The matrix whose shards are the files of a folder with one of these suffixes, in the natural order of their
-    names."""
+    names; those without rows are skipped.
+
+    Raises:
+        NoRows: none has any.
+        ValueError: there is no such file; a shard cannot be read, or is unlike the first.
+    """
     # Spark marks its own files with an underscore; the datasets library keeps what it computed beside a data set.
     names = [
         name for name in sorted(entry.name for entry in path.iterdir()) if not name.startswith((".", "_", "cache-"))
@@ -60,9 +70,23 @@ def open_folder(path: Path, open_shard: Callable[[Path], Source], suffixes: Sequ
     shards = sorted((name for name in names if name.endswith(tuple(suffixes))), key=_natural)
     if not shards:
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        # The splits of a data set, or the parts of a partitioned table.
+        inner = next((name for name in names if (path / name).is_dir()), None)
+        hint = "" if inner is None else f"; if a folder in it is meant, give its path: {path / inner}"
         raise ValueError(f"cannot read {path}: it is a folder without a {' or '.join(suffixes)} file; "
-                         f"it holds {shown or 'nothing'}")  # fmt: skip
-    return ShardedSource(str(path), [open_shard(path / name) for name in shards])
+                         f"it holds {shown or 'nothing'}{hint}")  # fmt: skip
+    sources = [source for name in shards if (source := _unless_empty(path / name, open_shard)) is not None]
+    if not sources:
+        raise NoRows(f"cannot read {path}: none of its {len(shards)} shards has rows")
+    return ShardedSource(str(path), sources)
+
+
+def _unless_empty(path: Path, open_shard: Callable[[Path], Source]) -> Source | None:
+    try:
+        return open_shard(path)
+    except NoRows:
+        log.debug("%s has no rows; the shard is skipped", path)
+    return None
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -1,0 +1,170 @@
+"""Numbers in text, a line an item: .csv and .tsv with or without a line of names, fields of .jsonl."""
+
+import csv
+import io
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.sources.base import Source
+from gip_gpu.sources.file import File, NoRows
+from gip_gpu.sources.in_memory import InMemorySource
+from gip_gpu.sources.names import Origin, Request, choose_columns
+from gip_gpu.sources.unnamed import like_identifier
+
+# Some editors begin a UTF-8 file with it; it belongs to no row.
+MARK = b"\xef\xbb\xbf"
+
+
+def open_delimited(file: File, request: Request, *, delimiter: str) -> Source:
+    """All columns of a .csv or .tsv file, or those that are asked for; read whole."""
+    with (
+        file.opened() as opened,
+        io.TextIOWrapper(io.BufferedReader(opened), encoding="utf-8-sig", newline="") as text,
+    ):
+        names, values = _parse(csv.reader(text, delimiter=delimiter, strict=True), request)
+    held = dict.fromkeys(names, "number")
+    return InMemorySource(file.name, values, Origin(request, "column", tuple(names), held, tuple(names)))
+
+
+open_csv = partial(open_delimited, delimiter=",")
+open_tsv = partial(open_delimited, delimiter="\t")
+
+
+def open_jsonl(file: File, request: Request) -> Source:
+    """A field of numbers of a .jsonl file, the only one or that which is asked for, or several; read whole."""
+    with file.opened() as opened, io.BufferedReader(opened) as lines:
+        first = next(_rows(lines), None)
+        if first is None:
+            raise NoRows("it has no rows")
+    held = {name: _kind(value) for name, value in first[1].items()}
+    lists, plain = ([name for name, kind in held.items() if kind == wanted] for wanted in ("numbers", "number"))
+    origin = choose_columns(file.name, "field", request, lists, plain, held)
+    values, width = array("d"), 0
+    with file.opened() as opened, io.BufferedReader(opened) as lines:
+        for number, row in _rows(lines):
+            found = _fields(row, origin, number)
+            width = width or len(found)
+            if len(found) != width:
+                raise ValueError(f"line {number} has {len(found)} values, and the lines before have {width}")
+            values.extend(found)
+    return InMemorySource(file.name, np.frombuffer(values, np.float64).reshape(-1, width), origin)
+
+
+def _parse(lines: Any, request: Request) -> tuple[list[str], NDArray[np.float64]]:
+    """Names of the columns, none without a line of them, and the values."""
+    values, names, width, empty = array("d"), list[str](), 0, 0
+    wanted: list[int] | None = None
+    for cells in lines:
+        number = lines.line_num
+        if not any(map(str.strip, cells)):
+            empty = empty or number
+            continue
+        if empty:
+            raise ValueError(f"line {empty} is empty; every item needs a row")
+        if width and len(cells) != width:
+            raise ValueError(f"line {number} has {len(cells)} columns and the lines above have {width}")
+        first, width = not width, len(cells)
+        if first and not all(map(_is_number, cells)):
+            names = [cell.strip() for cell in cells]
+            wanted = _wanted(names, request, number)
+            continue
+        if first and request.key is not None:
+            raise ValueError(
+                f"line {number} has numbers, not the names of columns, of which key {request.key!r} is one"
+            )
+        taken = cells if wanted is None else [cells[j] for j in wanted]
+        if not all(map(_is_number, taken)):
+            raise ValueError(_no_number(cells, wanted, names, request, number))
+        values.extend(map(float, taken))
+    if not values:
+        raise NoRows("it has no rows of numbers")
+    if wanted is not None:
+        names = [names[j] for j in wanted]
+    return names, np.frombuffer(values, np.float64).reshape(-1, len(names) or width)
+
+
+def _wanted(names: Sequence[str], request: Request, number: int) -> list[int] | None:
+    """Places of the columns that are asked for, None for all."""
+    if request.key is None:
+        if "" in names:
+            # Tables written with row numbers look like this; taken as scores, they would rule the choice.
+            others = [name for name in names if name]
+            hint = f"; {request.call(others)}" if others else ""
+            raise ValueError(
+                f"line {number}: column {names.index('') + 1} has no name; does it hold row numbers?{hint}"
+            )
+        return None
+    held = dict.fromkeys(filter(None, names), "column")
+    chosen = choose_columns("it", "column", request, (), list(held), held)
+    for name in chosen.names:
+        if names.count(name) > 1:
+            raise ValueError(f"line {number} has {names.count(name)} columns {name!r}, of which key tells; rename them")
+    return [names.index(name) for name in chosen.names]
+
+
+def _no_number(
+    cells: Sequence[str], wanted: Sequence[int] | None, names: Sequence[str], request: Request, number: int
+) -> str:
+    """The message for the first cell that is no number."""
+    column = next(j for j in (range(len(cells)) if wanted is None else wanted) if not _is_number(cells[j]))
+    message = f"line {number}, column {column + 1}: {cells[column]!r} is not a number"
+    others = [name for name, cell in zip(names, cells, strict=False) if _is_number(cell) and not like_identifier(name)]
+    return f"{message}; {request.call(others)}" if wanted is None and others else message
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and content of each line; empty ones may stand at the end."""
+    empty = 0
+    for number, line in enumerate(lines, 1):
+        if line.isspace():
+            empty = empty or number
+            continue
+        if empty:
+            raise ValueError(f"line {empty} is empty; it must have one row a line")
+        try:
+            row = json.loads(line.removeprefix(MARK) if number == 1 else line)
+        except ValueError as error:
+            raise ValueError(f"line {number} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number} is {_kind(row)}; it must be an object with fields")
+        yield number, row
+
+
+def _kind(value: Any) -> str:
+    """What a value is, for a message and to choose by."""
+    if value is None:
+        return "null"
+    if isinstance(value, (bool, int, float)):
+        return "number"
+    if isinstance(value, list):
+        return "numbers" if value and all(_kind(part) == "number" for part in value) else "list"
+    return "text" if isinstance(value, str) else "object"
+
+
+def _fields(row: dict[str, Any], origin: Origin, number: int) -> list[float]:
+    found: list[float] = []
+    for name in origin.names:
+        if name not in row:
+            raise ValueError(f"line {number} has no field {name!r}")
+        value, wanted = row[name], "numbers" if origin.matrix else "number"
+        if _kind(value) != wanted:
+            raise ValueError(
+                f"line {number}: field {name!r} is {json.dumps(value):.40}; it must be "
+                f"{'a list of numbers' if origin.matrix else 'a number'}, as in the first line"
+            )
+        found.extend(map(float, value if origin.matrix else (value,)))
+    return found

@@ -1,0 +1,107 @@
+"""Scores that nobody named: what of a file is taken for scores only by its name."""
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.sources.base import Source
+from gip_gpu.sources.names import Origin, listing
+
+# Last words of names such as example_id and sampleIdx, and whole names.
+IDENTIFIERS = {"id", "ids", "idx", "uuid", "guid", "rowid", "rownum", "pk"}
+ROW_NUMBERS = {"index", "row", "line", "no", "nr", "number", "key", "unnamed 0", "index level 0", "level 0"} | {
+    f"{what} {number}" for what in ("row", "line") for number in ("index", "number", "no", "nr", "num")
+}
+# Fewer integers may well be consecutive, or in order, by chance: 1 in 120 where five are all different.
+FEWEST_CONSECUTIVE, FEWEST_ASCENDING = 3, 5
+
+
+def check_unnamed(source: Source, name: str) -> None:
+    """Raises ValueError where what a file holds would be taken for scores without a name, and may be the embeddings.
+
+    Args:
+        source: that nothing was read from.
+        name: of the argument, for messages.
+    """
+    origin = source.origin
+    if origin is not None and origin.matrix and origin.request.key is None:
+        better = [other for other in origin.plain if not like_identifier(other)] or origin.names
+        raise ValueError(
+            f"{name}: the {origin.what} {origin.names[0]!r} of {source.name} is taken for scores only by its name, as "
+            f"it may be the embeddings; the file holds {listing(origin.held)}; {origin.request.call(better[:1])}"
+        )
+
+
+def check_identifiers(source: Source, scores: NDArray[Any], name: str) -> None:
+    """Raises ValueError where a column that was not named has the name or the values of an identifier.
+
+    Args:
+        source: that the scores were read from.
+        scores: (m, n), all of them or consecutive rows.
+        name: of the argument, for messages.
+    """
+    origin = source.origin
+    if origin is None or origin.request.key is not None:
+        return
+    for column in range(scores.shape[1]):
+        if why := _suspicion(origin, column, scores[:, column]):
+            raise ValueError(f"{name}: {_label(origin, column)} of {source.name} {why}{_way_out(origin, scores)}")
+
+
+def like_identifier(name: str) -> bool:
+    """Whether a column's name is that of an identifier or of row numbers.
+
+    >>> [like_identifier(name) for name in ("id", "exampleId", "row_number", "Unnamed: 0", "quality", "validity")]
+    [True, True, True, True, False, False]
+    """
+    words = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return bool(words) and (words[-1] in IDENTIFIERS or " ".join(words) in ROW_NUMBERS)
+
+
+def ascending(column: NDArray[Any]) -> str | None:
+    """What integers in order look like, None for other values.
+
+    >>> import numpy as np
+    >>> ascending(np.arange(10.0)), ascending(np.array([3.0, 7, 9, 20, 31])), ascending(np.array([3.0, 3, 4, 5, 6]))
+    ('0 to 9, as row numbers do', '5 different integers in ascending order', None)
+    """
+    m = len(column)
+    if m < FEWEST_CONSECUTIVE or not np.isfinite(column).all() or (column != np.floor(column)).any():
+        return None
+    steps = np.diff(column)
+    if (steps == 1).all():
+        return f"{column[0]:.0f} to {column[-1]:.0f}, as row numbers do"
+    return f"{m} different integers in ascending order" if m >= FEWEST_ASCENDING and (steps > 0).all() else None
+
+
+def suspicion(name: str, values: NDArray[Any]) -> str | None:
+    """Why a column with this name and these values may be an identifier; None where nothing says so."""
+    if like_identifier(name):
+        return "has the name of an identifier"
+    order = ascending(values)
+    return None if order is None else f"holds {order}"
+
+
+def _suspicion(origin: Origin, column: int, values: NDArray[Any]) -> str | None:
+    return suspicion(origin.names[min(column, len(origin.names) - 1)] if origin.names else "", values)
+
+
+def _label(origin: Origin, column: int) -> str:
+    if not origin.names:
+        return f"column {column + 1}"
+    if origin.what in ("array", "tensor"):
+        return f"{origin.what} {origin.names[0]!r}" if column == 0 else f"column {column} of {origin.names[0]!r}"
+    return f"{origin.what} {origin.names[column]!r}"
+
+
+def _way_out(origin: Origin, scores: NDArray[Any]) -> str:
+    """The call that works."""
+    if not origin.names:
+        return (
+            "; if these are scores, write their names into the first line; "
+            f"{origin.request.call(('quality',))}, for one that is called so"
+        )
+    good = [name for j, name in enumerate(origin.names) if not _suspicion(origin, j, scores[:, j])]
+    return f"; if it holds scores, or others do, {origin.request.call(good or origin.names)}"
