@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gip_gpu.conversion import as_array
 from gip_gpu.interop import on_gpu, to_host
 from gip_gpu.sources import Source, as_source
+from gip_gpu.sources.file import NoRows
 from gip_gpu.sources.in_memory import InMemorySource
 from gip_gpu.sources.unnamed import check_identifiers, check_unnamed
 from gip_gpu.tables import check_scores
@@ -223,11 +224,12 @@ def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
 def _in_memory(value: Any, name: str) -> NDArray[Any]:
     """`as_matrix` for what lies in memory."""
     array = as_array(value, name)
+    error = NoRows if array.shape[:1] == (0,) else ValueError
     if array.ndim != 2:
         hint = f"; a single column is {name}.reshape(-1, 1)" if array.ndim == 1 else ""
-        raise ValueError(f"{name} has shape {array.shape}; it must be a 2-d array, one row an item{hint}")
+        raise error(f"{name} has shape {array.shape}; it must be a 2-d array, one row an item{hint}")
     if 0 in array.shape:
-        raise ValueError(f"{name} has shape {array.shape}; it must have at least one row and one column")
+        raise error(f"{name} has shape {array.shape}; it must have at least one row and one column")
     return array
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.sources.file import NoRows
+
 # Device types of the DLPack standard: memory of a CUDA device, and memory that device and host both reach.
 CUDA_MEMORY = (2, 13)
 FORMATS = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
@@ -107,10 +109,11 @@ class DeviceMatrix:
         if name.startswith(("complex", "object")):
             raise TypeError(f"F has dtype {name}; it must hold real numbers, any float or integer type")
         shape = tuple(array.shape)
+        error = NoRows if shape[:1] == (0,) else ValueError
         if len(shape) != 2:
-            raise ValueError(f"F has shape {shape}; it must be a 2-d array, one row an item")
+            raise error(f"F has shape {shape}; it must be a 2-d array, one row an item")
         if 0 in shape:
-            raise ValueError(f"F has shape {shape}; it must have at least one row and one column")
+            raise error(f"F has shape {shape}; it must have at least one row and one column")
         self.array = array
         self.shape: tuple[int, int] = (shape[0], shape[1])
         self.format = FORMATS.get(name)

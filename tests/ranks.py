@@ -79,6 +79,12 @@ def cases():
     }
 
 
+# Ranks 0 and 2 have no rows.
+EMPTY = (0, 0.4, 0, 0.6)
+WITH_EMPTY = (
+    *("one signal", "four signals", "lengths kept", "zeros", "all, restarted", "positive", "lr", "lr, lengths kept"),
+    *("omp", "entropy, lengths kept"),
+)
 FEW = ("one signal", "ties", "all, restarted", "lr")
 
 
@@ -136,6 +142,13 @@ def job_cases(rank, results):
             F, G, k, _ = real()
             mine = part(F, G, rank, [1000, 5000, len(F) - 6000])
             results["real"] = attempt(select, *mine, k, group=group, timeout=60)
+    for name in WITH_EMPTY:
+        F, G, k, options = cases()[name]
+        mine = part(F, G, rank, [int(share * len(F)) for share in EMPTY])
+        if rank == 2:  # it does not know how long the others' rows are
+            mine = [], []
+        results[f"empty {name}"] = attempt(select, *mine, k, timeout=60, **options)
+    results["all empty"] = attempt(select, F[:0], None if G is None else G[:0], 3, objective="entropy", timeout=60)
     dist.barrier()
 
 

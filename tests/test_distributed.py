@@ -83,6 +83,23 @@ def test_equal_to_one_process(said, alone, size, name):
     np.testing.assert_allclose(found["explained"], alone[name].explained, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ranks.WITH_EMPTY)
+def test_ranks_without_rows_take_no_part(said, alone, name):
+    found = [said[rank][f"empty {name}"] for rank in range(4)]
+    assert "error" not in found[0], found[0]["text"]
+    assert found == [found[0]] * 4
+    assert found[0]["indices"] == alone[name].indices.tolist()
+    assert found[0]["rounds"] == list(alone[name].rounds)
+    np.testing.assert_allclose(found[0]["explained"], alone[name].explained, rtol=1e-4, atol=1e-4)
+    assert "4 processes hold 0 to " in found[0]["plan"]
+
+
+def test_no_rank_has_rows(said):
+    for rank in range(4):
+        assert said[rank]["all empty"]["error"] == "ValueError"
+        assert said[rank]["all empty"]["text"] == "F has no rows on any rank; there must be at least one"
+
+
 MATCHING = ("one signal", "four signals", "ties", "fp16", "duplicates", "all, restarted", "stopped")
 
 

@@ -61,9 +61,10 @@ def select(
     over connections that are made for this call, so the group may be of any backend.
 
     Args:
-        F: (m_r, d) embeddings of this process, at least one row; as in `gip_gpu.select`: an array, a path, or rows of a
-            file, such as `gip_gpu.sources.Part(open_matrix(path), start, stop)`. Rows in files are streamed where the
-            process has no room for them.
+        F: (m_r, d) embeddings of this process, or none, (0, d) or an empty list or file; as in `gip_gpu.select`: an
+            array, a path, or rows of a file, such as `gip_gpu.sources.Part(open_matrix(path), start, stop)`. Rows in
+            files are streamed where the process has no room for them. A process without rows takes no part in the
+            choice and gets the result; its G may be anything.
         G: (m_r,) or (m_r, n) scores of these rows, in any of these forms, or None on all ranks.
         k: number of picks, 1 to the rows of all processes, or a share of them in (0, 1).
         group: a process group of torch.distributed that is initialised; None: all processes.

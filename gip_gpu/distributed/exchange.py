@@ -56,7 +56,7 @@ class Failure:
             return cls("", "interrupted")
         if isinstance(error, SystemExit):
             return cls("", f"ended with status {error.code}")
-        kind = type(error).__name__
+        kind = next((name for name, of in KINDS.items() if isinstance(error, of)), type(error).__name__)
         plain = kind in KINDS or type(error) in (RuntimeError, ImportError, OSError)
         return cls(kind, str(error) if plain and str(error) else f"{kind}: {error}")
 

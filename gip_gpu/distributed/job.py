@@ -79,9 +79,13 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
     """Rank 0's part up to the result."""
     hellos: list[Hello] = star.gather(member.hello())
     star.common()
-    _compare(hellos)
+    shared = _compare(hellos)
     sizes = [hello.m for hello in hellos]
-    m, d = sum(sizes), member.rows.shape[1]
+    m = sum(sizes)
+    if not m:
+        raise ValueError("F has no rows on any rank; there must be at least one")
+    d, n = shared["the columns of F"], shared["the columns of G"]
+    star.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
     k = as_count(settings.k, m)
     initial = as_initial(member.initial, m, k)
     total = len(initial) + k
@@ -96,7 +100,7 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
     kept = None if stored is not None else slots
     built = star.ask_each([("build", (offset, kept, keeper is not None)) for offset in offsets[:-1]])
     gamma, exponent = max(gamma for gamma, _ in built), built[0][1]
-    plan = _plan_of_all(plans, m, k, slots)
+    plan = _plan_of_all(plans, sizes, k, slots)
     log.info("plan: %s", plan)
     prepared = time.perf_counter()
 
@@ -151,15 +155,17 @@ def _keeper(star: Star, member: Member, offsets: Sequence[int], initial: NDArray
     return SharedKeeper(star, *member.saving, of)
 
 
-def _compare(hellos: Sequence[Hello]) -> None:
-    """Raises ValueError where a rank's settings are not those of rank 0."""
-    first = hellos[0].settings
+def _compare(hellos: Sequence[Hello]) -> dict[str, Any]:
+    """The settings that all ranks share; ValueError where a rank has another than the first that has it."""
+    shared: dict[str, tuple[int, Any]] = {}
     for rank, hello in enumerate(hellos):
         for name, value in hello.settings.items():
-            if value != first[name] or type(value) is not type(first[name]):
+            first, wanted = shared.setdefault(name, (rank, value))
+            if value != wanted or type(value) is not type(wanted):
                 raise ValueError(
-                    f"{name}: rank {rank} has {value!r} and rank 0 has {first[name]!r}; all ranks must have the same"
+                    f"{name}: rank {rank} has {value!r} and rank {first} has {wanted!r}; all ranks must have the same"
                 )
+    return {name: value for name, (_, value) in shared.items()}
 
 
 def _slots(plans: Sequence[Plan], m: int) -> int:
@@ -168,9 +174,9 @@ def _slots(plans: Sequence[Plan], m: int) -> int:
     return min([CACHE, m, *(plan.cache for plan in plans if plan.cache < plan.m)])
 
 
-def _plan_of_all(plans: Sequence[Plan], m: int, k: int, slots: int) -> Plan:
+def _plan_of_all(plans: Sequence[Plan], sizes: Sequence[int], k: int, slots: int) -> Plan:
     """The plan that the result shows: rank 0's, for the whole pool."""
-    own, sizes = plans[0], [plan.m for plan in plans]
+    own, m = plans[0], sum(sizes)
     parts = dict(own.memory)
     if slots:
         parts["lookahead"] = kept_bytes(m, own.d, own.n)

@@ -87,8 +87,6 @@ def _inputs(
 
     def share() -> tuple[Any, Any]:
         F, G = read(star.rank == 0)
-        if len(F) < star.size:
-            raise ValueError(f"F has {len(F)} rows for {star.size} processes; each must have at least one")
         start, stop = (len(F) * rank // star.size for rank in (star.rank, star.rank + 1))
         return _rows(F, start, stop), None if G is None else _rows(G, start, stop)
 
@@ -96,7 +94,8 @@ def _inputs(
 
 
 def _rows(matrix: Any, start: int, stop: int) -> Any:
-    return Part(matrix, start, stop) if isinstance(matrix, Source) else matrix[start:stop]
+    # A pool of few items leaves some processes without any.
+    return Part(matrix, start, stop) if isinstance(matrix, Source) and start < stop else matrix[start:stop]
 
 
 def _device(device: str, backend: str | None) -> str:

@@ -6,6 +6,9 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gip_gpu import backends, fingerprint
 from gip_gpu.arrays import as_initial, as_matrix, as_scores
 from gip_gpu.backends.items import Rules
@@ -15,10 +18,13 @@ from gip_gpu.device import resolve
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
-from gip_gpu.plan import PRECISIONS, Plan, make_plan
+from gip_gpu.objectives import Objective
+from gip_gpu.plan import PRECISIONS, Plan, log, make_plan
 from gip_gpu.problem import QUERIES, Options, first_measures, first_squares, pose
 from gip_gpu.progress import Progress, check_progress
+from gip_gpu.rows import Rows
 from gip_gpu.sources import places
+from gip_gpu.sources.file import NoRows
 from gip_gpu.state import State
 from gip_gpu.validate import as_bytes, one_of
 
@@ -57,8 +63,8 @@ class Hello:
     """What a rank brings.
 
     Attributes:
-        settings: by name, which must be equal on all ranks.
-        m: rows.
+        settings: by name, which must be equal on all ranks that have them.
+        m: rows, which may be none.
         largest: norm of a row.
         host: where it runs.
         columns: whether its backend can keep Gram columns; on a GPU the host decides each pick, its column made then.
@@ -78,11 +84,16 @@ class Member:
         star: whose target becomes the shard that `build` makes.
         F, G: (m, d) rows and (m, n) scores of this process; G None for no scores.
 
+    Attributes:
+        m: rows; a process without any stands in with a row that is no item.
+
     Raises:
         TypeError, ValueError: bad input.
     """
 
     picks = 0
+    rows: Rows
+    objective: Objective
 
     def __init__(self, star: Star, F: Any, G: Any, settings: Settings) -> None:
         self.star, self.settings = star, settings
@@ -101,31 +112,47 @@ class Member:
             None if star.rank else as_saving(settings.checkpoint, settings.checkpoint_every, [*places(F), *places(G)])
         )
         self.keeping = False
-        matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
-        self.scores = None if G is None else as_scores(G, matrix.shape)
+        self.device = resolve(settings.device, settings.backend, F)
+        self.kind = backends.load(settings.backend, self.device)
+        as_bytes(settings.memory_limit, self.kind.available(self.device))
         self.options = Options(
             settings.objective, settings.epsilon, settings.query, settings.sign, settings.on_exhausted
         )
-        self.objective = self.options.choose(self.scores is not None)
+        try:
+            matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", settings.memory_limit)
+        except NoRows as error:
+            self.m = 0
+            log.debug("rank %d takes no part: %s", star.rank, error)
+            return
+        self.m = len(matrix)
+        self._hold(F if isinstance(matrix, DeviceMatrix) else matrix, None if G is None else as_scores(G, matrix.shape))
+
+    def stand_in(self, d: int, n: int) -> None:
+        """For a process without rows: as if it had a row that is no item, of length d, and n scores.
+
+        One that may be zero counts in no bound on lengths.
+        """
+        self._hold(np.eye(1, d) * self.settings.normalize, np.zeros((1, n)) if n else None)
+
+    def _hold(self, F: Any, scores: NDArray[np.float64] | None) -> None:
+        self.scores = scores
+        self.objective = self.options.choose(scores is not None)
         self.n = 0 if self.scores is None else self.scores.shape[1]
         if self.objective.metric and self.n > 1:
             raise ValueError(
                 f"objective is {self.objective.name!r} with {self.n} signals, whose query is fitted to all rows in one "
                 "process; many processes have 'mp', 'omp', 'lr' and 'entropy', and 'mi' with one signal"
             )
-        self.device = resolve(settings.device, settings.backend, F)
-        self.kind = backends.load(settings.backend, self.device)
-        as_bytes(settings.memory_limit, self.kind.available(self.device))
-        self.rows = self.kind.open(F if isinstance(matrix, DeviceMatrix) else matrix, normalize=settings.normalize)
+        self.rows = self.kind.open(F, normalize=self.settings.normalize)
 
     def hello(self) -> Hello:
         own = {name: value for name, value in vars(self.settings).items() if name not in Settings.OWN}
         own["initial"] = f"{len(self.initial)} items, SHA-256 {hashlib.sha256(self.initial.tobytes()).hexdigest()}"
-        m, d = self.rows.shape
+        columns = {"the columns of F": self.rows.shape[1], "the columns of G": self.n} if self.m else {}
         return Hello(
-            {**own, "the columns of F": d, "the columns of G": self.n},
-            m,
-            self.rows.largest,
+            {**own, **columns},
+            self.m,
+            self.rows.largest if self.m else 0.0,
             platform.node(),
             issubclass(self.kind, NumpyBackend),
         )
@@ -154,6 +181,8 @@ class Member:
 
     def fingerprints(self, offset: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """The parts of F and G, the first row of which has this place in the pool, in their fingerprints."""
+        if not self.m:
+            return (0, 0), (0, 0)
         return fingerprint.of_part(self.rows.values, offset), (
             (0, 0) if self.scores is None else fingerprint.of_part(self.scores, offset)
         )
@@ -171,6 +200,8 @@ class Member:
         squares = first_squares(problem, self.rows)
         measures = first_measures(problem, self.rows, squares)
         state = State(problem.scores, 0, self.rows.shape[1], problem.objective, squares, measures)
+        if not self.m:
+            state.left[:] = state.pool[:] = False
         if slots is None:
             self.star.target = Shard(self.rows, state, offset)
             return 0.0, self.rows.exponent

@@ -62,17 +62,18 @@ class Shard:
 
     Args:
         rows: the exact ones.
-        state: of these items; it records no picks.
+        state: of these items; it records no picks. Where no item is left in it, none is of the pool.
         offset: of the first item in the pool.
 
     Attributes:
+        size: items of the pool.
         picks: made so far, on all ranks.
         signals: to this process, where they wait for rank 0.
     """
 
     def __init__(self, rows: Rows, state: State, offset: int) -> None:
         self.rows_of, self.state, self.offset = rows, state, offset
-        self.remaining = state.m
+        self.size = self.remaining = int(state.left.sum())
         self.picks = 0
         self.signals = Deferred(math.inf)
 
@@ -81,8 +82,8 @@ class Shard:
         return self.rows_of.take(indices - self.offset)
 
     def norms(self) -> Floats:
-        """(m,) norms of the rows as given."""
-        return self.rows_of.norms
+        """(size,) norms of the rows as given."""
+        return self.rows_of.norms[: self.size]
 
     def scores(self, indices: Whole) -> Floats:
         """Scores (c, n), as given, of some of its items."""
@@ -117,13 +118,13 @@ class Shard:
 
     def _local(self, indices: Whole) -> Whole:
         """The own ones among items of the pool, by their places here."""
-        own: Whole = indices[(indices >= self.offset) & (indices < self.offset + self.state.m)]
+        own: Whole = indices[(indices >= self.offset) & (indices < self.offset + self.size)]
         return own - self.offset
 
     def _own(self, index: int) -> int | None:
         """A pick among the own items, None where it is another's; it is taken."""
         self.picks += 1
-        if not 0 <= index - self.offset < self.state.m:
+        if not 0 <= index - self.offset < self.size:
             return None
         self.state.take(index - self.offset)
         self.remaining -= 1
