@@ -71,7 +71,7 @@ def extend(
     if normalize is not None and flag("normalize", normalize) != prior.normalize:
         raise ValueError(f"normalize is {normalize}; the selection was made with normalize={prior.normalize}")
     with _naming():
-        matrix = DeviceMatrix(F_new) if on_gpu(F_new) else as_matrix(F_new, "F_new")
+        matrix = DeviceMatrix(F_new) if on_gpu(F_new) else as_matrix(F_new, "F_new", memory_limit)
     m, d = matrix.shape
     wanted, n = prior.A.shape
     if d != wanted:

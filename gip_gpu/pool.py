@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu import backends, checkpoint, engine, memory
-from gip_gpu.arrays import as_initial, as_scores
+from gip_gpu.arrays import as_initial, as_matrix, as_scores
 from gip_gpu.backends.base import Backend
 from gip_gpu.checkpoint import Saving, as_saving
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
@@ -72,6 +72,8 @@ class Pool:
         }
         flag("normalize", normalize)
         self._places = places(F)
+        if isinstance(F, (str, os.PathLike)):
+            F = as_matrix(F, "F", memory_limit)
         began = time.perf_counter()
         self._rows = self._backend_type.open(F, normalize=normalize)
         # Counted to the first selection, which is what had to wait for it.

@@ -114,7 +114,7 @@ def select(
     >>> select(F, [3.0, 2.9, 1.0, 3.0], k=1, initial=[0], device="cpu").indices
     array([2])
     """
-    matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
+    matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", memory_limit)
     scores = None if G is None else as_scores(G, matrix.shape)
     count = as_count(k, len(matrix))
     options = Options(objective, epsilon, query, sign, on_exhausted)
