@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from gip_gpu.sources.base import Source
 from gip_gpu.sources.file import File, NoRows
 from gip_gpu.sources.in_memory import InMemorySource
-from gip_gpu.sources.names import Origin, Request, choose_columns
-from gip_gpu.sources.unnamed import like_identifier
+from gip_gpu.sources.names import Origin, Request, choose_columns, like_identifier
 
 # Some editors begin a UTF-8 file with it; it belongs to no row.
 MARK = b"\xef\xbb\xbf"
@@ -95,7 +94,7 @@ def _wanted(names: Sequence[str], request: Request, number: int) -> list[int] | 
         if "" in names:
             # Tables written with row numbers look like this; taken as scores, they would rule the choice.
             others = [name for name in names if name]
-            hint = f"; {request.call(others)}" if others else ""
+            hint = f"; name the scores by {request.call(others)}" if others else ""
             raise ValueError(
                 f"line {number}: column {names.index('') + 1} has no name; does it hold row numbers?{hint}"
             )
@@ -115,7 +114,7 @@ def _no_number(
     column = next(j for j in (range(len(cells)) if wanted is None else wanted) if not _is_number(cells[j]))
     message = f"line {number}, column {column + 1}: {cells[column]!r} is not a number"
     others = [name for name, cell in zip(names, cells, strict=False) if _is_number(cell) and not like_identifier(name)]
-    return f"{message}; {request.call(others)}" if wanted is None and others else message
+    return f"{message}; name the scores by {request.call(others)}" if wanted is None and others else message
 
 
 def _is_number(cell: str) -> bool:

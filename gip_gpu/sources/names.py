@@ -1,8 +1,15 @@
 """Which of several arrays in a file is meant; messages that say what it holds and how to name one."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+# Last words of names such as example_id and sampleIdx, and whole names.
+IDENTIFIERS = {"id", "ids", "idx", "uuid", "guid", "rowid", "rownum", "pk"}
+ROW_NUMBERS = {"index", "row", "line", "no", "nr", "number", "key", "unnamed 0", "index level 0", "level 0"} | {
+    f"{what} {number}" for what in ("row", "line") for number in ("index", "number", "no", "nr", "num")
+}
 
 NO_NAMES = "key is {key!r}, but {path} is no .npz or other file with named arrays or columns"
 
@@ -27,8 +34,7 @@ class Request:
         """The calls, in Python and on the command line, that name these columns or this array."""
         key, option = ",".join(names), "--scores-key" if 1 in self.dimensions else "--key"
         return (
-            f"name it by gip_gpu.sources.open_matrix({self.place!r}, {key!r}), on the command line by "
-            f"{option} {shlex.quote(key)}"
+            f"gip_gpu.sources.open_matrix({self.place!r}, {key!r}), on the command line by {option} {shlex.quote(key)}"
         )
 
 
@@ -51,6 +57,16 @@ class Origin:
     held: Mapping[str, str]
     plain: tuple[str, ...] = ()
     matrix: bool = False
+
+
+def like_identifier(name: str) -> bool:
+    """Whether a column's name is that of an identifier or of row numbers.
+
+    >>> [like_identifier(name) for name in ("id", "exampleId", "row_number", "Unnamed: 0", "quality", "validity")]
+    [True, True, True, True, False, False]
+    """
+    words = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return bool(words) and (words[-1] in IDENTIFIERS or " ".join(words) in ROW_NUMBERS)
 
 
 def described(dimensions: Sequence[int]) -> str:
@@ -95,7 +111,8 @@ def choose(
     if len(found) == 1:
         return found[0]
     wanted = f"one {what}" if key is None else f"{'an' if what == 'array' else 'a'} {what} {key!r}"
-    hint = f"; give the key of one: {request.call(fitting[:1])}" if fitting else ""
+    vectors = [name for name in plain if not like_identifier(name)] if 1 in request.dimensions else []
+    hint = f"; give the key of one, by {request.call((vectors or fitting)[:1])}" if fitting else ""
     raise ValueError(f"{path} must hold {wanted}, {described(request.dimensions)}; it holds {listing(held)}{hint}")
 
 
@@ -125,7 +142,7 @@ def choose_columns(
         raise ValueError(f"key {key!r} names a {what} twice")
     for name in named:
         if name not in plain:
-            hint = f"; {request.call(plain)}" if plain else ""
+            hint = f"; name those that are meant by {request.call(plain)}" if plain else ""
             raise ValueError(
                 f"{path} has no {what} {name!r} of numbers, of which key {key!r} tells; it holds {listing(held)}{hint}"
             )

@@ -1,19 +1,13 @@
 """Scores that nobody named: what of a file is taken for scores only by its name."""
 
-import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.sources.base import Source
-from gip_gpu.sources.names import Origin, listing
+from gip_gpu.sources.names import Origin, like_identifier, listing
 
-# Last words of names such as example_id and sampleIdx, and whole names.
-IDENTIFIERS = {"id", "ids", "idx", "uuid", "guid", "rowid", "rownum", "pk"}
-ROW_NUMBERS = {"index", "row", "line", "no", "nr", "number", "key", "unnamed 0", "index level 0", "level 0"} | {
-    f"{what} {number}" for what in ("row", "line") for number in ("index", "number", "no", "nr", "num")
-}
 # Fewer integers may well be consecutive, or in order, by chance: 1 in 120 where five are all different.
 FEWEST_CONSECUTIVE, FEWEST_ASCENDING = 3, 5
 
@@ -30,7 +24,8 @@ def check_unnamed(source: Source, name: str) -> None:
         better = [other for other in origin.plain if not like_identifier(other)] or origin.names
         raise ValueError(
             f"{name}: the {origin.what} {origin.names[0]!r} of {source.name} is taken for scores only by its name, as "
-            f"it may be the embeddings; the file holds {listing(origin.held)}; {origin.request.call(better[:1])}"
+            f"it may be the embeddings; the file holds {listing(origin.held)}; name the scores by "
+            f"{origin.request.call(better[:1])}"
         )
 
 
@@ -48,16 +43,6 @@ def check_identifiers(source: Source, scores: NDArray[Any], name: str) -> None:
     for column in range(scores.shape[1]):
         if why := _suspicion(origin, column, scores[:, column]):
             raise ValueError(f"{name}: {_label(origin, column)} of {source.name} {why}{_way_out(origin, scores)}")
-
-
-def like_identifier(name: str) -> bool:
-    """Whether a column's name is that of an identifier or of row numbers.
-
-    >>> [like_identifier(name) for name in ("id", "exampleId", "row_number", "Unnamed: 0", "quality", "validity")]
-    [True, True, True, True, False, False]
-    """
-    words = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    return bool(words) and (words[-1] in IDENTIFIERS or " ".join(words) in ROW_NUMBERS)
 
 
 def ascending(column: NDArray[Any]) -> str | None:
@@ -99,9 +84,7 @@ def _label(origin: Origin, column: int) -> str:
 def _way_out(origin: Origin, scores: NDArray[Any]) -> str:
     """The call that works."""
     if not origin.names:
-        return (
-            "; if these are scores, write their names into the first line; "
-            f"{origin.request.call(('quality',))}, for one that is called so"
-        )
+        call = origin.request.call(("quality",))
+        return f"; name the columns in a first line, and the scores, if they are called quality, by {call}"
     good = [name for j, name in enumerate(origin.names) if not _suspicion(origin, j, scores[:, j])]
-    return f"; if it holds scores, or others do, {origin.request.call(good or origin.names)}"
+    return f"; name the scores by {origin.request.call(good or origin.names)}"
