@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.sources.names import like_identifier
 from gip_gpu.sources.unnamed import suspicion
 
-# What types of numbers of pandas, polars and pyarrow begin with, in lower case.
+# What types of numbers, and of text, of pandas, polars, pyarrow and datasets begin with, in lower case.
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "bool", "decimal")
+TEXT = ("str", "large_str", "utf8")
 LAZY = ("LazyFrame", "IterableDataset")
 
 
@@ -32,7 +34,8 @@ def check_all_numbers(value: Any, name: str) -> None:
     in_memory = library_of(value) in ("pandas", "polars", "pyarrow") and kind not in LAZY
     if in_memory and kinds and all(str(of).lower().startswith(NUMBERS) for of in kinds.values()):
         return
-    example = next(iter(kinds), "embedding")
+    likely = [of for of in kinds if not str(kinds[of]).lower().startswith(TEXT) and not like_identifier(str(of))]
+    example = next(iter(likely or kinds), "embedding")
     call = {
         "LazyFrame": f"{name}.collect()[{example!r}]",
         "IterableDataset": f"np.array([row[{example!r}] for row in {name}])",
@@ -42,12 +45,13 @@ def check_all_numbers(value: Any, name: str) -> None:
 
 
 def check_scores(value: Any, name: str) -> None:
-    """Raises ValueError where a table of several columns that stands for scores has an identifier among them.
+    """As `check_all_numbers`; and raises ValueError where one of several columns of scores is an identifier.
 
     Who selects a single column has named it, and who makes an array of the columns has looked at them.
     """
+    check_all_numbers(value, name)
     kinds = _kinds(value)
-    if kinds is None or len(kinds) < 2 or isinstance(value, Mapping):
+    if kinds is None or len(kinds) < 2:
         return
     doubts = {column: suspicion(str(column), _numbers(value, column)) for column in kinds}
     for column, why in doubts.items():
