@@ -14,6 +14,8 @@ from gip_gpu import checkpoint, signals
 
 # Picks at which a run is taken over by other processes: few, and beyond the first round where rows have few columns.
 STAGES = (7, 20, 29, 40)
+# Selections that are taken on to 50 picks.
+TAKEN_ON = ("mp, initial", "lr", "entropy")
 FIRST = [880, 5, 450, 855, 300]
 
 
@@ -82,6 +84,9 @@ def job_stages(rank, results):
         assert path.stat().st_mtime_ns == before
         # The stored picks once more, and without steps what they have projected out.
         results[f"{name} joined"] = attempt(joined, select(*mine, STAGES[3], **file))
+        if name in TAKEN_ON:
+            # By ranks of which the first has no rows.
+            results[f"{name} empty"] = attempt(select, *part(F, G, rank, [0, 400, 500]), 50, **file)
 
 
 def joined(chosen):

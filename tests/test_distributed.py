@@ -318,6 +318,20 @@ def variables(pid):
     return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
 
 
+def test_torchrun_with_more_processes_than_rows(folder):
+    """And scores by their name, which the processes without rows have no use for."""
+    F, G = np.load(folder / "pool.npy")[[3, 500, 77]], np.array([2.0, 9, 4])
+    np.save(folder / "pool.npy", F)
+    (folder / "scores.csv").write_text("id,quality\n" + "".join(f"{i},{score}\n" for i, score in enumerate(G)))
+    line = ["pool.npy", "--scores", "scores.csv", "-k", "3", "-o", "many.npy", "--quiet"]
+    done = torchrun(folder, 4, *line, "--scores-key", "quality")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(folder / "many.npy"), select(F, G, 3, device="cpu").indices)
+    failed = torchrun(folder, 2, *line, "--force")
+    (said,) = [line for line in failed.stderr.splitlines() if line.startswith("gip-gpu:")]
+    assert "G: column 'id' of scores.csv has the name of an identifier; name the scores by " in said
+
+
 def test_torchrun_says_once_what_is_wrong(folder):
     F = np.load(folder / "pool.npy")
     F[700, 2] = np.inf

@@ -64,6 +64,15 @@ def test_taken_over_by_other_numbers_of_processes(said, name):
         assert said[rank][f"{name} joined"]["indices"] == ranks_files.joined(whole).indices.tolist()
 
 
+@pytest.mark.parametrize("name", ranks_files.TAKEN_ON)
+def test_taken_over_by_ranks_without_rows(said, name):
+    F, G, options = ranks_files.kinds()[name]
+    found = [said[rank][f"{name} empty"] for rank in range(3)]
+    assert "error" not in found[0], found[0]["text"]
+    assert found == [found[0]] * 3
+    assert found[0]["indices"] == select(F, G, 50, device="cpu", **options).indices.tolist()
+
+
 REFUSED = {
     "F": r"the checkpoint .*run\.ckpt is of another selection: of another F; delete it or give another path",
     "G": r"the checkpoint .*run\.ckpt is of another selection: of another G; delete it or give another path",
