@@ -47,8 +47,10 @@ def select(
             and any strides; on a CUDA device also torch CUDA tensors, CuPy arrays and what else offers `__dlpack__`
             there; the path of a file or of a folder of shards, or `gip_gpu.sources.open_matrix(path, key)`, read in
             blocks. float16 and bfloat16 values are taken as exact.
-        G: (m,) or (m, n) scores, one column a signal, in any of these forms; `gip_gpu.signals` makes some. None: no
-            scores, the choice is by the embeddings alone (objective "entropy").
+        G: (m,) or (m, n) scores, one column a signal, in any of these forms; `gip_gpu.signals` makes some. A file may
+            also be .csv, .tsv or .jsonl; what in it may be embeddings or identifiers is scores only where it is named:
+            `open_matrix(path, "quality,length")`. None: no scores, the choice is by the embeddings alone (objective
+            "entropy").
         k: number of picks, 1 to m, or a share of m in (0, 1).
         device: "auto" (the CUDA device that F lies on, or the first if one works, else the CPU), "cpu", "cuda" or
             "cuda:1".
