@@ -3,12 +3,13 @@
 Greedy Information Projection (arXiv 2603.13790) with the indices of the float64 algorithm on every backend.
 """
 
-from gip_gpu import metrics, reference, signals
+from gip_gpu import exceptions, metrics, reference, signals
+from gip_gpu.certificate import Certificate
 from gip_gpu.extend import extend
 from gip_gpu.pool import Pool
 from gip_gpu.select import select
-from gip_gpu.selection import Certificate, Selection
+from gip_gpu.selection import Selection
 
 __version__ = "0.1.0"
 
-__all__ = ["Certificate", "Pool", "Selection", "extend", "metrics", "reference", "select", "signals"]
+__all__ = ["Certificate", "Pool", "Selection", "exceptions", "extend", "metrics", "reference", "select", "signals"]

@@ -47,17 +47,20 @@ def as_matrix(value: Any, name: str, memory_limit: int | float | str | None = No
     return _in_memory(value, name) if source is None else source
 
 
-def as_scores(value: Any, shape: tuple[int, int], names: tuple[str, str] = ("F", "G")) -> NDArray[np.float64]:
+def as_scores(
+    value: Any, shape: tuple[int, int], names: tuple[str, str] = ("F", "G"), *, missing: bool = False
+) -> NDArray[np.float64]:
     """`value` as (m, n) float64 scores that fit F of the given shape; the caller's own copy.
 
     Args:
         value: scores.
         shape: of F.
         names: of F and G, for messages.
+        missing: values that are not finite may be there.
 
     Raises:
         TypeError: no real numbers, or None.
-        ValueError: not (m,) or (m, n), a NaN or an infinity (the first such row is named), or beyond 1e150.
+        ValueError: not (m,) or (m, n), NaN or infinite (the first five such rows are named), or beyond 1e150.
     """
     if value is None:
         raise TypeError("G is None; it must be scores of shape (m,) or (m, n); where there are none, "
@@ -80,14 +83,13 @@ def as_scores(value: Any, shape: tuple[int, int], names: tuple[str, str] = ("F",
     if source is not None:
         check_identifiers(source, scores, G)
     finite = np.isfinite(scores)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite.all(axis=1))[0])
-        raise ValueError(f"{G} has a value that is not finite in row {row} ({_brief(scores[row])}); all must be finite")
-    largest = max(scores.max(), -scores.min())
+    if not missing and not finite.all():
+        raise ValueError(_not_finite(G, scores, np.asarray(finite.all(axis=1))))
+    largest = max(scores.max(where=finite, initial=0.0), -scores.min(where=finite, initial=0.0))
     if 0 < largest < 1 / LARGEST:
         raise ValueError(f"{G} has no value beyond {1 / LARGEST:g} in size; scale the scores up")
     if largest > LARGEST:
-        row = int(np.flatnonzero((np.abs(scores) > LARGEST).any(axis=1))[0])
+        row = int(np.flatnonzero(((np.abs(scores) > LARGEST) & finite).any(axis=1))[0])
         raise ValueError(
             f"{G} has a value beyond {LARGEST:g} in row {row} ({_brief(scores[row])}); scale the scores down"
         )
@@ -108,14 +110,16 @@ def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int], names:
 
 
 def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
-    """Raises ValueError naming the first row that is not finite, too large, or zero where that is not allowed."""
+    """Raises ValueError where rows are not finite (the first five are named), too large, or zero where that is not
+    allowed."""
     usable = norms <= LARGEST if zero_allowed else (norms <= LARGEST) & (norms > 0)
     if usable.all():
         return
+    finite = np.isfinite(norms)
+    if not finite.all():
+        raise ValueError(_not_finite(name, values, finite))
     row = int(np.flatnonzero(~usable)[0])
     shown = f"row {row} ({_brief(values[row])})"
-    if not np.isfinite(values[row].astype(np.float64)).all():
-        raise ValueError(f"{name} has a value that is not finite in {shown}; all must be finite")
     if norms[row] > LARGEST:
         raise ValueError(f"{name} has norm {norms[row]:g} in {shown}; at most {LARGEST:g} is possible")
     count = int((norms == 0).sum())
@@ -231,6 +235,19 @@ def _in_memory(value: Any, name: str) -> NDArray[Any]:
     if 0 in array.shape:
         raise error(f"{name} has shape {array.shape}; it must have at least one row and one column")
     return array
+
+
+def _not_finite(name: str, values: Any, finite: NDArray[np.bool_]) -> str:
+    """Which rows are not finite."""
+    rows = np.flatnonzero(~finite)
+    shown = f"row {rows[0]} ({_brief(values[rows[0]])})"
+    if len(rows) > 1:
+        named = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
+        shown += f", {len(rows)} such rows in all ({named})"
+    return (
+        f"{name} has a value that is not finite in {shown}; all must be finite; select with on_nan='drop' "
+        "(--on-nan drop) leaves such rows out"
+    )
 
 
 def _brief(row: NDArray[Any]) -> str:

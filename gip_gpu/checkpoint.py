@@ -257,6 +257,10 @@ class Keeper:
         """Whether the file has the first k picks, those of `initial` included, or all that there will be."""
         return self.stored is not None and (self.saved >= k or self.stored["ending"] == "exhausted")
 
+    def resumed(self, first: int, k: int) -> int:
+        """How many of the picks `first` to k of a run came from the file; those before `first` are of `initial`."""
+        return 0 if self.stored is None else max(0, min(len(self.stored["indices"]), k) - first)
+
     def until(self, state: State) -> int:
         """How far to go before the next `look`."""
         until = state.t + self.stride

@@ -180,7 +180,7 @@ def estimate(
     m: int,
     d: int,
     n: int,
-    k: int | float,
+    k: int | float | str,
     *,
     devices: int = 1,
     kind: str = "A100-80GB",
@@ -194,7 +194,7 @@ def estimate(
 
     Args:
         m, d, n: items in all, length of a row, signals.
-        k: picks, or a share of m in (0, 1).
+        k: picks, or a share of m: a float in (0, 1), or text such as "5%".
         devices, kind: how many, and one of `gip_gpu.hardware.KINDS`.
         network_link: the link that messages pass, or its text, as in `gip_gpu.hardware.network`.
         precision: what Gram columns are computed and kept in, as in `gip_gpu.select`.

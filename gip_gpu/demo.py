@@ -21,7 +21,7 @@ from gip_gpu import memory, metrics
 from gip_gpu.select import select
 from gip_gpu.selection import Selection
 from gip_gpu.signals import self_compression
-from gip_gpu.writing import atomic_write, check_target
+from gip_gpu.writing import Together, check_target
 
 INSTALL = 'the demo needs scikit-learn and matplotlib: pip install "gip_gpu[demo]"'
 DIMENSIONS = 192
@@ -96,13 +96,14 @@ def run(out: Path, *, share: float = 0.05, seed: int = 0) -> str:
         Choice(name, drawn, np.array([metrics.explained_curve(F, scores, chosen) for chosen in drawn]))
         for name, drawn in sets.items()
     ]
-    with atomic_write(rows_path) as file:
-        for rank, i in enumerate(selection):
-            item = {"name": pool[i].name, "module": pool[i].module, "doc": pool[i].text}
-            gains = {"score": float(scores[i]), "gain": float(selection.gains[rank]), "rank": rank}
-            file.write((json.dumps({**item, **gains}, ensure_ascii=False) + "\n").encode())
-    with atomic_write(figure_path) as file:
-        plot(matplotlib.figure.Figure, F, choices, selection).savefig(file, format="png", dpi=150)
+    with Together() as together:
+        with together.open(rows_path) as file:
+            for rank, i in enumerate(selection):
+                item = {"name": pool[i].name, "module": pool[i].module, "doc": pool[i].text}
+                gains = {"score": float(scores[i]), "gain": float(selection.gains[rank]), "rank": rank}
+                file.write((json.dumps({**item, **gains}, ensure_ascii=False) + "\n").encode())
+        with together.open(figure_path) as file:
+            plot(matplotlib.figure.Figure, F, choices, selection).savefig(file, format="png", dpi=150)
     return _report(pool, F, choices, selection, seconds, (rows_path, figure_path))
 
 

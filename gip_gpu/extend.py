@@ -6,22 +6,26 @@ from contextlib import contextmanager
 
 from numpy.typing import ArrayLike
 
-from gip_gpu.arrays import as_matrix, as_scores
-from gip_gpu.checkpoint import as_saving
+from gip_gpu.arrays import as_matrix
 from gip_gpu.interop import DeviceMatrix, on_gpu
 from gip_gpu.pool import Pool
-from gip_gpu.progress import Progress, check_progress
+from gip_gpu.problem import SIGNS
+from gip_gpu.progress import Progress
 from gip_gpu.projection import Projection
+from gip_gpu.request import ask
 from gip_gpu.selection import Selection
 from gip_gpu.sources import places
-from gip_gpu.validate import as_count, flag
+from gip_gpu.standardize import Standardization
+from gip_gpu.validate import flag, one_of
+
+NAMES = ("F_new", "G_new")
 
 
 def extend(
     selection: Selection,
     F_new: ArrayLike,
     G_new: ArrayLike | None,
-    k: int | float,
+    k: int | float | str,
     *,
     device: str = "auto",
     backend: str | None = None,
@@ -29,6 +33,8 @@ def extend(
     columns: str = "auto",
     memory_limit: int | float | str | None = None,
     normalize: bool | None = None,
+    sign: str | None = None,
+    on_nan: str = "error",
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | float | None = None,
     progress: Progress = None,
@@ -42,11 +48,13 @@ def extend(
 
     Args:
         selection: of `select`, `Pool.select` or `extend`, or one that was loaded. It says how to choose: objective,
-            epsilon, sign, on_exhausted.
+            epsilon, sign, on_exhausted, and for standardize="zscore" the means and deviations of its own pool.
         F_new: (m, d) embeddings of the new rows, in any form that `select` takes.
         G_new: (m,) or (m, n) scores of the new rows, for as many signals; None for "entropy".
-        k: number of picks, 1 to m, or a share of m in (0, 1).
-        normalize: as it was for the selection, which None takes over.
+        k: number of picks, 1 to m, or a share of m: a float in (0, 1), or text such as "5%".
+        normalize, sign: as for the selection, which None takes over; sign="any" says that negative scores are meant, as
+            in `gip_gpu.select`.
+        on_nan: as in `gip_gpu.select`, for the new rows.
         device, backend, precision, columns, memory_limit, checkpoint, checkpoint_every, progress: as in
             `gip_gpu.select`.
 
@@ -56,9 +64,10 @@ def extend(
 
     Raises:
         TypeError, ValueError: bad input, another d, n or normalize, or a selection that cannot be extended: its scores
-            were a fitted query (query "ridge", or "mi" with several columns), which changes as rows join; it ended with
-            items taken in order or by the literal loop; it is the beginning of a longer checkpoint; or it was saved by
-            a version that did not keep what is needed. Then select from all rows with `initial`.
+            were a fitted query (query "ridge", or "mi" with several columns) or ranks (standardize "rank"), which
+            change as rows join; it ended with items taken in order or by the literal loop; it is the beginning of a
+            longer checkpoint; or it was saved by a version that did not keep what is needed. Then select from all rows
+            with `initial`.
 
     >>> import gip_gpu
     >>> chosen = gip_gpu.select([[1, 0], [0.8, 0.6]], [3, 2], 1, device="cpu")
@@ -70,23 +79,26 @@ def extend(
     prior = _extensible(selection)
     if normalize is not None and flag("normalize", normalize) != prior.normalize:
         raise ValueError(f"normalize is {normalize}; the selection was made with normalize={prior.normalize}")
+    if sign is not None and one_of("sign", sign, SIGNS) != prior.options.sign:
+        raise ValueError(f"sign is {sign!r}; the selection was made with sign={prior.options.sign!r}")
     with _naming():
         matrix = DeviceMatrix(F_new) if on_gpu(F_new) else as_matrix(F_new, "F_new", memory_limit)
-    m, d = matrix.shape
+    d = matrix.shape[1]
     wanted, n = prior.A.shape
     if d != wanted:
         raise ValueError(f"F_new has {d} columns; the selection was made on rows of length {wanted}")
     if (G_new is None) != (n == 0):
         wants = "None" if n == 0 else f"scores of {n} signals"
         raise TypeError(f"G_new is {'None' if G_new is None else 'given'}; for this selection it must be {wants}")
-    scores = None if G_new is None else as_scores(G_new, (m, d), ("F_new", "G_new"))
-    if scores is not None and scores.shape[1] != n:
-        raise ValueError(f"G_new has {scores.shape[1]} columns; the selection was made with {n}")
-    count, saving = as_count(k, m), as_saving(checkpoint, checkpoint_every, [*places(F_new), *places(G_new)])
-    check_progress(progress)
+    request = ask(
+        matrix, G_new, k, prior.options, sign=sign, on_nan=on_nan, initial=None, checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every, reads=places(F_new), progress=progress, names=NAMES, width=n,
+        before=_standardized(selection),
+    )  # fmt: skip
+    whole = F_new if isinstance(matrix, DeviceMatrix) else matrix
     with _naming():
         pool = Pool(
-            F_new if isinstance(matrix, DeviceMatrix) else matrix,
+            whole if request.view is None else request.view.view(matrix),
             device=device,
             backend=backend,
             precision=precision,
@@ -94,7 +106,12 @@ def extend(
             memory_limit=memory_limit,
             normalize=prior.normalize,
         )
-        return pool._select(scores, count, prior.options, progress, False, saving=saving, prior=prior)
+        return pool._select(request, False, prior, NAMES[1])
+
+
+def _standardized(selection: Selection) -> Standardization | None:
+    """How the scores of its pool were brought to one scale."""
+    return None if selection.preparation is None else selection.preparation.standardized
 
 
 @contextmanager
@@ -110,10 +127,14 @@ def _naming() -> Iterator[None]:
 
 def _extensible(selection: Selection) -> Projection:
     """What to go on from."""
-    if selection.projection is not None:
+    done = _standardized(selection)
+    ranked = done is not None and done.method == "rank"
+    if selection.projection is not None and not ranked:
         return selection.projection
     why = (
-        "its scores were a fitted query, which changes as rows join"
+        "its scores were ranks (standardize='rank'), which change as rows join"
+        if ranked
+        else "its scores were a fitted query, which changes as rows join"
         if selection.range_share is not None
         else "it chose nothing, ended with items taken in order or by the literal loop, is the beginning of a longer "
         "checkpoint, or was saved by a version that did not keep what was projected out"

@@ -124,12 +124,15 @@ class DeviceMatrix:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         if isinstance(key, (int, np.integer, slice)):
             return to_host(self.array[key])
-        indices = np.asarray(key, dtype=np.int64)
+        return to_host(self.taken(np.asarray(key, dtype=np.int64)))
+
+    def taken(self, indices: NDArray[np.int64]) -> Any:
+        """These rows, an array of the same kind on the GPU."""
         if hasattr(self.array, "detach"):
             import torch
 
-            return to_host(self.array[torch.from_numpy(indices).to(self.array.device)])
-        return to_host(self.array[indices])
+            return self.array[torch.from_numpy(indices).to(self.array.device)]
+        return self.array[indices]
 
 
 def format_of(values: Any) -> str:

@@ -7,26 +7,28 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gip_gpu import backends, checkpoint, engine, memory
-from gip_gpu.arrays import as_initial, as_matrix, as_scores
+from gip_gpu.arrays import as_matrix
 from gip_gpu.backends.base import Backend
-from gip_gpu.checkpoint import Saving, as_saving
+from gip_gpu.certificate import Certificate
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
 from gip_gpu.costs import GRAM_COLUMNS, ITEMS, entry_bytes
 from gip_gpu.device import resolve
 from gip_gpu.family import Family
-from gip_gpu.interop import format_of
+from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
+from gip_gpu.missing import Kept, as_on_nan, keep_finite
 from gip_gpu.plan import COLUMNS, PRECISIONS, Plan, log, make_plan, stepwise
-from gip_gpu.problem import Options, Problem, first_measures, first_squares, pose
-from gip_gpu.progress import Progress, check_progress, reporting
+from gip_gpu.problem import Options, Problem, as_sign, first_measures, first_squares, pose
+from gip_gpu.progress import Progress, reporting
 from gip_gpu.projection import Projection
-from gip_gpu.selection import Certificate, Selection
+from gip_gpu.request import Request, ask
+from gip_gpu.score_checks import Traits, check, check_order, sign_matters
+from gip_gpu.selection import Selection
 from gip_gpu.sources import Matrix, places
 from gip_gpu.state import State, Stored
-from gip_gpu.validate import as_bytes, as_count, flag, one_of
+from gip_gpu.validate import as_bytes, flag, one_of
 
 
 class Pool:
@@ -38,6 +40,8 @@ class Pool:
     Args:
         F, device, backend, precision, columns, memory_limit, normalize: as in `gip_gpu.select`. F is kept by reference
             and must not change while the pool is in use.
+        on_nan: as in `gip_gpu.select`, for F and for the scores of each selection. A selection whose scores are not
+            finite in other rows than F is prepared anew, without the columns that the pool has.
 
     Raises:
         TypeError, ValueError: as `gip_gpu.select`.
@@ -57,6 +61,7 @@ class Pool:
         columns: str = "auto",
         memory_limit: int | float | str | None = None,
         normalize: bool = True,
+        on_nan: str = "error",
     ) -> None:
         one_of("precision", precision, PRECISIONS)
         one_of("columns", columns, COLUMNS)
@@ -71,10 +76,15 @@ class Pool:
             "memory_limit": memory_limit,
         }
         flag("normalize", normalize)
-        self._places = places(F)
+        self._places, self._on_nan = places(F), on_nan
         if isinstance(F, (str, os.PathLike)):
             F = as_matrix(F, "F", memory_limit)
         began = time.perf_counter()
+        self._kept: Kept | None = None
+        if as_on_nan(on_nan):
+            matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
+            self._kept = keep_finite(matrix, None)
+            F = F if self._kept is None else self._kept.view(matrix)
         self._rows = self._backend_type.open(F, normalize=normalize)
         # Counted to the first selection, which is what had to wait for it.
         self._waited = time.perf_counter() - began
@@ -85,18 +95,20 @@ class Pool:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, d): items and length of a row."""
-        return self._rows.shape
+        """(m, d): rows of F as given, and their length."""
+        m, d = self._rows.shape
+        return (m if self._kept is None else self._kept.m), d
 
     def select(
         self,
         G: Matrix | None,
-        k: int | float,
+        k: int | float | str,
         *,
         objective: str | None = None,
         epsilon: float = 0.0,
         query: str = "direct",
-        sign: str = "any",
+        sign: str | None = None,
+        standardize: str | None = None,
         on_exhausted: str = "restart",
         initial: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -104,19 +116,20 @@ class Pool:
         progress: Progress = None,
     ) -> Selection:
         """The k most informative items for these scores; arguments, result and errors as in `gip_gpu.select`."""
-        scores = None if G is None else as_scores(G, self.shape)
-        count = as_count(k, self.shape[0])
-        options = Options(objective, epsilon, query, sign, on_exhausted)
-        options.choose(scores is not None)
-        first = as_initial(initial, self.shape[0], count)
-        saving = as_saving(checkpoint, checkpoint_every, [*self._places, *places(G)])
-        check_progress(progress)
+        options = Options(objective, epsilon, query, as_sign(sign), on_exhausted, standardize)
+        request = ask(
+            self._rows.values, G, k, options, sign=sign, on_nan=self._on_nan, initial=initial, checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every, reads=self._places, progress=progress, known=self._kept, looked=True,
+        )  # fmt: skip
         with self._turn:
             if self._busy:
                 raise RuntimeError("this pool is in the middle of a selection, whose progress function called it")
             self._busy = True
             try:
-                return self._select(scores, count, options, progress, True, first, saving)
+                if request.view is not None:
+                    rows = request.view.view(self._rows.values)
+                    return Pool(rows, **self._settings, normalize=self._rows.normalize)._select(request, False)
+                return self._select(request, True)
             finally:
                 self._busy = False
 
@@ -130,24 +143,16 @@ class Pool:
         self.__dict__.update(state)
         self._turn = threading.RLock()
 
-    def _select(
-        self,
-        scores: NDArray[np.float64] | None,
-        k: int,
-        options: Options,
-        progress: Progress,
-        keep: bool,
-        initial: NDArray[np.int64] | None = None,
-        saving: Saving | None = None,
-        prior: Projection | None = None,
-    ) -> Selection:
+    def _select(self, request: Request, keep: bool, prior: Projection | None = None, name: str = "G") -> Selection:
         began = time.perf_counter() - self._waited
         self._waited = 0.0
-        initial = np.empty(0, np.int64) if initial is None else initial
+        scores, k, options, initial = request.scores, request.k, request.options, request.initial
         total = len(initial) + k
+        traits = self._checked(request, name, prior is None)
         keeper = None
-        if saving is not None:
-            keeper = checkpoint.Keeper(*saving, checkpoint.subject(self._rows, scores, options, initial, prior))
+        if request.saving is not None:
+            subject = checkpoint.subject(self._rows, scores, options, initial, prior)
+            keeper = checkpoint.Keeper(*request.saving, subject)
         name = options.choose(scores is not None).name
         one_by_one = stepwise(name, options.sign)
         width = 0 if scores is None else scores.shape[1]
@@ -163,8 +168,8 @@ class Pool:
         measures = first_measures(problem, self._rows, squares)
         if prior is not None:
             prior = prior.measured(self._rows.exponent)
-        state = State(problem.scores, total, self.shape[1], problem.objective, squares, measures, initial, prior)
-        computed = 0
+        state = State(problem.scores, total, self._rows.shape[1], problem.objective, squares, measures, initial, prior)
+        computed, resumed = 0, 0 if keeper is None else keeper.resumed(state.first, total)
         if prepared is None:
             assert keeper is not None
             assert keeper.stored is not None
@@ -176,16 +181,17 @@ class Pool:
             stepper: engine.Stepper = (
                 Family(backend, state, problem.epsilon, problem.sign, problem.Q) if one_by_one else backend
             )
-            with reporting(progress, k) as report, keeper.signals if keeper else nullcontext():
+            with reporting(request.progress, k, resumed) as report, keeper.signals if keeper else nullcontext():
                 timings = engine.run(stepper, columns, state, options.on_exhausted, report, keeper)
             carried = stepper.carry(state) if state.projecting else None
             computed = columns.computed - (before if columns is held else 0)
             if isinstance(columns, LazyColumns) and columns.whole:
                 plan = self._changed(plan)
         done = time.perf_counter()
+        check_order(state, traits)
         return self._selection(
-            state, problem, carried, options, plan,
-            {"prepare": ready - began, "query": posed - ready, **timings, "total": done - began}, computed,
+            state, problem, carried, request, plan,
+            {"prepare": ready - began, "query": posed - ready, **timings, "total": done - began}, computed, resumed,
         )  # fmt: skip
 
     def _selection(
@@ -193,19 +199,20 @@ class Pool:
         state: State,
         problem: Problem,
         carried: Stored | None,
-        options: Options,
+        request: Request,
         plan: Plan,
         timings: dict[str, float],
         computed: int,
+        resumed: int,
     ) -> Selection:
         """The result of a run; `carried` is what its stepper projected out, None where that is not all."""
         picks = slice(state.first, state.t)
         weights = state.weights[picks]
         projection = None
         if carried is not None and state.projecting and problem.range_share is None:
-            projection = Projection.of(state, carried, options, self._rows.normalize, self._rows.exponent)
+            projection = Projection.of(state, carried, request.options, self._rows.normalize, self._rows.exponent)
         return Selection(
-            indices=state.indices[picks],
+            indices=request.rows_of(state.indices[picks]),
             gains=state.gains[picks],
             weights=weights if problem.weights is None else weights @ problem.weights,
             explained=state.explained[picks],
@@ -218,11 +225,22 @@ class Pool:
             range_share=problem.range_share,
             projection=projection,
             computed=computed,
+            preparation=request.preparation,
+            resumed=resumed,
         )
+
+    def _checked(self, request: Request, name: str, fresh: bool) -> Traits | None:
+        """Warns of scores that are probably not what the caller means."""
+        if request.scores is None:
+            return None
+        directed = not request.sign_given and sign_matters(request.options, True)
+        traits = Traits.of(self._rows, request.scores, directed=directed)
+        check(traits, len(request.scores), request.options, sign_given=request.sign_given, fresh=fresh, name=name)
+        return traits
 
     def _changed(self, plan: Plan) -> Plan:
         """The plan of a run that computed the whole Gram matrix in the end."""
-        matrix = self.shape[0] ** 2 * entry_bytes(plan.precision)
+        matrix = self._rows.shape[0] ** 2 * entry_bytes(plan.precision)
         parts = {**{part: size for part, size in plan.memory.items() if part != GRAM_COLUMNS}, "Gram matrix": matrix}
         reason = "columns on demand lasted for few picks"
         changed = replace(plan, columns="gram", cache=0, memory=parts, reason=reason, gram_seconds=0.0)
@@ -231,7 +249,7 @@ class Pool:
 
     def _planned(self, n: int, k: int, keep: bool, objective: str, options: Options) -> Plan:
         """What a selection would do and take."""
-        m, d = self.shape
+        m, d = self._rows.shape
         held = 0 if self._plan is None else self._plan.total
         return make_plan(
             m, d, n, k, keep=keep, held=held, given=format_of(self._rows.values), objective=objective,

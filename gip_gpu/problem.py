@@ -10,6 +10,7 @@ from gip_gpu import query as queries
 from gip_gpu import ties
 from gip_gpu.objectives import OBJECTIVES, Objective, energies
 from gip_gpu.rows import Rows
+from gip_gpu.standardize import METHODS
 from gip_gpu.validate import LARGEST, as_epsilon, one_of
 
 QUERIES = ("direct", "ridge")
@@ -31,13 +32,19 @@ SPREAD = 1e40
 Floats = NDArray[np.float64]
 
 
+def as_sign(sign: str | None) -> str:
+    """The sign that counts where the caller does not say: "any"."""
+    return "any" if sign is None else sign
+
+
 @dataclass(frozen=True)
 class Options:
     """How items are chosen; checked when made.
 
     Attributes:
         objective: by name, or None for the default: "mp" with scores, "entropy" without.
-        epsilon, query, sign, on_exhausted: as in `gip_gpu.select`.
+        epsilon, query, on_exhausted, standardize: as in `gip_gpu.select`.
+        sign: as `as_sign` returns it.
 
     Raises:
         TypeError, ValueError: an unknown value, or values that do not go together.
@@ -48,6 +55,7 @@ class Options:
     query: str = "direct"
     sign: str = "any"
     on_exhausted: str = "restart"
+    standardize: str | None = None
 
     def __post_init__(self) -> None:
         if self.objective is not None:
@@ -55,6 +63,8 @@ class Options:
         one_of("query", self.query, QUERIES)
         one_of("sign", self.sign, SIGNS)
         one_of("on_exhausted", self.on_exhausted, ON_EXHAUSTED)
+        if self.standardize is not None:
+            one_of("standardize", self.standardize, METHODS)
         object.__setattr__(self, "epsilon", as_epsilon(self.epsilon))
 
     def choose(self, scored: bool) -> Objective:
@@ -74,6 +84,8 @@ class Options:
             raise ValueError("objective 'entropy' takes no scores; G must be None")
         if self.query == "ridge" and not scored:
             raise ValueError("query is 'ridge', which fits scores; G is None")
+        if self.standardize is not None and not scored:
+            raise ValueError(f"standardize is {self.standardize!r}, which is for scores; G is None, so leave it out")
         if self.sign == "positive" and not objective.signs:
             raise ValueError(f"sign is 'positive', which objective {name!r} has no use for; it must be 'any'")
         if self.on_exhausted == "continue" and (name != "mp" or self.sign != "any"):

@@ -17,12 +17,18 @@ def check_progress(progress: Any) -> None:
 
 
 @contextmanager
-def reporting(progress: Progress, total: int) -> Iterator[engine.Progress | None]:
-    """The function to report picks to: the caller's own, a bar on standard error for True, or none."""
+def reporting(progress: Progress, total: int, resumed: int = 0) -> Iterator[engine.Progress | None]:
+    """The function to report picks to: the caller's own, a bar on standard error for True, or none.
+
+    Args:
+        progress: as in `gip_gpu.select`.
+        total: picks of the result.
+        resumed: those from a checkpoint, which say nothing of this run's speed.
+    """
     if not isinstance(progress, bool) or not progress:
         yield progress or None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="pick", desc="select") as bar:
+    with tqdm(total=total, initial=resumed, unit="pick", desc="select") as bar:
         yield lambda done, _: bar.update(done - bar.n)

@@ -95,5 +95,7 @@ def row_norms(block: NDArray[np.float64]) -> NDArray[np.float64]:
             # A power of two scales without rounding; zero and non-finite rows pass through as they are.
             scale = np.ldexp(1.0, np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1] - 1)
             scaled = rows / scale[:, None]
-            norms[extreme] = np.sqrt(np.einsum("jd,jd->j", scaled, scaled)) * scale
+            exact = np.sqrt(np.einsum("jd,jd->j", scaled, scaled)) * scale
+            # Beyond float64 the norm of a finite row is its largest number: infinity says that a value is.
+            norms[extreme] = np.where(np.isfinite(largest), np.minimum(exact, np.finfo(np.float64).max), exact)
     return norms

@@ -4,21 +4,20 @@ import os
 
 from numpy.typing import ArrayLike
 
-from gip_gpu.arrays import as_initial, as_matrix, as_scores
-from gip_gpu.checkpoint import as_saving
+from gip_gpu.arrays import as_matrix
 from gip_gpu.interop import DeviceMatrix, on_gpu
 from gip_gpu.pool import Pool
-from gip_gpu.problem import Options
-from gip_gpu.progress import Progress, check_progress
+from gip_gpu.problem import Options, as_sign
+from gip_gpu.progress import Progress
+from gip_gpu.request import ask
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Matrix, places
-from gip_gpu.validate import as_count
 
 
 def select(
     F: Matrix,
     G: Matrix | None,
-    k: int | float,
+    k: int | float | str,
     *,
     device: str = "auto",
     backend: str | None = None,
@@ -29,7 +28,9 @@ def select(
     memory_limit: int | float | str | None = None,
     normalize: bool = True,
     query: str = "direct",
-    sign: str = "any",
+    sign: str | None = None,
+    standardize: str | None = None,
+    on_nan: str = "error",
     on_exhausted: str = "restart",
     initial: ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -51,7 +52,7 @@ def select(
             also be .csv, .tsv or .jsonl; what in it may be embeddings or identifiers is scores only where it is named:
             `open_matrix(path, "quality,length")`. None: no scores, the choice is by the embeddings alone (objective
             "entropy").
-        k: number of picks, 1 to m, or a share of m in (0, 1).
+        k: number of picks, 1 to m, or a share of m: a float in (0, 1), or text such as "5%".
         device: "auto" (the CUDA device that F lies on, or the first if one works, else the CPU), "cpu", "cuda" or
             "cuda:1".
         backend: "numpy" (CPU), "triton" or "cupy" (CUDA), one that was registered, or None for the device's default:
@@ -80,8 +81,18 @@ def select(
         query: "direct", the scores as they are, or "ridge", in their place F Q with the query that fits them,
             Q = (F'F + epsilon I)^-1 F'G (eq. 3.1). "mi" is about a query in any case: scores that no query gives
             (outside the range of F) are replaced by their least-squares fit, with a warning.
-        sign: "any", a score counts whatever the sign of a residual, or "positive", only its positive part does, so that
-            an item is not picked for being very bad; for "mp", "omp" and "lr".
+        sign: "any", a score counts whatever the sign of a residual, as is right for scores F Q of a query, or
+            "positive", only its positive part does, so that an item is not picked for being very bad; for "mp", "omp"
+            and "lr". None is "any", with a `gip_gpu.exceptions.ScoreSignWarning` where these objectives are given
+            negative scores that are not those of a query.
+        standardize: brings columns of G to one scale first, where the one with the largest spread decides otherwise:
+            "rank", the average rank of a score among those of its column, from 0 to 1, keeps the direction of ratings;
+            "zscore", less the mean and over the standard deviation, makes half of the scores negative and goes with
+            sign "positive". Constant columns become 0. Gains, weights and shares are then of these scores;
+            `Selection.preparation` records what was done.
+        on_nan: "error", or "drop": rows with a value that is not finite in F or G are never chosen; the choice is that
+            from the other rows, of which k may be a share, and indices are those of F as given. Of large pools no copy
+            is made; of those on a GPU one is.
         on_exhausted: what to do when nothing but float64 rounding is left (scores fallen to 1e-7 of the first in their
             norms, or grown to 1e7 of it where nearly dependent rows contradict in their scores, or every row in the
             span of the picks): "restart" on the original scores of the items left, "stop" with fewer than k, or for
@@ -105,6 +116,11 @@ def select(
         TypeError, ValueError: bad input; the message names the argument, what it got and what it wants.
         OSError: the checkpoint cannot be written; the one before it is intact.
 
+    Warns:
+        gip_gpu.exceptions.ScoreSignWarning: see `sign`.
+        gip_gpu.exceptions.TiedScoresWarning: scores are the same for all items, or picks were taken in the order of
+            rows as nothing distinguishes them.
+
     >>> import numpy as np
     >>> F = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [1.0, 0.0]])
     >>> select(F, [3.0, 2.9, 1.0, 3.0], k=2, device="cpu").indices
@@ -117,15 +133,14 @@ def select(
     array([2])
     """
     matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", memory_limit)
-    scores = None if G is None else as_scores(G, matrix.shape)
-    count = as_count(k, len(matrix))
-    options = Options(objective, epsilon, query, sign, on_exhausted)
-    options.choose(scores is not None)
-    first = as_initial(initial, len(matrix), count)
-    saving = as_saving(checkpoint, checkpoint_every, [*places(F), *places(G)])
-    check_progress(progress)
+    options = Options(objective, epsilon, query, as_sign(sign), on_exhausted, standardize)
+    request = ask(
+        matrix, G, k, options, sign=sign, on_nan=on_nan, initial=initial, checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every, reads=places(F), progress=progress,
+    )  # fmt: skip
+    whole = F if isinstance(matrix, DeviceMatrix) else matrix
     pool = Pool(
-        F if isinstance(matrix, DeviceMatrix) else matrix,
+        whole if request.view is None else request.view.view(matrix),
         device=device,
         backend=backend,
         precision=precision,
@@ -133,4 +148,4 @@ def select(
         memory_limit=memory_limit,
         normalize=normalize,
     )
-    return pool._select(scores, count, options, progress, False, first, saving)
+    return pool._select(request, False)

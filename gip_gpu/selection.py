@@ -1,78 +1,38 @@
 """The result of a selection: what was chosen, why it can be trusted, what it took."""
 
-import io
-import json
+import operator
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import memory
+from gip_gpu import memory, selection_file
+from gip_gpu.certificate import Certificate
 from gip_gpu.plan import Plan
+from gip_gpu.preparation import Preparation
 from gip_gpu.projection import Projection
 from gip_gpu.writing import atomic_write
 
-# Of the names of the arrays of a projection in a file.
-PREFIX = "projection_"
-
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
-    """The proof, step by step, that each pick is the float64 argmax.
+class Selection(Sequence[int]):
+    """The chosen examples, most informative first: a read-only sequence of their indices.
 
-    Attributes:
-        margins: (k,) float64 in [0, 1], by how much of its own gain (for "mi" of its information) each pick beats every
-            other item; a lower bound.
-            Float64 rounding is taken off, so 0 means a tie, decided for the lowest index, or a difference that
-            rounding could have made (`within_rounding` counts these).
-        candidates: (k,) int64, items that the error bound left in doubt and that were rescored in float64.
-        ties: (k,) int64, items that equalled the best, itself included; 1 without a tie.
-        refreshes: how often the whole residual was recomputed in float64.
-        rounds: picks made before each round began; more than one entry after exhaustion.
-    """
+    It stands wherever a list of indices does: `F[chosen]` for NumPy arrays and torch tensors, `df.iloc[chosen]`,
+    `torch.utils.data.Subset(dataset, chosen)`. `chosen[0]` is an int and `chosen[:10]` a list of ints;
+    `chosen.indices` is the array. `chosen == other` is a bool: whether `other`, a Selection, list, tuple, array or
+    tensor, holds the same indices in the same order, whatever else the selections hold. With an array to the left of
+    `==` NumPy compares item by item.
 
-    margins: NDArray[np.float64]
-    candidates: NDArray[np.int64]
-    ties: NDArray[np.int64]
-    refreshes: int
-    rounds: tuple[int, ...]
-
-    @property
-    def tied(self) -> int:
-        """Picks that were decided by the tie rule."""
-        return int((self.ties > 1).sum())
-
-    @property
-    def within_rounding(self) -> int:
-        """Picks without a tie that lead by no more than the bound on float64 rounding."""
-        return int(((self.ties == 1) & (self.margins == 0)).sum())
-
-    def __str__(self) -> str:
-        if not len(self.margins):
-            return "no picks"
-        unsure = (
-            f" but {self.within_rounding}, which led by less than float64 rounding," if self.within_rounding else ""
-        )
-        text = (
-            f"every pick{unsure} is the float64 argmax: {self.candidates.mean():.3g} candidates rescored a pick, "
-            f"{self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
-            f"{self.margins[self.ties == 1].min(initial=1.0):.2g}"
-        )
-        if len(self.rounds) > 1:
-            shown = ", ".join(map(str, self.rounds[1:6])) + (", ..." if len(self.rounds) > 6 else "")
-            text += f", rounds began after picks {shown}"
-        return text
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """The chosen examples, most informative first.
-
-    `len`, iteration and `numpy.asarray` give the indices, so `F[selection]` works.
+    >>> import gip_gpu
+    >>> chosen = gip_gpu.select([[1, 0], [0.8, 0.6], [0, 1]], [3, 2.9, 1], 2, device="cpu")
+    >>> chosen.tolist(), chosen[0], chosen[:1], 1 in chosen, chosen == [0, 2]
+    ([0, 2], 0, [0], False, True)
 
     Attributes:
         indices: (k,) int64, rows of F in order of choice.
@@ -93,7 +53,11 @@ class Selection:
         range_share: share of ||G||^2 that lies in the range of F, where a query was fitted; else None.
         projection: what the picks of the last round projected out, which `gip_gpu.extend` goes on from; None where it
             cannot (see there).
-        computed: Gram columns computed in this selection; 0 where each is made in the step of its pick.
+        computed: Gram columns computed in this run; 0 where each is made in the step of its pick.
+        resumed: picks that came from a checkpoint; the others were made in this run, which `timings` and `computed`
+            are of.
+        preparation: rows left out (`on_nan="drop"`) and scores standardised before the choice; None where neither was.
+            `gains`, `weights`, `explained` and the certificate are of what came of it, over the rows that were left.
     """
 
     indices: NDArray[np.int64]
@@ -107,25 +71,36 @@ class Selection:
     range_share: float | None = None
     projection: Projection | None = None
     computed: int = 0
+    resumed: int = 0
+    preparation: Preparation | None = None
+
+    @property
+    def made(self) -> int:
+        """Picks that this run made."""
+        return len(self) - self.resumed
 
     @property
     def used_share(self) -> float | None:
-        """Picks for each column computed on demand, in an unbroken run; None where all or none were computed."""
+        """Picks of this run for each column that it computed on demand; None where all or none were computed."""
         if self.plan.columns != "lazy" or not self.computed:
             return None
-        return min(1.0, len(self) / self.computed)
+        return min(1.0, self.made / self.computed)
 
     @property
     def seconds_per_pick(self) -> float:
-        """Time of a pick: its column, refreshes and steps, without what was done before the first."""
+        """Time of a pick of this run: its column, refreshes and steps, without what was done before the first."""
         parts = ("columns", "refresh", "steps")
-        return sum(self.timings.get(part, 0.0) for part in parts) / max(1, len(self))
+        return sum(self.timings.get(part, 0.0) for part in parts) / max(1, self.made)
 
     @property
     def work(self) -> str:
-        """Time of a pick and the share of columns that were used, in a few words."""
+        """What this run did, in a few words: picks after a checkpoint, time of a pick, share of columns used."""
+        stored = f"{self.resumed:,} picks from the checkpoint" if self.resumed else ""
+        if self.resumed and not self.made:
+            return stored
         used = "" if self.used_share is None else f", {self.used_share:.0%} of {self.computed:,} columns used"
-        return f"{1000 * self.seconds_per_pick:.3g} ms a pick{used}"
+        each = f"{1000 * self.seconds_per_pick:.3g} ms a pick{used}"
+        return f"{stored}, {self.made:,} made at {each}" if stored else each
 
     @property
     def rounds(self) -> tuple[int, ...]:
@@ -135,8 +110,43 @@ class Selection:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> list[int]: ...
+
+    def __getitem__(self, key: int | slice) -> int | list[int]:
+        if isinstance(key, slice):
+            return self.tolist()[key]
+        try:
+            place = operator.index(key)
+        except TypeError:
+            raise TypeError(
+                f"a selection is indexed by an int or a slice, got a {type(key).__name__}; chosen.indices takes arrays"
+            ) from None
+        return int(self.indices[place])
+
     def __iter__(self) -> Iterator[int]:
-        return iter(self.indices.tolist())
+        return iter(self.tolist())
+
+    def __contains__(self, item: object) -> bool:
+        # An array of one value compares at once; any other object decides itself what it equals.
+        return bool((self.indices == item).any()) if isinstance(item, Real) else item in self.tolist()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (Selection, list, tuple)):
+            return self.tolist() == list(other)
+        return bool(self.tolist() == other.tolist()) if hasattr(other, "tolist") else NotImplemented
+
+    def __hash__(self) -> int:
+        # That of an equal tuple.
+        return hash(tuple(self.tolist()))
+
+    def tolist(self) -> list[int]:
+        """The indices as a list of ints."""
+        indices: list[int] = self.indices.tolist()
+        return indices
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = np.array(self.indices, dtype=dtype) if copy else np.asarray(self.indices, dtype=dtype)
@@ -151,11 +161,15 @@ class Selection:
         explained = f"{share:.4g}" if share >= 0 else "none"
         seconds = self.timings.get("total", 0.0)
         return (
-            f"Selection of {len(self)} from {self.plan.m}: [{shown}]\n"
+            f"Selection of {len(self)} from {self.plan.m}: [{shown}]{self._prepared()}\n"
             f"  explained {explained}; {self.certificate}\n"
             f"  {self.plan.objective}, {self.plan.kept} on {self.plan.device} ({self.plan.backend}), "
             f"{seconds:.3g} s, {self.work}, peak {memory.readable(self.peak_bytes)}"
         )
+
+    def _prepared(self) -> str:
+        said = () if self.preparation is None else self.preparation.said
+        return "".join(f"; {name}: {value}" for name, value in said)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all of it to a .npz or .json file, beside it first and then renamed.
@@ -164,40 +178,39 @@ class Selection:
             ValueError: another suffix.
         """
         target = Path(path)
-        arrays, rest = self._split()
-        if _suffix(target) == ".npz":
-            # In memory first: a zip file that is cut off by a full disk complains once more when it is collected.
-            buffer = io.BytesIO()
-            np.savez(buffer, **arrays, meta=np.array(json.dumps(rest)))
-            with atomic_write(target) as file:
-                file.write(buffer.getvalue())
-        else:
-            lists = {name: array.tolist() for name, array in arrays.items()}
-            with atomic_write(target) as file:
-                file.write(json.dumps({"meta": rest, **lists}).encode())
+        content = selection_file.encode(self, selection_file.suffix_of(target))
+        with atomic_write(target) as file:
+            file.write(content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Selection":
         """Reads what `save` wrote; equal to it in every array and field.
 
         Raises:
-            ValueError: another suffix, or a file that holds no selection.
+            ValueError: another suffix, or a file that holds no selection: damaged, a field missing or of another type,
+                indices that are no rows of the pool or not distinct.
+            OSError: there is no such file, or it cannot be read.
         """
-        source = Path(path)
+        return cls(**selection_file.read(Path(path)))
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with a row a pick, most informative first: rank (from 0), index, gain, margin.
+
+        Raises:
+            ImportError: pandas is not installed (`pip install "gip_gpu[data]"`).
+        """
         try:
-            if _suffix(source) == ".npz":
-                # Opened here, so that it is closed where NumPy fails on what is inside.
-                with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    content = {name: stored[name] for name in stored.files}
-                rest = json.loads(str(content.pop("meta")))
-            else:
-                content = json.loads(source.read_text())
-                rest = content.pop("meta")
-            return cls._join(content, rest)
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{source} holds no selection that can be read: {error}") from error
+            import pandas
+        except ImportError as error:
+            raise ImportError('a frame needs pandas: pip install "gip_gpu[data]"') from error
+        return pandas.DataFrame(
+            {
+                "rank": np.arange(len(self)),
+                "index": self.indices,
+                "gain": self.gains,
+                "margin": self.certificate.margins,
+            }
+        )
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Gain and explained share over the picks; a matplotlib Figure, also written to `path` if one is given.
@@ -208,63 +221,3 @@ class Selection:
         from gip_gpu.plotting import plot_selection
 
         return plot_selection(self, path)
-
-    def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        proof = self.certificate
-        arrays: dict[str, Any] = {
-            "indices": self.indices,
-            "gains": self.gains,
-            "weights": self.weights,
-            "explained": self.explained,
-            "margins": proof.margins,
-            "candidates": proof.candidates,
-            "ties": proof.ties,
-        }
-        rest = {
-            "refreshes": proof.refreshes,
-            "rounds": list(proof.rounds),
-            "plan": asdict(self.plan),
-            "timings": self.timings,
-            "peak_bytes": self.peak_bytes,
-            "range_share": self.range_share,
-            "computed": self.computed,
-        }
-        if self.projection is not None:
-            parts, rest["projection"] = self.projection.split()
-            arrays.update({f"{PREFIX}{name}": array for name, array in parts.items()})
-        return arrays, rest
-
-    @classmethod
-    def _join(cls, arrays: dict[str, Any], rest: dict[str, Any]) -> "Selection":
-        k = len(arrays["indices"])
-        parts = {name.removeprefix(PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(PREFIX)}
-        whole = ("indices", "candidates", "ties")
-        stored: dict[str, NDArray[Any]] = {
-            name: np.asarray(values, np.int64 if name in whole else np.float64) for name, values in arrays.items()
-        }
-        if any(len(array) != k for array in stored.values()):
-            raise ValueError("its arrays differ in length")
-        n = int(rest["plan"]["n"])
-        proof = Certificate(
-            stored["margins"], stored["candidates"], stored["ties"], rest["refreshes"], tuple(rest["rounds"])
-        )
-        known = {entry.name for entry in fields(Plan)}
-        return cls(
-            stored["indices"],
-            stored["gains"],
-            stored["weights"].reshape(k, n),
-            stored["explained"],
-            proof,
-            Plan(**{name: value for name, value in rest["plan"].items() if name in known}),
-            rest["timings"],
-            rest["peak_bytes"],
-            rest.get("range_share"),
-            Projection.join(parts, rest["projection"]) if "projection" in rest else None,
-            rest.get("computed", 0),
-        )
-
-
-def _suffix(path: Path) -> str:
-    if path.suffix not in (".npz", ".json"):
-        raise ValueError(f"{path} ends in {path.suffix!r}; a selection is kept in .npz or .json")
-    return path.suffix

@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Sequence
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -13,15 +14,25 @@ LARGEST = 1e150
 
 
 def as_count(k: Any, m: int) -> int:
-    """The number of picks that `k` asks for: an int from 1 to m, or a share of m in (0, 1), rounded, at least 1.
+    """The number of picks that `k` asks for: an int from 1 to m, or a share of m, rounded, at least 1.
+
+    A share is a float in (0, 1), or text such as "5%", which is 0.05, up to "100%".
 
     Raises:
-        TypeError: k is no number, or a bool.
+        TypeError: k is no number and no text that ends in %, or a bool.
         ValueError: outside the range.
+
+    >>> as_count(7, 200), as_count(0.05, 200), as_count("5%", 200), as_count("100%", 200)
+    (7, 10, 10, 200)
     """
-    wanted = f"k must be an int from 1 to m = {m}, or a float in (0, 1) for a share of m"
+    wanted = f"k must be an int from 1 to m = {m}, or for a share of m a float in (0, 1) or text such as '5%'"
     if isinstance(k, (bool, np.bool_)):
         raise TypeError(f"k is {k!r}, a bool; {wanted}")
+    if isinstance(k, str) and k.endswith("%"):
+        share = percentage(k)
+        if not 0 < share <= 1:
+            raise ValueError(f"k is {k!r}; {wanted}, above '0%' and up to '100%'")
+        return max(1, round(share * m))
     if isinstance(k, (float, np.floating)):
         if not 0 < k < 1:
             raise ValueError(f"k is {k!r}; {wanted}")
@@ -33,6 +44,14 @@ def as_count(k: Any, m: int) -> int:
     if not 1 <= count <= m:
         raise ValueError(f"k is {count}; {wanted}")
     return count
+
+
+def percentage(text: str) -> float:
+    """The share that text such as "5%" is, as the float that its decimal number 0.05 reads as; nan for none."""
+    try:
+        return float(Decimal(text[:-1].strip()).scaleb(-2))
+    except (ArithmeticError, ValueError):  # the second for a signaling NaN
+        return math.nan
 
 
 def as_epsilon(value: Any) -> float:

@@ -32,20 +32,63 @@ def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
     ...     os.listdir(folder)
     ['hello.txt']
     """
-    target = Path(os.path.realpath(path))
-    temporary = _temporary(target)
-    try:
+    with Together() as together, together.open(path) as file:
+        yield file
+
+
+class Together:
+    """Several files that are all written, or none of them: a `with` block whose end gives all of them their names.
+
+    Each is as in `atomic_write`, but keeps its temporary name until the block ends well. On any exception all are
+    removed; where the last step fails for one of them, those that had not existed before are taken back.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with Together() as together:
+    ...         for name in ("a.txt", "b.txt"):
+    ...             with together.open(f"{folder}/{name}") as file:
+    ...                 _ = file.write(b"hello")
+    ...         before = [entry.startswith(".") for entry in os.listdir(folder)]
+    ...     before, sorted(os.listdir(folder))
+    ([True, True], ['a.txt', 'b.txt'])
+    """
+
+    def __init__(self) -> None:
+        self._written: list[tuple[Path, Path]] = []
+
+    @contextlib.contextmanager
+    def open(self, path: AnyPath) -> Iterator[BinaryIO]:
+        """A new file, open for writing bytes, on disk when its own `with` block ends.
+
+        Raises:
+            OSError: it cannot be made or written.
+        """
+        target = Path(os.path.realpath(path))
+        temporary = _temporary(target)
+        self._written.append((temporary, target))
         # The tempfile module would make the result readable by its owner only, whatever the umask.
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+
+    def __enter__(self) -> "Together":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        new: list[Path] = []
+        try:
+            if kind is None:
+                for temporary, target in self._written:
+                    if target.exists():
+                        shutil.copymode(target, temporary)
+                    else:
+                        new.append(target)
+                    os.replace(temporary, target)
+                new = []
+        finally:
+            for leftover in (*new, *(temporary for temporary, _ in self._written)):
+                leftover.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: AnyPath, older: float = 600.0) -> None:
@@ -96,7 +139,7 @@ def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> 
 
 def check_suffix(path: Path, known: Sequence[str]) -> None:
     """ValueError where the name of a file does not end in one of these."""
-    if path.suffix not in known:
+    if path.suffix not in known and "".join(path.suffixes[-2:]) not in known:  # as in rows.jsonl.gz
         raise ValueError(f"{path} has suffix {path.suffix!r}; it must be {' or '.join(known)}")
 
 

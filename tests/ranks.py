@@ -44,6 +44,20 @@ def uneven_scores():
     return G
 
 
+def lacking(F, G):
+    """Rows and scores with values missing: of rank 1 of two, of the ends of others, and of neighbours."""
+    F, G = F.copy(), np.array(G, dtype=np.float64)
+    F[[5, 430, 431, 899], 2] = np.nan
+    G[[6, 7, 430, 600]] = np.inf
+    return F, G
+
+
+def uneven_scales():
+    """Ratings whose columns differ in scale, and fine scores: sums depend on their order."""
+    fine = np.random.default_rng(3).random(900) ** 9 * 1e6
+    return np.column_stack([ratings(n=2), fine, np.full(900, 0.1)])
+
+
 def cases():
     """F, G, k and options by name."""
     F = pool()
@@ -76,6 +90,16 @@ def cases():
         "mi": (F, G, 30, {"objective": "mi"}),
         "entropy": (F, None, 40, {"epsilon": 0.1}),
         "entropy, lengths kept": (F, None, 16, {"normalize": False}),
+        "z-scores": (F, uneven_scales(), 60, {"standardize": "zscore", "sign": "positive"}),
+        "ranks": (F, uneven_scales(), 60, {"standardize": "rank"}),
+        "values missing": (*lacking(F, ratings()), 60, {"on_nan": "drop", "initial": [8, 700]}),
+        "half missing": (
+            np.where(np.arange(900)[:, None] < 451, np.float32(np.nan), F),
+            ratings(),
+            60,
+            {"on_nan": "drop"},
+        ),
+        "values missing, ranks": (*lacking(F, uneven_scales()), 0.1, {"on_nan": "drop", "standardize": "rank"}),
     }
 
 
@@ -83,9 +107,9 @@ def cases():
 EMPTY = (0, 0.4, 0, 0.6)
 WITH_EMPTY = (
     *("one signal", "four signals", "lengths kept", "zeros", "all, restarted", "positive", "lr", "lr, lengths kept"),
-    *("omp", "entropy, lengths kept"),
+    *("omp", "entropy, lengths kept", "z-scores", "ranks", "values missing"),
 )
-FEW = ("one signal", "ties", "all, restarted", "lr")
+FEW = ("one signal", "ties", "all, restarted", "lr", "z-scores", "ranks", "values missing")
 
 
 def real():
@@ -112,6 +136,7 @@ def told(selection):
         "explained": selection.explained.tolist(),
         "plan": str(selection.plan),
         "cache": selection.plan.cache,
+        "preparation": repr(selection.preparation),
     }
 
 
@@ -181,6 +206,9 @@ def wrong(rank):
         # More bytes than an alarm has room for.
         "long": (mine, 10, {"backend": "\N{GRINNING FACE}" * 3000 if rank == 2 else None}),
         "no checkpoint": (mine, 10, {"checkpoint_every": 5}),
+        "standardize differs": (mine, 10, {"standardize": "rank" if rank == 1 else None}),
+        "all missing": ((mine[0] * np.float32(np.nan), mine[1]), 10, {"on_nan": "drop"}),
+        "initial missing": ((bad, mine[1]), 10, {"on_nan": "drop", "initial": [4, 456]}),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import ranks
-from ranks import CUTS, attempt, part, pool, ratings
+from ranks import CUTS, attempt, lacking, part, pool, ratings, uneven_scales
 
 import gip_gpu
 from gip_gpu import checkpoint, signals
@@ -46,6 +46,12 @@ def kinds():
         "lr, rounds": (pool(d=8), ratings(), {"objective": "lr"}),
         "omp": (F, ratings(), {"objective": "omp", "epsilon": 0.01, "initial": FIRST}),
         "mi": (F, G, {"objective": "mi", "epsilon": 0.1}),
+        "z-scores": (F, uneven_scales(), {"standardize": "zscore", "sign": "positive"}),
+        "ranks": (F, uneven_scales(), {"standardize": "rank"}),
+        "values missing": (
+            *lacking(F, uneven_scales()),
+            {"on_nan": "drop", "standardize": "zscore", "initial": FIRST[2:]},
+        ),
         "entropy": (long, None, {"epsilon": 1e-4, "normalize": False, "initial": FIRST}),
     }
 

@@ -1,15 +1,17 @@
 """Checkpoints: a run that was broken off goes on to the same selection, and from no other file."""
 
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tqdm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_initial import KINDS, assert_rest, problem
 
-from gip_gpu import Pool, checkpoint, extend, select, signals
+from gip_gpu import Pool, Selection, checkpoint, extend, select, signals
 from gip_gpu.sources import Part, open_matrix
 
 
@@ -159,6 +161,46 @@ def test_stored_picks_come_at_once(tmp_path, cone, monkeypatch):
     for k in (40, 10):
         np.testing.assert_array_equal(select(cone, G, k, checkpoint=path).indices, first.indices[:k])
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("options", [{"columns": "lazy"}, {"initial": [5, 6], "columns": "lazy"}, {"objective": "lr"}])
+def test_a_run_counts_what_it_did(options, tmp_path, cone):
+    """Its time and its columns are those of its own picks; the others came from the file."""
+    G, path = signals.self_compression(cone), tmp_path / "run"
+    fresh = select(cone, G, 100, **options)
+    assert (fresh.resumed, fresh.made) == (0, 100)
+    assert "checkpoint" not in fresh.work
+    broken_off(lambda progress: select(cone, G, 100, checkpoint=path, progress=progress, **options), 40)
+    stored = len(checkpoint.read(path)["indices"]) - len(options.get("initial", []))
+    assert 0 < stored < 100
+    rest = select(cone, G, 100, checkpoint=path, **options)
+    assert rest == fresh
+    assert (rest.resumed, rest.made) == (stored, 100 - stored)
+    spent = sum(rest.timings[part] for part in ("columns", "refresh", "steps"))
+    assert rest.seconds_per_pick == spent / rest.made
+    assert rest.used_share == (min(1, rest.made / rest.computed) if rest.computed else None)
+    assert f"{stored} picks from the checkpoint, {rest.made} made at " in repr(rest)
+    for k in (100, 60):
+        again = select(cone, G, k, checkpoint=path, **options)
+        assert (again.resumed, again.made, again.seconds_per_pick, again.used_share) == (k, 0, 0, None)
+        assert f"s, {k} picks from the checkpoint, peak" in repr(again)
+        again.save(tmp_path / "chosen.json")
+        assert Selection.load(tmp_path / "chosen.json").resumed == k
+
+
+def test_the_bar_of_a_resumed_run_begins_at_its_checkpoint(tmp_path, cone, monkeypatch):
+    """So that its rate is that of this run."""
+    G, path, bars = signals.self_compression(cone), tmp_path / "run", []
+
+    class Bar(tqdm.tqdm):
+        def __init__(self, *arguments, **how):
+            super().__init__(*arguments, **how, file=io.StringIO())
+            bars.append((self.initial, self))
+
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    select(cone, G, 30, checkpoint=path, progress=True)
+    select(cone, G, 50, checkpoint=path, progress=True)
+    assert [(initial, bar.n, bar.total) for initial, bar in bars] == [(0, 30, 30), (30, 50, 50)]
 
 
 def test_how_often(tmp_path, cone, monkeypatch):

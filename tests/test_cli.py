@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import signal
@@ -48,12 +49,16 @@ class Files:
         return set(os.listdir(self.folder))
 
 
-@pytest.fixture
-def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
-    monkeypatch.chdir(tmp_path)
+def files_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    monkeypatch.chdir(folder)
     monkeypatch.delenv("GIP_GPU_DEBUG", raising=False)
     rng = np.random.default_rng(5)
-    return Files(tmp_path, rng.normal(size=(60, 8)).astype(np.float32), rng.integers(0, 6, size=(60, 2)))
+    return Files(folder, rng.normal(size=(60, 8)).astype(np.float32), rng.integers(0, 6, size=(60, 2)))
+
+
+@pytest.fixture
+def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    return files_in(tmp_path, monkeypatch)
 
 
 @dataclass
@@ -66,8 +71,7 @@ class Result:
 Run = Callable[[str], Result]
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def runner(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command line in this process."""
 
     def call(line: str) -> Result:
@@ -75,6 +79,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         return Result(status, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(capsys)
 
 
 def command(*arguments: str) -> list[str]:
@@ -123,6 +132,7 @@ def test_indices_are_those_of_the_reference(sources: str, columns: slice, option
         ("--scores G.npy --objective omp --sign positive", {"objective": "omp", "sign": "positive"}),
         ("--scores G.npy --objective mi --query ridge", {"objective": "mi", "query": "ridge"}),
         ("--objective entropy", {}),
+        ("", {}),
     ],
 )  # fmt: skip
 def test_objectives(line: str, how: dict[str, Any], pool: Files, run: Run) -> None:
@@ -285,14 +295,21 @@ SELECT = "select F.npy --scores G.npy -k 5"
     [
         ("", "Missing command"),
         ("choose", "No such command 'choose'"),
-        ("select F.npy -k 5", "give --scores, or --objective entropy"),
-        ("select F.npy -k 5 --objective lr", "give --scores, or --objective entropy"),
+        ("select F.npy -k 5 --objective lr", "--objective lr needs scores; give --scores, or --objective entropy"),
+        ("select F.npy -k 5 --objective best", "objective is 'best'; objective must be one of"),
+        ("select F.npy -k 5 --query ridge", "query is 'ridge', which fits scores; G is None"),
         (f"{SELECT} --objective entropy", "--objective entropy chooses by the embeddings alone; leave --scores out"),
         (f"{SELECT} --epsilon 0.1", "epsilon is 0.1, which objective 'mp' uses only with query='ridge'"),
         (f"{SELECT} --objective lr --epsilon=-1", "epsilon is -1.0; epsilon must be a number from 0"),
         (f"{SELECT} --sign plus", "sign is 'plus'"),
         ("select F.npy --scores G.npy", "Missing option '-k'"),
-        ("select F.npy --scores G.npy -k many", "'many' is no number"),
+        (
+            "select F.npy --scores G.npy -k many",
+            "'many' is no number; give a count such as 500, or a share: 0.05 or 5%",
+        ),
+        ("select F.npy --scores G.npy -k 0%", "k is '0%'; k must be an int from 1 to m = 60, or for a share"),
+        ("select F.npy --scores G.npy -k 101%", "k is '101%'; k must be"),
+        ("select F.npy --scores G.npy -k five%", "k is 'five%'; k must be"),
         ("select F.npy --scores G.npy -k 0", "k is 0; k must be an int from 1 to m = 60"),
         ("select F.npy --scores G.npy -k 61", "k is 61; k must be"),
         ("select F.npy --scores G.npy -k 1.5", "k is 1.5; k must be"),
@@ -324,6 +341,26 @@ SELECT = "select F.npy --scores G.npy -k 5"
         (f"{SELECT} --rows short.jsonl --rows-out out.jsonl", "it has 2 rows and the embeddings have 60"),
         (f"{SELECT} --rows gap.jsonl --rows-out out.jsonl", "cannot read gap.jsonl: line 2 is empty"),
         (f"{SELECT} --rows none.jsonl --rows-out out.jsonl", "cannot read none.jsonl"),
+        (
+            f"{SELECT} --rows bad.jsonl --rows-out out.jsonl",
+            "cannot read bad.jsonl: line 3 is no JSON: Expecting value at",
+        ),
+        (f"{SELECT} --rows bad.jsonl --rows-out out.jsonl", "column 7; --no-check-rows takes rows as they are"),
+        (f"{SELECT} --rows cut.jsonl.gz --rows-out out.jsonl", "cannot read cut.jsonl.gz: Compressed file ended"),
+        (f"{SELECT} --rows data.jsonl --rows-out out.txt", "it must be .jsonl or .ndjson or .jsonl.gz"),
+        (f"{SELECT} --no-check-rows", "--no-check-rows is about --rows, which is not given"),
+        (f"{SELECT} --ids none.txt", "cannot read none.txt: No such file"),
+        (f"{SELECT} --ids latin.txt", "cannot read latin.txt: line 2 is no text in UTF-8: invalid start byte 0xff"),
+        (f"{SELECT} --ids short.csv", "cannot read short.csv: it has 2 ids and the embeddings have 60 rows"),
+        (f"{SELECT} --ids G.npy", r"the ids are int64 (60, 2); they must be (60,) integers or text"),
+        (f"{SELECT} --ids G.csv", "it has 2 columns, none of which is named 'id'"),
+        (f"{SELECT} --ids name", "--ids is 'name', no column of F.npy; a field of the rows goes with --rows"),
+        (f"{SELECT} --ids name --rows data.jsonl", "line 1 has no field 'name', of which --ids tells"),
+        (f"{SELECT} --ids id --rows flags.jsonl", "line 1 has True in field 'id'; an id is text or an integer"),
+        (f"{SELECT} --ids id --rows nulls.jsonl", "line 2 has None in field 'id'; an id is text or an integer"),
+        (f"{SELECT} --ids id --rows data.jsonl --no-check-rows", "a field of the rows goes without --no-check-rows"),
+        (f"{SELECT} --ids G.npy -o out.npy", "--ids needs an output with ids: -o with .csv, .txt, .parquet"),
+        (f"{SELECT} --ids id --rows data.jsonl --rows-out out.jsonl", "--ids needs an output with ids"),
         (f"{SELECT} -o out.xlsx", "out.xlsx has suffix '.xlsx'"),
         (f"{SELECT} -o none/out.npy", "cannot write none/out.npy: there is no folder"),
         (f"{SELECT} -o F.npy --force", "F.npy is named twice"),
@@ -343,6 +380,8 @@ SELECT = "select F.npy --scores G.npy -k 5"
         ("plan F.npy -k 100", "k is 100"),
         ("plan F.npy -k 5 --objective lr --columns gram", "columns is 'gram', but with objective 'lr'"),
         ("plan --rows 1000000 --dim 4 -k 5 --columns gram --memory-limit 1GB", "columns='gram' needs"),
+        ("demo --share some --out out", "'some' is no number; give a share such as 0.05 or 5%"),
+        ("demo --share 200% --out out", "share is 2.0; it must lie in (0, 1)"),
         ("demo --share 2 --out out", "share is 2.0; it must lie in (0, 1)"),
         ("demo --out F.npy", "cannot make folder F.npy"),
     ],
@@ -357,6 +396,11 @@ def test_bad_input_is_one_line_and_status_2(
     pool["nan.csv"].write_text("\n".join(["1", "nan", *["1"] * 58]))
     pool["short.jsonl"].write_text("1\n2\n")
     pool["gap.jsonl"].write_text("1\n\n2\n")
+    pool["bad.jsonl"].write_text('{"a": 1}\n{"a": 2}\n{"a": 3,}\n{"a": 4,}\n'.replace("3,", "..."))
+    pool["flags.jsonl"].write_text('{"id": true}\n' * 60)
+    pool["latin.txt"].write_bytes(b"a\n\xff\n" * 30)
+    pool["nulls.jsonl"].write_text('{"id": 1}\n{"id": null}\n' * 30)
+    pool["cut.jsonl.gz"].write_bytes(gzip.compress(pool["data.jsonl"].read_bytes())[:-20])
     for name, row, value in (("nan", 3, np.nan), ("zero", 4, 0)):
         bad = pool.F.copy()
         bad[row] = value
@@ -544,8 +588,10 @@ def test_a_killed_run_leaves_the_old_output(number: signal.Signals, status: int,
 
 
 @posix
-@pytest.mark.parametrize("suffix", ["npy", "csv", "txt", "npz", "json"])
+@pytest.mark.parametrize("suffix", ["npy", "csv", "txt", "npz", "json", "parquet"])
 def test_a_full_disk_leaves_nothing(suffix: str, pool: Files) -> None:
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     names = pool.names()
     little_space = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
     line = f"select F.npy --scores G.npy -k 60 -o out.{suffix}"

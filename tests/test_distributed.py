@@ -3,6 +3,8 @@
 The processes are real, and their messages go by gloo over the loopback device.
 """
 
+import csv
+import gzip
 import importlib
 import json
 import os
@@ -80,6 +82,7 @@ def test_equal_to_one_process(said, alone, size, name):
     found = shared(said, size, name)
     assert found["indices"] == alone[name].indices.tolist()
     assert found["rounds"] == list(alone[name].rounds)
+    assert found["preparation"] == repr(alone[name].preparation)
     np.testing.assert_allclose(found["explained"], alone[name].explained, rtol=1e-4, atol=1e-4)
 
 
@@ -148,6 +151,9 @@ WRONG = {
     "no checkpoint": ("rank 0: ", "checkpoint_every is 5, and there is no checkpoint to write; give checkpoint a path"),
     "timeout": (None, "timeout is -1; timeout must be a number of seconds above 0"),
     "timeout of one": ("rank 1: ", "timeout is -1; timeout must be a number of seconds above 0"),
+    "standardize differs": ("", "standardize: rank 1 has 'rank' and rank 0 has None; all ranks must have the same"),
+    "all missing": ("", "F has no rows on any rank; there must be at least one; on_nan='drop' leaves none"),
+    "initial missing": ("", "initial has row 456, which has a value that is not finite and is left out"),
     "ridge": (None, "query is 'ridge', which fits the scores to all rows in one process"),
 }
 
@@ -266,6 +272,21 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_torchrun_with_rows_left_out(folder):
+    F, G = ranks.lacking(ranks.pool(), ranks.ratings())
+    np.save(folder / "pool.npy", F)
+    np.save(folder / "scores.npy", G)
+    options = ("--on-nan", "drop", "--standardize", "zscore")
+    done = torchrun(folder, 2, "pool.npy", "--scores", "scores.npy", "-k", "0.1", "-o", "many.npz", *options)
+    assert done.returncode == 0, done.stderr
+    # By one rank, for all.
+    assert len(re.findall(r"warning: G has negative scores for \d+ of 893 items", done.stderr)) == 1
+    assert len(re.findall(r"rows left out +7 of 900, not finite\n", done.stdout)) == 1
+    expected = select(F, G, 0.1, on_nan="drop", standardize="zscore", device="cpu")
+    chosen = Selection.load(folder / "many.npz")
+    assert (chosen.indices.tolist(), chosen.preparation) == (expected.indices.tolist(), expected.preparation)
+
+
 def test_torchrun(folder):
     arguments = ("pool.npy", "--scores", "scores.npy", "-k", "0.05")
     done = torchrun(folder, 2, *arguments, "-o", "many.npz")
@@ -274,6 +295,26 @@ def test_torchrun(folder):
     chosen = Selection.load(folder / "many.npz")
     F, G = (np.load(folder / name) for name in ("pool.npy", "scores.npy"))
     assert chosen.indices.tolist() == select(F, G, 0.05, device="cpu").indices.tolist()
+
+
+def test_torchrun_leaves_what_one_process_leaves(folder):
+    """Rows, ids and a table, or none of them; after a resume rank 0 says what this run did."""
+    F, G = (np.load(folder / name) for name in ("pool.npy", "scores.npy"))
+    rows = [f'{{"id": "item {i}"}}\n' for i in range(len(F))]
+    (folder / "data.jsonl.gz").write_bytes(gzip.compress("".join(rows).encode()))
+    line = ["pool.npy", "--scores", "scores.npy", "--rows", "data.jsonl.gz", "--rows-out", "out.jsonl", "--ids", "id"]
+    line += ["--checkpoint", "run.ckpt", "--force"]
+    before = torchrun(folder, 2, *line, "-o", "out.csv", "-k", "20")
+    assert before.returncode == 0, before.stderr
+    after = torchrun(folder, 3, *line, "-o", "out.csv", "-k", "5%")
+    assert after.returncode == 0, after.stderr
+    chosen = select(F, G, "5%", device="cpu")
+    assert len(chosen) > 20
+    assert (folder / "out.jsonl").read_text() == "".join(rows[i] for i in chosen)
+    with open(folder / "out.csv", newline="") as file:
+        assert [(row["index"], row["id"]) for row in csv.DictReader(file)] == [(str(i), f"item {i}") for i in chosen]
+    assert "from the checkpoint" not in before.stdout
+    assert f"20 picks from the checkpoint, {len(chosen) - 20} made at " in after.stdout
 
 
 def test_torchrun_with_a_killed_rank_writes_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import pickle
@@ -16,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gip_gpu.files import read_jsonl_rows
+from gip_gpu.jsonl import read_jsonl_rows
 from gip_gpu.sources import Source, open_matrix
-from gip_gpu.writing import atomic_write, check_target
+from gip_gpu.writing import Together, atomic_write, check_target
 
 F = np.arange(12, dtype=np.float32).reshape(4, 3)
 # As the command line opens its files.
@@ -204,12 +205,12 @@ def test_scores_from_arrays(tmp_path: Path) -> None:
     ],
 )
 def test_rows_are_copied_byte_for_byte(content: bytes, rows: list[bytes], tmp_path: Path) -> None:
-    path = tmp_path / "data.jsonl"
-    path.write_bytes(content)
-    found, target = read_jsonl_rows(path, 2), io.BytesIO()
-    assert len(found) == 2
-    found.copy([1, 0, 1], target)
-    assert target.getvalue() == rows[1] + rows[0] + rows[1]
+    for name, stored in (("data.jsonl", content), ("data.jsonl.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(stored)
+        found, target = read_jsonl_rows(tmp_path / name, 2, check=False), io.BytesIO()
+        assert len(found) == 2
+        found.copy([1, 0, 1], target)
+        assert target.getvalue() == rows[1] + rows[0] + rows[1]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_rows_must_exist_and_stay(tmp_path: Path) -> None:
 
 def test_rows_take_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
-    path.write_bytes((b"x" * 999 + b"\n") * 20_000)
+    path.write_bytes((b'"' + b"x" * 997 + b'"\n') * 20_000)
     tracemalloc.start()
     read_jsonl_rows(path, 20_000).copy(range(0, 20_000, 2), io.BufferedWriter(NullIO()))
     peak = tracemalloc.get_traced_memory()[1]
@@ -299,6 +300,41 @@ def test_a_failed_write_leaves_what_was_there(error: type[BaseException], tmp_pa
         assert os.listdir(tmp_path) == before
         path.write_bytes(b"old")
     assert path.read_bytes() == b"old"
+
+
+def write_two(first: Path, second: Path, fail: BaseException | None = None) -> None:
+    before = [path.is_file() for path in (first, second)]
+    with Together() as together:
+        for path in (first, second):
+            with together.open(path) as file:
+                file.write(b"new")
+        assert [path.is_file() for path in (first, second)] == before
+        if fail is not None:
+            raise fail
+
+
+@pytest.mark.parametrize("before", [[], ["a", "b"]])
+def test_files_are_written_together_or_not_at_all(before: list[str], tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    for name in before:
+        (tmp_path / name).write_bytes(b"old")
+    for error in (OSError("full"), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            write_two(a, b, error)
+        assert sorted(os.listdir(tmp_path)) == before
+        assert all((tmp_path / name).read_bytes() == b"old" for name in before)
+    write_two(a, b)
+    assert a.read_bytes() == b.read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_rename_that_fails_takes_new_files_back(tmp_path: Path) -> None:
+    """As where a folder of that name has come up while the files were written."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    b.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_two(a, b)
+    assert os.listdir(tmp_path) == ["b"]
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def own_data(tmp_path, monkeypatch):
 def test_python_and_commands(own_data, capsys):
     pytest.importorskip("matplotlib")
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("gip-gpu select")]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         assert cli.main(command.split()[1:]) == 0, capsys.readouterr().err
     namespace = {}

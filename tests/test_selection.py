@@ -1,11 +1,15 @@
 """The result: its numbers are what their names say, and it survives a round trip through a file."""
 
+import collections.abc
+import copy
 import json
+import pickle
+import sys
 
 import numpy as np
 import pytest
 
-from gip_gpu import Certificate, Selection, select, signals
+from gip_gpu import Certificate, Selection, extend, select, signals
 from gip_gpu.rows import Rows
 
 
@@ -50,6 +54,105 @@ def test_behaves_like_its_indices(problem):
         chosen.__array__(float, copy=False)
     assert {"prepare", "query", "columns", "refresh", "steps", "total"} == set(chosen.timings)
     assert chosen.peak_bytes > 10_000_000
+
+
+def test_is_a_sequence_of_indices(problem):
+    F, G, chosen = problem
+    listed = chosen.indices.tolist()
+    assert isinstance(chosen, collections.abc.Sequence)
+    assert chosen.tolist() == listed
+    assert {type(index) for index in chosen.tolist()} == {int}
+    assert (chosen[3], type(chosen[3]), chosen[np.int64(-1)]) == (listed[3], int, listed[-1])
+    assert (chosen[:10], chosen[::-2]) == (listed[:10], listed[::-2])
+    assert (list(reversed(chosen)), chosen.index(listed[7]), chosen.count(listed[7])) == (listed[::-1], 7, 1)
+    with pytest.raises(IndexError):
+        chosen[60]
+    for key in ([1, 2], 1.0, "a", None):
+        with pytest.raises(TypeError, match=r"indexed by an int or a slice, got a .*; chosen\.indices takes arrays"):
+            chosen[key]
+    with pytest.raises(TypeError):
+        chosen[0] = 1
+    for item in (listed[0], np.int64(listed[0]), float(listed[0]), np.array(listed[0])):
+        assert item in chosen
+    left = min({*range(400)} - {*listed})
+    for item in (left, -1, 2**70, 0.5, "a", None, [listed[0]], listed):
+        assert item not in chosen
+    assert json.loads(json.dumps(chosen.tolist())) == listed
+    assert set(chosen) == {*listed}
+    assert bool(chosen)
+    assert not select(np.eye(4), np.zeros(4), 2, on_exhausted="stop")
+    # Where indices are asked for, it is what they are.
+    np.testing.assert_array_equal(select(F, G, 5, initial=chosen[:4]).indices, select(F, G, 9).indices[4:])
+
+
+def test_equality_is_that_of_the_indices(problem):
+    F, G, chosen = problem
+    listed = chosen.tolist()
+    same = (select(F, G, 60, columns="gram"), listed, tuple(listed), chosen.indices, chosen.indices.astype(float))
+    for other in same:
+        assert (chosen == other) is True
+        assert (chosen != other) is False
+    for other in (listed[:-1], listed[::-1], chosen.indices[None], [*listed[:-1], "a"], set(listed), "a", None, 3):
+        assert (chosen == other) is False
+        assert (chosen != other) is True
+    assert listed == chosen
+    assert hash(chosen) == hash(tuple(listed))
+    assert {chosen: 1}[select(F, G, 60)] == 1
+    for again in (pickle.loads(pickle.dumps(chosen)), copy.copy(chosen), copy.deepcopy(chosen)):
+        assert again == chosen
+        assert repr(again) == repr(chosen)
+
+
+@pytest.mark.parametrize("k", [5, 60])
+def test_with_torch(problem, k):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    F, G, _ = problem
+    chosen, T = select(F, G, k), torch.arange(400)
+    assert torch.as_tensor(chosen).dtype == torch.int64
+    assert torch.as_tensor(chosen).tolist() == T[chosen].tolist() == chosen.tolist()
+    assert chosen == torch.as_tensor(chosen)
+    assert torch.as_tensor(chosen[:3]).tolist() == chosen[:3]
+    data = torch.utils.data.TensorDataset(T)
+    subset = torch.utils.data.Subset(data, chosen)
+    assert [item.item() for (item,) in subset] == chosen.tolist()
+    assert subset[0][0] == chosen[0]
+    assert sorted(torch.utils.data.SubsetRandomSampler(chosen)) == sorted(chosen)
+    loader = torch.utils.data.DataLoader(data, sampler=torch.utils.data.SubsetRandomSampler(chosen), batch_size=2)
+    assert sorted(item.item() for (batch,) in loader for item in batch) == sorted(chosen)
+
+
+def test_with_pandas(problem):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    chosen = problem[2]
+    frame = chosen.to_frame()
+    assert list(frame.columns) == ["rank", "index", "gain", "margin"]
+    assert frame["rank"].tolist() == list(range(60))
+    assert frame["index"].tolist() == chosen
+    assert frame["gain"].tolist() == chosen.gains.tolist()
+    assert frame["margin"].tolist() == chosen.certificate.margins.tolist()
+    pool = pandas.DataFrame({"item": np.arange(400)})
+    assert pool.iloc[chosen]["item"].tolist() == chosen
+    assert pool["item"].isin(chosen).sum() == 60
+
+
+def test_with_polars(problem):
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    chosen, pool = problem[2], polars.DataFrame({"item": np.arange(400)})
+    assert pool[chosen]["item"].to_list() == chosen
+    assert pool["item"].gather(chosen).to_list() == polars.Series(chosen).to_list() == chosen
+
+
+def test_with_datasets(problem):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    chosen, pool = problem[2], datasets.Dataset.from_dict({"item": range(400)})
+    assert list(pool.select(chosen)["item"]) == chosen
+    assert pool[chosen]["item"] == chosen
+
+
+def test_a_frame_without_pandas(problem, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r'needs pandas: pip install "gip_gpu\[data\]"'):
+        problem[2].to_frame()
 
 
 def test_repr(problem):
@@ -102,9 +205,140 @@ def test_files_that_hold_no_selection(problem, tmp_path):
     content = json.loads((tmp_path / "lengths.json").read_text())
     content["gains"] = content["gains"][:-1]
     (tmp_path / "lengths.json").write_text(json.dumps(content))
-    for name in ("cut.npz", "other.json", "text.json", "array.npz", "lengths.json"):
-        with pytest.raises(ValueError, match=f"{name} holds no selection"):
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "pickle.npz").write_bytes(pickle.dumps(1))
+    for name in ("cut.npz", "other.json", "text.json", "array.npz", "lengths.json", "list.json", "pickle.npz"):
+        with pytest.raises(ValueError, match=rf"{name} holds no selection that can be read: (?!.*unsafely)"):
             Selection.load(tmp_path / name)
+
+
+GONE = object()
+DAMAGE = [
+    ("indices", [-5, 1.7], r"indices holds float64 \(2,\); it must hold rows of the pool, ints"),
+    ("indices", [-5, 1], "indices holds -5 at place 0; .* from 0 to 399, each once"),
+    ("indices", [1, 400], "indices holds 400 at place 1"),
+    ("indices", [2**63, 2**63 + 1], "indices holds 9223372036854775808 at place 0"),
+    ("indices", [3, 3], "indices holds 3 at place 1 for the second time"),
+    ("indices", [True, False], "indices holds bool"),
+    ("indices", "12", "indices holds <U2"),
+    ("indices", [[1, 2]], r"indices holds int64 \(1, 2\)"),
+    ("gains", [1.0], r"gains holds float64 \(1,\); it must hold numbers \(2,\)"),
+    ("gains", ["a", "b"], "gains holds <U1"),
+    ("weights", [[1.0], [2.0]], r"weights holds float64 \(2, 1\); .* numbers \(2, 3\)"),
+    ("margins", [0.5, 1.5], r"margins reach from 0.5 to 1.5; they must lie in \[0, 1\]"),
+    ("margins", [0.5, float("nan")], "margins reach from nan"),
+    ("candidates", [1.5, 2], "candidates holds float64 .* it must hold ints"),
+    ("ties", [1, -1], "ties holds -1; it must hold counts"),
+    ("ties", GONE, "it lacks 'ties'"),
+    ("meta", GONE, "it lacks 'meta'"),
+    ("meta", None, "meta is None; it must be an object"),
+    ("meta.timings", None, "timings is None; it must be an object with a number for each name"),
+    ("meta.timings", {"total": "1"}, "timings is {'total': '1'}"),
+    ("meta.timings", GONE, "it lacks 'timings'"),
+    ("meta.plan", None, "plan is None; it must be an object"),
+    ("meta.plan.m", GONE, "plan lacks 'm'"),
+    ("meta.plan.m", "400", "plan: m is '400'; it must be an int"),
+    ("meta.plan.resident", 1, "plan: resident is 1; it must be true or false"),
+    ("meta.plan.memory", {"a": None}, "plan: memory is"),
+    ("meta.plan.limit", "2GB", "plan: limit is '2GB'; it must be an int or null"),
+    ("meta.rounds", None, "rounds is None"),
+    ("meta.rounds", [0, 2], r"rounds is \[0, 2\]; it must hold counts of picks below 2"),
+    ("meta.refreshes", True, "refreshes is True; it must be an int"),
+    ("meta.peak_bytes", -1, "peak_bytes is -1; it must be a count"),
+    ("meta.range_share", "all", "range_share is 'all'; it must be a number or null"),
+    ("meta.computed", None, "computed is None"),
+    ("meta.resumed", 3, "resumed is 3; it must be at most 2, the picks"),
+    ("meta.projection", None, "projection is None"),
+    ("meta.projection.scale", GONE, "projection lacks 'scale'"),
+    ("meta.projection.options.sign", "plus", "sign is 'plus'"),
+    ("meta.projection.drift", -1.0, "projection: drift is -1.0; it must be at least 0 and finite"),
+    ("meta.projection.least", 0.0, "projection: least is 0.0; it must be above 0 and finite"),
+    ("projection_A", [[float("inf")] * 3] * 20, "projection_A has a value that is not finite"),
+    ("projection_A", [[1.0]], r"projection_A holds float64 \(1, 1\)"),
+]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+@pytest.mark.parametrize(("place", "value", "message"), DAMAGE)
+def test_files_are_checked_when_they_are_loaded(problem, tmp_path, place, value, message, suffix):
+    select(problem[0], problem[1], 2).save(tmp_path / "chosen.json")
+    content = json.loads((tmp_path / "chosen.json").read_text())
+    inside = content
+    for name in place.split(".")[:-1]:
+        inside = inside[name]
+    if value is GONE:
+        del inside[place.split(".")[-1]]
+    else:
+        inside[place.split(".")[-1]] = value
+    path = tmp_path / f"damaged{suffix}"
+    if suffix == ".json":
+        path.write_text(json.dumps(content))
+    else:
+        if "meta" in content:
+            content["meta"] = json.dumps(content["meta"])
+        np.savez(path, **{name: np.asarray(values) for name, values in content.items()})
+    with pytest.raises(ValueError, match=rf"damaged{suffix} holds no selection that can be read: .*{message}"):
+        Selection.load(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("dropped", -1, "preparation: dropped is -1"),
+        ("dropped", 0, "preparation leaves 400 of 400 rows; they must be 399"),
+        ("rows", GONE, "preparation lacks 'rows'"),
+        ("standardized.method", "mean", "standardized: method is 'mean'"),
+        ("standardized.centers", [1.0], r"centers holds float64 \(1,\)"),
+        ("standardized.spreads", [1.0, "a", 2.0], "spreads holds <U"),
+        ("standardized", GONE, "it lacks 'standardized'"),
+    ],
+)
+def test_what_was_done_to_a_pool_is_checked_too(problem, tmp_path, place, value, message):
+    F, G = problem[0].copy(), problem[1]
+    F[0] = np.nan
+    chosen = select(F, G, 399, on_nan="drop", standardize="zscore", sign="any")
+    assert max(chosen) == 399
+    path = tmp_path / "chosen.json"
+    chosen.save(path)
+    assert Selection.load(path).preparation == chosen.preparation
+    content = json.loads(path.read_text())
+    inside = content["meta"]["preparation"]
+    for name in place.split(".")[:-1]:
+        inside = inside[name]
+    if value is GONE:
+        del inside[place.split(".")[-1]]
+    else:
+        inside[place.split(".")[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"holds no selection that can be read: .*{message}"):
+        Selection.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_files_of_earlier_versions(problem, tmp_path, suffix):
+    """Which did not write some fields, and may have written others."""
+    F, G, chosen = problem
+    path = tmp_path / f"chosen{suffix}"
+    chosen.save(path)
+    if suffix == ".json":
+        content = json.loads(path.read_text())
+        meta = content["meta"]
+    else:
+        with np.load(path) as archive:
+            content = dict(archive)
+        meta = json.loads(str(content.pop("meta")))
+    for name in ("resumed", "computed", "range_share"):
+        del meta[name]
+    del meta["plan"]["gram_seconds"]
+    meta["plan"]["threads"] = 2
+    if suffix == ".json":
+        path.write_text(json.dumps(content))
+    else:
+        np.savez(path, **content, meta=np.array(json.dumps(meta)))
+    loaded = Selection.load(path)
+    assert loaded == chosen
+    assert (loaded.resumed, loaded.computed, loaded.range_share) == (0, 0, None)
+    assert extend(loaded, F[:50], G[:50], 5) == extend(chosen, F[:50], G[:50], 5)
 
 
 def test_plot(problem, tmp_path, cone):

@@ -47,7 +47,7 @@ class Reading:
     def chosen(self, X: Float, given: Float, k: int) -> NDArray[np.int64]:
         """Picks from these rows."""
         scores = given if self.held else self_compression(X, normalize=self.normalize)
-        return gip_gpu.select(X, scores, k, normalize=self.normalize, device="cpu").indices
+        return gip_gpu.select(X, scores, k, normalize=self.normalize, sign="any", device="cpu").indices
 
 
 READINGS = (

@@ -31,7 +31,7 @@ def largest(g: Float) -> NDArray[np.int64]:
 
 def difference(F: Float, g: Float, objective: str) -> int | None:
     """The first pick of `gip_gpu.select`, from 0, that is not the largest |score| left; None if all are."""
-    picks = gip_gpu.select(F, g, len(F), objective=objective, device="cpu").indices
+    picks = gip_gpu.select(F, g, len(F), objective=objective, sign="any", device="cpu").indices
     return first_difference(picks.tolist(), largest(g))
 
 

@@ -35,7 +35,7 @@ def top(F: Float, q: Float) -> Indices:
 def greedy(F: Float, q: Float, objective: str) -> Indices:
     """The order in which `gip_gpu.select` picks the rows at unit length; scores are their products with the query."""
     unit = F / np.linalg.norm(F, axis=1, keepdims=True)
-    return gip_gpu.select(unit, unit @ q, len(F), objective=objective, device="cpu").indices
+    return gip_gpu.select(unit, unit @ q, len(F), objective=objective, sign="any", device="cpu").indices
 
 
 CHOOSERS: dict[str, Callable[[Float, Float], Indices]] = {

@@ -20,7 +20,7 @@ from gip_gpu.cli.plan import plan
 from gip_gpu.cli.select import select
 
 
-@click.group("gip-gpu", no_args_is_help=False)
+@click.group("gip-gpu", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(gip_gpu.__version__, message="gip-gpu %(version)s")
 def commands() -> None:
     """Choose the most informative examples of a pool by Greedy Information Projection."""
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, ImportError) as error:
         return _failed(str(error), 2)
     except OSError as error:
-        return _failed(f"{error.strerror or error}", 1)
+        place = error.filename2 or error.filename
+        return _failed(f"{place}: {error.strerror}" if place else f"{error.strerror or error}", 1)
     except MemoryError as error:
         return _failed(f"not enough memory: {error}", 1)
     except Exception as error:

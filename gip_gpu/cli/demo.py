@@ -6,13 +6,14 @@ from pathlib import Path
 import click
 
 from gip_gpu.cli.options import FILE
+from gip_gpu.cli.values import share as share_of
 
 
 @click.command()
 @click.option(
     "-o", "--out", "--output", "out", type=FILE, default="gip-gpu-demo", show_default=True, help="Folder to write to."
 )
-@click.option("--share", type=float, default=0.05, show_default=True, help="Share of the pool to choose.")
+@click.option("--share", type=share_of, default="0.05", show_default=True, help="Share of the pool: 0.05 or 5%.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the embedding.")
 @click.option("--quiet", is_flag=True, help="Print nothing, only write chosen.jsonl and demo.png.")
 def demo(out: Path, share: float, seed: int, quiet: bool) -> None:

@@ -43,4 +43,14 @@ def run_options(command: Command) -> Command:
 
 OBJECTIVE = click.option("--objective", help="mp (the default), omp, lr or mi; without scores: entropy.")
 QUERY = click.option("--query", default="direct", show_default=True, help="direct: the scores; ridge: their fit F Q.")
-SIGN = click.option("--sign", default="any", show_default=True, help="any; positive: negative residuals do not count.")
+STANDARDIZE = click.option(
+    "--standardize", help="rank or zscore: columns of scores on one scale; else the largest spread decides."
+)
+ON_NAN = click.option(
+    "--on-nan", default="error", show_default=True, help="error; drop: never choose rows that are not finite."
+)
+SIGN = click.option(
+    "--sign",
+    help="positive: negative residuals do not count; any: they do, without a warning where scores are negative.  "
+    "[default: any]",
+)

@@ -1,23 +1,107 @@
 """What a selection leaves behind: files, and a summary."""
 
 import contextlib
+import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from gip_gpu import memory
+from gip_gpu import compressed, jsonl, memory, selection_file
+from gip_gpu.jsonl import Id, Ids, Lines
 from gip_gpu.selection import Selection
-from gip_gpu.writing import atomic_write
+from gip_gpu.sources.columns import load
+from gip_gpu.writing import Together, check_target
 
-CHOICE_SUFFIXES = (".npy", ".csv", ".txt", ".json", ".npz")
+# With a column of ids where they are given; and without, as they hold the whole result or an array of numbers.
+WITH_IDS = (".csv", ".txt", ".parquet")
+CHOICE_SUFFIXES = (".npy", *WITH_IDS, ".json", ".npz")
+STANDARD_OUTPUT = Path("-")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a selection goes.
+
+    Attributes:
+        choice: file of the indices or of all of the result; None or "-" for the indices on standard output, but None
+            for nowhere where chosen rows are written.
+        rows: file of the chosen rows.
+        force: whether files that exist are overwritten.
+        quiet: whether there is no summary.
+    """
+
+    choice: Path | None
+    rows: Path | None
+    force: bool
+    quiet: bool
+
+    @property
+    def printed(self) -> bool:
+        """Whether standard output gets the indices, or their ids."""
+        return self.choice == STANDARD_OUTPUT or (self.choice is None and self.rows is None)
+
+    @property
+    def files(self) -> list[tuple[Path, Sequence[str]]]:
+        """Files to write, with the suffixes that they may have."""
+        choice = None if self.choice == STANDARD_OUTPUT else self.choice
+        given = ((choice, CHOICE_SUFFIXES), (self.rows, jsonl.SUFFIXES))
+        return [(path, suffixes) for path, suffixes in given if path is not None]
+
+    def check(self, taken: set[str]) -> None:
+        """Finds out now whether all of them can be written later.
+
+        Args:
+            taken: real paths of files of this run; the outputs are added.
+
+        Raises:
+            click.UsageError: one that is named twice.
+            ValueError: one that cannot be written.
+            ImportError: a format that needs a library.
+        """
+        for path, suffixes in self.files:
+            check_file(path, suffixes, taken, self.force, "an output")
+            compressed.check_codec(path)
+            if path.suffix == ".parquet":
+                load()
+
+    def write(self, selection: Selection, rows: Lines | None, ids: Ids | None) -> None:
+        """Writes all of them or none, and the summary."""
+        named = None if ids is None else ids(selection)
+        with Together() as together:
+            for path, _ in self.files:
+                with _naming(path), together.open(path) as file:
+                    if path == self.rows:
+                        assert rows is not None
+                        with compressed.compressing(file, path) as target:
+                            rows.copy(selection, target)
+                    else:
+                        file.write(encoded(selection, path.suffix, named))
+            if self.printed:
+                click.echo("".join(f"{line}\n" for line in (selection if named is None else named)), nl=False)
+        if not self.quiet:
+            click.echo(summary(selection, [str(path) for path, _ in self.files]), err=self.printed)
+
+
+def check_file(path: Path, suffixes: Sequence[str], taken: set[str], force: bool, what: str) -> None:
+    """Adds a file that this run will write to those it has to do with, where it may be written."""
+    if os.path.realpath(path) in taken:
+        raise click.UsageError(f"{path} is named twice, as {what} and as another file of this run")
+    if os.path.dirname(os.path.realpath(path)) in taken:
+        raise click.UsageError(f"{path} lies in a folder of shards that this run reads")
+    check_target(path, suffixes, overwrite=force)
+    taken.add(os.path.realpath(path))
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Says of an error of the system that it came from writing this file."""
     try:
         yield
@@ -25,26 +109,44 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
 
 
-def write_choice(selection: Selection, path: Path) -> None:
-    """Writes the indices, or all of the result, as the name's suffix says, one of `CHOICE_SUFFIXES`."""
-    if path.suffix in (".npz", ".json"):
-        selection.save(path)
-        return
-    with atomic_write(path) as file:
-        file.write(_encoded(selection, path.suffix))
-
-
-def _encoded(selection: Selection, suffix: str) -> bytes:
+def encoded(selection: Selection, suffix: str, ids: Sequence[Id] | None = None) -> bytes:
+    """The content of a file of one of `CHOICE_SUFFIXES`: indices, a table of the picks, or all of the result."""
+    if suffix in selection_file.SUFFIXES:
+        return selection_file.encode(selection, suffix)
+    buffer = io.BytesIO()
     if suffix == ".npy":
         # Written straight to a file that does not fit the disk, NumPy's error does not say why.
-        buffer = io.BytesIO()
         np.save(buffer, selection.indices)
-        return buffer.getvalue()
-    if suffix == ".txt":
-        return "".join(f"{index}\n" for index in selection).encode()
-    values = zip(selection, selection.gains.tolist(), selection.explained.tolist(), strict=True)
-    lines = (f"{rank},{index},{gain!r},{share!r}\n" for rank, (index, gain, share) in enumerate(values))
-    return ("rank,index,gain,explained\n" + "".join(lines)).encode()
+    elif suffix == ".txt":
+        buffer.write("".join(f"{line}\n" for line in (selection if ids is None else ids)).encode())
+    elif suffix == ".parquet":
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(load().table(_columns(selection, ids)), buffer)
+    else:
+        columns = _columns(selection, ids)
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(columns)
+        lines.writerows(zip(*(_listed(column) for column in columns.values()), strict=True))
+        buffer.write(text.getvalue().encode())
+    return buffer.getvalue()
+
+
+def _columns(selection: Selection, ids: Sequence[Id] | None) -> dict[str, Any]:
+    """A table with a row a pick."""
+    return {
+        "rank": np.arange(len(selection)),
+        "index": selection.indices,
+        **({} if ids is None else {"id": ids}),
+        "gain": selection.gains,
+        "explained": selection.explained,
+        "margin": selection.certificate.margins,
+    }
+
+
+def _listed(column: Any) -> list[Any]:
+    return list(column.tolist() if isinstance(column, np.ndarray) else column)
 
 
 def summary(selection: Selection, written: Sequence[str]) -> str:
@@ -53,6 +155,7 @@ def summary(selection: Selection, written: Sequence[str]) -> str:
     entries = [
         ("items", f"{chosen.m:,} of length {chosen.d:,}"),
         ("signals", f"{chosen.n:,}"),
+        *(() if selection.preparation is None else selection.preparation.said),
         ("chosen", f"{len(selection):,}" + (f" of {chosen.k:,} asked for" if len(selection) < chosen.k else "")),
         ("objective", chosen.objective),
         ("Gram columns", f"{chosen.kept}, on {chosen.device} ({chosen.backend})"),

@@ -7,13 +7,13 @@ import click
 
 from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, run_options
 from gip_gpu.cli.output import table
-from gip_gpu.cli.values import number, whole
+from gip_gpu.cli.values import count, whole
 from gip_gpu.costs_cluster import GIVEN, estimate
 from gip_gpu.costs_gpu import GIVEN_BYTES
 from gip_gpu.hardware import KINDS, LINKS
 from gip_gpu.objectives import Objective
 from gip_gpu.plan import make_plan
-from gip_gpu.problem import Options
+from gip_gpu.problem import Options, as_sign
 from gip_gpu.sources import open_matrix
 from gip_gpu.validate import as_count
 
@@ -25,7 +25,7 @@ KIND = next(iter(KINDS))
 @click.option("--rows", type=whole, help="Items in the pool, without a file; also as 1e9.")
 @click.option("--dim", type=whole, help="Length of an embedding, without a file.")
 @click.option("--signals", type=click.IntRange(min=0), default=1, show_default=True, help="Columns of scores.")
-@click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
+@click.option("-k", "--k", "k", type=count, required=True, help="How many: 500; or a share of all: 0.05 or 5%.")
 @click.option("--key", help="Name of the embeddings in a file of several arrays or columns.")
 @run_options
 @OBJECTIVE
@@ -36,9 +36,9 @@ KIND = next(iter(KINDS))
 @click.option("--network", help=f"{', '.join(LINKS)}, or '50GB/s,5us': the link between devices.")
 @click.option("--given", help=f"Format of the rows there: {', '.join(GIVEN_BYTES)}.  [default: {GIVEN}]")
 def plan(
-    embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float, key: str | None,
-    objective: str | None, query: str, sign: str, devices: int | None, device_kind: str | None, network: str | None,
-    given: str | None, **options: Any,
+    embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float | str, key: str | None,
+    objective: str | None, query: str, sign: str | None, devices: int | None, device_kind: str | None,
+    network: str | None, given: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """What a selection from EMBEDDINGS, or from --rows items of length --dim, will take. Selects nothing.
 
@@ -51,8 +51,8 @@ def plan(
         m, d = rows, dim
     else:
         raise click.UsageError("give either EMBEDDINGS, or both --rows and --dim")
-    options.update(query=query, sign=sign)
-    kind = Options(objective, query=query, sign=sign).choose(signals > 0 and objective != "entropy")
+    options.update(query=query, sign=as_sign(sign))
+    kind = Options(objective, query=query, sign=as_sign(sign)).choose(signals > 0 and objective != "entropy")
     n = 0 if kind.measure == "distance" else signals
     elsewhere: dict[str, Any] = {"device_kind": device_kind, "network": network, "given": given}
     if devices is not None:

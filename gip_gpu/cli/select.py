@@ -4,25 +4,28 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
-from gip_gpu import files
+from gip_gpu import jsonl
 from gip_gpu.arrays import as_matrix, check_rows_of_scores
 from gip_gpu.cli.launched import launched, leading
-from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, run_options
-from gip_gpu.cli.output import CHOICE_SUFFIXES, summary, write_choice, writing
-from gip_gpu.cli.values import interval, number
+from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
+from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
+from gip_gpu.cli.values import count, interval
+from gip_gpu.ids import names_a_file, read_ids
+from gip_gpu.missing import as_on_nan, keep_finite
+from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Source, open_matrix
 from gip_gpu.sources.file import state_of
 from gip_gpu.validate import as_count
-from gip_gpu.writing import atomic_write, check_target
 
 SELF_COMPRESSION = "self-compression"
 
@@ -30,10 +33,22 @@ SELF_COMPRESSION = "self-compression"
 @click.command()
 @click.argument("embeddings", type=FILE)
 @click.option("--scores", type=FILE, help=f"A file as EMBEDDINGS, .csv, .tsv or .jsonl; or: {SELF_COMPRESSION}.")
-@click.option("-k", "--k", "k", type=number, required=True, help="How many: 500; or a share of all: 0.05.")
-@click.option("-o", "--output", type=FILE, help="Indices: .npy, .csv, .txt; all of the result: .npz, .json.")
-@click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item.")
+@click.option("-k", "--k", "k", type=count, required=True, help="How many: 500; or a share of all: 0.05 or 5%.")
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    help="Indices: .npy, .txt; a table of the picks: .csv, .parquet; all of the result: .npz, .json; "
+    "-: indices on standard output.",
+)
+@click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item; also .jsonl.gz and .jsonl.zst.")
 @click.option("--rows-out", type=FILE, help="Where the chosen lines of --rows go, most informative first.")
+@click.option("--no-check-rows", is_flag=True, help="Do not look whether each line of --rows is JSON.")
+@click.option(
+    "--ids",
+    help="Ids of the items, for -o: a .txt, .npy or .csv with one an item, or the name of a column of EMBEDDINGS "
+    "or of a field of --rows.",
+)
 @click.option("--key", help="Name of the embeddings in a file of several arrays or columns.")
 @click.option("--scores-key", help="Name of the scores in their file, or of columns: a,b,c.")
 @run_options
@@ -41,6 +56,8 @@ SELF_COMPRESSION = "self-compression"
 @click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
 @QUERY
 @SIGN
+@STANDARDIZE
+@ON_NAN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Take rows of the embeddings at the length they have.")
 @click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run goes on from it.")
@@ -48,41 +65,55 @@ SELF_COMPRESSION = "self-compression"
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def select(
-    embeddings: Path, scores: Path | None, k: int | float, output: Path | None, rows: Path | None,
-    rows_out: Path | None, key: str | None, scores_key: str | None, no_normalize: bool, checkpoint: Path | None,
-    force: bool, quiet: bool, **options: Any,
+    embeddings: Path, scores: Path | None, k: int | float | str, output: Path | None, rows: Path | None,
+    rows_out: Path | None, no_check_rows: bool, ids: str | None, key: str | None, scores_key: str | None,
+    no_normalize: bool, checkpoint: Path | None, force: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS, most informative first.
 
     EMBEDDINGS is a file, .npy, .npz, .safetensors, .parquet, .arrow or .feather, or a folder of such files as shards.
     All but compressed arrays of a .npz are read in blocks.
 
-    Without -o, the indices go to standard output, one a line, and the summary to standard error.
+    Without --scores the choice is by the embeddings alone, --objective entropy.
+
+    Without -o and --rows-out, the indices go to standard output, one a line, and the summary to standard error. With
+    --ids, .csv and .parquet have a column of them, and .txt and standard output have them in place of indices.
 
     With torchrun --nproc-per-node 4 -m gip_gpu select ..., each of four processes takes its share of the rows.
     """
-    if scores is None and options["objective"] != "entropy":
-        raise click.UsageError("give --scores, or --objective entropy to choose by the embeddings alone")
-    if scores is not None and options["objective"] == "entropy":
+    objective = options["objective"]
+    if scores is None and objective in OBJECTIVES and objective != "entropy":
+        raise click.UsageError(
+            f"--objective {objective} needs scores; give --scores, or --objective entropy to choose by the embeddings "
+            "alone"
+        )
+    if scores is not None and objective == "entropy":
         raise click.UsageError("--objective entropy chooses by the embeddings alone; leave --scores out")
-    if output is None and sys.stdout is None:
+    outputs = Outputs(output, rows_out, force, quiet)
+    if outputs.printed and sys.stdout is None:
         raise click.UsageError("standard output is closed; say by -o where the indices go")
     compressed = scores == Path(SELF_COMPRESSION)
     source = None if compressed else scores
     if source is None and scores_key is not None:
         raise click.UsageError(f"--scores-key names an array in a file, but --scores is {scores or 'not given'}")
-    if (rows is None) != (rows_out is None):
+    id_field = rows is not None and ids is not None and not names_a_file(ids)
+    if (rows is None and rows_out is not None) or (rows is not None and rows_out is None and not id_field):
         raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
+    if rows is None and no_check_rows:
+        raise click.UsageError("--no-check-rows is about --rows, which is not given")
+    if ids is not None and not outputs.printed and (output is None or output.suffix not in WITH_IDS):
+        raise click.UsageError(f"--ids needs an output with ids: -o with {', '.join(WITH_IDS)}, or standard output")
     if checkpoint is None and options["checkpoint_every"] is not None:
         raise click.UsageError("--checkpoint-every goes with --checkpoint, the file to write")
     if quiet:
         warnings.simplefilter("ignore")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
     options.update(normalize=not no_normalize, progress=shown or None)
-    pool_rows: files.JsonlRows | None = None
+    pool_rows: jsonl.Lines | None = None
+    pool_ids: jsonl.Ids | None = None
 
     def read(leading: bool) -> tuple[NDArray[Any] | Source, NDArray[Any] | Source | None]:
-        nonlocal pool_rows
+        nonlocal pool_rows, pool_ids
         limit = options["memory_limit"]
         F = as_matrix(open_matrix(embeddings, key, dimensions=(2,), memory_limit=limit), "F")
         as_count(k, len(F))
@@ -91,30 +122,19 @@ def select(
             G = open_matrix(source, scores_key, memory_limit=limit)
             check_rows_of_scores(G.shape, F.shape)
         if leading:
-            pool_rows = None if rows is None else files.read_jsonl_rows(rows, len(F))
-            sources = [path for path in (embeddings, source, rows) if path is not None]
+            id_file = Path(ids) if ids is not None and names_a_file(ids) else None
+            sources = [path for path in (embeddings, source, rows, id_file) if path is not None]
             taken = {os.path.realpath(path) for path in sources}
             if checkpoint is not None:
-                _check_target(checkpoint, (checkpoint.suffix,), taken, True, "the checkpoint")
-            for path, suffixes in ((output, CHOICE_SUFFIXES), (rows_out, (".jsonl", ".ndjson"))):
-                if path is not None:
-                    _check_target(path, suffixes, taken, force, "an output")
+                check_file(checkpoint, (checkpoint.suffix,), taken, True, "the checkpoint")
+            outputs.check(taken)
+            pool_rows, pool_ids = _rows_and_ids(rows, ids, len(F), embeddings, check=not no_check_rows)
         if compressed:
-            G = gip_gpu.signals.self_compression(F, normalize=not no_normalize)
+            G = _self_compression(F, normalize=not no_normalize, on_nan=options["on_nan"])
         return F, G
 
     def finish(selection: Selection) -> None:
-        if output is not None:
-            with writing(output):
-                write_choice(selection, output)
-        if pool_rows is not None and rows_out is not None:
-            with writing(rows_out), atomic_write(rows_out) as target:
-                pool_rows.copy(selection, target)
-        if output is None:
-            click.echo("".join(f"{index}\n" for index in selection), nl=False)
-        if not quiet:
-            written = [str(path) for path in (output, rows_out) if path is not None]
-            click.echo(summary(selection, written), err=output is None)
+        outputs.write(selection, pool_rows, pool_ids)
 
     if launched():
         from gip_gpu.distributed.launch import select_launched
@@ -124,18 +144,33 @@ def select(
     else:
         F, G = read(True)
         with _going_on_from(checkpoint):
-            chosen = gip_gpu.select(F, G, as_count(k, len(F)), checkpoint=checkpoint, **options)
+            chosen = gip_gpu.select(F, G, k, checkpoint=checkpoint, **options)
         finish(chosen)
 
 
-def _check_target(path: Path, suffixes: Sequence[str], taken: set[str], force: bool, what: str) -> None:
-    """Adds a file that this run will write to those it has to do with, where it may be written."""
-    if os.path.realpath(path) in taken:
-        raise click.UsageError(f"{path} is named twice, as {what} and as another file of this run")
-    if os.path.dirname(os.path.realpath(path)) in taken:
-        raise click.UsageError(f"{path} lies in a folder of shards that this run reads")
-    check_target(path, suffixes, overwrite=force)
-    taken.add(os.path.realpath(path))
+def _self_compression(F: NDArray[Any] | Source, *, normalize: bool, on_nan: str) -> NDArray[np.float64]:
+    """The signal, of the rows that take part; NaN for the others."""
+    kept = keep_finite(F, None) if as_on_nan(on_nan) else None
+    if kept is None:
+        return gip_gpu.signals.self_compression(F, normalize=normalize)
+    scores = np.full(kept.m, np.nan)
+    scores[kept.indices] = gip_gpu.signals.self_compression(kept.view(F), normalize=normalize)
+    return scores
+
+
+def _rows_and_ids(
+    rows: Path | None, ids: str | None, m: int, embeddings: Path, *, check: bool
+) -> tuple[jsonl.Lines | None, jsonl.Ids | None]:
+    """The rows of the pool and the ids of its items, each None where it is not asked for."""
+    found = None if ids is None else read_ids(ids, m, embeddings)
+    field = ids if found is None else None
+    if field is not None and (rows is None or not check):
+        how = "with --rows, the .jsonl that has it" if rows is None else "without --no-check-rows"
+        raise click.UsageError(f"--ids is {field!r}, no column of {embeddings}; a field of the rows goes {how}")
+    if rows is None:
+        return None, found
+    lines = jsonl.read_jsonl_rows(rows, m, check=check, field=field)
+    return lines, found if field is None else lines.field(field)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from decimal import Decimal
 
 import click
 
+from gip_gpu.validate import percentage
+
 
 def number(text: str) -> int | float:
     """An int if it reads as one, 1e6 too, else a float: a count or a share."""
@@ -12,6 +14,23 @@ def number(text: str) -> int | float:
         with contextlib.suppress(ValueError, ArithmeticError):
             return kind(text)
     raise click.BadParameter(f"{text!r} is no number")
+
+
+def count(text: str) -> int | float | str:
+    """As `number`, but a percentage such as 5% stays text."""
+    if text.endswith("%"):
+        return text
+    try:
+        return number(text)
+    except click.BadParameter as error:
+        raise click.BadParameter(f"{error.message}; give a count such as 500, or a share: 0.05 or 5%") from None
+
+
+def share(text: str) -> float:
+    """A float, or a percentage such as 5%."""
+    with contextlib.suppress(ValueError):
+        return percentage(text) if text.endswith("%") else float(text)
+    raise click.BadParameter(f"{text!r} is no number; give a share such as 0.05 or 5%")
 
 
 def size(text: str) -> int | float | str:

@@ -34,7 +34,7 @@ TIMEOUT = 600.0
 def select(
     F: Matrix,
     G: Matrix | None,
-    k: int | float,
+    k: int | float | str,
     *,
     group: Any = None,
     timeout: float = TIMEOUT,
@@ -47,7 +47,9 @@ def select(
     columns: str = "auto",
     memory_limit: int | float | str | None = None,
     normalize: bool = True,
-    sign: str = "any",
+    sign: str | None = None,
+    standardize: str | None = None,
+    on_nan: str = "error",
     on_exhausted: str = "restart",
     initial: ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -66,7 +68,7 @@ def select(
             files are streamed where the process has no room for them. A process without rows takes no part in the
             choice and gets the result; its G may be anything.
         G: (m_r,) or (m_r, n) scores of these rows, in any of these forms, or None on all ranks.
-        k: number of picks, 1 to the rows of all processes, or a share of them in (0, 1).
+        k: number of picks, 1 to the rows of all processes, or a share of them: a float in (0, 1), or text such as "5%".
         group: a process group of torch.distributed that is initialised; None: all processes.
         timeout: seconds that rank 0 waits for another rank before it counts as lost.
         device, backend, precision, memory_limit: as in `gip_gpu.select`, for this process; they may differ. Without a
@@ -74,6 +76,9 @@ def select(
         columns: "auto" or "lazy".
         query: "direct"; a query is fitted to all rows in one process.
         objective, epsilon, normalize, sign: as in `gip_gpu.select`; "mi" for one column of scores only.
+        standardize: as in `gip_gpu.select`, over the scores of all ranks, to the same values; "rank" sends the
+            different values of each column to rank 0, which holds them all.
+        on_nan: as in `gip_gpu.select`; a rank may have no row left.
         on_exhausted: "restart" or "stop".
         initial: as in `gip_gpu.select`, the same on all ranks: indices count from the first row of rank 0.
         checkpoint, checkpoint_every: as in `gip_gpu.select`, on rank 0, which reads and writes the file; other ranks
@@ -91,6 +96,9 @@ def select(
         RuntimeError: a rank has died, has not come or has not answered in time, or failed otherwise; every rank that is
             left says which; or a checkpoint cannot be written, on ranks other than 0.
         OSError: a checkpoint cannot be written, on rank 0.
+
+    Warns:
+        As `gip_gpu.select`, on rank 0.
 
     >>> import os, torch.distributed as dist
     >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -110,6 +118,8 @@ def select(
         memory_limit=memory_limit,
         normalize=normalize,
         sign=sign,
+        standardize=standardize,
+        on_nan=on_nan,
         on_exhausted=on_exhausted,
         initial=initial,
         checkpoint=checkpoint,

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import checkpoint, engine, fingerprint, memory
-from gip_gpu.arrays import as_initial
+from gip_gpu.certificate import Certificate
 from gip_gpu.columns import Columns, NoColumns
+from gip_gpu.distributed import scores
 from gip_gpu.distributed.columns import ShardedColumns, kept_bytes
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.items import ShardedPool
@@ -20,13 +21,16 @@ from gip_gpu.distributed.member import Hello, Member, Settings
 from gip_gpu.distributed.shard import Shard
 from gip_gpu.distributed.sharded import ShardedRows, ShardedState, ShardedSteps
 from gip_gpu.family import Family
+from gip_gpu.missing import Kept
 from gip_gpu.objectives import Objective
 from gip_gpu.plan import CACHE, Plan, log, stepwise
+from gip_gpu.preparation import Preparation
 from gip_gpu.progress import reporting
 from gip_gpu.projection import Projection
-from gip_gpu.selection import Certificate, Selection
+from gip_gpu.request import counted
+from gip_gpu.score_checks import check_order
+from gip_gpu.selection import Selection
 from gip_gpu.state import Stored
-from gip_gpu.validate import as_count
 
 
 def run(
@@ -83,16 +87,20 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
     sizes = [hello.m for hello in hellos]
     m = sum(sizes)
     if not m:
-        raise ValueError("F has no rows on any rank; there must be at least one")
+        left = "; on_nan='drop' leaves none" if any(len(hello.dropped) for hello in hellos) else ""
+        raise ValueError(f"F has no rows on any rank; there must be at least one{left}")
     d, n = shared["the columns of F"], shared["the columns of G"]
     star.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
-    k = as_count(settings.k, m)
-    initial = as_initial(member.initial, m, k)
+    finite = _finite(hellos)
+    k, initial = counted(settings.k, member.initial, m if finite is None else finite.m, finite)
     total = len(initial) + k
+    sign_given, method = settings.sign is not None, member.options.standardize
+    done = None if method is None else scores.standardize(star, method, sizes)
+    traits = scores.check(star, sizes, member.options, sign_given=sign_given) if n else None
     offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
     keeper = None if member.saving is None else _keeper(star, member, offsets, initial)
     largest = max(hello.largest for hello in hellos)
-    by_items = stepwise(member.objective.name, settings.sign) or not all(hello.columns for hello in hellos)
+    by_items = stepwise(member.objective.name, member.options.sign) or not all(hello.columns for hello in hellos)
     hosts = [hello.host for hello in hellos]
     plans: list[Plan] = star.ask_each([("prepare", (k, largest, by_items, hosts.count(host))) for host in hosts])
     slots = 0 if by_items else _slots(plans, m)
@@ -109,6 +117,7 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
     assert isinstance(own, Shard)
     objective: Objective = own.state.objective
     state = ShardedState(scores=np.empty((0, member.n)), k=total, d=d, objective=objective, initial=initial, rows=rows)
+    computed, resumed = 0, 0 if keeper is None else keeper.resumed(state.first, total)
     if stored is not None:
         state.restore(stored)
         timings = {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
@@ -118,19 +127,22 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
         stepper: engine.Stepper
         if by_items:
             pool = ShardedPool(star, state, rows, exponent)
-            columns, stepper = NoColumns(), Family(pool, state, settings.epsilon, settings.sign)
+            columns, stepper = NoColumns(), Family(pool, state, settings.epsilon, member.options.sign)
         else:
             square = float(4.0**exponent)
             stepper, columns = ShardedSteps(star, rows, gamma, square), ShardedColumns(star, rows, slots, square)
-        with reporting(settings.progress, k) as report, keeper.signals if keeper else nullcontext():
+        with reporting(settings.progress, k, resumed) as report, keeper.signals if keeper else nullcontext():
             timings = engine.run(stepper, columns, state, settings.on_exhausted, report, keeper)
         carried = stepper.carry(state) if state.projecting else None
+        computed = columns.computed
+    check_order(state, traits)
     projection = None
     if carried is not None and state.projecting:
         projection = Projection.of(state, carried, member.options, settings.normalize, exponent)
     picks = slice(state.first, state.t)
+    indices = state.indices[picks]
     return Selection(
-        indices=state.indices[picks],
+        indices=indices if finite is None else finite.rows_of(indices),
         gains=state.gains[picks],
         weights=state.weights[picks],
         explained=state.explained[picks],
@@ -141,6 +153,11 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
         timings={"prepare": prepared - began, **timings, "total": time.perf_counter() - began},
         peak_bytes=memory.peak(),
         projection=projection,
+        computed=computed,
+        resumed=resumed,
+        preparation=Preparation.of(
+            m if finite is None else finite.m, 0 if finite is None else len(finite.dropped), done
+        ),
     )
 
 
@@ -153,6 +170,14 @@ def _keeper(star: Star, member: Member, offsets: Sequence[int], initial: NDArray
     scored = None if member.scores is None else G
     of = checkpoint.described(sizes, F, scored, member.options, member.rows.normalize, initial)
     return SharedKeeper(star, *member.saving, of)
+
+
+def _finite(hellos: Sequence[Hello]) -> Kept | None:
+    """The rows of all ranks that take part, None where all do."""
+    given = [hello.m + len(hello.dropped) for hello in hellos]
+    starts = np.concatenate([[0], np.cumsum(given)[:-1]])
+    dropped = np.concatenate([start + hello.dropped for start, hello in zip(starts, hellos, strict=True)])
+    return Kept(dropped.astype(np.int64), sum(given)) if len(dropped) else None
 
 
 def _compare(hellos: Sequence[Hello]) -> dict[str, Any]:

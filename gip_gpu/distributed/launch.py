@@ -25,7 +25,7 @@ LAST = 5
 
 
 def select_launched(
-    k: int | float,
+    k: int | float | str,
     options: dict[str, Any],
     read: Callable[[bool], tuple[Any, Any]],
     finish: Callable[[Selection], None],
@@ -79,7 +79,7 @@ def _end_later() -> None:
 
 
 def _inputs(
-    star: Star, k: int | float, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
+    star: Star, k: int | float | str, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
 ) -> tuple[Settings, Callable[[], tuple[Any, Any]]]:
     """The settings, and what reads this process's share of the pool."""
     given = dict(options)

@@ -16,11 +16,13 @@ from gip_gpu.backends.numpy_ import NumpyBackend
 from gip_gpu.checkpoint import as_saving
 from gip_gpu.device import resolve
 from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.scores import OwnScores
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
+from gip_gpu.missing import as_on_nan, keep_finite
 from gip_gpu.objectives import Objective
 from gip_gpu.plan import PRECISIONS, Plan, log, make_plan
-from gip_gpu.problem import QUERIES, Options, first_measures, first_squares, pose
+from gip_gpu.problem import QUERIES, Options, as_sign, first_measures, first_squares, pose
 from gip_gpu.progress import Progress, check_progress
 from gip_gpu.rows import Rows
 from gip_gpu.sources import places
@@ -47,7 +49,9 @@ class Settings:
     columns: str = "auto"
     memory_limit: int | float | str | None = None
     normalize: bool = True
-    sign: str = "any"
+    sign: str | None = None
+    standardize: str | None = None
+    on_nan: str = "error"
     on_exhausted: str = "restart"
     initial: Any = None
     checkpoint: Any = None
@@ -64,7 +68,8 @@ class Hello:
 
     Attributes:
         settings: by name, which must be equal on all ranks that have them.
-        m: rows, which may be none.
+        m: rows that take part, which may be none.
+        dropped: rows that are left out, by their place among those given, ascending.
         largest: norm of a row.
         host: where it runs.
         columns: whether its backend can keep Gram columns; on a GPU the host decides each pick, its column made then.
@@ -72,12 +77,13 @@ class Hello:
 
     settings: dict[str, Any]
     m: int
+    dropped: NDArray[np.int64]
     largest: float
     host: str
     columns: bool
 
 
-class Member:
+class Member(OwnScores):
     """A process before the selection begins.
 
     Args:
@@ -116,16 +122,30 @@ class Member:
         self.kind = backends.load(settings.backend, self.device)
         as_bytes(settings.memory_limit, self.kind.available(self.device))
         self.options = Options(
-            settings.objective, settings.epsilon, settings.query, settings.sign, settings.on_exhausted
-        )
+            settings.objective, settings.epsilon, settings.query, as_sign(settings.sign), settings.on_exhausted,
+            settings.standardize,
+        )  # fmt: skip
+        self.m, self.dropped = 0, np.empty(0, np.int64)
         try:
-            matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", settings.memory_limit)
+            self._hold(*self._taking_part(F, G))
         except NoRows as error:
-            self.m = 0
             log.debug("rank %d takes no part: %s", star.rank, error)
-            return
-        self.m = len(matrix)
-        self._hold(F if isinstance(matrix, DeviceMatrix) else matrix, None if G is None else as_scores(G, matrix.shape))
+
+    def _taking_part(self, F: Any, G: Any) -> tuple[Any, NDArray[np.float64] | None]:
+        """Rows and scores of the items; NoRows where there are none."""
+        drops = as_on_nan(self.settings.on_nan)
+        matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", self.settings.memory_limit)
+        scores = None if G is None else as_scores(G, matrix.shape, missing=drops)
+        try:
+            kept = keep_finite(matrix, scores) if drops else None
+        except NoRows:
+            self.dropped = np.arange(len(matrix))
+            raise
+        if kept is None:
+            self.m = len(matrix)
+            return F if isinstance(matrix, DeviceMatrix) else matrix, scores
+        self.m, self.dropped = len(kept), kept.dropped
+        return kept.view(matrix), None if scores is None else scores[kept.indices]
 
     def stand_in(self, d: int, n: int) -> None:
         """For a process without rows: as if it had a row that is no item, of length d, and n scores.
@@ -150,8 +170,9 @@ class Member:
         own["initial"] = f"{len(self.initial)} items, SHA-256 {hashlib.sha256(self.initial.tobytes()).hexdigest()}"
         columns = {"the columns of F": self.rows.shape[1], "the columns of G": self.n} if self.m else {}
         return Hello(
-            {**own, **columns},
+            {**own, "sign": self.options.sign, **columns},
             self.m,
+            self.dropped,
             self.rows.largest if self.m else 0.0,
             platform.node(),
             issubclass(self.kind, NumpyBackend),
@@ -175,7 +196,7 @@ class Member:
         self.plan = make_plan(
             m, d, self.n, min(k, m), given=format_of(self.rows.values), device=self.device, backend=self.kind.name,
             precision=self.settings.precision, columns="lazy", memory_limit=limit, objective=self.objective.name,
-            sign="positive" if by_items and self.objective.signs else self.settings.sign, foreseen=not by_items,
+            sign="positive" if by_items and self.objective.signs else self.options.sign, foreseen=not by_items,
         )  # fmt: skip
         return self.plan
 

@@ -56,13 +56,21 @@ class ShardedSource(Source):
 
 
 def open_folder(path: Path, open_shard: Callable[[Path], Source], suffixes: Sequence[str]) -> Source:
-    """The matrix whose shards are the files of a folder with one of these suffixes, in the natural order of their
-    names; those without rows are skipped.
+    """The matrix whose shards are those of `shard_paths`; shards without rows are skipped.
 
     Raises:
         NoRows: none has any.
         ValueError: there is no such file; a shard cannot be read, or is unlike the first.
     """
+    shards = shard_paths(path, suffixes)
+    sources = [source for shard in shards if (source := _unless_empty(shard, open_shard)) is not None]
+    if not sources:
+        raise NoRows(f"cannot read {path}: none of its {len(shards)} shards has rows")
+    return ShardedSource(str(path), sources)
+
+
+def shard_paths(path: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files of a folder with one of these suffixes, in the natural order of their names; ValueError for none."""
     # Spark marks its own files with an underscore; the datasets library keeps what it computed beside a data set.
     names = [
         name for name in sorted(entry.name for entry in path.iterdir()) if not name.startswith((".", "_", "cache-"))
@@ -75,10 +83,7 @@ def open_folder(path: Path, open_shard: Callable[[Path], Source], suffixes: Sequ
         hint = "" if inner is None else f"; if a folder in it is meant, give its path: {path / inner}"
         raise ValueError(f"cannot read {path}: it is a folder without a {' or '.join(suffixes)} file; "
                          f"it holds {shown or 'nothing'}{hint}")  # fmt: skip
-    sources = [source for name in shards if (source := _unless_empty(path / name, open_shard)) is not None]
-    if not sources:
-        raise NoRows(f"cannot read {path}: none of its {len(shards)} shards has rows")
-    return ShardedSource(str(path), sources)
+    return [path / name for name in shards]
 
 
 def _unless_empty(path: Path, open_shard: Callable[[Path], Source]) -> Source | None:

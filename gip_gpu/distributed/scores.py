@@ -1,0 +1,88 @@
+"""Scores that lie with many processes, standardised and looked at as if one had them all."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import exact_sums, score_checks
+from gip_gpu import standardize as scales
+from gip_gpu.distributed.exchange import Star
+from gip_gpu.problem import Options
+from gip_gpu.rows import Rows
+from gip_gpu.score_checks import Traits
+from gip_gpu.standardize import Floats, Levels, Standardization
+
+
+class OwnScores:
+    """What rank 0 asks about the scores of a process.
+
+    Attributes:
+        scores: (m, n) float64, or None.
+        rows: F.
+    """
+
+    scores: NDArray[np.float64] | None
+    rows: Rows
+
+    def sums(self) -> list[int]:
+        """Exact sums of the columns."""
+        return exact_sums.column_sums(self._scores())
+
+    def squares(self, centers: Sequence[float]) -> list[int]:
+        """Exact sums of the squared deviations."""
+        return exact_sums.column_sums(scales.deviations(self._scores(), centers))
+
+    def levels(self) -> list[Levels]:
+        """The different values of each column."""
+        return [scales.levels(column) for column in self._scores().T]
+
+    def scale(self, done: Standardization) -> None:
+        """Makes the scores z-scores."""
+        self.scores = done.apply(self._scores())
+
+    def rank(self, places: Sequence[Floats]) -> None:
+        """Puts ranks in place of the scores."""
+        self.scores = scales.by_rank(self._scores(), places)
+
+    def traits(self, directed: bool) -> Traits:
+        """See `Traits.of`."""
+        return Traits.of(self.rows, self._scores(), directed=directed)
+
+    def _scores(self) -> Floats:
+        assert self.scores is not None
+        return self.scores
+
+
+def standardize(star: Star, method: str, sizes: Sequence[int]) -> Standardization:
+    """Rank 0: standardises the scores of all ranks, so many rows each, to the values that one process would find."""
+    if method == "rank":
+        parts: list[list[Levels]] = _ask(star, sizes, "levels")
+        by_column = scales.ranks(list(zip(*parts, strict=True)))
+        places = zip(*by_column, strict=True)
+        star.ask_each([("rank", (list(next(places)),)) if size else None for size in sizes])
+        merged = [np.unique(np.concatenate([values for values, _ in levels])) for levels in zip(*parts, strict=True)]
+        scales.warn_constant(np.array([len(values) == 1 for values in merged]))
+        return Standardization(method)
+    m = sum(sizes)
+    sums = _ask(star, sizes, "sums")
+    centers = [exact_sums.mean(column, m) for column in zip(*sums, strict=True)]
+    done = scales.z_scale(centers, _ask(star, sizes, "squares", centers), m)
+    _ask(star, sizes, "scale", done)
+    scales.warn_constant(np.array(done.spreads) == 0)
+    return done
+
+
+def check(star: Star, sizes: Sequence[int], options: Options, *, sign_given: bool) -> Traits:
+    """Rank 0: warns of the scores of all ranks, so many rows each, as `gip_gpu.score_checks.check` does."""
+    directed = not sign_given and score_checks.sign_matters(options, True)
+    traits = Traits.joined(_ask(star, sizes, "traits", directed))
+    score_checks.check(traits, sum(sizes), options, sign_given=sign_given)
+    return traits
+
+
+def _ask(star: Star, sizes: Sequence[int], name: str, *arguments: Any) -> list[Any]:
+    """The answers of the ranks that have rows."""
+    answers = star.ask_each([(name, arguments) if size else None for size in sizes])
+    return [answer for answer, size in zip(answers, sizes, strict=True) if size]

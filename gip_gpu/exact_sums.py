@@ -1,0 +1,41 @@
+"""Sums of float64 values without rounding, as integers: the same however the values are split over processes."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Every float64 is an integer times 2**-UNIT.
+UNIT = 1127
+# A mantissa of 53 bits in two halves, of which 2**36 add up in an int64.
+HALF = 26
+
+
+def column_sums(values: NDArray[np.float64]) -> list[int]:
+    """The exact sums of the columns of (m, n) finite values, each as an integer times 2**-UNIT.
+
+    >>> column_sums(np.array([[1e16, 0.5], [1.0, 0.0], [-1e16, 0.0]])) == [2**UNIT, 2 ** (UNIT - 1)]
+    True
+    """
+    return [_sum(np.ascontiguousarray(column)) for column in values.T]
+
+
+def mean(sums: Sequence[int], count: int) -> float:
+    """The mean of `count` values that have these sums in their parts, rounded once.
+
+    >>> mean([2**UNIT, 2 ** (UNIT + 1)], 2)
+    1.5
+    """
+    return float(Fraction(sum(sums), count << UNIT))
+
+
+def _sum(values: NDArray[np.float64]) -> int:
+    fractions, exponents = np.frexp(values)
+    mantissas = np.ldexp(fractions, 53).astype(np.int64)
+    total, lowest = 0, int(exponents.min())
+    for exponent in np.unique(exponents).tolist():
+        chosen = mantissas[exponents == exponent]
+        high, low = int((chosen >> HALF).sum()), int((chosen & ((1 << HALF) - 1)).sum())
+        total += ((high << HALF) + low) << (exponent - lowest)
+    return total << (lowest - 53 + UNIT)

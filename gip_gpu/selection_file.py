@@ -1,0 +1,236 @@
+"""A selection in a file, .npz or .json: all of it written, and all of it checked when it is read."""
+
+import io
+import json
+import math
+import reprlib
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.certificate import Certificate
+from gip_gpu.plan import Plan
+from gip_gpu.preparation import Preparation
+from gip_gpu.problem import Options
+from gip_gpu.projection import Projection
+from gip_gpu.standardize import METHODS, Standardization
+from gip_gpu.stored import arguments, checked
+from gip_gpu.validate import one_of
+
+if TYPE_CHECKING:
+    from gip_gpu.selection import Selection
+
+SUFFIXES = (".npz", ".json")
+# Of the names of the arrays of a projection in a file.
+PREFIX = "projection_"
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix of a path; ValueError where no selection is kept in such a file."""
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path} ends in {path.suffix!r}; a selection is kept in .npz or .json")
+    return path.suffix
+
+
+def encode(selection: "Selection", suffix: str) -> bytes:
+    """The content of a file of this suffix with all of a selection."""
+    arrays, rest = _split(selection)
+    if suffix == ".npz":
+        # In memory first: a zip file that is cut off by a full disk complains once more when it is collected.
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays, meta=np.array(json.dumps(rest)))
+        return buffer.getvalue()
+    lists = {name: array.tolist() for name, array in arrays.items()}
+    return json.dumps({"meta": rest, **lists}).encode()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The arguments of the `Selection` that a file holds.
+
+    Raises:
+        ValueError: another suffix, or a file that holds no selection: cut off, a field missing or of another type,
+            indices that are no rows of its pool or not distinct, arrays of other lengths.
+        OSError: there is no such file, or it cannot be read.
+    """
+    suffix = suffix_of(path)
+    try:
+        if suffix == ".npz":
+            # Opened here, so that it is closed where NumPy fails on what is inside.
+            with path.open("rb") as file:
+                if not zipfile.is_zipfile(file):
+                    raise ValueError("it is cut off, or no .npz file")
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as stored:
+                    content = {name: stored[name] for name in stored.files}
+            if "meta" in content:
+                content["meta"] = json.loads(str(content["meta"]))
+        else:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"it is a {type(content).__name__}; it must be an object with fields")
+        return _join(content)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} holds no selection that can be read: {error}") from error
+
+
+def _split(selection: "Selection") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays by name, and the rest for JSON."""
+    proof = selection.certificate
+    arrays: dict[str, Any] = {
+        "indices": selection.indices,
+        "gains": selection.gains,
+        "weights": selection.weights,
+        "explained": selection.explained,
+        "margins": proof.margins,
+        "candidates": proof.candidates,
+        "ties": proof.ties,
+    }
+    rest = {
+        "refreshes": proof.refreshes,
+        "rounds": list(proof.rounds),
+        "plan": asdict(selection.plan),
+        "timings": selection.timings,
+        "peak_bytes": selection.peak_bytes,
+        "range_share": selection.range_share,
+        "computed": selection.computed,
+        "resumed": selection.resumed,
+        "preparation": None if selection.preparation is None else asdict(selection.preparation),
+    }
+    if selection.projection is not None:
+        parts, rest["projection"] = selection.projection.split()
+        arrays.update({f"{PREFIX}{name}": array for name, array in parts.items()})
+    return arrays, rest
+
+
+def _join(content: dict[str, Any]) -> dict[str, Any]:
+    rest = _entry(content, "meta")
+    if not isinstance(rest, dict):
+        raise ValueError(f"meta is {reprlib.repr(rest)}; it must be an object with fields")
+    plan = Plan(**arguments(Plan, _entry(rest, "plan"), "plan"))
+    preparation = _preparation(rest["preparation"], plan) if rest.get("preparation") is not None else None
+    indices = _indices(_entry(content, "indices"), plan.m if preparation is None else preparation.rows)
+    k = len(indices)
+    numbers = {name: _floats(content, name, (k,)) for name in ("gains", "explained", "margins")}
+    counts = {name: _counts(content, name, (k,)) for name in ("candidates", "ties")}
+    margins = numbers.pop("margins")
+    if k and not (margins.min() >= 0 and margins.max() <= 1):
+        raise ValueError(f"margins reach from {margins.min():g} to {margins.max():g}; they must lie in [0, 1]")
+    proof = Certificate(
+        margins, counts["candidates"], counts["ties"], _count(_entry(rest, "refreshes"), "refreshes"), _rounds(rest, k)
+    )
+    return {
+        "indices": indices,
+        **numbers,
+        "weights": _floats(content, "weights", (k, plan.n)),
+        "certificate": proof,
+        "plan": plan,
+        "timings": checked(_entry(rest, "timings"), dict[str, float], "timings"),
+        "peak_bytes": _count(_entry(rest, "peak_bytes"), "peak_bytes"),
+        # Earlier versions did not write these.
+        "range_share": checked(rest.get("range_share"), float | None, "range_share"),
+        "computed": _count(rest.get("computed", 0), "computed"),
+        "resumed": _resumed(rest.get("resumed", 0), k),
+        "projection": _projection(content, rest["projection"], plan) if "projection" in rest else None,
+        "preparation": preparation,
+    }
+
+
+def _preparation(stored: Any, plan: Plan) -> Preparation:
+    found = arguments(Preparation, stored, "preparation", leave=("standardized",))
+    rows, dropped = (_count(_entry(found, name), f"preparation: {name}") for name in ("rows", "dropped"))
+    if rows - dropped != plan.m:
+        raise ValueError(
+            f"preparation leaves {rows - dropped} of {rows} rows; they must be {plan.m}, those of the plan"
+        )
+    done = _entry(stored, "standardized")
+    if done is None:
+        return Preparation(rows, dropped)
+    how = arguments(Standardization, done, "standardized", leave=("centers", "spreads"))
+    columns = (plan.n,) if _entry(done, "centers") else (0,)
+    scale = {name: tuple(_floats(done, name, columns).tolist()) for name in ("centers", "spreads")}
+    return Preparation(rows, dropped, Standardization(one_of("standardized: method", how["method"], METHODS), **scale))
+
+
+def _projection(content: dict[str, Any], stored: Any, plan: Plan) -> Projection:
+    found = arguments(Projection, stored, "projection", leave=("A", "S", "options"))
+    for name, value in found.items():
+        if not (0 <= value < math.inf if name != "least" else 0 < value < math.inf):
+            least = "above" if name == "least" else "at least"
+            raise ValueError(f"projection: {name} is {value}; it must be {least} 0 and finite")
+    options = Options(**arguments(Options, _entry(stored, "options"), "projection: options"))
+    A = _floats(content, f"{PREFIX}A", (plan.d, plan.n))
+    S = _floats(content, f"{PREFIX}S", (plan.d, plan.d)) if f"{PREFIX}S" in content else None
+    for name, part in (("A", A), ("S", S)):
+        if part is not None and not np.isfinite(part).all():
+            raise ValueError(f"{PREFIX}{name} has a value that is not finite")
+    return Projection(A, S, options, **found)
+
+
+def _entry(stored: dict[str, Any], name: str) -> Any:
+    if name not in stored:
+        raise ValueError(f"it lacks {name!r}")
+    return stored[name]
+
+
+def _indices(values: Any, m: int) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    wanted = f"it must hold rows of the pool, ints from 0 to {m - 1}, each once"
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(f"indices holds {array.dtype} {array.shape}; {wanted}")
+    outside = np.flatnonzero((array < 0) | (array >= m))
+    if len(outside):
+        raise ValueError(f"indices holds {array[outside[0]]} at place {outside[0]}; {wanted}")
+    again = np.setdiff1d(np.arange(len(array)), np.unique(array, return_index=True)[1])
+    if len(again):
+        raise ValueError(f"indices holds {array[again[0]]} at place {again[0]} for the second time; {wanted}")
+    return array.astype(np.int64)
+
+
+def _floats(content: dict[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    return _array(content, name, shape, "iuf").astype(np.float64)
+
+
+def _counts(content: dict[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    array = _array(content, name, shape, "iu").astype(np.int64)
+    if array.size and array.min() < 0:
+        raise ValueError(f"{name} holds {array.min()}; it must hold counts")
+    return array
+
+
+def _array(content: dict[str, Any], name: str, shape: tuple[int, ...], kinds: str) -> NDArray[Any]:
+    array = np.asarray(_entry(content, name))
+    if not array.size and 0 in shape:
+        return array.reshape(shape)  # lists without an item have neither width nor type
+    if array.shape != shape or array.dtype.kind not in kinds:
+        wanted = "ints" if "f" not in kinds else "numbers"
+        raise ValueError(f"{name} holds {array.dtype} {array.shape}; it must hold {wanted} {shape}")
+    return array
+
+
+def _count(value: Any, name: str) -> int:
+    count: int = checked(value, int, name)
+    if count < 0:
+        raise ValueError(f"{name} is {count}; it must be a count")
+    return count
+
+
+def _resumed(value: Any, k: int) -> int:
+    if _count(value, "resumed") > k:
+        raise ValueError(f"resumed is {value}; it must be at most {k}, the picks")
+    return int(value)
+
+
+def _rounds(rest: dict[str, Any], k: int) -> tuple[int, ...]:
+    stored = _entry(rest, "rounds")
+    if not isinstance(stored, list):
+        raise ValueError(f"rounds is {reprlib.repr(stored)}; it must be a list of counts of picks")
+    found = [_count(start, "rounds: an entry") for start in stored]
+    if found != sorted(set(found)) or (found and found[-1] >= k):
+        raise ValueError(f"rounds is {found}; it must hold counts of picks below {k}, ascending")
+    return tuple(found)
