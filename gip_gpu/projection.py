@@ -87,16 +87,6 @@ class Projection:
             "shape": self.A.shape,
         }
 
-    @classmethod
-    def join(cls, arrays: dict[str, Any], rest: dict[str, Any]) -> "Projection":
-        """Of what `split` returned."""
-        # What the floor is measured by, in files of before it was the round's scale.
-        rest.pop("first", None)
-        shape = rest.pop("shape")
-        S = None if "S" not in arrays else np.asarray(arrays["S"], np.float64).reshape(shape[0], shape[0])
-        A = np.asarray(arrays["A"], np.float64).reshape(shape)
-        return cls(**{**rest, "A": A, "S": S, "options": Options(**rest["options"])})
-
 
 def _unit(measure: Measure, epsilon: float, normalize: bool, exponent: int) -> float:
     """The factor from a scale of rows scaled by 2**-exponent to that of the rows as they were given."""
