@@ -16,6 +16,7 @@ U16 = 2.0**-11
 # compilers for GPUs may flush what lies below the normal range to zero.
 TINY32 = 2.0**-126
 TINY16 = 2.0**-25
+LARGEST32 = float(np.finfo(np.float32).max)
 
 
 def float32_above(x: float) -> float:
@@ -25,8 +26,9 @@ def float32_above(x: float) -> float:
     below it are not below the nearest float32 either. Factors (`Move.weights`, `Move.shrink`, `Rules.share`, rows, a
     metric) have the roundoff U32 in the bounds.
     """
-    with np.errstate(over="ignore"):
-        nearest = np.float32(x)
+    if x > LARGEST32:
+        return math.inf
+    nearest = np.float32(x)
     # Compared in float64: beside a float32, NumPy rounds a Python float to float32 first.
     return float(np.nextafter(nearest, np.float32(np.inf)) if float(nearest) < x else nearest)
 

@@ -8,6 +8,7 @@ of one direction is explained.
 """
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -21,11 +22,13 @@ from gip_gpu.objectives import energies, seen
 from gip_gpu.rows import Rows
 from gip_gpu.state import Pick, Reason, State, Stored
 from gip_gpu.step import DIVERGED, USUAL_WINDOW, diverged
+from gip_gpu.window import Judged, Window, narrowed
 
 if TYPE_CHECKING:
     from gip_gpu.columns import Columns
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 # Bounds are computed in float32, by roots and divisions of 2 units in the last place where a GPU makes them: a lower
 # bound and an upper one together are off by less than this share of themselves, or of the largest distance.
@@ -207,25 +210,43 @@ class Family:
                 raise diverged(state.t, self.largest_norm)
             # Twice what float32 makes of bounds, so that what stays outside is behind by as much.
             floor = best * (1 - 2 * OFF) - (2 * OFF * self.largest if self.rules.measure == "distance" else 0.0)
-            indices, W, distances = self.items.candidates(floor)
-            if not len(indices):
+            window = self._narrowed(state, floor) if self.items.wide(floor) else self._all(self.items.candidates(floor))
+            if not window.count:
                 errors = f"error {state.error!r}, of distances {self.distance_error!r}, {self.rules.measure}"
                 return step.empty_window(state, best, floor, errors)
-            rows_squared = self._squares(indices)
-            dependent = self._q(distances) <= ties.DEPENDENT * rows_squared
-            if not self.rules.projects or not dependent.any():
-                if self._stale(float(distances.max(initial=0.0))):
+            if not window.dropped:
+                if self._stale(float(window.distances.max())):
                     return Reason.NEED_REFRESH
                 break
-            self.items.drop(indices[dependent])
-            self.dropped += int(dependent.sum())
+            self.dropped += window.dropped
             if self.dropped >= DROPPED and self.picks:
                 return Reason.NEED_REFRESH
             # One of them may have set the floor.
             self.best = self.items.rate(self._doubt(state))
-        if self._refresh_pays(state, len(indices)):
+        if self._refresh_pays(state, window.count):
             return Reason.NEED_REFRESH
-        return self._decide(state, indices, W, distances, rows_squared, floor)
+        return self._decide(state, window, floor)
+
+    def _all(self, candidates: tuple[Indices, Floats, Floats]) -> Window:
+        """A window of all of these; dependent ones are dropped."""
+        indices, W, distances = candidates
+        squares = self._squares(indices)
+        window = Window(indices, W, distances, squares, len(indices))
+        if self.rules.projects:
+            dependent = self.rules.ridge + distances <= ties.DEPENDENT * squares
+            if dependent.any():
+                self.items.drop(indices[dependent])
+                window.dropped = int(dependent.sum())
+        return window
+
+    def _narrowed(self, state: State, floor: float) -> Window:
+        """A window of those among very many candidates that decide; dependent ones are dropped."""
+
+        def judged() -> Iterator[tuple[Window, Judged]]:
+            for portion in map(self._all, self.items.portions(floor)):
+                yield portion, self._judged(state, portion)
+
+        return narrowed(judged, SETTLED)
 
     def _squares(self, indices: NDArray[np.int64]) -> Floats:
         """Squared norms of the rows x."""
@@ -299,51 +320,55 @@ class Family:
         terms = ties.ratio_terms(norms, roots, rows_squared, ridge, state.scale)
         return norms, ties.slack(norms, terms), noises
 
-    def _decide(
-        self,
-        state: State,
-        indices: NDArray[np.int64],
-        W: Floats,
-        distances: Floats,
-        rows_squared: Floats,
-        floor: float,
-    ) -> Reason | None:
-        if self.metric is None:
-            values, slacks, noises = self._norms(state, W, distances, rows_squared)
-            close = (values + slacks + noises >= (values - slacks - noises).max()).nonzero()[0]
-            if 1 < len(close) <= SETTLED:
-                W[close], distances[close] = self.items.settle(indices[close], W[close], distances[close])
-                values, slacks, noises = self._norms(state, W, distances, rows_squared)
-            norms = values
-        else:
-            values, slacks, noises = self._told(state, indices, rows_squared)
-            norms = self._roots(W, distances)
-        top = float(norms.max())
+    def _judged(self, state: State, window: Window) -> Judged:
+        """What is compared, roots of scores or nats, how far each may move within a tie, and its rounding."""
+        if self.metric is not None:
+            return self._told(state, window.indices, window.rows_squared)
+        return self._norms(state, window.W, window.distances, window.rows_squared)
+
+    def _root(self, value: float) -> float:
+        """The root of a score, of what is compared."""
+        return value if self.metric is None else math.sqrt(-math.expm1(-2 * value))
+
+    def _decide(self, state: State, window: Window, floor: float) -> Reason | None:
+        values, slacks, noises = self._judged(state, window)
+        close = (values + slacks + noises >= (values - slacks - noises).max()).nonzero()[0]
+        if 1 < len(close) <= SETTLED and self.metric is None:
+            settled = self.items.settle(window.indices[close], window.W[close], window.distances[close])
+            window.W[close], window.distances[close] = settled
+            values, slacks, noises = self._judged(state, window)
+        top = self._root(max(window.top, float(values.max())))
         # Before anything is projected out, the values are those given.
         if not top or (self.picks and ties.used_up(top, self.first, max(self.crest, top))):
             return Reason.EXHAUSTED
         # Only that of a pick that is made: `extend` goes on from here as if no other had been looked at.
         self.crest = max(self.crest, top)
         position, tied = ties.first_tied(values, slacks)
-        norm = float(norms[position])
-        rival = float(np.delete(values + noises, position).max(initial=0.0))
-        if len(indices) < state.m - state.t:
+        value = float(values[position])
+        norm = self._root(value)
+        rival = max(window.rival, float(np.delete(values + noises, position).max(initial=0.0)))
+        if window.count < state.m - state.t:
             rival = max(rival, self._outside(floor))
-        self.top, self.distance = top, float(distances[position])
+        self.top, self.distance = top, float(window.distances[position])
         rival += float(noises[position])
-        index, value = int(indices[position]), float(values[position])
+        index = int(window.indices[position])
         # A norm may tie with the best and be nothing, or so small that its square is.
         behind = min(1.0, rival / value) if value else 1.0
         state.pending = Pick(
             index=index,
-            row=self.rows([index])[0] * self.scale_down,
-            residual=W[position],
+            row=self._row(index),
+            residual=window.W[position],
             gain=norm * norm * self.gain_unit,
             margin=1 - (behind if self.metric is not None else behind**2),
-            candidates=len(indices),
-            ties=tied,
+            candidates=window.count,
+            ties=max(tied, window.tied),
         )
         return None
+
+    def _row(self, index: int) -> Floats:
+        """The row x of the pick."""
+        row = self.items.row(index)
+        return self.rows([index])[0] * self.scale_down if row is None else row
 
     def _outside(self, floor: float) -> float:
         """The norm that no item outside the window exceeds, or the information."""
@@ -380,7 +405,7 @@ class Family:
 
     def _count(self, state: State, index: int, residual: Floats, phi: Floats, q: float, length: float) -> None:
         """What the projection of a pick leaves behind on the host."""
-        moved = float(np.linalg.norm(residual)) * length / q
+        moved = math.sqrt(float(residual @ residual)) * length / q
         self.projected += moved
         # Each entry of A was rounded once, and so was the product added to it.
         state.drift += U64 * (self.projected + 2 * moved)
@@ -400,7 +425,7 @@ class Family:
             # What no eligible ||W_j|| exceeds: they are not above the best norm, and the metric only grows.
             roots = math.sqrt(self.rules.ridge + self.largest) if self.rules.measure == "ratio" else 1.0
             self.reach = min(self.reach, self.top * roots * (1 + 1e-9))
-        moved = float(np.linalg.norm(move.weights))
+        moved = math.sqrt(float(move.weights @ move.weights))
         state.error = bounds.step_error(state.error, gamma, self.reach, moved)
         self.reach += moved * (1 + gamma)
         if self.rules.projects:

@@ -1,6 +1,8 @@
 """The passes over m items that an objective of the GIP family needs of a backend, when the host decides each pick."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,9 @@ from gip_gpu.objectives import Measure, residual
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
+
+# Picks that a projector keeps as vectors beside its matrix.
+PENDING = 32
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,38 @@ class Fresh:
 class Projector:
     """S and A of `Items` on the host.
 
+    S is a matrix, None while that is the identity, less `steps' phis` of the last picks, which are not multiplied out
+    before there are so many that a product with the matrix takes less time: a pick then moves no (d, d) values.
+
     Attributes:
         A: (n, d) float64.
-        S: (d, d) float64, or None while it is the identity.
     """
 
     def __init__(self, rules: Rules, n: int, d: int) -> None:
-        self.rules = rules
+        self.rules, self.d = rules, d
         self.A = np.zeros((n, d))
-        self.S: Floats | None = None
+        self.matrix: Floats | None = None
+        self.steps = self.phis = np.empty((0, d))
+        self.count = 0
+
+    @property
+    def S(self) -> Floats | None:
+        """(d, d) float64, None for the identity."""
+        if self.count:
+            if self.matrix is None:
+                self.matrix = np.eye(self.d)
+            self.matrix -= self.steps[: self.count].T @ self.phis[: self.count]
+            self.count = 0
+        return self.matrix
+
+    @S.setter
+    def S(self, matrix: Floats | None) -> None:
+        self.matrix, self.count = matrix, 0
 
     def remaining(self, x: Floats) -> Floats:
-        """S'x of these rows: what the picks leave of them, (c, d)."""
-        return x if self.S is None else x @ self.S
+        """S'x of one row (d,) or of some, (c, d): what the picks leave of them."""
+        found = x if self.matrix is None else x @ self.matrix
+        return found - (x @ self.steps[: self.count].T) @ self.phis[: self.count] if self.count else found
 
     def exact(self, scores: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Residuals (c, n) and distances (c,) of items with these scores (c, n) and rows x (c, d)."""
@@ -108,18 +132,27 @@ class Projector:
 
     def project(self, row: Floats, residual: Floats, q: float) -> tuple[Floats, Floats]:
         """Projects a pick out; returns the phi and the g that were used, both (d,)."""
-        phi = row if self.S is None else row @ self.S
-        g = row
+        phi, g = self.remaining(row), row
         if self.rules.projects:
-            g = row if self.S is None else self.S @ phi
+            g = phi if self.matrix is None else self.matrix @ phi
+            if self.count:
+                g = g - (self.phis[: self.count] @ phi) @ self.steps[: self.count]
             if not self.rules.ridge:
-                phi = g = g * (np.sqrt(q) / np.linalg.norm(g))
-            step = g / (q + np.sqrt(self.rules.ridge * q))
-            if self.S is None:
-                self.S = np.eye(len(row))
-            self.S -= np.outer(step, phi)
-        self.A += np.outer(residual / q, g)
+                phi = g = g * math.sqrt(q / float(g @ g))
+            self._keep(g / (q + math.sqrt(self.rules.ridge * q)), phi)
+        if len(self.A):
+            self.A += (residual / q)[:, None] * g
         return phi, g
+
+    def _keep(self, step: Floats, phi: Floats) -> None:
+        """S -= step phi'."""
+        most = max(PENDING, self.d // 4 if self.matrix is None else 0)
+        if len(self.steps) < most:
+            self.steps, self.phis = np.empty((2, most, self.d))
+        if self.count == most:
+            self.S = self.S
+        self.steps[self.count], self.phis[self.count] = step, phi
+        self.count += 1
 
 
 class Items(ABC):
@@ -192,6 +225,18 @@ class Items(ABC):
     def candidates(self, floor: float) -> tuple[Whole, Floats, Floats]:
         """Ascending indices (c,) of the eligible items whose upper bound reaches `floor`, their exact residuals (c, n)
         and distances (c,)."""
+
+    def wide(self, floor: float) -> bool:
+        """Whether `candidates` may be so many that `portions` has to be asked, for memory and for caches."""
+        return False
+
+    def portions(self, floor: float) -> Iterator[tuple[Whole, Floats, Floats]]:
+        """As `candidates`, portion by portion."""
+        yield self.candidates(floor)
+
+    def row(self, index: int) -> Floats | None:
+        """The row x of an item, (d,), where it is at hand: that of a candidate without others."""
+        return None
 
     def settle(self, indices: Whole, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
         """The exact values of the few candidates that could win, so that identical rows have identical ones."""

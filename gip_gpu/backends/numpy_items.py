@@ -1,5 +1,6 @@
 """The items of the GIP family on the CPU: a matrix-vector product a pick, and passes over blocks that stay in cache."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ Floats = NDArray[np.float64]
 CELL = 512
 # Items that one pass covers: their arrays fit a core's L2 cache together.
 BLOCK = 64 * CELL
+# Cells whose candidates are looked at together.
+PORTION = 64
 # Candidates are rescored in blocks of this many float64 values, however many there are.
 RESCORE_VALUES = 1 << 20
 
@@ -39,9 +42,12 @@ class NumpyItems(Items):
         self.W = np.empty((n, self.m), np.float32)
         self.distance = np.empty(self.m if rules.measure != "norm" else 0, np.float32)
         self.column = np.empty(self.m, np.float32)
-        # Padded to whole cells, which no candidate comes from.
+        # What an upper bound does not exceed: -1 for items that are not eligible, which no candidate comes from.
+        self.most = np.empty(self.m, np.float32)
+        # Padded to whole cells.
         self.upper = np.full(cells * CELL, -1, np.float32)
         self.cells = np.empty(cells, np.float32)
+        self.sole: tuple[int, Floats] | None = None
         self.buffers = np.empty((3 + n, min(BLOCK, self.m)), np.float32)
 
     def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
@@ -52,7 +58,10 @@ class NumpyItems(Items):
         self.untouched = True
 
     def _rows(self, indices: Any) -> Floats:
-        return self.rows.take(indices) * self.factor
+        rows = self.rows.take(indices)
+        if self.factor != 1:
+            rows *= self.factor
+        return rows
 
     def _squares(self, indices: Any) -> Floats:
         """Squared norms of the rows x."""
@@ -97,6 +106,7 @@ class NumpyItems(Items):
         return Fresh(float(np.sqrt(largest)), farthest, float(np.linalg.norm(self.projector.A)))
 
     def rate(self, doubt: Doubt) -> float:
+        self.most[:] = np.where(self.eligible, np.float32(np.inf), np.float32(-1))
         best = -1.0
         for start in range(0, self.m, BLOCK):
             best = max(best, self._rate(start, min(start + BLOCK, self.m), doubt))
@@ -104,33 +114,51 @@ class NumpyItems(Items):
 
     def _rate(self, start: int, stop: int, doubt: Doubt) -> float:
         """Upper bounds of a block's items, the largest of each cell; returns the largest lower bound."""
-        upper = self.upper[start:stop]
-        lower, spare = self.buffers[0, : stop - start], self.buffers[1, : stop - start]
-        if self.rules.measure == "distance":
-            np.add(self.distance[start:stop], np.float32(doubt.distance), out=upper)
-            np.subtract(upper, np.float32(2 * doubt.distance), out=lower)
-        else:
-            norms = self._norms(start, stop, doubt.metric)
-            np.add(norms, np.float32(doubt.residual), out=upper)
-            np.subtract(norms, np.float32(doubt.residual), out=lower)
-        np.maximum(lower, 0, out=lower)
+        upper, most = self.upper[start:stop], self.most[start:stop]
         if self.rules.measure == "ratio":
-            a, b = (np.float32(value) for value in self.rules.share)
-            distances = self.distance[start:stop]
-            for sign, bound in ((1, lower), (-1, upper)):
-                np.add(distances, np.float32(sign * doubt.distance), out=spare)
-                np.maximum(spare, 0, out=spare)
-                np.multiply(spare, b, out=spare)
-                np.add(spare, a, out=spare)
-                np.sqrt(spare, out=spare)
-                # Over zero the upper bound is infinite; a lower one may stay undivided, as no divisor exceeds 1.
-                np.divide(bound, spare, out=bound, where=True if sign < 0 else spare > 0)
-        out = ~self.eligible[start:stop]
-        upper[out] = -1
-        lower[out] = -1
+            lower, width = self._ratios(start, stop, doubt, upper), np.float32(0)
+        else:
+            # The largest lower bound is that of the largest upper one.
+            lower = upper
+            if self.rules.measure == "distance":
+                values, error = self.distance[start:stop], np.float32(doubt.distance)
+            else:
+                values, error = self._norms(start, stop, doubt.metric), np.float32(doubt.residual)
+            np.add(values, error, out=upper)
+            width = 2 * error
+        np.minimum(upper, most, out=upper)
+        if lower is not upper:
+            np.minimum(lower, most, out=lower)
+        highest = lower.max()
+        if np.isnan(highest):
+            # Items that are not eligible have values without a bound.
+            upper[most < 0] = lower[most < 0] = -1
+            highest = lower.max()
+        best = float(highest) if highest < 0 else max(float(highest - width), 0.0)
         first, last = start // CELL, -(-stop // CELL)
         np.max(self.upper[first * CELL : last * CELL].reshape(-1, CELL), axis=1, out=self.cells[first:last])
-        return float(lower.max())
+        return best
+
+    def _ratios(self, start: int, stop: int, doubt: Doubt, upper: Array) -> Array:
+        """Writes upper bounds of a block's ratios; returns the lower ones."""
+        lower, spare = self.buffers[0, : stop - start], self.buffers[1, : stop - start]
+        norms, distances = self._norms(start, stop, doubt.metric), self.distance[start:stop]
+        error, distance = np.float32(doubt.residual), np.float32(doubt.distance)
+        a, b = (np.float32(value) for value in self.rules.share)
+        np.subtract(norms, error, out=lower)
+        np.maximum(lower, 0, out=lower)
+        np.add(norms, error, out=upper)
+        # A divisor below its own error may be that large for the lower bound, which then needs no care for zeros.
+        for way, least, bound in ((distance, distance, lower), (-distance, np.float32(0), upper)):
+            np.add(distances, way, out=spare)
+            np.maximum(spare, least, out=spare)
+            if self.rules.ridge:
+                np.multiply(spare, b, out=spare)
+                np.add(spare, a, out=spare)
+            np.sqrt(spare, out=spare)
+            # Over zero the upper bound is infinite.
+            np.divide(bound, spare, out=bound)
+        return lower
 
     def _norms(self, start: int, stop: int, metric: Floats | None) -> Array:
         """||W~_j metric|| of a block, or of its positive part."""
@@ -138,12 +166,17 @@ class NumpyItems(Items):
         parts: Array = self.W[:, start:stop]
         if metric is not None:
             parts = np.matmul(metric.T.astype(np.float32), parts, out=self.buffers[3:, : stop - start])
-        total[:] = 0
+        if len(parts) == 1:
+            np.abs(parts[0], out=total) if not self.rules.positive else np.maximum(parts[0], 0, out=total)
+            return total
+        into = total
         for part in parts:
             if self.rules.positive:
                 part = np.maximum(part, 0, out=spare)
-            np.multiply(part, part, out=spare)
-            np.add(total, spare, out=total)
+            np.multiply(part, part, out=into)
+            if into is spare:
+                np.add(total, spare, out=total)
+            into = spare
         return np.sqrt(total, out=total)
 
     def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
@@ -155,6 +188,7 @@ class NumpyItems(Items):
     def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
         if move.index is not None:
             self.eligible[move.index] = False
+            self.most[move.index] = -1
         weights, shrink = move.weights.astype(np.float32), np.float32(move.shrink)
         best, energy = -1.0, 0.0
         for start in range(0, self.m, BLOCK):
@@ -182,29 +216,53 @@ class NumpyItems(Items):
         return float(np.dot(left, right))
 
     def candidates(self, floor: float) -> tuple[NDArray[np.int64], Floats, Floats]:
+        return self._candidates(self._cells(floor), floor)
+
+    def wide(self, floor: float) -> bool:
+        return len(self._cells(floor)) > PORTION
+
+    def portions(self, floor: float) -> Iterator[tuple[NDArray[np.int64], Floats, Floats]]:
+        cells = self._cells(floor)
+        for start in range(0, len(cells), PORTION):
+            yield self._candidates(cells[start : start + PORTION], floor)
+
+    def _cells(self, floor: float) -> NDArray[np.int64]:
+        """Cells with candidates."""
+        return (self.cells >= np.float32(max(floor, 0.0))).nonzero()[0]
+
+    def _candidates(self, cells: NDArray[np.int64], floor: float) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Those in these cells."""
         threshold = np.float32(max(floor, 0.0))
-        cells = (self.cells >= threshold).nonzero()[0]
-        found = (self.upper.reshape(-1, CELL)[cells] >= threshold).nonzero()
-        indices = cells[found[0]] * CELL + found[1]
+        if len(cells) == 1:
+            first = int(cells[0]) * CELL
+            indices = (self.upper[first : first + CELL] >= threshold).nonzero()[0] + first
+        else:
+            found = (self.upper.reshape(-1, CELL)[cells] >= threshold).nonzero()
+            indices = cells[found[0]] * CELL + found[1]
+        self.sole = None
         if self.untouched:
             return indices, self.scores[indices], self._squares(indices)
-        W, distances = np.empty((len(indices), len(self.W))), np.empty(len(indices))
         step = max(1, RESCORE_VALUES // self.d)
+        if len(indices) <= step:
+            x = self._rows(indices)
+            self.sole = (int(indices[0]), x[0]) if len(x) == 1 else None
+            return indices, *self._exact(indices, x)
+        W, distances = np.empty((len(indices), len(self.W))), np.empty(len(indices))
         for start in range(0, len(indices), step):
             part = slice(start, start + step)
             W[part], distances[part] = self._exact(indices[part], self._rows(indices[part]))
         return indices, W, distances
 
+    def row(self, index: int) -> Floats | None:
+        return self.sole[1] if self.sole is not None and self.sole[0] == index else None
+
     def settle(self, indices: NDArray[np.int64], residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
         # BLAS gives identical rows last-bit-different products, depending on where they stand in a block: one by one,
         # in the same place, they get the same.
-        S = self.projector.S
-        if S is None:
-            return residuals, distances
         row, settled = np.empty(self.d), distances.copy()
         for place, x in enumerate(self._rows(indices)):
             row[:] = x
-            phi = row @ S
+            phi = self.projector.remaining(row)
             settled[place] = phi @ phi
         return residuals, settled
 

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from gip_gpu import bounds
 from gip_gpu.single import CHUNK, READERS, Single, SingleRows
 
-# Values of a row that are summed up at a time where a single vector is multiplied: a product then passes through at
-# most this many additions and one for each such part, not through d, and fewer items are in doubt.
+# Values of a row that are summed up at a time, at least, where a single vector is multiplied: a product then passes
+# through at most as many additions and one for each such part, not through d, and fewer items are in doubt.
 PART = 48
+# Values of the matrix in a part, at least: to start a product of fewer, on all cores, takes longer than is saved.
+PART_VALUES = 1 << 19
 # Rows of the Gram matrix computed by one product: enough for BLAS to reach its full rate, small beside the matrix.
 GRAM_ROWS = 512
 # Side of the squares in which the upper triangle is mirrored: source and destination fit the L2 cache together.
@@ -58,7 +60,9 @@ class Resident:
         with ThreadPoolExecutor(READERS) as readers:
             for _ in readers.map(copy, range(0, m, 8 * step)):
                 pass
-        self.gamma = bounds.gram_entry_error(d, terms=min(PART, d) + 1 + -(-d // PART), roundings=single.roundings)
+        parts = max(1, min(-(-d // PART), m * d // PART_VALUES))
+        self.stretch = -(-d // parts)
+        self.gamma = bounds.gram_entry_error(d, terms=self.stretch + 1 + parts, roundings=single.roundings)
         self.part: Single = np.empty(0, np.float32)
         self.work: Single = np.empty((0, m), np.float32)
 
@@ -81,9 +85,9 @@ class Resident:
     def column(self, vector: Single, out: Single) -> None:
         if not len(self.part):
             self.part = np.empty_like(out)
-        np.matmul(vector[:PART], self.matrix[:PART], out=out)
-        for start in range(PART, len(vector), PART):
-            stretch = slice(start, start + PART)
+        np.matmul(vector[: self.stretch], self.matrix[: self.stretch], out=out)
+        for start in range(self.stretch, len(vector), self.stretch):
+            stretch = slice(start, start + self.stretch)
             np.matmul(vector[stretch], self.matrix[stretch], out=self.part)
             np.add(out, self.part, out=out)
 

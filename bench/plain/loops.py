@@ -1,0 +1,89 @@
+"""Each objective in the fewest lines of NumPy, float64, argmax by `argmax`: no bounds, no ties, no rounds, no checks.
+
+A pick's Gram column is one product of all rows with its row. lr, mi, omp and entropy keep C (k, m), the rows of the
+Cholesky factor of the chosen Gram columns. Sources: Chen, Zhang and Zhou, arXiv 1709.05135, algorithm 1 (entropy);
+Greedy Information Projection, arXiv 2603.13790, algorithms 1 and 2, corrected (mp, lr).
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def unit_rows(F: ArrayLike) -> Floats:
+    """Rows in float64, of length 1."""
+    X = np.asarray(F, np.float64)
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def mp(F: ArrayLike, G: ArrayLike, k: int, positive: bool = False) -> NDArray[np.int64]:
+    """Matching pursuit; `positive`: by the positive part of the residual.
+
+    >>> mp([[1, 0], [1, 0], [0, 1]], [[3], [2], [1]], 2).tolist()
+    [0, 2]
+    """
+    X, W = unit_rows(F), np.array(G, np.float64)
+    picks, left = np.empty(k, np.int64), np.ones(len(X), bool)
+    for t in range(k):
+        seen = np.maximum(W, 0) if positive else W
+        picks[t] = s = np.where(left, (seen * seen).sum(axis=1), -1).argmax()
+        left[s] = False
+        W -= np.outer(X @ X[s], W[s])
+    return picks
+
+
+def entropy(F: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
+    """Greedy MAP of a determinantal point process.
+
+    >>> entropy([[1, 0], [0.8, 0.6], [0, 1]], 2, 0.01).tolist()
+    [0, 2]
+    """
+    X = unit_rows(F)
+    picks, C, d2 = np.empty(k, np.int64), np.empty((k, len(X))), np.full(len(X), 1 + epsilon)
+    for t in range(k):
+        picks[t] = s = d2.argmax()
+        C[t] = (X @ X[s] - C[:t, s] @ C[:t]) / np.sqrt(d2[s])
+        d2 -= C[t] ** 2
+        d2[s] = -np.inf
+    return picks
+
+
+def regression(F: ArrayLike, G: ArrayLike, k: int, epsilon: float, ratio: bool) -> NDArray[np.int64]:
+    """Greedy LR (`ratio`), or orthogonal matching pursuit.
+
+    >>> regression([[1, 0], [0.8, 0.6], [0, 1]], [[1], [2], [3]], 2, 0.0, True).tolist()
+    [2, 0]
+    """
+    X, W = unit_rows(F), np.array(G, np.float64)
+    picks, C, d2 = np.empty(k, np.int64), np.empty((k, len(X))), np.full(len(X), 1 + epsilon)
+    left = np.ones(len(X), bool)
+    for t in range(k):
+        scores = (W * W).sum(axis=1)
+        picks[t] = s = np.where(left, scores / d2 if ratio else scores, -1).argmax()
+        left[s] = False
+        C[t] = (X @ X[s] - C[:t, s] @ C[:t]) / np.sqrt(d2[s])
+        W -= np.outer(C[t], W[s] / np.sqrt(d2[s]))
+        d2 -= C[t] ** 2
+    return picks
+
+
+def mi(F: ArrayLike, G: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
+    """The mutual information with the ridge query of G, M = Q'PQ in float64.
+
+    >>> mi([[1, 0], [0.8, 0.6], [0, 1]], [[1], [2], [3]], 2, 0.01).tolist()
+    [2, 0]
+    """
+    X = unit_rows(F)
+    Q = np.linalg.qr(np.linalg.solve(X.T @ X + epsilon * np.eye(X.shape[1]), X.T @ np.asarray(G, np.float64)))[0]
+    W, M = X @ Q, np.eye(Q.shape[1])
+    picks, C, d2 = np.empty(k, np.int64), np.empty((k, len(X))), np.full(len(X), 1 + epsilon)
+    left = np.ones(len(X), bool)
+    for t in range(k):
+        picks[t] = s = np.where(left, (W @ np.linalg.inv(M) * W).sum(axis=1) / d2, -1).argmax()
+        left[s] = False
+        C[t] = (X @ X[s] - C[:t, s] @ C[:t]) / np.sqrt(d2[s])
+        M -= np.outer(W[s], W[s]) / d2[s]
+        W -= np.outer(C[t], W[s] / np.sqrt(d2[s]))
+        d2 -= C[t] ** 2
+    return picks

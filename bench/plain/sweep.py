@@ -1,0 +1,139 @@
+"""The sweep: each objective by gip_gpu and by the plain loop, in one process, in turn."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import gip_gpu
+from bench import cases
+from bench.plain import loops
+
+SIZES, LENGTHS = (1000, 7473, 52_002), (64, 384, 1024)
+OBJECTIVES = ("mp", "mp, positive", "lr", "omp", "entropy", "mi")
+# Besides shares of the pool, the count at which gip_gpu was once seen to be slower.
+BUDGETS: tuple[float, ...] = (0.01, 0.05, 370)
+# Without a ridge, what is left of the rows is rounding from d picks on; near d the objectives with one are measured.
+NEAR, RIDGE = 0.9, 0.01
+SIGNALS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """One selection.
+
+    Attributes:
+        objective: of `OBJECTIVES`.
+        m, d, k: items, length of a row, picks.
+    """
+
+    objective: str
+    m: int
+    d: int
+    k: int
+
+    @property
+    def epsilon(self) -> float:
+        """Of the objectives that project rows out."""
+        if self.objective.startswith("mp"):
+            return 0.0
+        return RIDGE if self.objective == "mi" or self.k >= NEAR * self.d else 0.0
+
+    @property
+    def scored(self) -> bool:
+        """Whether it has scores."""
+        return self.objective != "entropy"
+
+    def scores(self) -> NDArray[np.float64]:
+        """(m, 1) or, for mi, (m, 3) random scores, of which a residual stays after any number of picks."""
+        n = SIGNALS if self.objective == "mi" else 1
+        return np.random.default_rng(self.m + self.d).standard_normal((self.m, n))
+
+    def ours(self, F: NDArray[Any], G: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The picks of gip_gpu."""
+        objective, _, sign = self.objective.partition(", ")
+        how: dict[str, Any] = {"objective": objective, "sign": sign or "any", "epsilon": self.epsilon}
+        if objective == "mi":
+            how["query"] = "ridge"
+        return gip_gpu.select(F, G if self.scored else None, self.k, device="cpu", **how).indices
+
+    def plain(self, F: NDArray[Any], G: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The picks of the plain loop."""
+        if not self.scored:
+            return loops.entropy(F, self.k, self.epsilon)
+        if self.objective.startswith("mp"):
+            return loops.mp(F, G, self.k, self.objective != "mp")
+        if self.objective == "mi":
+            return loops.mi(F, G, self.k, self.epsilon)
+        return loops.regression(F, G, self.k, self.epsilon, self.objective == "lr")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Seconds of a point by either code, and from which pick on they part (None: never)."""
+
+    point: Point
+    ours: tuple[float, ...]
+    plain: tuple[float, ...]
+    parted: int | None
+
+    @property
+    def speed_up(self) -> float:
+        """The ratio of the medians, plain over ours."""
+        return statistics.median(self.plain) / statistics.median(self.ours)
+
+
+def points(quick: bool, only: tuple[str, ...] = ()) -> list[Point]:
+    """What is measured; the quick form leaves out the largest pools and the longest rows."""
+    found = []
+    for m in SIZES[:2] if quick else SIZES:
+        for d in LENGTHS[:2] if quick else LENGTHS:
+            for k in sorted({round(budget * m) if budget < 1 else int(budget) for budget in BUDGETS}):
+                # Minutes for the plain loops, which say what fewer picks say.
+                if k * m * d < 2e10:
+                    found += [Point(name, m, d, k) for name in OBJECTIVES if not only or name in only]
+    return found
+
+
+def pool(m: int, d: int) -> NDArray[np.float16]:
+    """The real embeddings of that shape where they are at hand, synthetic ones of their geometry else."""
+    for case in cases.CASES:
+        if (case.m, case.d) == (m, d):
+            return cases.load(case)[0]
+    return cases.clustered(m, d)
+
+
+def compare(chosen: list[Point], runs: int, spare: float) -> Iterator[Compared]:
+    """Measures the points.
+
+    Args:
+        runs: of each code, in turn, after one of each that is not counted where it took less than `spare` seconds.
+        spare: seconds from which on a first run counts, and no more than 3 are made.
+    """
+    held: tuple[tuple[int, int], NDArray[Any]] | None = None
+    for point in chosen:
+        if held is None or held[0] != (point.m, point.d):
+            held = ((point.m, point.d), pool(point.m, point.d))
+        yield _compared(point, held[1], runs, spare)
+
+
+def _compared(point: Point, F: NDArray[Any], runs: int, spare: float) -> Compared:
+    G = point.scores()
+    seconds: tuple[list[float], list[float]] = ([], [])
+    picks: list[NDArray[np.int64]] = []
+    while len(seconds[0]) < runs:
+        for code, spans in zip((point.ours, point.plain), seconds, strict=True):
+            began = time.perf_counter()
+            picks.append(code(F, G))
+            spans.append(time.perf_counter() - began)
+        if len(picks) == 2:
+            if seconds[0][0] + seconds[1][0] > spare:
+                runs = min(runs, 3)
+            else:
+                seconds = ([], [])
+    parted = (picks[0] != picks[1]).nonzero()[0]
+    return Compared(point, tuple(seconds[0]), tuple(seconds[1]), int(parted[0]) if len(parted) else None)

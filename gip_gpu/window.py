@@ -1,0 +1,96 @@
+"""The candidates of a pick, and those of very many that decide: millions of items tie where a round begins."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Roots of scores or nats, how far each may move within a tie, and what float64 rounding makes of it: (c,) each.
+Judged = tuple[Any, Any, Any]
+
+
+@dataclass
+class Window:
+    """Candidates with their exact values.
+
+    Attributes:
+        indices: (c,) int64, ascending.
+        W, distances, rows_squared: (c, n), (c,) and (c,) float64: residuals, distances, squared norms of the rows.
+        count: candidates in all, of which only these may be the argmax or are needed to tell.
+        dropped: of them, dependent items, which are not eligible any more; where there are any, nothing is decided yet.
+        tied: how many tie with the only item, where the others are left out.
+        top: the largest value that is compared, among all; at least that of these.
+        rival: what no value among those left out exceeds.
+    """
+
+    indices: NDArray[np.int64]
+    W: Floats
+    distances: Floats
+    rows_squared: Floats
+    count: int
+    dropped: int = 0
+    tied: int = 1
+    top: float = 0.0
+    rival: float = 0.0
+
+    def some(self, places: NDArray[Any]) -> "Window":
+        """Those at these places."""
+        found = self.indices[places]
+        return Window(found, self.W[places], self.distances[places], self.rows_squared[places], len(found))
+
+    @staticmethod
+    def joined(windows: "list[Window]") -> "Window":
+        """One of several, in their order; at least one."""
+        return Window(
+            np.concatenate([window.indices for window in windows]),
+            np.concatenate([window.W for window in windows]),
+            np.concatenate([window.distances for window in windows]),
+            np.concatenate([window.rows_squared for window in windows]),
+            sum(window.count for window in windows),
+        )
+
+
+def narrowed(portions: Callable[[], Iterator[tuple[Window, Judged]]], most: int) -> Window:
+    """The window of all portions: those that rounding leaves close to the best, or, where they are more than `most`,
+    the first item that ties with it. Two passes, and memory for one portion.
+
+    Args:
+        portions: windows and what their items come to, in ascending order; asked twice.
+        most: close items that are returned.
+    """
+    count = dropped = 0
+    top = bar = sure = -np.inf
+    for portion, (norms, slacks, noises) in portions():
+        count, dropped = count + portion.count, dropped + portion.dropped
+        lower = norms - slacks
+        top, bar = max(top, norms.max(initial=-np.inf)), max(bar, lower.max(initial=-np.inf))
+        sure = max(sure, (lower - noises).max(initial=-np.inf))
+    close, first, tied = list[Window](), list[Window](), 0
+    behind = rival = 0.0
+    for portion, (norms, slacks, noises) in portions() if count and not dropped else ():
+        upper, reach = norms + slacks, norms + noises
+        near = upper + noises >= sure
+        behind = max(behind, float(reach.max(where=~near, initial=0.0)))
+        if sum(window.count for window in close) <= most and near.any():
+            close.append(portion.some(near.nonzero()[0][: most + 1]))
+        ties = (upper >= bar).nonzero()[0]
+        tied += len(ties)
+        if len(ties) and not first:
+            first = [portion.some(ties[:1])]
+            reach[ties[0]] = 0
+        rival = max(rival, float(reach.max(initial=0.0)))
+    if not first:
+        nothing = np.empty(0)
+        return Window(np.empty(0, np.int64), nothing[:, None], nothing, nothing, count, dropped)
+    window = Window.joined(close)
+    if window.count <= most:
+        window.rival = behind
+    else:
+        window = first[0]
+        window.tied, window.rival = tied, rival
+    window.count, window.top = count, float(top)
+    return window
