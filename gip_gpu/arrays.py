@@ -2,7 +2,7 @@
 
 import math
 import reprlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from gip_gpu.interop import on_gpu, to_host
 from gip_gpu.sources import Source, as_source
 from gip_gpu.sources.file import NoRows
 from gip_gpu.sources.in_memory import InMemorySource
-from gip_gpu.sources.unnamed import check_identifiers, check_unnamed
+from gip_gpu.sources.unnamed import check_identifiers, check_not_embeddings, check_unnamed
 from gip_gpu.tables import check_scores
 from gip_gpu.validate import LARGEST
 
@@ -48,7 +48,12 @@ def as_matrix(value: Any, name: str, memory_limit: int | float | str | None = No
 
 
 def as_scores(
-    value: Any, shape: tuple[int, int], names: tuple[str, str] = ("F", "G"), *, missing: bool = False
+    value: Any,
+    shape: tuple[int, int],
+    names: tuple[str, str] = ("F", "G"),
+    *,
+    missing: bool = False,
+    reads: Sequence[str] = (),
 ) -> NDArray[np.float64]:
     """`value` as (m, n) float64 scores that fit F of the given shape; the caller's own copy.
 
@@ -57,6 +62,7 @@ def as_scores(
         shape: of F.
         names: of F and G, for messages.
         missing: values that are not finite may be there.
+        reads: `gip_gpu.sources.places` of F.
 
     Raises:
         TypeError: no real numbers, or None.
@@ -71,6 +77,7 @@ def as_scores(
         check_scores(value, G)
     else:
         check_unnamed(source, G)
+        check_not_embeddings(source, shape, reads, names)
     array = as_array(to_host(value, G) if on_gpu(value) else value, G) if source is None else source
     if array.ndim == 1:
         array = array[:, None]

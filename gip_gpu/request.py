@@ -95,7 +95,8 @@ def ask(
     """
     drops = as_on_nan(on_nan)
     m, d = len(matrix) if known is None else known.m, matrix.shape[1]
-    scores = None if G is None else as_scores(G, (m, d), names, missing=drops)
+    reads = list(reads)
+    scores = None if G is None else as_scores(G, (m, d), names, missing=drops, reads=reads)
     options.choose(scores is not None)
     if scores is not None and width not in (None, scores.shape[1]):
         raise ValueError(f"{names[1]} has {scores.shape[1]} columns; the selection was made with {width}")

@@ -183,7 +183,9 @@ def test_columns_and_tables_of_pyarrow():
     with pytest.raises(TypeError, match="F is a StringArray of string; it must hold numbers or lists of them"):
         as_matrix(pa.array(TEXTS), "F")
     with pytest.raises(ValueError, match="F: row 1 is null"):
-        as_matrix(pa.array([[1.0], None]), "F")
+        as_matrix(pa.array([[1], None]), "F")
+    with pytest.raises(ValueError, match=r"F has a value that is not finite in row 1 \(\[nan\]\)"):
+        gip_gpu.select(pa.array([[1.0], None]), [1.0, 2.0], 1, device="cpu")
     with pytest.raises(ValueError, match=r"column 'id' has the name of an identifier; .*, G.select\(\['q'\]\)"):
         as_scores(pa.table({"id": QUALITY, "q": QUALITY}), (9, 4))
 

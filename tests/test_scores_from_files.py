@@ -271,3 +271,27 @@ def test_what_is_read_whole_has_no_second_copy(tmp_path):
     source = open_matrix(path)
     assert isinstance(source, InMemorySource)
     assert gip_gpu.arrays.as_matrix(source, "F") is source.array
+
+
+def test_the_file_of_the_embeddings_is_none_of_scores(tmp_path):
+    F = np.random.default_rng(0).standard_normal((20, 4))
+    path = tmp_path / "F.npy"
+    np.save(path, F)
+    np.savez(tmp_path / "F.npz", F=F)
+    for file in (path, tmp_path / "F.npz"):
+        message = rf"G is {file}, the file of F itself; .*open_matrix\('{file}'\)\[:\]"
+        for given in (file, open_matrix(file)):
+            with pytest.raises(ValueError, match=message):
+                gip_gpu.select(file, given, 3, device="cpu")
+            with pytest.raises(ValueError, match=message):
+                gip_gpu.Pool(file, device="cpu").select(given, 3)
+    # Whoever means it says so.
+    expected = gip_gpu.select(F, F, 3, sign="any", device="cpu").tolist()
+    assert gip_gpu.select(path, open_matrix(path)[:], 3, sign="any", device="cpu") == expected
+    assert (
+        gip_gpu.select(tmp_path / "F.npz", open_matrix(tmp_path / "F.npz", "F"), 3, sign="any", device="cpu")
+        == expected
+    )
+    # Another file of as many columns is taken.
+    np.save(tmp_path / "G.npy", F)
+    assert gip_gpu.select(path, tmp_path / "G.npy", 3, sign="any", device="cpu") == expected

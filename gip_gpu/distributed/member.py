@@ -135,7 +135,7 @@ class Member(OwnScores):
         """Rows and scores of the items; NoRows where there are none."""
         drops = as_on_nan(self.settings.on_nan)
         matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", self.settings.memory_limit)
-        scores = None if G is None else as_scores(G, matrix.shape, missing=drops)
+        scores = None if G is None else as_scores(G, matrix.shape, missing=drops, reads=places(F))
         try:
             kept = keep_finite(matrix, scores) if drops else None
         except NoRows:

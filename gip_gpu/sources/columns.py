@@ -109,20 +109,42 @@ def values(chosen: Chosen, table: Any, first: int, width: int | None) -> NDArray
 def _list_rows(chunk: Any, first: int, width: int | None) -> NDArray[Any]:
     import pyarrow.compute as pc
 
-    _no_null(chunk, first, 1, "is null")
-    lengths = pc.list_value_length(chunk).to_numpy()
+    present = chunk.is_valid()
+    missing = ~np.asarray(present)
+    # How long a row is, its own place must tell where rows are read in blocks.
+    if missing.any() and ((missing[0] and width is None) or not _floating(chunk.type.value_type)):
+        _no_null(chunk, first, 1, "is null")
+    lengths = pc.list_value_length(chunk).fill_null(-1).to_numpy(zero_copy_only=False)
     wanted = int(lengths[0]) if width is None else width
-    if (lengths != wanted).any():
-        row = int(np.flatnonzero(lengths != wanted)[0])
+    wrong = np.flatnonzero((lengths != wanted) & ~missing)
+    if len(wrong):
+        row = int(wrong[0])
         raise ValueError(f"row {first + row} has {lengths[row]} values, and the rows before have {wanted}")
-    inside = chunk.flatten()
+    inside = _without_null((chunk.filter(present) if missing.any() else chunk).flatten())
     if wanted:
         _no_null(inside, first, wanted, "has a null")
-    found: NDArray[Any] = inside.to_numpy(zero_copy_only=False).reshape(len(chunk), wanted)
+    found: NDArray[Any] = inside.to_numpy(zero_copy_only=False).reshape(-1, wanted)
+    if missing.any():
+        some, found = found, np.full((len(chunk), wanted), np.nan, found.dtype)
+        found[~missing] = some
     return found
 
 
+def _floating(kind: Any) -> bool:
+    return bool(load().types.is_floating(kind))
+
+
+def _without_null(array: Any) -> Any:
+    """Floats with NaN in the place of nulls, as tables of missing values are written; others as they are."""
+    if not array.null_count or not _floating(array.type):
+        return array
+    import pyarrow as pa
+
+    return array.fill_null(pa.scalar(np.nan).cast(array.type))
+
+
 def _plain(chunk: Any, first: int) -> NDArray[Any]:
+    chunk = _without_null(chunk)
     _no_null(chunk, first, 1, "is null")
     found: NDArray[Any] = chunk.to_numpy(zero_copy_only=False).reshape(-1, 1)
     return found
@@ -131,7 +153,9 @@ def _plain(chunk: Any, first: int) -> NDArray[Any]:
 def _no_null(array: Any, first: int, width: int, what: str) -> None:
     if array.null_count:
         place = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ValueError(f"row {first + place // width} {what}; every row must have all its values")
+        raise ValueError(
+            f"row {first + place // width} {what}; every row must have all its values; among floats a null is NaN"
+        )
 
 
 def _item(kind: Any) -> Any:

@@ -1,5 +1,6 @@
 """Scores that nobody named: what of a file is taken for scores only by its name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,26 @@ def check_unnamed(source: Source, name: str) -> None:
             f"{name}: the {origin.what} {origin.names[0]!r} of {source.name} is taken for scores only by its name, as "
             f"it may be the embeddings; the file holds {listing(origin.held)}; name the scores by "
             f"{origin.request.call(better[:1])}"
+        )
+
+
+def check_not_embeddings(
+    source: Source, shape: tuple[int, int], reads: Sequence[str], names: tuple[str, str] = ("F", "G")
+) -> None:
+    """Raises ValueError where scores that nobody named are the matrix that F is, from the file of F.
+
+    Args:
+        source: the scores.
+        shape: of F.
+        reads: `gip_gpu.sources.places` of F.
+        names: of F and G, for messages.
+    """
+    asked = source.origin is not None and source.origin.request.key is not None
+    if not asked and shape[1] > 1 and source.shape == shape and set(source.places()) <= set(reads):
+        F, G = names
+        raise ValueError(
+            f"{G} is {source.name}, the file of {F} itself; it must be that of the scores, or, where the embeddings "
+            f"are the scores, an array: gip_gpu.sources.open_matrix({source.name!r})[:]"
         )
 
 
