@@ -144,7 +144,7 @@ class Family:
 
     def snapshot(self, state: State) -> Stored:
         """What `restore` needs to go on from here, for a file."""
-        stored = {**self.carry(state), "explained_query": self.explained}
+        stored = {**self.carry(state), "explained_query": self.explained, **self.items.projector_parts()}
         if self.metric is not None:
             stored.update(query_left=self.metric.left, query_triangle=self.metric.triangle)
         return {**stored, "eligible": np.packbits(self.items.eligible_items())}
@@ -162,6 +162,7 @@ class Family:
         if "eligible" in stored:
             eligible = np.unpackbits(stored["eligible"], count=state.m).astype(bool)
         self.items.restore(stored["A"] / self.scale_down, stored.get("S"), eligible)
+        self.items.compose(stored)
 
     def advance(self, state: State, columns: "Columns", until: int) -> Reason:
         """Takes certified steps until `until` picks are made or something is needed; returns what."""
@@ -349,14 +350,17 @@ class Family:
         rival = max(window.rival, float(np.delete(values + noises, position).max(initial=0.0)))
         if window.count < state.m - state.t:
             rival = max(rival, self._outside(floor))
-        self.top, self.distance = top, float(window.distances[position])
-        rival += float(noises[position])
         index = int(window.indices[position])
+        # Rounding of a pick's distance is that of all later steps: it must not depend on how wide the window was.
+        alone = self.items.alone(index)
+        row = self.rows([index])[0] * self.scale_down if alone is None else alone[0]
+        self.top, self.distance = top, float(window.distances[position]) if alone is None else alone[1]
+        rival += float(noises[position])
         # A norm may tie with the best and be nothing, or so small that its square is.
         behind = min(1.0, rival / value) if value else 1.0
         state.pending = Pick(
             index=index,
-            row=self._row(index),
+            row=row,
             residual=window.W[position],
             gain=norm * norm * self.gain_unit,
             margin=1 - (behind if self.metric is not None else behind**2),
@@ -364,11 +368,6 @@ class Family:
             ties=max(tied, window.tied),
         )
         return None
-
-    def _row(self, index: int) -> Floats:
-        """The row x of the pick."""
-        row = self.items.row(index)
-        return self.rows([index])[0] * self.scale_down if row is None else row
 
     def _outside(self, floor: float) -> float:
         """The norm that no item outside the window exceeds, or the information."""

@@ -2,8 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,40 +104,54 @@ class Projector:
         self.rules, self.d = rules, d
         self.A = np.zeros((n, d))
         self.matrix: Floats | None = None
-        self.steps = self.phis = np.empty((0, d))
+        # Steps are columns: a product then sums up in the same order for one row and for many, as with a matrix.
+        self.steps, self.phis = np.empty((d, 0)), np.empty((0, d))
         self.count = 0
 
     @property
     def S(self) -> Floats | None:
-        """(d, d) float64, None for the identity."""
-        if self.count:
-            if self.matrix is None:
-                self.matrix = np.eye(self.d)
-            self.matrix -= self.steps[: self.count].T @ self.phis[: self.count]
-            self.count = 0
-        return self.matrix
+        """(d, d) float64, a copy; None for the identity."""
+        if not self.count:
+            return None if self.matrix is None else self.matrix.copy()
+        matrix = np.eye(self.d) if self.matrix is None else self.matrix
+        return matrix - self.steps[:, : self.count] @ self.phis[: self.count]
 
     @S.setter
     def S(self, matrix: Floats | None) -> None:
         self.matrix, self.count = matrix, 0
 
+    def parts(self) -> dict[str, Floats]:
+        """What S is made of, so that a run that goes on from here rounds as this one does."""
+        if not self.count:
+            return {}
+        matrix = {} if self.matrix is None else {"S_matrix": self.matrix.copy()}
+        return {**matrix, "S_steps": self.steps[:, : self.count].T.copy(), "S_phis": self.phis[: self.count].copy()}
+
+    def compose(self, parts: Mapping[str, Any]) -> None:
+        """Goes on from `parts`, where there are any; else from S as it was set."""
+        if "S_steps" not in parts:
+            return
+        self.S = parts.get("S_matrix")
+        for step, phi in zip(parts["S_steps"], parts["S_phis"], strict=True):
+            self._keep(step, phi)
+
     def remaining(self, x: Floats) -> Floats:
         """S'x of one row (d,) or of some, (c, d): what the picks leave of them."""
         found = x if self.matrix is None else x @ self.matrix
-        return found - (x @ self.steps[: self.count].T) @ self.phis[: self.count] if self.count else found
+        return found - (x @ self.steps[:, : self.count]) @ self.phis[: self.count] if self.count else found
 
     def exact(self, scores: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Residuals (c, n) and distances (c,) of items with these scores (c, n) and rows x (c, d)."""
         phi = self.remaining(x)
         return residual(scores, x, self.A), np.einsum("cd,cd->c", phi, phi)
 
-    def project(self, row: Floats, residual: Floats, q: float) -> tuple[Floats, Floats]:
-        """Projects a pick out; returns the phi and the g that were used, both (d,)."""
-        phi, g = self.remaining(row), row
+    def project(self, row: Floats, residual: Floats, q: float, phi: Floats | None = None) -> tuple[Floats, Floats]:
+        """Projects a pick out, of which the picks before leave phi; returns the phi and the g that were used, (d,)."""
+        phi, g = self.remaining(row) if phi is None else phi, row
         if self.rules.projects:
             g = phi if self.matrix is None else self.matrix @ phi
             if self.count:
-                g = g - (self.phis[: self.count] @ phi) @ self.steps[: self.count]
+                g = g - self.steps[:, : self.count] @ (self.phis[: self.count] @ phi)
             if not self.rules.ridge:
                 phi = g = g * math.sqrt(q / float(g @ g))
             self._keep(g / (q + math.sqrt(self.rules.ridge * q)), phi)
@@ -147,11 +162,11 @@ class Projector:
     def _keep(self, step: Floats, phi: Floats) -> None:
         """S -= step phi'."""
         most = max(PENDING, self.d // 4 if self.matrix is None else 0)
-        if len(self.steps) < most:
-            self.steps, self.phis = np.empty((2, most, self.d))
+        if len(self.phis) < most:
+            self.steps, self.phis = np.empty((self.d, most)), np.empty((most, self.d))
         if self.count == most:
             self.S = self.S
-        self.steps[self.count], self.phis[self.count] = step, phi
+        self.steps[:, self.count], self.phis[self.count] = step, phi
         self.count += 1
 
 
@@ -181,6 +196,13 @@ class Items(ABC):
     @abstractmethod
     def carry(self) -> tuple[Floats, Floats | None]:
         """Copies of A (n, d) and S (d, d) on the host; None for an S that is the identity."""
+
+    def projector_parts(self) -> dict[str, Floats]:
+        """`Projector.parts`, of items that keep one."""
+        return {}
+
+    def compose(self, parts: Mapping[str, Any]) -> None:  # noqa: B027
+        """After `restore`: `Projector.compose`."""
 
     @abstractmethod
     def eligible_items(self) -> NDArray[np.bool_]:
@@ -234,8 +256,9 @@ class Items(ABC):
         """As `candidates`, portion by portion."""
         yield self.candidates(floor)
 
-    def row(self, index: int) -> Floats | None:
-        """The row x of an item, (d,), where it is at hand: that of a candidate without others."""
+    def alone(self, index: int) -> tuple[Floats, float] | None:
+        """The row x of a pick, (d,), and its exact distance, which is the same whatever the other candidates are; None
+        where `candidates` gives it so."""
         return None
 
     def settle(self, indices: Whole, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:

@@ -1,6 +1,6 @@
 """The items of the GIP family on the CPU: a matrix-vector product a pick, and passes over blocks that stay in cache."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,9 @@ class NumpyItems(Items):
         # Padded to whole cells.
         self.upper = np.full(cells * CELL, -1, np.float32)
         self.cells = np.empty(cells, np.float32)
+        # A candidate without others and its row; the pick and what those before it leave of its row.
         self.sole: tuple[int, Floats] | None = None
+        self.pick: tuple[int, Floats] | None = None
         self.buffers = np.empty((3 + n, min(BLOCK, self.m)), np.float32)
 
     def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
@@ -73,8 +75,13 @@ class NumpyItems(Items):
         return self.projector.exact(self.scores[indices], x)
 
     def carry(self) -> tuple[Floats, Floats | None]:
-        S = self.projector.S
-        return self.projector.A.copy(), None if S is None else S.copy()
+        return self.projector.A.copy(), self.projector.S
+
+    def projector_parts(self) -> dict[str, Floats]:
+        return self.projector.parts()
+
+    def compose(self, parts: Mapping[str, Any]) -> None:
+        self.projector.compose(parts)
 
     def eligible_items(self) -> NDArray[np.bool_]:
         return self.eligible
@@ -181,7 +188,9 @@ class NumpyItems(Items):
 
     def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
         self.untouched = False
-        phi, g = self.projector.project(row, residual, q)
+        known = self.pick[1] if self.pick is not None and self.pick[0] == move.index else None
+        self.pick = None
+        phi, g = self.projector.project(row, residual, q, known)
         self.products.column((g / unit).astype(np.float32), self.column)
         return phi
 
@@ -253,8 +262,11 @@ class NumpyItems(Items):
             W[part], distances[part] = self._exact(indices[part], self._rows(indices[part]))
         return indices, W, distances
 
-    def row(self, index: int) -> Floats | None:
-        return self.sole[1] if self.sole is not None and self.sole[0] == index else None
+    def alone(self, index: int) -> tuple[Floats, float] | None:
+        row = self.sole[1] if self.sole is not None and self.sole[0] == index else self._rows([index])[0]
+        phi = self.projector.remaining(row)
+        self.pick = index, phi
+        return row, float(self._squares([index])[0] if self.untouched else phi @ phi)
 
     def settle(self, indices: NDArray[np.int64], residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
         # BLAS gives identical rows last-bit-different products, depending on where they stand in a block: one by one,
