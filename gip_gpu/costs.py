@@ -40,6 +40,12 @@ def query_bytes(m: int, d: int, n: int) -> int:
     return 2 * 8 * m * n + 8 * width * (4 * max(BLOCK_VALUES // width, 4 * width) + 4 * width)
 
 
+def query_seconds(m: int, d: int, n: int, rates: "Rates | None") -> float:
+    """Seconds that fitting a query takes: QR by blocks, at half of what float64 products reach, and an SVD."""
+    width, rates = d + n, rates or Rates()
+    return (2.5 * m * width**2 + 25 * width**3) / (rates.gemm / 4)
+
+
 def entry_bytes(precision: str) -> int:
     """Bytes of an entry of a Gram column."""
     return bounds.FORMATS[STORAGE[precision]].bytes
@@ -120,6 +126,13 @@ class Rates:
     touch: float = 1.0e9
     fresh: float = 3.5e8
     call: float = 1.0e-6
+    source: str = "a CPU by assumption"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.source}, alone: products {self.gemm / 1e9:.3g} Gflop/s, with a vector {self.gemv / 1e9:.3g} GB/s, "
+            f"copies {self.copy / 1e9:.3g} GB/s, {self.call * 1e6:.2g} us a call"
+        )
 
     def finding(self, size: int) -> float:
         """Seconds until so many bytes of memory were found."""
@@ -267,6 +280,7 @@ def measured_rates() -> Rates:
         gemv=long.nbytes / _seconds(lambda: np.matmul(left[0, :512], matrix)),
         copy=2 * long.nbytes / _seconds(lambda: np.copyto(other, long)),
         call=_seconds(lambda: [np.multiply(tiny, tiny, out=tiny) for _ in range(100)]) / 100,
+        source="this machine as measured now",
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gip_gpu import backends, bounds, memory
-from gip_gpu.costs import STORAGE, Layout, Rates, entry_bytes, measured_rates, query_bytes
+from gip_gpu.costs import STORAGE, Layout, Rates, entry_bytes, measured_rates, query_bytes, query_seconds
 from gip_gpu.device import resolve
 from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.validate import as_bytes, one_of
@@ -43,6 +43,7 @@ class Plan:
         objective: what is maximised.
         gram_seconds: predicted time of the whole Gram matrix, where a run with columns on demand may change its mind
             and has room for it; else 0.
+        machine: what `seconds` speaks for: the rates of this CPU, measured or assumed; "" for a GPU's datasheet.
     """
 
     device: str
@@ -62,6 +63,7 @@ class Plan:
     reason: str
     objective: str = "mp"
     gram_seconds: float = 0.0
+    machine: str = ""
 
     @property
     def total(self) -> int:
@@ -90,7 +92,7 @@ class Plan:
             ("reason", self.reason),
             *((f"memory: {part}", memory.readable(size)) for part, size in self.memory.items()),
             ("memory in all", f"{memory.readable(self.total)} (limit: {limit})"),
-            ("predicted time", f"{self.seconds:.2g} s (a model's figure)"),
+            ("predicted time", f"{self.seconds:.2g} s (a model's figure{f'; {self.machine}' if self.machine else ''})"),
         ]
 
     def __str__(self) -> str:
@@ -169,6 +171,8 @@ def make_plan(
     costs = kind.costs(m, d, n, given)
     precisions = (kind.automatic or kind.precisions) if precision == "auto" else (precision,)
     rates = measured_rates() if measure and where == "cpu" else None
+    machine = str(rates or Rates()) if where == "cpu" else ""
+    query_time = query_seconds(m, d, n, rates) if fit else 0.0
     layouts = tuple(layout for layout in costs.layouts() if not (foreseen and layout.lookahead))
 
     def total(parts: dict[str, int]) -> int:
@@ -192,7 +196,8 @@ def make_plan(
         parts = {**costs.stepwise(layout, kept), **fit}
         return Plan(
             where, kind.name, m, d, n, k, "none", kept, 0, 0, layout.resident, parts, limit,
-            costs.stepwise_seconds(k, kept, layout, rates), "each pick changes the columns of all", objective,
+            query_time + costs.stepwise_seconds(k, kept, layout, rates), "each pick changes the columns of all", objective,
+            machine=machine,
         )  # fmt: skip
 
     def slots_of(way: tuple[Layout, str]) -> int:
@@ -244,8 +249,9 @@ def make_plan(
                 True,
                 parts,
                 limit,
-                costs.gram_seconds(k, matrix, rates),
+                query_time + costs.gram_seconds(k, matrix, rates),
                 reason,
+                machine=machine,
             )
 
     if least > room:
@@ -266,6 +272,6 @@ def make_plan(
     may_change = columns == "auto" and kept in modest and layout.resident and changed <= room
     return Plan(
         where, kind.name, m, d, n, k, "lazy", kept, slots, layout.lookahead, layout.resident,
-        {**costs.lazy(slots, layout, kept), **fit}, limit, seconds_of(way, rates), reason, objective,
-        costs.gram_seconds(0, kept, rates) if may_change else 0.0,
+        {**costs.lazy(slots, layout, kept), **fit}, limit, query_time + seconds_of(way, rates), reason, objective,
+        costs.gram_seconds(0, kept, rates) if may_change else 0.0, machine,
     )  # fmt: skip

@@ -56,12 +56,19 @@ def test_the_minimum_that_is_named_is_enough(seed):
     assert plan(m, d, 100, memory_limit=named, columns="lazy").cache >= 1
 
 
+def test_the_fit_of_a_query_takes_time():
+    fitted, direct = (plan(7473, 384, 10, objective="lr", query=query).seconds for query in ("ridge", "direct"))
+    assert fitted > 2 * direct
+
+
 def test_table_and_line():
     made = plan(7473, 384, 700, memory_limit="1GB", measure=True)
     table = dict(made.table())
     assert table["pool"] == "7,473 items of length 384, 1 signal"
     assert "limit: 1 GB" in table["memory in all"]
     assert "model" in table["predicted time"]
+    assert "this machine as measured now, alone: products" in table["predicted time"]
+    assert "a CPU by assumption" in dict(plan(7473, 384, 700).table())["predicted time"]
     assert made.seconds > 0
     assert "\n" not in str(made)
 
