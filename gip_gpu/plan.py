@@ -196,8 +196,8 @@ def make_plan(
         parts = {**costs.stepwise(layout, kept), **fit}
         return Plan(
             where, kind.name, m, d, n, k, "none", kept, 0, 0, layout.resident, parts, limit,
-            query_time + costs.stepwise_seconds(k, kept, layout, rates), "each pick changes the columns of all", objective,
-            machine=machine,
+            query_time + costs.stepwise_seconds(k, kept, layout, rates), "each pick changes the columns of all",
+            objective, machine=machine,
         )  # fmt: skip
 
     def slots_of(way: tuple[Layout, str]) -> int:
