@@ -1,5 +1,6 @@
 """What a user holds, as a NumPy array of real numbers: tensors, columns and tables of other libraries, nested lists."""
 
+import numbers
 import sys
 from typing import Any
 
@@ -47,6 +48,8 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
         raise TypeError(f"{name} is a {type(value).__name__} that is no array of numbers: {error}") from None
     if array.dtype == object and array.ndim == 1 and len(array):
         array = _stacked(array, name)
+    if array.dtype == object:
+        array = _with_missing(array)
     if array.dtype.kind == "V" and array.dtype.names is None and np.can_cast(array.dtype, np.float32):
         # The types of ml_dtypes, such as bfloat16 and 8-bit floats, which float32 holds.
         array = array.astype(np.float32)
@@ -102,6 +105,22 @@ def _stacked(column: NDArray[Any], name: str) -> NDArray[Any]:
                 f"{name} is a column of arrays, and row {i} has dtype {row.dtype}; all must be real numbers"
             )
     return np.stack(rows)
+
+
+def _with_missing(array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers among which None or the missing value of pandas stands, as floats with NaN; others as they are."""
+    missing = np.array([_is_missing(value) for value in array.flat], bool).reshape(array.shape)
+    if not missing.any() or missing.all():
+        return array
+    if not all(isinstance(value, numbers.Real) for value in array[~missing]):
+        return array
+    floats = np.full(array.shape, np.nan)
+    floats[~missing] = array[~missing].astype(np.float64)
+    return floats
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ == "NAType"
 
 
 def _from_dlpack(value: Any, name: str) -> Any:

@@ -166,7 +166,7 @@ def test_csv_with_and_without_a_header(text: str, wanted: list[list[float]], tmp
         ("", "it has no rows of numbers"),
         ("a,b\n", "it has no rows of numbers"),
         ("a\n1\nx\n", "line 3, column 1: 'x' is not a number"),
-        ("1,2\n3,\n", "line 2, column 2: '' is not a number"),
+        ("1,2\n3,x\n", "line 2, column 2: 'x' is not a number"),
         ("1,2\n3\n", "line 2 has 1 columns and the lines above have 2"),
         ("a,b\n1\n", "line 2 has 1 columns and the lines above have 2"),
         ("1\n\n2\n", "line 2 is empty"),

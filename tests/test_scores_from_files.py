@@ -204,7 +204,8 @@ def test_bad_text(text, key, message, tmp_path):
         ('{"a": 1}\n{"a"\n', "a", "line 2 is no JSON: "),
         ('{"a": 1}\n\n{"a": 2}\n', "a", "line 2 is empty; it must have one row a line"),
         ('{"a": 1}\n{"b": 2}\n', "a", "line 2 has no field 'a'"),
-        ('{"a": 1}\n{"a": null}\n', "a", "line 2: field 'a' is null; it must be a number, as in the first line"),
+        ('{"a": 1}\n{"a": "x"}\n', "a", "line 2: field 'a' is \"x\"; it must be a number, as in the first line"),
+        ('{"a": 1}\n{"a": 1' + "0" * 400 + "}\n", "a", "line 2: field 'a' holds an int too large"),
         ('{"a": 1}\n{"a": "x"}\n', "a", "line 2: field 'a' is \"x\"; it must be a number"),
         ('{"a": [1, 2]}\n{"a": [1]}\n', "a", "line 2 has 1 values, and the lines before have 2"),
         ('{"a": 1}\n{"a": [1]}\n', "a", r"line 2: field 'a' is \[1\]; it must be a number"),
@@ -225,11 +226,11 @@ def test_lines_as_editors_and_systems_write_them(tmp_path):
 def test_several_columns_of_lists_need_a_name(tmp_path, capsys):
     path = save(tmp_path, "parquet", {"E": F, "H": F[:, :2], "quality": QUALITY})
     with pytest.raises(
-        ValueError, match=r"holds E: fixed.*, H: fixed.*, quality: int64; give the key of one, by .*'E'\)"
+        ValueError, match=r"holds E: fixed.*, H: fixed.*, quality: int64; give the key of one, 'E', 'H', by .*, key\)"
     ):
         select(path, QUALITY)
     assert main(["select", str(path), "--scores", str(path), "--scores-key", "quality", "-k", "5", "--quiet"]) == 2
-    assert "on the command line by --key E" in capsys.readouterr().err
+    assert "on the command line by --key" in capsys.readouterr().err
     np.testing.assert_array_equal(select(open_matrix(path, "E"), open_matrix(path, "quality")), EXPECTED)
 
 
@@ -295,3 +296,94 @@ def test_the_file_of_the_embeddings_is_none_of_scores(tmp_path):
     # Another file of as many columns is taken.
     np.save(tmp_path / "G.npy", F)
     assert gip_gpu.select(path, tmp_path / "G.npy", 3, sign="any", device="cpu") == expected
+
+
+MISSING = [1.5, None, 3.0, *map(float, range(4, 20))]
+
+
+def written(folder, how):
+    """Scores of which one is missing, as tables are written: what `select` takes."""
+    pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    frame = pd.DataFrame({"q": pd.array(MISSING, "Float64"), "t": ["a"] * len(MISSING)})
+    path = folder / f"G.{how.split()[0]}"
+    if how == "csv":
+        frame[["q"]].astype(float).to_csv(path, index=False)
+    elif how == "csv of several":
+        frame.to_csv(path, index=False)
+    elif how == "csv with NA":
+        frame.to_csv(path, index=False, na_rep="NA")
+    elif how == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif how == "jsonl first":
+        path.write_text("".join(json.dumps({"q": value}) + "\n" for value in [None, *MISSING[1:]]))
+    elif how == "parquet":
+        frame.to_parquet(path)
+    elif how == "arrow":
+        return pa.array(MISSING)
+    elif how == "arrow integers":
+        return pa.array([None if value is None else int(value) for value in MISSING])
+    else:
+        return MISSING if how == "list" else frame["q"].astype(object)
+    return open_matrix(path, "q", dimensions=(1, 2))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("csv", "csv of several", "csv with NA", "jsonl", "jsonl first", "parquet"),
+        *("arrow", "arrow integers", "list", "object column"),
+    ],
+)
+def test_missing_scores_are_nan_however_they_are_written(tmp_path, how):
+    """Whoever writes a table, `on_nan` decides what a missing value means, and the error says so."""
+    gone = [0, 1] if how == "jsonl first" else [1]
+    G, X = written(tmp_path, how), np.random.default_rng(2).standard_normal((len(MISSING), 4))
+    with pytest.raises(ValueError, match=rf"G has a value that is not finite in row {gone[0]} .*on_nan='drop'"):
+        gip_gpu.select(X, G, 3, device="cpu")
+    kept = np.delete(np.arange(len(MISSING)), gone)
+    scores = np.array([MISSING[j] for j in kept])
+    expected = kept[gip_gpu.select(X[kept], np.floor(scores) if "integers" in how else scores, 9, device="cpu").indices]
+    assert gip_gpu.select(X, G, 9, on_nan="drop", device="cpu").tolist() == expected.tolist()
+
+
+def test_what_is_no_missing_value(tmp_path):
+    for text in ("q\n1\n\n2\n", "q\n1\n \n2\n", "q\n1\nunknown\n2\n"):
+        (tmp_path / "G.csv").write_text(text)
+        with pytest.raises(ValueError, match="line 3"):
+            open_matrix(tmp_path / "G.csv", dimensions=(1, 2))
+    with pytest.raises(TypeError, match="G has dtype object"):
+        gip_gpu.select(F, [None] * M, 3, device="cpu")
+
+
+def test_columns_of_one_name(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pa.Table.from_arrays([pa.array(QUALITY), pa.array(QUALITY), pa.array(QUALITY)], ["q", "q", "r"])
+    pq.write_table(table, tmp_path / "G.parquet")
+    with pytest.raises(ValueError, match=r"G\.parquet has 2 columns 'q'; rename them"):
+        open_matrix(tmp_path / "G.parquet", "q", dimensions=(1, 2))
+    np.testing.assert_array_equal(select(F, open_matrix(tmp_path / "G.parquet", "r")), EXPECTED)
+
+
+def test_shards_of_other_columns(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({"quality": QUALITY[:10]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"length": QUALITY[10:]}), tmp_path / "b.parquet")
+    with pytest.raises(
+        ValueError, match=r"b\.parquet is read from columns length, and .*a\.parquet from quality; .*agree"
+    ):
+        select(F, tmp_path)
+
+
+def test_names_like_identifiers_are_judged_by_their_values(tmp_path):
+    rng = np.random.default_rng(3)
+    for name, values, taken in (
+        ("docid", rng.permutation(M) * 7, False),
+        ("valid", rng.integers(0, 2, M), True),
+        ("overpaid", rng.random(M), True),
+    ):
+        np.savetxt(tmp_path / "G.csv", values, header=name, comments="")
+        if taken:
+            select(F, tmp_path / "G.csv")
+        else:
+            with pytest.raises(ValueError, match=r"'docid' .* has a name like an identifier and 20 different integers"):
+                select(F, tmp_path / "G.csv")

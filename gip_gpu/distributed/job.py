@@ -90,7 +90,8 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
         left = "; on_nan='drop' leaves none" if any(len(hello.dropped) for hello in hellos) else ""
         raise ValueError(f"F has no rows on any rank; there must be at least one{left}")
     d, n = shared["the columns of F"], shared["the columns of G"]
-    star.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
+    if not all(sizes):
+        star.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
     finite = _finite(hellos)
     k, initial = counted(settings.k, member.initial, m if finite is None else finite.m, finite)
     total = len(initial) + k

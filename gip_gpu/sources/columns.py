@@ -54,8 +54,14 @@ def choose(path: str, schema: Any, request: Request) -> Chosen:
     plain = {name: dtype for name, kind in kinds.items() if (dtype := _number(kind)) is not None}
     held = {name: str(kind) for name, kind in kinds.items()}
     origin = choose_columns(path, "column", request, list(lists), list(plain), held)
+    names = [field.name for field in schema]
+    for name in origin.names:
+        if names.count(name) > 1:
+            raise ValueError(f"{path} has {names.count(name)} columns {name!r}; rename them")
     dtypes = lists if origin.matrix else plain
-    return Chosen(origin, origin.matrix, np.result_type(*(dtypes[name] for name in origin.names)))
+    dtype = np.result_type(*(dtypes[name] for name in origin.names))
+    # A null among integers is NaN, which an integer cannot be; where one will come is not known yet.
+    return Chosen(origin, origin.matrix, dtype if origin.matrix or dtype.kind == "f" else np.dtype(np.float64))
 
 
 def array_of(column: Any, name: str) -> NDArray[Any] | None:
@@ -71,7 +77,7 @@ def array_of(column: Any, name: str) -> NDArray[Any] | None:
     try:
         for chunk in getattr(column, "chunks", [column]):
             if len(chunk):
-                parts.append(_list_rows(chunk, at, width) if lists else _plain(chunk, at))
+                parts.append(_list_rows(chunk, at, width) if lists else _plain(chunk))
                 width = parts[0].shape[1]
                 at += len(chunk)
     except ValueError as error:
@@ -99,7 +105,7 @@ def values(chosen: Chosen, table: Any, first: int, width: int | None) -> NDArray
         column, parts, at = table.column(name), [], first
         for chunk in getattr(column, "chunks", [column]):
             if len(chunk):
-                parts.append(_list_rows(chunk, at, width) if chosen.lists else _plain(chunk, at))
+                parts.append(_list_rows(chunk, at, width) if chosen.lists else _plain(chunk))
                 width = width or parts[0].shape[1]
                 at += len(chunk)
         columns.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
@@ -120,9 +126,10 @@ def _list_rows(chunk: Any, first: int, width: int | None) -> NDArray[Any]:
     if len(wrong):
         row = int(wrong[0])
         raise ValueError(f"row {first + row} has {lengths[row]} values, and the rows before have {wanted}")
-    inside = _without_null((chunk.filter(present) if missing.any() else chunk).flatten())
-    if wanted:
+    inside = (chunk.filter(present) if missing.any() else chunk).flatten()
+    if wanted and not _floating(chunk.type.value_type):
         _no_null(inside, first, wanted, "has a null")
+    inside = _without_null(inside)
     found: NDArray[Any] = inside.to_numpy(zero_copy_only=False).reshape(-1, wanted)
     if missing.any():
         some, found = found, np.full((len(chunk), wanted), np.nan, found.dtype)
@@ -135,18 +142,17 @@ def _floating(kind: Any) -> bool:
 
 
 def _without_null(array: Any) -> Any:
-    """Floats with NaN in the place of nulls, as tables of missing values are written; others as they are."""
-    if not array.null_count or not _floating(array.type):
+    """Numbers with NaN in the place of nulls, as missing values are written in tables: integers become float64."""
+    if not array.null_count:
         return array
     import pyarrow as pa
 
-    return array.fill_null(pa.scalar(np.nan).cast(array.type))
+    floats = array if _floating(array.type) else array.cast(pa.float64())
+    return floats.fill_null(pa.scalar(np.nan).cast(floats.type))
 
 
-def _plain(chunk: Any, first: int) -> NDArray[Any]:
-    chunk = _without_null(chunk)
-    _no_null(chunk, first, 1, "is null")
-    found: NDArray[Any] = chunk.to_numpy(zero_copy_only=False).reshape(-1, 1)
+def _plain(chunk: Any) -> NDArray[Any]:
+    found: NDArray[Any] = _without_null(chunk).to_numpy(zero_copy_only=False).reshape(-1, 1)
     return found
 
 

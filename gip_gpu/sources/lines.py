@@ -18,6 +18,8 @@ from gip_gpu.sources.names import Origin, Request, choose_columns, like_identifi
 
 # Some editors begin a UTF-8 file with it; it belongs to no row.
 MARK = b"\xef\xbb\xbf"
+# Cells that stand for a missing value, in lower case.
+MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}
 
 
 def open_delimited(file: File, request: Request, *, delimiter: str) -> Source:
@@ -41,13 +43,18 @@ def open_jsonl(file: File, request: Request) -> Source:
         first = next(_rows(lines), None)
         if first is None:
             raise NoRows("it has no rows")
-    held = {name: _kind(value) for name, value in first[1].items()}
+        # What is missing in the first rows shows its kind later.
+        held = {name: _kind(value) for name, value in first[1].items()}
+        for _, row in _rows(lines) if "null" in held.values() else ():
+            held |= {name: _kind(row[name]) for name, kind in held.items() if kind == "null" and name in row}
+            if "null" not in held.values():
+                break
     lists, plain = ([name for name, kind in held.items() if kind == wanted] for wanted in ("numbers", "number"))
     origin = choose_columns(file.name, "field", request, lists, plain, held)
     values, width = array("d"), 0
     with file.opened() as opened, io.BufferedReader(opened) as lines:
         for number, row in _rows(lines):
-            found = _fields(row, origin, number)
+            found = _fields(row, origin, number, width)
             width = width or len(found)
             if len(found) != width:
                 raise ValueError(f"line {number} has {len(found)} values, and the lines before have {width}")
@@ -61,7 +68,8 @@ def _parse(lines: Any, request: Request) -> tuple[list[str], NDArray[np.float64]
     wanted: list[int] | None = None
     for cells in lines:
         number = lines.line_num
-        if not any(map(str.strip, cells)):
+        # A line with nothing but the quotes of an only cell is a missing value.
+        if not any(map(str.strip, cells)) and not (cells == [""] and width == 1):
             empty = empty or number
             continue
         if empty:
@@ -78,9 +86,10 @@ def _parse(lines: Any, request: Request) -> tuple[list[str], NDArray[np.float64]
                 f"line {number} has numbers, not the names of columns, of which key {request.key!r} is one"
             )
         taken = cells if wanted is None else [cells[j] for j in wanted]
-        if not all(map(_is_number, taken)):
-            raise ValueError(_no_number(cells, wanted, names, request, number))
-        values.extend(map(float, taken))
+        try:
+            values.extend(map(_number, taken))
+        except ValueError:
+            raise ValueError(_no_number(cells, wanted, names, request, number)) from None
     if not values:
         raise NoRows("it has no rows of numbers")
     if wanted is not None:
@@ -111,10 +120,18 @@ def _no_number(
     cells: Sequence[str], wanted: Sequence[int] | None, names: Sequence[str], request: Request, number: int
 ) -> str:
     """The message for the first cell that is no number."""
-    column = next(j for j in (range(len(cells)) if wanted is None else wanted) if not _is_number(cells[j]))
+    column = next(
+        j for j in (range(len(cells)) if wanted is None else wanted)
+        if not _is_number(cells[j]) and cells[j].strip().lower() not in MISSING
+    )  # fmt: skip
     message = f"line {number}, column {column + 1}: {cells[column]!r} is not a number"
     others = [name for name, cell in zip(names, cells, strict=False) if _is_number(cell) and not like_identifier(name)]
     return f"{message}; name the scores by {request.call(others)}" if wanted is None and others else message
+
+
+def _number(cell: str) -> float:
+    """The number in a cell, NaN for a missing one; ValueError for text."""
+    return float("nan") if cell.strip().lower() in MISSING else float(cell)
 
 
 def _is_number(cell: str) -> bool:
@@ -150,20 +167,29 @@ def _kind(value: Any) -> str:
     if isinstance(value, (bool, int, float)):
         return "number"
     if isinstance(value, list):
-        return "numbers" if value and all(_kind(part) == "number" for part in value) else "list"
+        return "numbers" if value and all(_kind(part) in ("number", "null") for part in value) else "list"
     return "text" if isinstance(value, str) else "object"
 
 
-def _fields(row: dict[str, Any], origin: Origin, number: int) -> list[float]:
+def _fields(row: dict[str, Any], origin: Origin, number: int, width: int) -> list[float]:
+    """The values of a line, NaN for null; of `width` where the lines before have so many."""
     found: list[float] = []
     for name in origin.names:
         if name not in row:
             raise ValueError(f"line {number} has no field {name!r}")
         value, wanted = row[name], "numbers" if origin.matrix else "number"
+        if value is None and (width or not origin.matrix):
+            found.extend([float("nan")] * (width if origin.matrix else 1))
+            continue
         if _kind(value) != wanted:
             raise ValueError(
                 f"line {number}: field {name!r} is {json.dumps(value):.40}; it must be "
                 f"{'a list of numbers' if origin.matrix else 'a number'}, as in the first line"
             )
-        found.extend(map(float, value if origin.matrix else (value,)))
+        try:
+            found.extend(
+                float("nan") if part is None else float(part) for part in (value if origin.matrix else (value,))
+            )
+        except OverflowError as error:
+            raise ValueError(f"line {number}: field {name!r} holds an {error}") from None
     return found

@@ -37,6 +37,17 @@ class Request:
             f"gip_gpu.sources.open_matrix({self.place!r}, {key!r}), on the command line by {option} {shlex.quote(key)}"
         )
 
+    def choice(self, names: Sequence[str]) -> str:
+        """As `call`, where one of these is meant and which cannot be told."""
+        if len(names) == 1:
+            return f"give the key of one, by {self.call(names)}"
+        option = "--scores-key" if 1 in self.dimensions else "--key"
+        shown = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
+        return (
+            f"give the key of one, {shown}, by gip_gpu.sources.open_matrix({self.place!r}, key), on the command line "
+            f"by {option}"
+        )
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -112,7 +123,7 @@ def choose(
         return found[0]
     wanted = f"one {what}" if key is None else f"{'an' if what == 'array' else 'a'} {what} {key!r}"
     vectors = [name for name in plain if not like_identifier(name)] if 1 in request.dimensions else []
-    hint = f"; give the key of one, by {request.call((vectors or fitting)[:1])}" if fitting else ""
+    hint = f"; {request.choice(vectors or fitting)}" if fitting else ""
     raise ValueError(f"{path} must hold {wanted}, {described(request.dimensions)}; it holds {listing(held)}{hint}")
 
 

@@ -18,7 +18,7 @@ class ShardedSource(Source):
     """Sources of the same row length and type, their rows one behind the other.
 
     Raises:
-        ValueError: a shard has another length or type than the first.
+        ValueError: a shard has rows of another length or type than the first, or of other columns.
     """
 
     def __init__(self, name: str, shards: Sequence[Source]) -> None:
@@ -28,6 +28,11 @@ class ShardedSource(Source):
                 raise ValueError(
                     f"{shard.name} has rows of {shard.shape[1]} {shard.dtype}, and {first.name} of {first.shape[1]} "
                     f"{first.dtype}; the shards of a matrix must agree"
+                )
+            if _columns(shard) != _columns(first):
+                raise ValueError(
+                    f"{shard.name} is read from columns {', '.join(_columns(shard))}, and {first.name} from "
+                    f"{', '.join(_columns(first))}; the shards of a matrix must agree"
                 )
         self.shards = tuple(shards)
         self.starts = np.cumsum([0, *map(len, shards)])
@@ -53,6 +58,11 @@ class ShardedSource(Source):
         super().close()
         for shard in self.shards:
             shard.close()
+
+
+def _columns(shard: Source) -> tuple[str, ...]:
+    """Names of the columns or fields that a shard is read from; none where it is an array."""
+    return () if shard.origin is None or shard.origin.what not in ("column", "field") else shard.origin.names
 
 
 def open_folder(path: Path, open_shard: Callable[[Path], Source], suffixes: Sequence[str]) -> Source:

@@ -86,6 +86,9 @@ def suspicion(name: str, values: NDArray[Any]) -> str | None:
     """Why a column with this name and these values may be an identifier; None where nothing says so."""
     if like_identifier(name):
         return "has the name of an identifier"
+    if name.lower().endswith(("id", "idx")) and len(values) >= FEWEST_ASCENDING and ascending(np.sort(values)):
+        # Of valid, grid and paid the values tell.
+        return f"has a name like an identifier and {len(values)} different integers"
     order = ascending(values)
     return None if order is None else f"holds {order}"
 
