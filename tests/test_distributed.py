@@ -256,10 +256,10 @@ def test_a_lost_rank_ends_all(tmp_path, what, lost, text):
     assert seconds < 40
 
 
-def torchrun(folder, count, *arguments, **more):
+def torchrun(folder, count, *arguments, dashes=(), **more):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     return subprocess.run(
-        [*command, "-m", "gip_gpu", "select", *arguments],
+        [*command, "-m", *dashes, "gip_gpu", "select", *arguments],
         cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 

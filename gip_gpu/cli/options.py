@@ -51,6 +51,9 @@ ON_NAN = click.option(
 )
 SIGN = click.option(
     "--sign",
+    # torchrun's parser reads its users' options too, and finds --sign ambiguous between two of its own.
+    "--score-sign",
+    "sign",
     help="positive: negative residuals do not count; any: they do, without a warning where scores are negative.  "
     "[default: any]",
 )

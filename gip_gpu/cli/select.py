@@ -79,7 +79,8 @@ def select(
     Without -o and --rows-out, the indices go to standard output, one a line, and the summary to standard error. With
     --ids, .csv and .parquet have a column of them, and .txt and standard output have them in place of indices.
 
-    With torchrun --nproc-per-node 4 -m gip_gpu select ..., each of four processes takes its share of the rows.
+    With torchrun --nproc-per-node 4 -m -- gip_gpu select ..., each of four processes takes its share of the rows. The
+    -- is for torchrun: without it, it takes --sign for an option of its own; --score-sign is the same option.
     """
     objective = options["objective"]
     if scores is None and objective in OBJECTIVES and objective != "entropy":

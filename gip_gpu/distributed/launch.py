@@ -30,7 +30,7 @@ def select_launched(
     read: Callable[[bool], tuple[Any, Any]],
     finish: Callable[[Selection], None],
 ) -> None:
-    """Called by each process of `torchrun ... -m gip_gpu select`.
+    """Called by each process of `torchrun ... -m -- gip_gpu select`.
 
     Args:
         k, options: of `gip_gpu.select`.
