@@ -21,7 +21,7 @@ from gip_gpu.interrupts import Deferred
 from gip_gpu.problem import Options
 from gip_gpu.projection import Projection
 from gip_gpu.rows import Rows
-from gip_gpu.sources.file import reading
+from gip_gpu.sources.file import reading, suffix_of
 from gip_gpu.state import State, Stored
 from gip_gpu.writing import atomic_write, check_target, remove_leftovers
 
@@ -105,7 +105,7 @@ def as_path(path: Any, reads: Iterable[str] = ()) -> Path:
         if place in taken:
             raise ValueError(f"checkpoint is {target}, which {what}this run reads; give another path")
     try:
-        check_target(target, (target.suffix,), overwrite=True)
+        check_target(target, (suffix_of(target),), overwrite=True)
     except ValueError as error:
         raise ValueError(f"checkpoint: {error}") from error
     return target

@@ -8,14 +8,14 @@ import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
-from gip_gpu.sources.file import AnyPath
+from gip_gpu.sources.file import AnyPath, suffix_of
 
 SUFFIXES = (".gz", ".zst")
 
 
 def check_codec(path: AnyPath) -> None:
     """ImportError where the name of a file asks for a codec that is not installed."""
-    if _suffix(path) == ".zst":
+    if suffix_of(path) == ".zst":
         _zstd()
 
 
@@ -26,9 +26,9 @@ def open_plain(path: AnyPath) -> BinaryIO:
         ImportError: .zst, with a Python before 3.14 and without pyarrow.
         OSError: it cannot be opened. Damage shows when it is read, by an OSError, EOFError, zlib.error or ValueError.
     """
-    if _suffix(path) == ".gz":
+    if suffix_of(path) == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
-    if _suffix(path) == ".zst":
+    if suffix_of(path) == ".zst":
         library = _zstd()
         if hasattr(library, "ZstdFile"):
             return cast(BinaryIO, library.ZstdFile(path))
@@ -46,11 +46,11 @@ def compressing(file: BinaryIO, path: AnyPath) -> Iterator[BinaryIO]:
     >>> gzip.decompress(buffer.getvalue())
     b'hello'
     """
-    if _suffix(path) == ".gz":
+    if suffix_of(path) == ".gz":
         # Without a name and a time inside, the same rows make the same file.
         with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as target:
             yield cast(BinaryIO, target)
-    elif _suffix(path) == ".zst":
+    elif suffix_of(path) == ".zst":
         library = _zstd()
         if hasattr(library, "ZstdFile"):
             with library.ZstdFile(file, "wb") as target:
@@ -72,10 +72,6 @@ class _Kept:
 
     def close(self) -> None:
         """It is for its owner to close."""
-
-
-def _suffix(path: AnyPath) -> str:
-    return os.path.splitext(os.fspath(path))[1]
 
 
 def _zstd() -> Any:

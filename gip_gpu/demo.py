@@ -21,6 +21,7 @@ from gip_gpu import memory, metrics
 from gip_gpu.select import select
 from gip_gpu.selection import Selection
 from gip_gpu.signals import self_compression
+from gip_gpu.sources.file import suffix_of
 from gip_gpu.writing import Together, check_target
 
 INSTALL = 'the demo needs scikit-learn and matplotlib: pip install "gip_gpu[demo]"'
@@ -200,7 +201,7 @@ def _targets(out: Path) -> tuple[Path, Path]:
     except OSError as error:
         raise ValueError(f"cannot make folder {out}: {error.strerror}") from error
     for path in (rows, figure):
-        check_target(path, (path.suffix,), overwrite=True)
+        check_target(path, (suffix_of(path),), overwrite=True)
     return rows, figure
 
 

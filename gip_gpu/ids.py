@@ -2,38 +2,43 @@
 
 import csv
 import zipfile
+from array import array
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gip_gpu.jsonl import Ids, read_lines
+from gip_gpu.id_checks import Id, Ids
+from gip_gpu.jsonl import read_lines
 from gip_gpu.sources import SHARDS
 from gip_gpu.sources.arrow import MAGIC
 from gip_gpu.sources.columns import load
-from gip_gpu.sources.file import reading
+from gip_gpu.sources.file import reading, suffix_of
+from gip_gpu.sources.names import like_identifier
 from gip_gpu.sources.shards import shard_paths
 
 SUFFIXES = (".txt", ".npy", ".csv")
 TABLES = (".parquet", ".arrow", ".feather")
+# Ids that are Python objects at once.
+BATCH = 1 << 16
 
 
 def names_a_file(ids: str) -> bool:
     """Whether `--ids` is the path of a file, else the name of a column or field."""
-    return Path(ids).suffix in SUFFIXES
+    return suffix_of(ids) in SUFFIXES
 
 
 def read_ids(ids: str, m: int, embeddings: Path) -> Ids | None:
     """What `--ids` names; None where it is neither a file nor such a column.
 
     Args:
-        ids: a .txt with an id a line; a .npy (m,) of integers or text; a .csv of one column, or with a column `id`;
-            else the name of a column of the embeddings' file.
+        ids: a .txt with an id a line; a .npy (m,) of integers or text; a .csv of one column, with a line of names or
+            without, or with a column `id`; else the name of a column of the embeddings' file.
         m: items of the pool, each of which has an id.
         embeddings: the file or folder; .npz, .parquet, .arrow and .feather have named columns.
 
     Raises:
-        ValueError: unreadable, not m ids, or ids that are neither text nor integers.
+        ValueError: unreadable, not m ids, one that is empty, or ids that are neither text nor integers.
     """
     if names_a_file(ids):
         return _from_file(Path(ids), m)
@@ -41,32 +46,81 @@ def read_ids(ids: str, m: int, embeddings: Path) -> Ids | None:
 
 
 def _from_file(path: Path, m: int) -> Ids:
-    if path.suffix == ".txt":
-        lines = read_lines(path, m)
-        return lambda chosen: [str(line, "utf-8").rstrip("\r\n") for line in lines.take(chosen)]
+    if suffix_of(path) == ".txt":
+        return _txt(path, m)
     with reading(path):
-        values = _csv(path, m) if path.suffix == ".csv" else np.load(path, mmap_mode="r", allow_pickle=False)
-        return _of_array(values, m)
+        if suffix_of(path) == ".csv":
+            return _csv(path, m)
+        return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), m)
 
 
-def _csv(path: Path, m: int) -> Any:
+def _txt(path: Path, m: int) -> Ids:
+    found = Ids(_line)
+
+    def see(line: str, number: int) -> None:
+        value = line.rstrip("\r\n")
+        if number == 1 and like_identifier(value):
+            raise ValueError(
+                f"line 1 is {value!r}, the name of a column; a .txt has ids alone, from line 1 on. Take that line out; "
+                "or, if it is an id, name the file .csv and put a line id above it"
+            )
+        found.add(value)
+
+    lines = read_lines(path, m, see)
+    found.take = lambda chosen: [str(line, "utf-8").rstrip("\r\n") for line in lines.take(chosen)]
+    return found
+
+
+def _csv(path: Path, m: int) -> Ids:
+    values, starts = list[Id](), array("q")
+    found = Ids(lambda i: _line(starts[i] - 1))
+    column, width, empty, end = 0, 0, 0, 0
+    name = ""
     with open(path, encoding="utf-8-sig", newline="") as source:
-        rows = [cells for cells in csv.reader(source, strict=True) if cells]
-    column, header = 0, len(rows) == m + 1
-    if rows and len(rows[0]) > 1:
-        if "id" not in rows[0]:
-            raise ValueError(f"it has {len(rows[0])} columns, none of which is named 'id'")
-        column, header = rows[0].index("id"), True
-    values = rows[header:]
-    short = next((number for number, cells in enumerate(values) if len(cells) <= column), None)
-    if short is not None:
-        raise ValueError(f"row {short} of its items has {len(values[short])} columns; the id is in column {column + 1}")
-    return np.array([cells[column] for cells in values], dtype=object)
+        lines = csv.reader(source, strict=True)
+        for cells in lines:
+            # A record in quotes may have several lines.
+            start, end = end + 1, lines.line_num
+            # A quoted empty cell is an id that is missing, even in the last line.
+            if not any(map(str.strip, cells)) and cells != [""]:
+                empty = empty or start
+                continue
+            if empty:
+                raise ValueError(f"line {empty} is empty; every item needs an id")
+            if not width:
+                width = len(cells)
+                names = [cell.strip().lower() for cell in cells]
+                if width > 1 and (count := names.count("id")) != 1:
+                    raise ValueError(f"it has {width} columns, {'several' if count else 'none'} of which is named 'id'")
+                if width > 1 or like_identifier(cells[0]):
+                    column, name = (names.index("id") if width > 1 else 0), cells[0]
+                    continue
+            if len(cells) <= column:
+                raise ValueError(f"line {start} has {len(cells)} columns; the id is in column {column + 1}")
+            starts.append(start)
+            found.add(cells[column])
+            values.append(cells[column])
+    hint = ""
+    if width == 1 and len(values) == m - 1 and name:
+        hint = f"; line 1, {name!r}, was read as the column's name: if it is an id, put a line id above it"
+    elif width == 1 and len(values) == m + 1 and not name:
+        hint = f"; if line 1, {values[0]!r}, is the column's name, change it to id"
+    _check_count(len(values), m, hint)
+    found.take = lambda chosen: [values[i] for i in chosen]
+    return found
+
+
+def _line(i: int) -> str:
+    return f"line {i + 1}"
+
+
+def _row(i: int) -> str:
+    return f"row {i}"
 
 
 def _from_table(path: Path, name: str, m: int) -> Ids | None:
     """A column of the embeddings' file, or None where it has no such column or no columns."""
-    if path.suffix == ".npz":
+    if suffix_of(path) == ".npz":
         with reading(path), zipfile.ZipFile(path) as archive:
             if f"{name}.npy" not in archive.namelist():
                 return None
@@ -76,7 +130,7 @@ def _from_table(path: Path, name: str, m: int) -> Ids | None:
     if path.is_dir():
         with reading(path):
             paths = shard_paths(path, tuple(SHARDS))
-    if not all(shard.suffix in TABLES for shard in paths):
+    if not all(suffix_of(shard) in TABLES for shard in paths):
         return None
     pa = load()
     with reading(path):
@@ -92,13 +146,18 @@ def _from_table(path: Path, name: str, m: int) -> Ids | None:
         if column.null_count:
             raise ValueError(f"column {name!r} has {column.null_count} nulls; every item needs an id")
         _check_count(len(column), m)
-    return lambda chosen: list(column.take(pa.array(chosen, pa.int64())).to_pylist())
+        found = Ids(_row)
+        for chunk in column.chunks:
+            for start in range(0, len(chunk), BATCH):
+                found.add_all(chunk.slice(start, BATCH).to_pylist())
+    found.take = lambda chosen: list(column.take(pa.array(chosen, pa.int64())).to_pylist())
+    return found
 
 
 def _column(path: Path, name: str) -> Any:
     """A column of a table in a file, or None."""
     pa = load()
-    if path.suffix == ".parquet":
+    if suffix_of(path) == ".parquet":
         import pyarrow.parquet
 
         opened = pyarrow.parquet.ParquetFile(path)
@@ -111,12 +170,16 @@ def _column(path: Path, name: str) -> Any:
 
 
 def _of_array(values: Any, m: int) -> Ids:
-    if values.ndim != 1 or values.dtype.kind not in "iuUO":
+    if values.ndim != 1 or values.dtype.kind not in "iuU":
         raise ValueError(f"the ids are {values.dtype} {values.shape}; they must be ({m},) integers or text")
     _check_count(len(values), m)
-    return lambda chosen: list(values[np.asarray(chosen, np.int64)].tolist())
+    found = Ids(_row)
+    for start in range(0, m, BATCH):
+        found.add_all(values[start : start + BATCH].tolist())
+    found.take = lambda chosen: list(values[np.asarray(chosen, np.int64)].tolist())
+    return found
 
 
-def _check_count(count: int, m: int) -> None:
+def _check_count(count: int, m: int, hint: str = "") -> None:
     if count != m:
-        raise ValueError(f"it has {count} ids and the embeddings have {m} rows; id i belongs to row i")
+        raise ValueError(f"it has {count} ids and the embeddings have {m} rows; id i belongs to row i{hint}")

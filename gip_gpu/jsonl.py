@@ -3,7 +3,7 @@
 import json
 import tempfile
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,12 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import compressed
-from gip_gpu.sources.file import AnyPath, File, reading
+from gip_gpu.id_checks import Id, Ids, Take
+from gip_gpu.sources.file import AnyPath, File, reading, suffix_of
 from gip_gpu.writing import check_suffix
-
-Id = str | int
-# The ids of the items with these numbers.
-Ids = Callable[[Sequence[int]], list[Id]]
 
 SUFFIXES = tuple(name + codec for codec in ("", *compressed.SUFFIXES) for name in (".jsonl", ".ndjson"))
 # Some editors begin a UTF-8 file with it; it belongs to no row.
@@ -48,7 +45,7 @@ class Lines:
             ValueError: the file has changed since it was scanned.
         """
         self.file.check()
-        packed = self.file.path.endswith(compressed.SUFFIXES)
+        packed = suffix_of(self.file.path) in compressed.SUFFIXES
         found = self._gather(list(indices)) if packed else self._seek(indices)
         for line in found:
             yield line if line.endswith(b"\n") else line + b"\n"
@@ -58,7 +55,7 @@ class Lines:
         for line in self.take(indices):
             target.write(line)
 
-    def field(self, name: str) -> Ids:
+    def field(self, name: str) -> Take:
         """The ids in a field of the rows."""
         return lambda chosen: [field_of(line, name, i + 1) for i, line in zip(chosen, self.take(chosen), strict=True)]
 
@@ -82,7 +79,9 @@ class Lines:
                 yield kept.read(self.offsets[i + 1] - self.offsets[i])
 
 
-def read_jsonl_rows(path: AnyPath, count: int | None = None, *, check: bool = True, field: str | None = None) -> Lines:
+def read_jsonl_rows(
+    path: AnyPath, count: int | None = None, *, check: bool = True, field: str | None = None, ids: Ids | None = None
+) -> Lines:
     """Finds the rows of a .jsonl (or .ndjson) file, one an item, also compressed: .jsonl.gz, .jsonl.zst.
 
     Args:
@@ -90,6 +89,7 @@ def read_jsonl_rows(path: AnyPath, count: int | None = None, *, check: bool = Tr
         count: how many rows there must be: those of the embeddings.
         check: parse each row.
         field: one that each row must have: an id, text or an integer.
+        ids: takes the ids in that field.
 
     Raises:
         ValueError: unreadable, no row, an empty line inside, a row that is no JSON or lacks the field (the first such
@@ -106,16 +106,18 @@ def read_jsonl_rows(path: AnyPath, count: int | None = None, *, check: bool = Tr
 
     def parse(line: bytes, number: int) -> None:
         if field is not None:
-            field_of(line, field, number)
+            found = field_of(line, field, number)
+            if ids is not None:
+                ids.add(found)
         elif check:
             _parse(line, number, "; --no-check-rows takes rows as they are")
 
     return _scan(Path(path), count, parse)
 
 
-def read_lines(path: AnyPath, count: int) -> Lines:
-    """Finds the lines of a text file in UTF-8, one an item; raises as `read_jsonl_rows`."""
-    return _scan(Path(path), count, _text)
+def read_lines(path: AnyPath, count: int, see: Callable[[str, int], object]) -> Lines:
+    """Finds the lines of a text file in UTF-8, one an item, each seen with its number; raises as `read_jsonl_rows`."""
+    return _scan(Path(path), count, lambda line, number: see(_text(line, number), number))
 
 
 def field_of(line: bytes, field: str, number: int) -> Id:

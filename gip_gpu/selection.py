@@ -178,7 +178,7 @@ class Selection(Sequence[int]):
             ValueError: another suffix.
         """
         target = Path(path)
-        content = selection_file.encode(self, selection_file.suffix_of(target))
+        content = selection_file.encode(self, selection_file.checked_suffix(target))
         with atomic_write(target) as file:
             file.write(content)
 

@@ -17,6 +17,7 @@ from gip_gpu.plan import Plan
 from gip_gpu.preparation import Preparation
 from gip_gpu.problem import Options
 from gip_gpu.projection import Projection
+from gip_gpu.sources.file import suffix_of
 from gip_gpu.standardize import METHODS, Standardization
 from gip_gpu.stored import arguments, checked
 from gip_gpu.validate import one_of
@@ -29,11 +30,11 @@ SUFFIXES = (".npz", ".json")
 PREFIX = "projection_"
 
 
-def suffix_of(path: Path) -> str:
-    """The suffix of a path; ValueError where no selection is kept in such a file."""
-    if path.suffix not in SUFFIXES:
+def checked_suffix(path: Path) -> str:
+    """The suffix of a path, in lower case; ValueError where no selection is kept in such a file."""
+    if suffix_of(path) not in SUFFIXES:
         raise ValueError(f"{path} ends in {path.suffix!r}; a selection is kept in .npz or .json")
-    return path.suffix
+    return suffix_of(path)
 
 
 def encode(selection: "Selection", suffix: str) -> bytes:
@@ -56,7 +57,7 @@ def read(path: Path) -> dict[str, Any]:
             indices that are no rows of its pool or not distinct, arrays of other lengths.
         OSError: there is no such file, or it cannot be read.
     """
-    suffix = suffix_of(path)
+    suffix = checked_suffix(path)
     try:
         if suffix == ".npz":
             # Opened here, so that it is closed where NumPy fails on what is inside.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from gip_gpu.sources.file import AnyPath
+from gip_gpu.sources.file import AnyPath, suffix_of
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> 
 
 def check_suffix(path: Path, known: Sequence[str]) -> None:
     """ValueError where the name of a file does not end in one of these."""
-    if path.suffix not in known and "".join(path.suffixes[-2:]) not in known:  # as in rows.jsonl.gz
+    if suffix_of(path) not in known and "".join(path.suffixes[-2:]).lower() not in known:  # as in rows.jsonl.gz
         raise ValueError(f"{path} has suffix {path.suffix!r}; it must be {' or '.join(known)}")
 
 

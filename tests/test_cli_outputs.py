@@ -156,8 +156,8 @@ def test_ids(line: str, kind: type, pool: Files, run: Run, chosen: list[int]) ->
     np.save("numbers.npy", numbers)
     for name, header, rows in (
         ("ids.csv", [], [[i] for i in ids]),
-        ("named.csv", [["any"]], [[i] for i in ids]),
-        ("table.csv", [["text", "id"]], [["a\nb", i] for i in ids]),
+        ("named.csv", [["exampleId"]], [[i] for i in ids]),
+        ("table.csv", [["text", "ID"]], [["a\nb", i] for i in ids]),
     ):
         with open(name, "w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([*header, *rows])

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from gip_gpu import compressed, jsonl, memory, selection_file
-from gip_gpu.jsonl import Id, Ids, Lines
+from gip_gpu.id_checks import Id, Ids
+from gip_gpu.jsonl import Lines
 from gip_gpu.selection import Selection
 from gip_gpu.sources.columns import load
+from gip_gpu.sources.file import suffix_of
 from gip_gpu.writing import Together, check_target
 
 # With a column of ids where they are given; and without, as they hold the whole result or an array of numbers.
@@ -69,12 +72,20 @@ class Outputs:
         for path, suffixes in self.files:
             check_file(path, suffixes, taken, self.force, "an output")
             compressed.check_codec(path)
-            if path.suffix == ".parquet":
+            if suffix_of(path) == ".parquet":
                 load()
+
+    def check_ids(self, ids: Ids) -> None:
+        """Finds out now whether the outputs can hold the ids, and warns of duplicates; ValueError where they cannot."""
+        if self.printed:
+            ids.check_lines(getattr(sys.stdout, "encoding", None) or "utf-8")
+        elif self.choice is not None and suffix_of(self.choice) == ".txt":
+            ids.check_lines("utf-8")
+        ids.warn_duplicates()
 
     def write(self, selection: Selection, rows: Lines | None, ids: Ids | None) -> None:
         """Writes all of them or none, and the summary."""
-        named = None if ids is None else ids(selection)
+        named = None if ids is None else ids.take(selection)
         with Together() as together:
             for path, _ in self.files:
                 with _naming(path), together.open(path) as file:
@@ -83,7 +94,7 @@ class Outputs:
                         with compressed.compressing(file, path) as target:
                             rows.copy(selection, target)
                     else:
-                        file.write(encoded(selection, path.suffix, named))
+                        file.write(encoded(selection, suffix_of(path), named, "" if ids is None else ids.type))
             if self.printed:
                 click.echo("".join(f"{line}\n" for line in (selection if named is None else named)), nl=False)
         if not self.quiet:
@@ -109,8 +120,15 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
 
 
-def encoded(selection: Selection, suffix: str, ids: Sequence[Id] | None = None) -> bytes:
-    """The content of a file of one of `CHOICE_SUFFIXES`: indices, a table of the picks, or all of the result."""
+def encoded(selection: Selection, suffix: str, ids: Sequence[Id] | None = None, id_type: str = "string") -> bytes:
+    """The content of a file of one of `CHOICE_SUFFIXES`: indices, a table of the picks, or all of the result.
+
+    Args:
+        selection: the result.
+        suffix: of the file.
+        ids: of the picks, for the formats that hold them.
+        id_type: of the column of ids in a table with types: "int64", "uint64" or "string".
+    """
     if suffix in selection_file.SUFFIXES:
         return selection_file.encode(selection, suffix)
     buffer = io.BytesIO()
@@ -122,7 +140,12 @@ def encoded(selection: Selection, suffix: str, ids: Sequence[Id] | None = None) 
     elif suffix == ".parquet":
         import pyarrow.parquet
 
-        pyarrow.parquet.write_table(load().table(_columns(selection, ids)), buffer)
+        pa, columns = load(), _columns(selection, ids)
+        if ids is not None:
+            # By the pool's ids, so that all choices from it agree.
+            kind = str if id_type == "string" else int
+            columns["id"] = pa.array([kind(value) for value in ids], id_type)
+        pyarrow.parquet.write_table(pa.table(columns), buffer)
     else:
         columns = _columns(selection, ids)
         text = io.StringIO()

@@ -19,12 +19,13 @@ from gip_gpu.cli.launched import launched, leading
 from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
 from gip_gpu.cli.values import count, interval
+from gip_gpu.id_checks import Ids
 from gip_gpu.ids import names_a_file, read_ids
 from gip_gpu.missing import as_on_nan, keep_finite
 from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.selection import Selection
 from gip_gpu.sources import Source, open_matrix
-from gip_gpu.sources.file import state_of
+from gip_gpu.sources.file import state_of, suffix_of
 from gip_gpu.validate import as_count
 
 SELF_COMPRESSION = "self-compression"
@@ -102,7 +103,7 @@ def select(
         raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
     if rows is None and no_check_rows:
         raise click.UsageError("--no-check-rows is about --rows, which is not given")
-    if ids is not None and not outputs.printed and (output is None or output.suffix not in WITH_IDS):
+    if ids is not None and not outputs.printed and (output is None or suffix_of(output) not in WITH_IDS):
         raise click.UsageError(f"--ids needs an output with ids: -o with {', '.join(WITH_IDS)}, or standard output")
     if checkpoint is None and options["checkpoint_every"] is not None:
         raise click.UsageError("--checkpoint-every goes with --checkpoint, the file to write")
@@ -111,7 +112,7 @@ def select(
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
     options.update(normalize=not no_normalize, progress=shown or None)
     pool_rows: jsonl.Lines | None = None
-    pool_ids: jsonl.Ids | None = None
+    pool_ids: Ids | None = None
 
     def read(leading: bool) -> tuple[NDArray[Any] | Source, NDArray[Any] | Source | None]:
         nonlocal pool_rows, pool_ids
@@ -127,9 +128,11 @@ def select(
             sources = [path for path in (embeddings, source, rows, id_file) if path is not None]
             taken = {os.path.realpath(path) for path in sources}
             if checkpoint is not None:
-                check_file(checkpoint, (checkpoint.suffix,), taken, True, "the checkpoint")
+                check_file(checkpoint, (suffix_of(checkpoint),), taken, True, "the checkpoint")
             outputs.check(taken)
             pool_rows, pool_ids = _rows_and_ids(rows, ids, len(F), embeddings, check=not no_check_rows)
+            if pool_ids is not None:
+                outputs.check_ids(pool_ids)
         if compressed:
             G = _self_compression(F, normalize=not no_normalize, on_nan=options["on_nan"])
         return F, G
@@ -161,7 +164,7 @@ def _self_compression(F: NDArray[Any] | Source, *, normalize: bool, on_nan: str)
 
 def _rows_and_ids(
     rows: Path | None, ids: str | None, m: int, embeddings: Path, *, check: bool
-) -> tuple[jsonl.Lines | None, jsonl.Ids | None]:
+) -> tuple[jsonl.Lines | None, Ids | None]:
     """The rows of the pool and the ids of its items, each None where it is not asked for."""
     found = None if ids is None else read_ids(ids, m, embeddings)
     field = ids if found is None else None
@@ -170,8 +173,12 @@ def _rows_and_ids(
         raise click.UsageError(f"--ids is {field!r}, no column of {embeddings}; a field of the rows goes {how}")
     if rows is None:
         return None, found
-    lines = jsonl.read_jsonl_rows(rows, m, check=check, field=field)
-    return lines, found if field is None else lines.field(field)
+    if field is None:
+        return jsonl.read_jsonl_rows(rows, m, check=check), found
+    found = Ids(lambda i: f"line {i + 1}")
+    lines = jsonl.read_jsonl_rows(rows, m, field=field, ids=found)
+    found.take = lines.field(field)
+    return lines, found
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from gip_gpu import memory
 from gip_gpu.sources.arrow import ArrowSource
 from gip_gpu.sources.base import Matrix, Source
-from gip_gpu.sources.file import AnyPath, File
+from gip_gpu.sources.file import AnyPath, File, suffix_of
 from gip_gpu.sources.lines import open_csv, open_jsonl, open_tsv
 from gip_gpu.sources.mapped import MemmapSource, mappable
 from gip_gpu.sources.names import Request
@@ -93,14 +93,14 @@ def open_matrix(
 def _open_file(path: AnyPath, request: Request) -> Source:
     place = Path(path)
     known = MATRICES | (TEXT if 1 in request.dimensions else {})
-    if place.suffix not in known:
+    if suffix_of(place) not in known:
         if not place.suffix and not place.exists():
             raise ValueError(f"cannot read {path}: No such file or directory")
         raise ValueError(
             f"{path} has suffix {place.suffix!r}; it must be {' or '.join(known)}, or a folder of "
             f"{', '.join(SHARDS)} files"
         )
-    return known[place.suffix](File(path), request)
+    return known[suffix_of(place)](File(path), request)
 
 
 def as_source(

@@ -23,6 +23,15 @@ UNREADABLE = (
 )
 
 
+def suffix_of(path: AnyPath) -> str:
+    """The end of a file's name that says its format, in lower case.
+
+    >>> suffix_of("/pools/F.NPY"), suffix_of("rows.jsonl.gz"), suffix_of("folder.v2/F")
+    ('.npy', '.gz', '')
+    """
+    return os.path.splitext(os.fspath(path))[1].lower()
+
+
 class NoRows(ValueError):
     """A file has no rows: an error by itself, skipped among the shards of a folder and the ranks of a selection."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gip_gpu.sources.base import Pieces, Source
-from gip_gpu.sources.file import NoRows
+from gip_gpu.sources.file import NoRows, suffix_of
 
 log = logging.getLogger("gip_gpu")
 
@@ -85,7 +85,7 @@ def shard_paths(path: Path, suffixes: Sequence[str]) -> list[Path]:
     names = [
         name for name in sorted(entry.name for entry in path.iterdir()) if not name.startswith((".", "_", "cache-"))
     ]
-    shards = sorted((name for name in names if name.endswith(tuple(suffixes))), key=_natural)
+    shards = sorted((name for name in names if suffix_of(name) in suffixes), key=_natural)
     if not shards:
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         # The splits of a data set, or the parts of a partitioned table.
