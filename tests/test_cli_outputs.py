@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import SELECT, Files, Run, files_in, posix, runner, started
+from test_cli import SELECT, Files, Run, command, files_in, posix, runner, started
 
 import gip_gpu
 from gip_gpu import cli, reference
@@ -277,6 +278,28 @@ def test_indices_that_nobody_takes_leave_no_output(pool: Files, monkeypatch: pyt
         full.setattr(sys, "stdout", Full())
         assert cli.main([*ROWS.split(), "out.jsonl", "-o", "-"]) == 1
     assert pool.names() == names
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    ("line", "message", "files"),
+    [
+        (f"{ROWS} out.jsonl -o out.csv", "the summary to {}: {}; out.csv and out.jsonl are written", 2),
+        (f"{SELECT} -o out.npy", "the summary to {}: {}; out.npy is written", 1),
+        (SELECT, "the indices to {}: {}", 0),
+        (f"{ROWS} out.jsonl -o - --quiet", "the indices to {}: {}; no file was written", 0),
+        (f"{SELECT} --ids id --rows data.jsonl", "the ids to {}: {}", 0),
+        ("plan --rows 10 --dim 2 -k 5", "the plan to {}: {}", 0),
+        ("plan --rows 1e6 --dim 8 -k 5 --devices 2", "the plan to {}: {}", 0),
+    ],
+)
+def test_a_full_standard_output_says_what_is_written(line: str, message: str, files: int, pool: Files) -> None:
+    names = pool.names()
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command(*line.split()), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    place = message.format("standard output", "No space left on device")
+    assert (done.returncode, done.stderr) == (1, f"gip-gpu: error: cannot write {place}\n")
+    assert len(pool.names() - names) == files
 
 
 def test_a_name_that_is_taken_meanwhile(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from gip_gpu.cli.options import FILE
+from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import share as share_of
 
 
@@ -24,4 +25,4 @@ def demo(out: Path, share: float, seed: int, quiet: bool) -> None:
         warnings.simplefilter("ignore")
     report = run(out, share=share, seed=seed)
     if not quiet:
-        click.echo(report)
+        say(report, "the report", note=f"the files are written to {out}")

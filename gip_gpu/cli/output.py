@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from gip_gpu import compressed, jsonl, memory, selection_file
+from gip_gpu.cli.streams import say
 from gip_gpu.id_checks import Id, Ids
 from gip_gpu.jsonl import Lines
 from gip_gpu.selection import Selection
@@ -96,9 +97,13 @@ class Outputs:
                     else:
                         file.write(encoded(selection, suffix_of(path), named, "" if ids is None else ids.type))
             if self.printed:
-                click.echo("".join(f"{line}\n" for line in (selection if named is None else named)), nl=False)
+                lines = "".join(f"{line}\n" for line in (selection if named is None else named))
+                note = "no file was written" if self.files else ""
+                say(lines, "the indices" if named is None else "the ids", nl=False, note=note)
         if not self.quiet:
-            click.echo(summary(selection, [str(path) for path, _ in self.files]), err=self.printed)
+            written = [str(path) for path, _ in self.files]
+            note = f"{' and '.join(written)} {'is' if len(written) == 1 else 'are'} written" if written else ""
+            say(summary(selection, written), "the summary", err=self.printed, note=note)
 
 
 def check_file(path: Path, suffixes: Sequence[str], taken: set[str], force: bool, what: str) -> None:

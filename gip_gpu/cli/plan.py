@@ -7,6 +7,7 @@ import click
 
 from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, run_options
 from gip_gpu.cli.output import table
+from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import count, whole
 from gip_gpu.costs_cluster import GIVEN, estimate
 from gip_gpu.costs_gpu import GIVEN_BYTES
@@ -56,11 +57,11 @@ def plan(
     n = 0 if kind.measure == "distance" else signals
     elsewhere: dict[str, Any] = {"device_kind": device_kind, "network": network, "given": given}
     if devices is not None:
-        click.echo(table(_cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)))
+        say(table(_cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)), "the plan")
         return
     _check_alone(**elsewhere)
     planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, **options)
-    click.echo(table(planned.table()))
+    say(table(planned.table()), "the plan")
 
 
 def _check_alone(**elsewhere: str | None) -> None:
