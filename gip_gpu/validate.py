@@ -16,7 +16,8 @@ LARGEST = 1e150
 def as_count(k: Any, m: int) -> int:
     """The number of picks that `k` asks for: an int from 1 to m, or a share of m, rounded, at least 1.
 
-    A share is a float in (0, 1), or text such as "5%", which is 0.05, up to "100%".
+    A share is a float in (0, 1), or text such as "5%", which is 0.05, up to "100%"; blanks and _ are as in Python's
+    numbers.
 
     Raises:
         TypeError: k is no number and no text that ends in %, or a bool.
@@ -28,7 +29,7 @@ def as_count(k: Any, m: int) -> int:
     wanted = f"k must be an int from 1 to m = {m}, or for a share of m a float in (0, 1) or text such as '5%'"
     if isinstance(k, (bool, np.bool_)):
         raise TypeError(f"k is {k!r}, a bool; {wanted}")
-    if isinstance(k, str) and k.endswith("%"):
+    if isinstance(k, str) and is_percentage(k):
         share = percentage(k)
         if not 0 < share <= 1:
             raise ValueError(f"k is {k!r}; {wanted}, above '0%' and up to '100%'")
@@ -46,10 +47,19 @@ def as_count(k: Any, m: int) -> int:
     return count
 
 
+def is_percentage(text: str) -> bool:
+    """Whether text is to be read by `percentage`; blanks do not count, as in Python's numbers."""
+    return text.rstrip().endswith("%")
+
+
 def percentage(text: str) -> float:
-    """The share that text such as "5%" is, as the float that its decimal number 0.05 reads as; nan for none."""
+    """The share that text such as "5%" is, as the float that its decimal number 0.05 reads as; nan for none.
+
+    >>> percentage("5%"), percentage(" 5 % "), percentage("1_0%")
+    (0.05, 0.05, 0.1)
+    """
     try:
-        return float(Decimal(text[:-1].strip()).scaleb(-2))
+        return float(Decimal(text.rstrip()[:-1].strip()).scaleb(-2))
     except (ArithmeticError, ValueError):  # the second for a signaling NaN
         return math.nan
 

@@ -38,12 +38,12 @@ def chosen(pool: Files) -> list[int]:
 
 
 def test_a_percentage_is_a_share(pool: Files, run: Run) -> None:
-    for text, count in (("5%", 3), ("100%", 60), ("0.1%", 1), ("12.5%", 8), ("5 %", 3)):
+    for text, count in (("5%", 3), ("100%", 60), ("0.1%", 1), ("12.5%", 8), ("5 %", 3), (" 5% ", 3), ("1_0 %\n", 6)):
         assert gip_gpu.select(pool.F, pool.G, text, device="cpu") == gip_gpu.select(pool.F, pool.G, count, device="cpu")
     chosen = gip_gpu.Pool(pool.F, device="cpu").select(pool.G, "10%")
     assert chosen == reference.matching_pursuit(pool.F, pool.G, "10%")  # type: ignore[arg-type]
     assert len(gip_gpu.extend(chosen, pool.F[:50], pool.G[:50], "10%", device="cpu")) == 5
-    for wrong in ("0%", "100.1%", "-5%", "nan%", "snan%", "%", "five%", "1e9999999999999999999%"):
+    for wrong in ("0%", "100.1%", "-5%", "nan%", "snan%", "%", " % ", "% 5 %", "five%", "1e9999999999999999999%"):
         with pytest.raises(
             ValueError, match=rf"k is '{wrong}'; k must be .* text such as '5%', above '0%' and up to '100%'"
         ):
@@ -52,6 +52,11 @@ def test_a_percentage_is_a_share(pool: Files, run: Run) -> None:
         gip_gpu.select(pool.F, pool.G, "500", device="cpu")
     half = gip_gpu.select(pool.F, pool.G, 30, device="cpu")
     assert [int(line) for line in run("select F.npy --scores G.npy -k 50%").out.split()] == half
+    assert cli.main(["select", "F.npy", "--scores", "G.npy", "-o", "out.npy", "-k", " 5 % "]) == 0
+    assert np.load("out.npy").tolist() == half[:3]
+    lacking = pool.F.copy()
+    lacking[:20] = np.nan
+    assert len(gip_gpu.select(lacking, pool.G, "50%", on_nan="drop", device="cpu")) == 20
     plan = run("plan --rows 1000 --dim 8 -k 5%")
     assert "50 (0.05 of the pool)" in plan.out
     assert run("plan --rows 1e9 --dim 8 -k 5% --devices 64").status == 0

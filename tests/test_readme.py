@@ -1,6 +1,7 @@
 """What the README shows works: its Python runs, its commands succeed, its plan is the plan."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +17,23 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture
-def own_data(tmp_path, monkeypatch):
-    """A working folder with the files that the README reads."""
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(2)
-    np.save("embeddings.npy", rng.normal(size=(1000, 16)).astype(np.float16))
-    np.save("scores.npy", rng.integers(0, 6, size=(1000, 2)))
-    Path("data.jsonl").write_text("".join(f'{{"id": {i}}}\n' for i in range(1000)))
-    return tmp_path
-
-
-def test_python_and_commands(own_data, capsys):
+@pytest.mark.filterwarnings("error")
+def test_python_and_commands_in_order_in_one_folder(tmp_path, monkeypatch, capsys):
+    """From an empty folder on, each with what those before left, and without a warning."""
     pytest.importorskip("matplotlib")
-    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("gip-gpu select")]
-    assert len(commands) == 5
-    for command in commands:
-        assert cli.main(command.split()[1:]) == 0, capsys.readouterr().err
-    namespace = {}
-    for block in blocks("python"):
-        exec(compile(block, str(README), "exec"), namespace)
+    monkeypatch.chdir(tmp_path)
+    namespace, commands = {}, 0
+    for language, block in re.findall(r"^```(python|bash)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL):
+        if language == "python":
+            exec(compile(block, str(README), "exec"), namespace)
+            continue
+        for line in block.splitlines():
+            if line.startswith("gip-gpu select"):
+                assert cli.main(shlex.split(line, comments=True)[1:]) == 0, capsys.readouterr().err
+                commands += 1
+    assert commands == 5
     lines = Path("chosen.jsonl").read_text()
-    assert lines.count("\n") == 50
+    assert lines.count("\n") == 250
     assert lines == Path("chosen_too.jsonl").read_text()
     assert namespace["chosen"].indices.tolist() == np.load("chosen.npy").tolist()
 

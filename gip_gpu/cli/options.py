@@ -47,7 +47,10 @@ STANDARDIZE = click.option(
     "--standardize", help="rank or zscore: columns of scores on one scale; else the largest spread decides."
 )
 ON_NAN = click.option(
-    "--on-nan", default="error", show_default=True, help="error; drop: never choose rows that are not finite."
+    "--on-nan",
+    default="error",
+    show_default=True,
+    help="error; drop: never choose rows that are not finite, and take -k 5% of the others.",
 )
 SIGN = click.option(
     "--sign",

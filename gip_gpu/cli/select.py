@@ -34,7 +34,7 @@ SELF_COMPRESSION = "self-compression"
 @click.command()
 @click.argument("embeddings", type=FILE)
 @click.option("--scores", type=FILE, help=f"A file as EMBEDDINGS, .csv, .tsv or .jsonl; or: {SELF_COMPRESSION}.")
-@click.option("-k", "--k", "k", type=count, required=True, help="How many: 500; or a share of all: 0.05 or 5%.")
+@click.option("-k", "--k", "k", type=count, required=True, help="How many: 500; or a share of the rows: 0.05 or 5%.")
 @click.option(
     "-o",
     "--output",

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import click
 
-from gip_gpu.validate import percentage
+from gip_gpu.validate import is_percentage, percentage
 
 
 def number(text: str) -> int | float:
@@ -18,7 +18,7 @@ def number(text: str) -> int | float:
 
 def count(text: str) -> int | float | str:
     """As `number`, but a percentage such as 5% stays text."""
-    if text.endswith("%"):
+    if is_percentage(text):
         return text
     try:
         return number(text)
@@ -29,7 +29,7 @@ def count(text: str) -> int | float | str:
 def share(text: str) -> float:
     """A float, or a percentage such as 5%."""
     with contextlib.suppress(ValueError):
-        return percentage(text) if text.endswith("%") else float(text)
+        return percentage(text) if is_percentage(text) else float(text)
     raise click.BadParameter(f"{text!r} is no number; give a share such as 0.05 or 5%")
 
 
@@ -42,9 +42,13 @@ def size(text: str) -> int | float | str:
 
 
 def interval(text: str) -> int | float:
-    """Picks, an int, or seconds: 60.0 or 60s."""
+    """Picks, an int, or seconds: 60.0 or 60s.
+
+    >>> interval("500"), interval("60.0"), interval(" 60 s ")
+    (500, 60.0, 60.0)
+    """
     with contextlib.suppress(click.BadParameter, ValueError):
-        return float(text[:-1]) if text.endswith("s") else number(text)
+        return float(text.rstrip()[:-1]) if text.rstrip().endswith("s") else number(text)
     raise click.BadParameter(f"{text!r} is neither picks, such as 500, nor seconds, such as 60.0 or 60s")
 
 
