@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.read_only import ReadOnlyArrays
+
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
-    """The proof, step by step, that each pick is the float64 argmax.
+class Certificate(ReadOnlyArrays):
+    """The proof, step by step, that each pick is the float64 argmax. The arrays are read-only.
 
     Attributes:
         margins: (k,) float64 in [0, 1], by how much of its own gain (for "mi" of its information) each pick beats every

@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from gip_gpu.objectives import Measure
 from gip_gpu.problem import Options
+from gip_gpu.read_only import ReadOnlyArrays
 from gip_gpu.state import State, Stored
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(ReadOnlyArrays):
     """What the picks of a selection's last round leave of any row f with scores g: `g - f A` and, of f itself, `S'f`.
 
-    All is in the units of F and G as they were given.
+    All is in the units of F and G as they were given. The arrays are read-only.
 
     Attributes:
         A: (d, n) float64; no columns where there are no scores.

@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -16,18 +16,25 @@ from gip_gpu.certificate import Certificate
 from gip_gpu.plan import Plan
 from gip_gpu.preparation import Preparation
 from gip_gpu.projection import Projection
+from gip_gpu.read_only import ReadOnlyArrays
 from gip_gpu.writing import atomic_write
+
+# Methods that make a list of an array, a tensor or a column of a table.
+LISTINGS = ("tolist", "to_list", "to_pylist")
+# Errors of objects that cannot tell whether they equal an int or a list: arrays of several values, meta tensors.
+UNDECIDED = (TypeError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True, eq=False)
-class Selection(Sequence[int]):
+class Selection(ReadOnlyArrays, Sequence[int]):
     """The chosen examples, most informative first: a read-only sequence of their indices.
 
     It stands wherever a list of indices does: `F[chosen]` for NumPy arrays and torch tensors, `df.iloc[chosen]`,
-    `torch.utils.data.Subset(dataset, chosen)`. `chosen[0]` is an int and `chosen[:10]` a list of ints;
-    `chosen.indices` is the array. `chosen == other` is a bool: whether `other`, a Selection, list, tuple, array or
-    tensor, holds the same indices in the same order, whatever else the selections hold. With an array to the left of
-    `==` NumPy compares item by item.
+    `torch.utils.data.Subset(dataset, chosen)`; pyarrow's `table.take` wants `chosen.indices`. `chosen[0]` is an int and
+    `chosen[:10]` a list of ints. `chosen.indices` is the array, read-only as all arrays here and in the certificate;
+    `np.asarray(chosen)` is a copy of it to sort or shuffle. `chosen == other` is a bool: whether `other`, a Selection,
+    list, tuple, array, tensor or column of a table, holds the same indices in the same order, whatever else the
+    selections hold. With an array to the left of `==` NumPy compares item by item.
 
     >>> import gip_gpu
     >>> chosen = gip_gpu.select([[1, 0], [0.8, 0.6], [0, 1]], [3, 2.9, 1], 2, device="cpu")
@@ -125,19 +132,30 @@ class Selection(Sequence[int]):
             raise TypeError(
                 f"a selection is indexed by an int or a slice, got a {type(key).__name__}; chosen.indices takes arrays"
             ) from None
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"selection index {place} is out of range; there are {len(self)} picks")
         return int(self.indices[place])
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.tolist())
 
     def __contains__(self, item: object) -> bool:
-        # An array of one value compares at once; any other object decides itself what it equals.
-        return bool((self.indices == item).any()) if isinstance(item, Real) else item in self.tolist()
+        try:
+            # An array of one value compares at once; any other object decides itself what it equals.
+            return bool((self.indices == item).any()) if isinstance(item, Real) else item in self.tolist()
+        except UNDECIDED:
+            return False
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, (Selection, list, tuple)):
-            return self.tolist() == list(other)
-        return bool(self.tolist() == other.tolist()) if hasattr(other, "tolist") else NotImplemented
+        try:
+            if isinstance(other, (Selection, list, tuple)):
+                return self.tolist() == list(other)
+            for listing in LISTINGS:
+                if hasattr(other, listing):
+                    return bool(self.tolist() == getattr(other, listing)())
+        except UNDECIDED:
+            return False
+        return False if isinstance(other, Iterable) else NotImplemented
 
     def __hash__(self) -> int:
         # That of an equal tuple.
@@ -149,10 +167,28 @@ class Selection(Sequence[int]):
         return indices
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        array = np.array(self.indices, dtype=dtype) if copy else np.asarray(self.indices, dtype=dtype)
-        if copy is False and array is not self.indices:
+        if copy is not False:
+            return np.array(self.indices, dtype=dtype)
+        if dtype is not None and np.dtype(dtype) != self.indices.dtype:
             raise ValueError(f"indices are int64; as {dtype} they have to be copied")
-        return array
+        return self.indices
+
+    # pandas.DataFrame(chosen) asks any sequence whose items are scalars for these three.
+
+    @property
+    def ndim(self) -> int:
+        """1, as for `indices`."""
+        return self.indices.ndim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(k,), as for `indices`."""
+        return self.indices.shape
+
+    def reshape(self, *shape: Any, **options: Any) -> NDArray[np.int64]:
+        """A copy of `indices` in another shape; arguments as for `numpy.ndarray.reshape`."""
+        copied: NDArray[np.int64] = self.indices.copy().reshape(*shape, **options)
+        return copied
 
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.indices[:6])) + (", ..." if len(self) > 6 else "")

@@ -5,6 +5,7 @@ import copy
 import json
 import pickle
 import sys
+import unittest.mock
 
 import numpy as np
 import pytest
@@ -52,8 +53,39 @@ def test_behaves_like_its_indices(problem):
     assert chosen.__array__(copy=False) is chosen.indices
     with pytest.raises(ValueError, match="have to be copied"):
         chosen.__array__(float, copy=False)
+    assert np.asarray(chosen).flags.writeable
     assert {"prepare", "query", "columns", "refresh", "steps", "total"} == set(chosen.timings)
     assert chosen.peak_bytes > 10_000_000
+
+
+def arrays_of(chosen):
+    parts = (chosen, chosen.certificate, chosen.projection)
+    return [value for part in parts for value in vars(part).values() if isinstance(value, np.ndarray)]
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr"])
+def test_its_arrays_are_read_only(problem, tmp_path, objective):
+    """Sorted or shuffled, one of them would no longer go with the others."""
+    F, G, _ = problem
+    chosen = select(F, G, 9, objective=objective)
+    chosen.save(tmp_path / "chosen.json")
+    chosen.save(tmp_path / "chosen.npz")
+    loaded = [Selection.load(tmp_path / f"chosen{suffix}") for suffix in (".json", ".npz")]
+    copies = [pickle.loads(pickle.dumps(chosen)), copy.copy(chosen), copy.deepcopy(chosen)]
+    for each in (chosen, *loaded, *copies, extend(chosen, F, G, 5), select(F, G, 9, initial=[1], on_nan="drop")):
+        arrays = arrays_of(each)
+        assert len(arrays) == 7 + (1 if each.projection.S is None else 2)
+        assert not any(array.flags.writeable for array in arrays)
+    listed = chosen.tolist()
+    np.asarray(chosen).sort()
+    np.random.default_rng(0).shuffle(np.asarray(chosen))
+    assert chosen.tolist() == listed
+    for change in (chosen.indices.sort, chosen.__array__(copy=False).sort, chosen.certificate.margins.sort):
+        with pytest.raises(ValueError, match="read-only"):
+            change()
+    given = np.array([0.5])
+    assert not Certificate(given, np.array([1]), np.array([1]), 0, (0,)).margins.flags.writeable
+    assert given.flags.writeable
 
 
 def test_is_a_sequence_of_indices(problem):
@@ -65,8 +97,9 @@ def test_is_a_sequence_of_indices(problem):
     assert (chosen[3], type(chosen[3]), chosen[np.int64(-1)]) == (listed[3], int, listed[-1])
     assert (chosen[:10], chosen[::-2]) == (listed[:10], listed[::-2])
     assert (list(reversed(chosen)), chosen.index(listed[7]), chosen.count(listed[7])) == (listed[::-1], 7, 1)
-    with pytest.raises(IndexError):
-        chosen[60]
+    for place in (60, -61, 10**30):
+        with pytest.raises(IndexError, match=f"^selection index {place} is out of range; there are 60 picks$"):
+            chosen[place]
     for key in ([1, 2], 1.0, "a", None):
         with pytest.raises(TypeError, match=r"indexed by an int or a slice, got a .*; chosen\.indices takes arrays"):
             chosen[key]
@@ -75,7 +108,7 @@ def test_is_a_sequence_of_indices(problem):
     for item in (listed[0], np.int64(listed[0]), float(listed[0]), np.array(listed[0])):
         assert item in chosen
     left = min({*range(400)} - {*listed})
-    for item in (left, -1, 2**70, 0.5, "a", None, [listed[0]], listed):
+    for item in (left, -1, 2**70, 0.5, "a", None, [listed[0]], listed, chosen.indices, np.array([]), [chosen.indices]):
         assert item not in chosen
     assert json.loads(json.dumps(chosen.tolist())) == listed
     assert set(chosen) == {*listed}
@@ -92,10 +125,26 @@ def test_equality_is_that_of_the_indices(problem):
     for other in same:
         assert (chosen == other) is True
         assert (chosen != other) is False
-    for other in (listed[:-1], listed[::-1], chosen.indices[None], [*listed[:-1], "a"], set(listed), "a", None, 3):
+    for other in (
+        listed[:-1],
+        listed[::-1],
+        chosen.indices[None],
+        [*listed[:-1], "a"],
+        set(listed),
+        "a",
+        None,
+        3,
+        [chosen.indices] * 60,
+        [[*listed]],
+        dict.fromkeys(listed),
+        np.int64(3),
+        np.ndarray,
+    ):
         assert (chosen == other) is False
         assert (chosen != other) is True
     assert listed == chosen
+    # An object that is no collection decides itself.
+    assert chosen == unittest.mock.ANY
     assert hash(chosen) == hash(tuple(listed))
     assert {chosen: 1}[select(F, G, 60)] == 1
     for again in (pickle.loads(pickle.dumps(chosen)), copy.copy(chosen), copy.deepcopy(chosen)):
@@ -111,6 +160,11 @@ def test_with_torch(problem, k):
     assert torch.as_tensor(chosen).dtype == torch.int64
     assert torch.as_tensor(chosen).tolist() == T[chosen].tolist() == chosen.tolist()
     assert chosen == torch.as_tensor(chosen)
+    assert (chosen == torch.as_tensor(chosen).to("meta")) is False
+    assert torch.tensor(chosen[0]) in chosen
+    for tensor in (torch.empty((), device="meta"), torch.as_tensor(chosen), torch.empty(k, device="meta")):
+        assert tensor not in chosen
+    assert torch.from_numpy(np.asarray(chosen)).tolist() == chosen
     assert torch.as_tensor(chosen[:3]).tolist() == chosen[:3]
     data = torch.utils.data.TensorDataset(T)
     subset = torch.utils.data.Subset(data, chosen)
@@ -130,9 +184,19 @@ def test_with_pandas(problem):
     assert frame["index"].tolist() == chosen
     assert frame["gain"].tolist() == chosen.gains.tolist()
     assert frame["margin"].tolist() == chosen.certificate.margins.tolist()
+    frame.loc[0, "index"] = -1
+    assert chosen[0] != -1
     pool = pandas.DataFrame({"item": np.arange(400)})
     assert pool.iloc[chosen]["item"].tolist() == chosen
     assert pool["item"].isin(chosen).sum() == 60
+    frames = pandas.DataFrame(chosen), pandas.DataFrame(chosen, columns=["item"])
+    assert [frame.iloc[:, 0].tolist() == chosen for frame in frames] == [True, True]
+    assert pandas.DataFrame({"item": chosen})["item"].tolist() == pandas.Series(chosen).tolist() == chosen
+    frames[0].iloc[0, 0] = -1
+    assert chosen == frames[1]["item"]
+    for other in (frames[0], pool, frames[0][0], pandas.DataFrame(), pandas.NA, [pandas.NA] * 60):
+        assert (chosen == other) is False
+        assert (other in chosen) is False
 
 
 def test_with_polars(problem):
@@ -140,6 +204,21 @@ def test_with_polars(problem):
     chosen, pool = problem[2], polars.DataFrame({"item": np.arange(400)})
     assert pool[chosen]["item"].to_list() == chosen
     assert pool["item"].gather(chosen).to_list() == polars.Series(chosen).to_list() == chosen
+    assert (chosen == polars.Series(chosen)) is True
+    for other in (polars.Series(chosen[::-1]), polars.Series(["a"]), pool, polars.DataFrame(chosen)):
+        assert (chosen == other) is False
+        assert (other in chosen) is False
+
+
+def test_with_arrow(problem):
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    chosen, pool = problem[2], arrow.table({"item": np.arange(400)})
+    assert pool.take(chosen.indices)["item"].to_pylist() == pool.take(arrow.array(chosen))["item"].to_pylist() == chosen
+    assert chosen == arrow.array(chosen)
+    assert chosen == pool.take(chosen.indices)["item"]
+    for other in (pool, pool["item"], arrow.array(chosen[:-1])):
+        assert (chosen == other) is False
+        assert (other in chosen) is False
 
 
 def test_with_datasets(problem):
