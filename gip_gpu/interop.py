@@ -131,7 +131,7 @@ class DeviceMatrix:
         if hasattr(self.array, "detach"):
             import torch
 
-            return self.array[torch.from_numpy(indices).to(self.array.device)]
+            return self.array[torch.tensor(indices, device=self.array.device)]
         return self.array[indices]
 
 

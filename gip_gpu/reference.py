@@ -134,11 +134,22 @@ def greedy(
     Returns:
         Indices in order of choice, int64.
 
+    Raises:
+        ValueError: objective "mp" with sign "any", whose rules for ties and exhaustion are those of `matching_pursuit`.
+
     >>> greedy([[1, 0], [0.8, 0.6], [0, 1]], None, 2, objective="entropy").tolist()
     [0, 2]
     """
     one_of("on_exhausted", on_exhausted, ("restart", "stop"))
     options = Options(objective, epsilon, query, sign, on_exhausted)
+    if (objective, sign) == ("mp", "any"):
+        form = "" if normalize else ", normalize=False"
+        query_of_G = f"signals.ridge_query(F, G, {epsilon!r}{form})"
+        scored = "G" if query == "direct" else f"signals.from_query(F, {query_of_G}{form})"
+        raise ValueError(
+            "objective is 'mp' and sign 'any', which is matching pursuit: call "
+            f"matching_pursuit(F, {scored}, k{form}, on_exhausted={on_exhausted!r})"
+        )
     rows = Rows(F, normalize=normalize)
     m = rows.shape[0]
     scores = None if G is None else as_scores(G, rows.shape)

@@ -90,8 +90,12 @@ def check(traits: Traits, m: int, options: Options, *, sign_given: bool, fresh: 
     kind = OBJECTIVES[options.choose(True).name]
     if m > 1 and fresh and (traits.lowest == traits.highest).all():
         if not traits.lowest.any():
+            zero = f"is zero for all {m} items"
+            if options.standardize is not None:
+                made = f"standardize={options.standardize!r} makes it zero"
+                zero = f"is the same for all {m} items (every column is constant), and {made}"
             warn(
-                f"{name} is zero for all {m} items: nothing distinguishes them and rows are chosen in order; {ALONE}",
+                f"{name} {zero}: nothing distinguishes them and rows are chosen in order; {ALONE}",
                 TiedScoresWarning,
             )
         elif options.query == "direct" and not kind.metric:

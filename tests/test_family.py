@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gip_gpu import select, signals
-from gip_gpu.reference import brute_force, greedy, greedy_lr
+from gip_gpu.reference import brute_force, greedy, greedy_lr, matching_pursuit
 
 
 def resolved(chosen, objective):
@@ -175,3 +175,21 @@ def test_real_data(real, name):
         np.testing.assert_array_equal(
             choose(F, scores, k, objective=objective, **how), expected, err_msg=f"{objective} {how}"
         )
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"normalize": False}, {"query": "ridge", "epsilon": 0.1}, {"query": "ridge", "normalize": False}]
+)
+@pytest.mark.parametrize("on_exhausted", ["restart", "stop"])
+def test_the_reference_has_another_function_for_matching_pursuit(how, on_exhausted):
+    """The error shows the call, and what that chooses is what is selected where the residual grows."""
+    rng = np.random.default_rng(2)
+    F, G = rng.standard_normal((40, 5)) + 1.5, rng.standard_normal((40, 2))
+    if "normalize" in how:
+        F /= np.linalg.norm(F, axis=1).max()
+    how = {"objective": "mp", "on_exhausted": on_exhausted, **how}
+    with pytest.raises(ValueError, match=r"^objective is 'mp' and sign 'any', which is matching pursuit: ") as told:
+        greedy(F, G, 20, **how)
+    call = str(told.value).partition(": call ")[2]
+    names = {"signals": signals, "matching_pursuit": matching_pursuit, "F": F, "G": G, "k": 20}
+    assert eval(call, names).tolist() == select(F, G, 20, **how)

@@ -88,8 +88,10 @@ def test_constant_columns():
         assert told[0].filename == __file__
         assert chosen.indices.tolist() == select(F, G[:, 0], 5, standardize=method).indices.tolist()
         assert not chosen.weights[:, 0].any()
-        with pytest.warns(TiedScoresWarning, match="^G is zero for all 300 items"):
-            select(F, constant[:, 0], 5, standardize=method)
+        for same in (constant[:, 0], np.full((300, 2), [0.1, 7])):
+            text = re.escape(f"(every column is constant), and standardize={method!r} makes it zero: nothing")
+            with pytest.warns(TiedScoresWarning, match=f"^G is the same for all 300 items {text}"):
+                select(F, same, 5, standardize=method)
 
 
 def test_extended_by_the_scale_of_the_pool_before():
