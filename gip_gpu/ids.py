@@ -91,7 +91,8 @@ def _csv(path: Path, m: int) -> Ids:
                 width = len(cells)
                 names = [cell.strip().lower() for cell in cells]
                 if width > 1 and (count := names.count("id")) != 1:
-                    raise ValueError(f"it has {width} columns, {'several' if count else 'none'} of which is named 'id'")
+                    held = f"{count} of them" if count else "none of which is"
+                    raise ValueError(f"it has {width} columns, {held} named 'id'")
                 if width > 1 or like_identifier(cells[0]):
                     column, name = (names.index("id") if width > 1 else 0), cells[0]
                     continue

@@ -74,7 +74,7 @@ def test_a_name_of_identifiers_is_a_header(header: str, pool: Files, run: Run, c
         ("x.csv", ["a,id", "x,1", '"y\nz",2', "w, "], "line 5 has an empty id"),
         ("x.csv", ["a,id", "x,1", ",", "y,2"], "line 3 is empty"),
         ("x.csv", ["a,id", '"x\ny",1', "z"], "line 4 has 1 columns; the id is in column 2"),
-        ("x.csv", ["id,ID", "x,1"], "it has 2 columns, several of which is named 'id'"),
+        ("x.csv", ["id,ID", "x,1"], "it has 2 columns, 2 of them named 'id'"),
         ("x.txt", ["id", *IDS[:59]], "line 1 is 'id', the name of a column; a .txt has ids alone"),
         ("x.txt", ["id", *IDS], "line 1 is 'id', the name of a column; a .txt has ids alone"),
         ("x.txt", [*IDS[:3], "", *IDS[4:]], "line 4 is empty"),
