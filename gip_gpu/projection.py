@@ -11,6 +11,7 @@ from gip_gpu.objectives import Measure
 from gip_gpu.problem import Options
 from gip_gpu.read_only import ReadOnlyArrays
 from gip_gpu.state import State, Stored
+from gip_gpu.validate import LARGEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +75,20 @@ class Projection(ReadOnlyArrays):
         return replace(self, scale=self.scale / _unit(measure, self.options.epsilon, self.normalize, exponent))
 
     def in_unit(self, unit: float) -> Stored:
-        """What a stepper restores where scores are divided by `unit`."""
-        stored = {"A": self.A.T / unit, "crest": self.crest / unit}
-        return {**stored, "picks": self.picks, "least": self.least, **({} if self.S is None else {"S": self.S.copy()})}
+        """What a stepper restores where scores are divided by `unit`.
+
+        Raises:
+            ValueError: their squares would be beyond float64.
+        """
+        A, crest = self.A.T / unit, self.crest / unit
+        largest = max(float(np.abs(A).max(initial=0.0)), crest)
+        if not largest <= LARGEST:
+            raise ValueError(
+                f"the selection cannot be extended: what its picks projected out reaches {largest:g} times the scores, "
+                "beyond float64; select from all rows with initial= instead"
+            )
+        stored: Stored = {"A": A, "crest": crest, "picks": self.picks, "least": self.least}
+        return stored if self.S is None else {**stored, "S": self.S.copy()}
 
     def split(self) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
         """Arrays by name, and the rest for JSON."""

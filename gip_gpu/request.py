@@ -15,7 +15,7 @@ from gip_gpu.problem import Options
 from gip_gpu.progress import Progress, check_progress
 from gip_gpu.sources import places
 from gip_gpu.standardize import Standardization, standardized
-from gip_gpu.validate import as_count
+from gip_gpu.validate import LARGEST, as_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +112,12 @@ def ask(
     done = before
     if scores is not None and before is not None:
         scores = before.apply(scores)
+        reach = float(np.abs(scores).max(initial=0.0))
+        if not reach <= LARGEST:
+            raise ValueError(
+                f"{names[1]} reaches {reach:g} standard deviations of the selection's pool from its mean, and at most "
+                f"{LARGEST:g} is possible; select from all rows with initial= instead"
+            )
     elif scores is not None and options.standardize is not None:
         scores, done = standardized(scores, options.standardize)
     return Request(scores, count, options, sign is not None, first, saving, progress, m, view, kept, done)

@@ -223,8 +223,8 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         """Reads what `save` wrote; equal to it in every array and field.
 
         Raises:
-            ValueError: another suffix, or a file that holds no selection: damaged, a field missing or of another type,
-                indices that are no rows of the pool or not distinct.
+            ValueError: another suffix, or a file that holds no selection: damaged, a field missing, of another type or
+                with a value that no selection has, indices that are no rows of the pool or not distinct.
             OSError: there is no such file, or it cannot be read.
         """
         return cls(**selection_file.read(Path(path)))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.certificate import Certificate
+from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.plan import Plan
 from gip_gpu.preparation import Preparation
 from gip_gpu.problem import Options
@@ -20,7 +21,7 @@ from gip_gpu.projection import Projection
 from gip_gpu.sources.file import suffix_of
 from gip_gpu.standardize import METHODS, Standardization
 from gip_gpu.stored import arguments, checked
-from gip_gpu.validate import one_of
+from gip_gpu.validate import LARGEST, one_of
 
 if TYPE_CHECKING:
     from gip_gpu.selection import Selection
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".npz", ".json")
 # Of the names of the arrays of a projection in a file.
 PREFIX = "projection_"
+# Of what lies in [0, 1], where it was computed in float32 or from sums of float64.
+ROUNDING = 1e-5
 
 
 def checked_suffix(path: Path) -> str:
@@ -53,31 +56,36 @@ def read(path: Path) -> dict[str, Any]:
     """The arguments of the `Selection` that a file holds.
 
     Raises:
-        ValueError: another suffix, or a file that holds no selection: cut off, a field missing or of another type,
-            indices that are no rows of its pool or not distinct, arrays of other lengths.
+        ValueError: another suffix, or a file that holds no selection: damaged, a field missing, of another type or
+            with a value that no selection has, indices that are no rows of its pool or not distinct, other lengths.
         OSError: there is no such file, or it cannot be read.
     """
     suffix = checked_suffix(path)
+    stored = path.read_bytes()
     try:
-        if suffix == ".npz":
-            # Opened here, so that it is closed where NumPy fails on what is inside.
-            with path.open("rb") as file:
-                if not zipfile.is_zipfile(file):
-                    raise ValueError("it is cut off, or no .npz file")
-                file.seek(0)
-                with np.load(file, allow_pickle=False) as stored:
-                    content = {name: stored[name] for name in stored.files}
-            if "meta" in content:
-                content["meta"] = json.loads(str(content["meta"]))
-        else:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError(f"it is a {type(content).__name__}; it must be an object with fields")
-        return _join(content)
-    except OSError:
-        raise
+        return _join(_unpacked(stored) if suffix == ".npz" else _parsed(stored))
     except Exception as error:
         raise ValueError(f"{path} holds no selection that can be read: {error}") from error
+
+
+def _unpacked(stored: bytes) -> dict[str, Any]:
+    """The fields of a .npz file, from memory: any error is one of its content."""
+    file = io.BytesIO(stored)
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is cut off, or no .npz file")
+    with np.load(file, allow_pickle=False) as archive:
+        content: dict[str, Any] = {name: archive[name] for name in archive.files}
+    if "meta" in content:
+        content["meta"] = json.loads(str(content["meta"]))
+    return content
+
+
+def _parsed(stored: bytes) -> dict[str, Any]:
+    """The fields of a .json file."""
+    content = json.loads(stored.decode())
+    if not isinstance(content, dict):
+        raise ValueError(f"it is a {type(content).__name__}; it must be an object with fields")
+    return content
 
 
 def _split(selection: "Selection") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -113,33 +121,49 @@ def _join(content: dict[str, Any]) -> dict[str, Any]:
     rest = _entry(content, "meta")
     if not isinstance(rest, dict):
         raise ValueError(f"meta is {reprlib.repr(rest)}; it must be an object with fields")
-    plan = Plan(**arguments(Plan, _entry(rest, "plan"), "plan"))
+    plan = _plan(_entry(rest, "plan"))
     preparation = _preparation(rest["preparation"], plan) if rest.get("preparation") is not None else None
     indices = _indices(_entry(content, "indices"), plan.m if preparation is None else preparation.rows)
     k = len(indices)
     numbers = {name: _floats(content, name, (k,)) for name in ("gains", "explained", "margins")}
+    weights = _floats(content, "weights", (k, plan.n))
     counts = {name: _counts(content, name, (k,)) for name in ("candidates", "ties")}
+    _check_counts(counts["candidates"], counts["ties"], plan.m)
     margins = numbers.pop("margins")
-    if k and not (margins.min() >= 0 and margins.max() <= 1):
-        raise ValueError(f"margins reach from {margins.min():g} to {margins.max():g}; they must lie in [0, 1]")
+    _within("margins", margins, 0, 1)
+    _within("gains", numbers["gains"], 0, math.inf)
+    _within("explained", numbers["explained"], -math.inf, 1, ROUNDING)
+    _within("weights", weights, -math.inf, math.inf)
+    share = checked(rest.get("range_share"), float | None, "range_share")
+    if share is not None:
+        _within("range_share", np.array([share]), 0, 1)
     proof = Certificate(
         margins, counts["candidates"], counts["ties"], _count(_entry(rest, "refreshes"), "refreshes"), _rounds(rest, k)
     )
     return {
         "indices": indices,
         **numbers,
-        "weights": _floats(content, "weights", (k, plan.n)),
+        "weights": weights,
         "certificate": proof,
         "plan": plan,
         "timings": checked(_entry(rest, "timings"), dict[str, float], "timings"),
         "peak_bytes": _count(_entry(rest, "peak_bytes"), "peak_bytes"),
         # Earlier versions did not write these.
-        "range_share": checked(rest.get("range_share"), float | None, "range_share"),
+        "range_share": share,
         "computed": _count(rest.get("computed", 0), "computed"),
         "resumed": _resumed(rest.get("resumed", 0), k),
-        "projection": _projection(content, rest["projection"], plan) if "projection" in rest else None,
+        "projection": _projection(content, rest["projection"], plan, preparation) if "projection" in rest else None,
         "preparation": preparation,
     }
+
+
+def _plan(stored: Any) -> Plan:
+    plan = Plan(**arguments(Plan, stored, "plan"))
+    one_of("plan: objective", plan.objective, tuple(OBJECTIVES))
+    for name, least in (("m", 1), ("d", 1), ("n", 0), ("k", 1)):
+        if getattr(plan, name) < least:
+            raise ValueError(f"plan: {name} is {getattr(plan, name)}; it must be at least {least}")
+    return plan
 
 
 def _preparation(stored: Any, plan: Plan) -> Preparation:
@@ -153,23 +177,41 @@ def _preparation(stored: Any, plan: Plan) -> Preparation:
     if done is None:
         return Preparation(rows, dropped)
     how = arguments(Standardization, done, "standardized", leave=("centers", "spreads"))
-    columns = (plan.n,) if _entry(done, "centers") else (0,)
-    scale = {name: tuple(_floats(done, name, columns).tolist()) for name in ("centers", "spreads")}
-    return Preparation(rows, dropped, Standardization(one_of("standardized: method", how["method"], METHODS), **scale))
+    method = one_of("standardized: method", how["method"], METHODS)
+    columns = (plan.n,) if method == "zscore" else (0,)
+    centers, spreads = (_floats(done, name, columns) for name in ("centers", "spreads"))
+    # Scores reach no further, and a constant column has no spread.
+    _within("standardized: centers", centers, -LARGEST, LARGEST)
+    _within("standardized: spreads", spreads, 0, LARGEST, ROUNDING * LARGEST)
+    return Preparation(rows, dropped, Standardization(method, tuple(centers.tolist()), tuple(spreads.tolist())))
 
 
-def _projection(content: dict[str, Any], stored: Any, plan: Plan) -> Projection:
+def _projection(content: dict[str, Any], stored: Any, plan: Plan, preparation: Preparation | None) -> Projection:
     found = arguments(Projection, stored, "projection", leave=("A", "S", "options"))
     for name, value in found.items():
         if not (0 <= value < math.inf if name != "least" else 0 < value < math.inf):
             least = "above" if name == "least" else "at least"
             raise ValueError(f"projection: {name} is {value}; it must be {least} 0 and finite")
     options = Options(**arguments(Options, _entry(stored, "options"), "projection: options"))
+    objective = options.choose(plan.n > 0)
+    if objective.name != plan.objective:
+        raise ValueError(f"projection: objective is {objective.name!r}; that of the plan is {plan.objective!r}")
+    done = None if preparation is None else preparation.standardized
+    if options.standardize != (None if done is None else done.method):
+        raise ValueError(f"projection: standardize is {options.standardize!r}; standardized in preparation is {done}")
     A = _floats(content, f"{PREFIX}A", (plan.d, plan.n))
     S = _floats(content, f"{PREFIX}S", (plan.d, plan.d)) if f"{PREFIX}S" in content else None
     for name, part in (("A", A), ("S", S)):
         if part is not None and not np.isfinite(part).all():
             raise ValueError(f"{PREFIX}{name} has a value that is not finite")
+    if (S is not None) != objective.projects:
+        raise ValueError(f"{PREFIX}S is {'missing' if S is None else 'there'}, with objective {objective.name!r}")
+    # It lengthens no row; neither do its rows and columns.
+    if S is not None:
+        longest = max(float(np.linalg.norm(S / max(1.0, np.abs(S).max()), axis=axis).max()) for axis in (0, 1))
+        longest *= max(1.0, float(np.abs(S).max()))
+        if longest > 1 + ROUNDING:
+            raise ValueError(f"{PREFIX}S has a row or column of norm {longest:g}; none exceeds 1")
     return Projection(A, S, options, **found)
 
 
@@ -180,7 +222,7 @@ def _entry(stored: dict[str, Any], name: str) -> Any:
 
 
 def _indices(values: Any, m: int) -> NDArray[np.int64]:
-    array = np.asarray(values)
+    array = _as_array("indices", values)
     wanted = f"it must hold rows of the pool, ints from 0 to {m - 1}, each once"
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"indices holds {array.dtype} {array.shape}; {wanted}")
@@ -204,8 +246,31 @@ def _counts(content: dict[str, Any], name: str, shape: tuple[int, ...]) -> NDArr
     return array
 
 
+def _within(name: str, values: NDArray[np.float64], least: float, most: float, rounding: float = 0.0) -> None:
+    """ValueError for numbers outside [least, most], and for NaN."""
+    if values.size and not (values.min() >= least and values.max() <= most + rounding):
+        reach = f"reach from {values.min():g} to {values.max():g}"
+        raise ValueError(f"{name} {reach}; they must lie in [{least:g}, {most:g}]")
+
+
+def _check_counts(candidates: NDArray[np.int64], ties: NDArray[np.int64], m: int) -> None:
+    wrong = np.flatnonzero((ties < 1) | (candidates < ties) | (candidates > m))
+    if len(wrong):
+        t = wrong[0]
+        found = f"candidates holds {candidates[t]} and ties {ties[t]} at place {t}"
+        raise ValueError(f"{found}; ties must lie in [1, candidates] and candidates in [1, {m}]")
+
+
+def _as_array(name: str, values: Any) -> NDArray[Any]:
+    """As NumPy makes it; ValueError for a bool among numbers, which NumPy would make 0 or 1."""
+    rows = values if isinstance(values, list) else ()
+    if any(isinstance(item, bool) for row in rows for item in (row if isinstance(row, list) else (row,))):
+        raise ValueError(f"{name} holds bool, true or false; it must hold numbers")
+    return np.asarray(values)
+
+
 def _array(content: dict[str, Any], name: str, shape: tuple[int, ...], kinds: str) -> NDArray[Any]:
-    array = np.asarray(_entry(content, name))
+    array = _as_array(name, _entry(content, name))
     if not array.size and 0 in shape:
         return array.reshape(shape)  # lists without an item have neither width nor type
     if array.shape != shape or array.dtype.kind not in kinds:

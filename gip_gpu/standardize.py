@@ -35,7 +35,8 @@ class Standardization:
         """z-scores (m, n) of scores (m, n), those of rows that joined later too; a constant column becomes 0."""
         spreads = np.array(self.spreads)
         centred = scores - np.array(self.centers)
-        made: Floats = np.divide(centred, spreads, out=np.zeros(scores.shape), where=spreads > 0)
+        with np.errstate(over="ignore"):
+            made: Floats = np.divide(centred, spreads, out=np.zeros(scores.shape), where=spreads > 0)
         return made
 
 

@@ -1,5 +1,6 @@
 """Values that were read from a file, checked against the types of the dataclass that they belong to."""
 
+import math
 import reprlib
 import types
 from dataclasses import MISSING, fields
@@ -39,7 +40,7 @@ def checked(value: Any, hint: Any, name: str) -> Any:
     """`value` if it is of this type: None, a bool, a number, text, a dict of such by name, or a union.
 
     Raises:
-        ValueError: another type; an int counts as a float, a bool as no number.
+        ValueError: another type; an int counts as a float; a bool, NaN and infinity as no number.
     """
     if not _fits(value, hint):
         raise ValueError(f"{name} is {reprlib.repr(value)}; it must be {_described(hint)}")
@@ -54,7 +55,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
     if isinstance(value, bool):
         return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
+    # NaN and the infinities, which Python's JSON reads, are no numbers.
+    return (isinstance(value, (int, float)) and math.isfinite(value)) if hint is float else isinstance(value, hint)
 
 
 def _described(hint: Any) -> str:

@@ -2,6 +2,7 @@
 
 import collections.abc
 import copy
+import dataclasses
 import json
 import pickle
 import sys
@@ -304,10 +305,19 @@ DAMAGE = [
     ("gains", [1.0], r"gains holds float64 \(1,\); it must hold numbers \(2,\)"),
     ("gains", ["a", "b"], "gains holds <U1"),
     ("weights", [[1.0], [2.0]], r"weights holds float64 \(2, 1\); .* numbers \(2, 3\)"),
+    ("gains", [1.0, -0.5], r"gains reach from -0.5 to 1; they must lie in \[0, inf\]"),
+    ("gains", [1.0, float("nan")], "gains reach from nan to nan"),
+    ("weights", [[1.0, 2.0, float("nan")]] * 2, "weights reach from nan"),
+    ("explained", [0.5, 1.1], r"explained reach from 0.5 to 1.1; they must lie in \[-inf, 1\]"),
+    ("explained", [float("nan"), 0.5], "explained reach from nan"),
     ("margins", [0.5, 1.5], r"margins reach from 0.5 to 1.5; they must lie in \[0, 1\]"),
     ("margins", [0.5, float("nan")], "margins reach from nan"),
     ("candidates", [1.5, 2], "candidates holds float64 .* it must hold ints"),
     ("ties", [1, -1], "ties holds -1; it must hold counts"),
+    ("candidates", [1, 0], r"candidates holds 0 and ties 1 at place 1; ties must lie in \[1, candidates\]"),
+    ("candidates", [1, 401], r"candidates holds 401 .* candidates in \[1, 400\]"),
+    ("ties", [1, 0], "candidates holds .* and ties 0 at place 1"),
+    ("ties", [400, 1], "candidates holds .* and ties 400 at place 0"),
     ("ties", GONE, "it lacks 'ties'"),
     ("meta", GONE, "it lacks 'meta'"),
     ("meta", None, "meta is None; it must be an object"),
@@ -320,6 +330,16 @@ DAMAGE = [
     ("meta.plan.resident", 1, "plan: resident is 1; it must be true or false"),
     ("meta.plan.memory", {"a": None}, "plan: memory is"),
     ("meta.plan.limit", "2GB", "plan: limit is '2GB'; it must be an int or null"),
+    ("meta.timings", {"total": float("nan")}, "timings is {'total': nan}"),
+    ("meta.plan.objective", "zz", "plan: objective is 'zz'"),
+    ("meta.plan.m", 0, "plan: m is 0; it must be at least 1"),
+    ("meta.plan.seconds", float("inf"), "plan: seconds is inf; it must be a number"),
+    ("meta.range_share", 1.5, r"range_share reach from 1.5 to 1.5; they must lie in \[0, 1\]"),
+    ("meta.range_share", -0.5, "range_share reach from -0.5"),
+    ("meta.range_share", float("nan"), "range_share is nan; it must be a number or null"),
+    ("meta.projection.options.objective", "lr", "projection: objective is 'lr'; that of the plan is 'mp'"),
+    ("meta.projection.options.standardize", "zscore", "projection: standardize is 'zscore'"),
+    ("projection_S", [[0.0] * 20] * 20, "projection_S is there, with objective 'mp'"),
     ("meta.rounds", None, "rounds is None"),
     ("meta.rounds", [0, 2], r"rounds is \[0, 2\]; it must hold counts of picks below 2"),
     ("meta.refreshes", True, "refreshes is True; it must be an int"),
@@ -368,7 +388,12 @@ def test_files_are_checked_when_they_are_loaded(problem, tmp_path, place, value,
         ("rows", GONE, "preparation lacks 'rows'"),
         ("standardized.method", "mean", "standardized: method is 'mean'"),
         ("standardized.centers", [1.0], r"centers holds float64 \(1,\)"),
+        ("standardized.centers", [], r"centers holds float64 \(0,\)"),
+        ("standardized.centers", [0.0, float("inf"), 0.0], "centers reach from 0 to inf"),
         ("standardized.spreads", [1.0, "a", 2.0], "spreads holds <U"),
+        ("standardized.spreads", [1.0, -1.0, 2.0], "spreads reach from -1 to 2"),
+        ("standardized.spreads", [1.0, float("nan"), 2.0], "spreads reach from nan"),
+        ("standardized.spreads", [1.0, True, 2.0], "spreads holds bool"),
         ("standardized", GONE, "it lacks 'standardized'"),
     ],
 )
@@ -391,6 +416,92 @@ def test_what_was_done_to_a_pool_is_checked_too(problem, tmp_path, place, value,
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=rf"holds no selection that can be read: .*{message}"):
         Selection.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("indices", [1, True]), ("gains", [1.0, True]), ("weights", [[1, 2, 3], [1, 2, False]])]
+)
+def test_true_is_no_number(problem, tmp_path, name, value):
+    """NumPy makes a 1 of it among numbers."""
+    path = tmp_path / "chosen.json"
+    select(problem[0], problem[1], 2).save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ValueError, match=f"{name} holds bool, true or false; it must hold numbers"):
+        Selection.load(path)
+
+
+@pytest.mark.parametrize("factor", [1e300, 3.0, -3.0])
+def test_a_projector_lengthens_nothing(problem, tmp_path, factor):
+    F, G, _ = problem
+    chosen = select(F, G, 5, objective="lr")
+    longer = dataclasses.replace(chosen.projection, S=chosen.projection.S * factor)
+    dataclasses.replace(chosen, projection=longer).save(tmp_path / "chosen.npz")
+    with pytest.raises(ValueError, match=r"projection_S has a row or column of norm .*; none exceeds 1"):
+        Selection.load(tmp_path / "chosen.npz")
+    without = dataclasses.replace(chosen.projection, S=None)
+    dataclasses.replace(chosen, projection=without).save(tmp_path / "chosen.npz")
+    with pytest.raises(ValueError, match="projection_S is missing, with objective 'lr'"):
+        Selection.load(tmp_path / "chosen.npz")
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp"])
+@pytest.mark.parametrize("factor", [1e300, 1e200, 1e-300, 0.0])
+@pytest.mark.parametrize("name", ["A", "scale", "drift", "crest", "least"])
+def test_what_extends_from_damaged_numbers(problem, tmp_path, objective, factor, name):
+    """A selection or a ValueError, and no other error."""
+    F, G, _ = problem
+    chosen = select(F, G, 5, objective=objective)
+    prior = dataclasses.replace(chosen.projection, **{name: getattr(chosen.projection, name) * factor})
+    dataclasses.replace(chosen, projection=prior).save(tmp_path / "chosen.npz")
+    loaded = Selection.load(tmp_path / "chosen.npz") if name != "least" or factor == 1e-300 else chosen
+    if factor > 1 and (name == "A" or (name == "crest" and prior.crest)):
+        with pytest.raises(ValueError, match=r"the selection cannot be extended: what its picks .* beyond float64"):
+            extend(loaded, F[:50], G[:50], 5)
+    else:
+        assert len(extend(loaded, F[:50], G[:50], 5)) == 5
+
+
+def same(one, other):
+    """Whether two selections are the same in every array and number."""
+    return all(np.array_equal(a, b) for a, b in zip(arrays_of(one), arrays_of(other), strict=True)) and (
+        (repr(one), one.plan, one.timings, one.rounds, one.preparation)
+        == (*(repr(other), other.plan, other.timings, other.rounds, other.preparation),)
+    )
+
+
+def load_or_refuse(path):
+    """The selection of a file; None where the error says that it holds none."""
+    try:
+        return Selection.load(path)
+    except ValueError as error:
+        if not str(error).startswith(f"{path} holds no selection that can be read: "):
+            raise
+        return None
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_bit_of_an_npz_file_that_was_flipped(tmp_path, bit):
+    """Its checksums find it, or it says nothing of the selection."""
+    chosen = select([[1, 0], [0.8, 0.6], [0, 1]], [3, 2.9, 1], 2, device="cpu")
+    path = tmp_path / "chosen.npz"
+    chosen.save(path)
+    whole = path.read_bytes()
+    for place in range(bit, len(whole), 8):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        loaded = load_or_refuse(path)
+        assert loaded is None or same(loaded, chosen)
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_bit_of_a_json_file_that_was_flipped(tmp_path, bit):
+    """Which has no checksums: an error that says so, or a selection that passes all checks."""
+    path = tmp_path / "chosen.json"
+    select([[1, 0], [0.8, 0.6], [0, 1]], [3, 2.9, 1], 2, device="cpu").save(path)
+    whole = path.read_bytes()
+    for place in range(bit % 2, len(whole), 2):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        loaded = load_or_refuse(path)
+        assert loaded is None or set(loaded) <= {0, 1, 2}
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])

@@ -1,5 +1,6 @@
 """Columns of scores on one scale: the values, what is recorded of them, and how they go on."""
 
+import dataclasses
 import re
 import statistics
 import warnings
@@ -107,6 +108,17 @@ def test_extended_by_the_scale_of_the_pool_before():
     text = "its scores were ranks (standardize='rank'), which change as rows join; select from all rows with initial="
     with pytest.raises(ValueError, match=re.escape(text)):
         extend(select(F[:200], G[:200], 5, standardize="rank"), F[200:], G[200:], 5)
+
+
+@pytest.mark.parametrize("spread", [1e-300, 1e-160])
+def test_scores_that_are_too_many_deviations_away(spread):
+    before = select(F[:200], G[:200], 5, standardize="zscore", sign="positive")
+    done = Standardization("zscore", before.preparation.standardized.centers, (spread, 1.0))
+    narrow = dataclasses.replace(before, preparation=Preparation(200, 0, done))
+    with pytest.raises(
+        ValueError, match=r"^G_new reaches .* standard deviations .*; select from all rows with initial="
+    ):
+        extend(narrow, F[200:], 1e20 * G[200:], 5)
 
 
 def test_a_checkpoint_of_other_scales(tmp_path):
