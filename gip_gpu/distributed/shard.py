@@ -262,5 +262,10 @@ class ItemShard(Shard):
         return np.packbits(self.items.eligible_items())
 
     def restore(self, A: Floats, S: Floats | None, bits: NDArray[np.uint8] | None) -> None:
-        eligible = None if bits is None else np.unpackbits(bits, count=self.state.m).astype(bool)
+        eligible = None
+        if bits is not None:
+            # Of a process without rows there are none, and NumPy does not pad nothing with zeros.
+            eligible = np.zeros(self.state.m, bool)
+            found = np.unpackbits(bits)[: self.state.m]
+            eligible[: len(found)] = found
         self.items.restore(A, S, eligible)
