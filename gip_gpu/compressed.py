@@ -38,7 +38,7 @@ def open_plain(path: AnyPath) -> BinaryIO:
 
 @contextlib.contextmanager
 def compressing(file: BinaryIO, path: AnyPath) -> Iterator[BinaryIO]:
-    """What to write to, so that an open file gets the bytes as the name `path` says; the file stays open.
+    """A file to write plain bytes to, compressed into an open one as the suffix of `path` says; that one stays open.
 
     >>> buffer = io.BytesIO()
     >>> with compressing(buffer, "rows.jsonl.gz") as target:

@@ -1,4 +1,4 @@
-"""What a user holds, as a NumPy array of real numbers: tensors, columns and tables of other libraries, nested lists."""
+"""Conversion to NumPy arrays of real numbers: of tensors, columns and tables of other libraries, and nested lists."""
 
 import numbers
 import sys
@@ -60,7 +60,7 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
 
 
 def _unwrapped(value: Any, name: str) -> Any:
-    """What a library wraps, as an array or as what `np.asarray` takes. No library is imported to look."""
+    """The array within a tensor, column or table; other values as they are. No library is imported to look."""
     torch = sys.modules.get("torch")
     if torch is not None:
         rows = value if isinstance(value, (list, tuple)) else ()

@@ -322,13 +322,13 @@ class Family:
         return norms, ties.slack(norms, terms), noises
 
     def _judged(self, state: State, window: Window) -> Judged:
-        """What is compared, roots of scores or nats, how far each may move within a tie, and its rounding."""
+        """Values that are compared, roots of scores or nats; how far each may move within a tie; their rounding."""
         if self.metric is not None:
             return self._told(state, window.indices, window.rows_squared)
         return self._norms(state, window.W, window.distances, window.rows_squared)
 
     def _root(self, value: float) -> float:
-        """The root of a score, of what is compared."""
+        """The root of the score that belongs to a value of `_judged`."""
         return value if self.metric is None else math.sqrt(-math.expm1(-2 * value))
 
     def _decide(self, state: State, window: Window, floor: float) -> Reason | None:

@@ -12,7 +12,7 @@ from gip_gpu.id_checks import Id, Ids
 from gip_gpu.jsonl import read_lines
 from gip_gpu.sources import SHARDS
 from gip_gpu.sources.arrow import MAGIC
-from gip_gpu.sources.columns import load
+from gip_gpu.sources.columns import check_single, load
 from gip_gpu.sources.file import reading, suffix_of
 from gip_gpu.sources.names import like_identifier
 from gip_gpu.sources.shards import shard_paths
@@ -29,7 +29,7 @@ def names_a_file(ids: str) -> bool:
 
 
 def read_ids(ids: str, m: int, embeddings: Path) -> Ids | None:
-    """What `--ids` names; None where it is neither a file nor such a column.
+    """The ids that `--ids` names; None where it is neither a file nor such a column.
 
     Args:
         ids: a .txt with an id a line; a .npy (m,) of integers or text; a .csv of one column, with a line of names or
@@ -162,11 +162,13 @@ def _column(path: Path, name: str) -> Any:
         import pyarrow.parquet
 
         opened = pyarrow.parquet.ParquetFile(path)
+        check_single(opened.schema_arrow.names, name, str(path))
         return opened.read([name]).column(name) if name in opened.schema_arrow.names else None
     with pa.memory_map(str(path)) as source:
         stream = source.read(len(MAGIC)) != MAGIC
         source.seek(0)
         table = (pa.ipc.open_stream if stream else pa.ipc.open_file)(source).read_all()
+        check_single(table.column_names, name, str(path))
         return table.column(name) if name in table.column_names else None
 
 

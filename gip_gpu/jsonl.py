@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from gip_gpu import compressed
 from gip_gpu.id_checks import Id, Ids, Take
 from gip_gpu.sources.file import AnyPath, File, reading, suffix_of
+from gip_gpu.sources.lines import MARK
 from gip_gpu.writing import check_suffix
 
 SUFFIXES = tuple(name + codec for codec in ("", *compressed.SUFFIXES) for name in (".jsonl", ".ndjson"))
-# Some editors begin a UTF-8 file with it; it belongs to no row.
-MARK = b"\xef\xbb\xbf"
 # Bytes of chosen rows of a compressed file that stay in memory until they are in order; beyond, a temporary file.
 SPOOL = 1 << 26
 

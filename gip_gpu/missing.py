@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.interop import DeviceMatrix
+from gip_gpu.rows import BLOCK_VALUES
 from gip_gpu.sources import Source, places
 from gip_gpu.sources.base import Pieces
 from gip_gpu.sources.file import NoRows
@@ -18,8 +19,6 @@ ON_NAN = ("error", "drop")
 
 # Bytes of a matrix in memory that are copied to leave rows out; of a larger one the rows are read where they are.
 SMALL = 1 << 26
-# Values that are looked at at a time.
-BLOCK_VALUES = 1 << 18
 
 
 class KeptRows(Source):

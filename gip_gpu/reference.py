@@ -241,7 +241,7 @@ def _values(
     problem: Problem, norms: Float, phi: Float, q: Float, squares: Float, asked: Float | None, scale: float,
     ridge: float,
 ) -> tuple[Float, Float]:  # fmt: skip
-    """What is compared, roots of scores or nats, and how far each may move within a tie."""
+    """Values that are compared, roots of scores or nats, and how far each may move within a tie."""
     kind = problem.objective
     if asked is not None:
         basis = np.linalg.qr(asked.T)[0]

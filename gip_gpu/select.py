@@ -93,10 +93,10 @@ def select(
         on_nan: "error", or "drop": rows with a value that is not finite in F or G are never chosen; the choice is that
             from the other rows, of which k may be a share, and indices are those of F as given. Of large pools no copy
             is made; of those on a GPU one is.
-        on_exhausted: what to do when nothing but float64 rounding is left (scores fallen to 1e-7 of the first in their
-            norms, or grown to 1e7 of it where nearly dependent rows contradict in their scores, or every row in the
-            span of the picks): "restart" on the original scores of the items left, "stop" with fewer than k, or for
-            "mp" with sign "any" "continue" with the paper's literal loop.
+        on_exhausted: what to do when nothing but float64 rounding is left (scores fallen to 1e-7 of the round's largest
+            in their norms, or grown to 1e7 of it where nearly dependent rows contradict in their scores, or every row
+            in the span of the picks): "restart" on the original scores of the items left, "stop" with fewer than k, or
+            for "mp" with sign "any" "continue" with the paper's literal loop.
         initial: indices that are chosen already, in this order: as if they had been the first picks of the first round.
             What they share with the others is projected out, and the result holds only the k picks after them, so that
             `k + len(initial) <= m`. An item that adds nothing to those before it is just taken out. A `Selection` is

@@ -202,3 +202,13 @@ def test_standard_output_of_another_encoding(pool: Files, run: Run, monkeypatch:
         found = refused(f"{SELECT} --ids x.npy", run, monkeypatch)
         assert r"--ids: row 59 has id '\xe9', of which ascii cannot hold '\xe9'; write them to a file by -o" in found
         assert run(f"{SELECT} --ids x.npy -o out.txt --quiet").status == 0
+
+
+def test_columns_of_one_name(pool: Files, run: Run) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(pool.F, np.float64).ravel()), pool.F.shape[1])
+    table = pa.Table.from_arrays([rows, pa.array(IDS), pa.array(IDS)], ["F", "q", "q"])
+    pq.write_table(table, "twice.parquet")
+    found = run("select twice.parquet -k 5 --ids q")
+    assert found.status == 2
+    assert "twice.parquet has 2 columns 'q'; rename them" in found.err

@@ -1,8 +1,8 @@
 """Each objective in the fewest lines of NumPy, float64, argmax by `argmax`: no bounds, no ties, no rounds, no checks.
 
-A pick's Gram column is one product of all rows with its row. lr, mi, omp and entropy keep C (k, m), the rows of the
-Cholesky factor of the chosen Gram columns. Sources: Chen, Zhang and Zhou, arXiv 1709.05135, algorithm 1 (entropy);
-Greedy Information Projection, arXiv 2603.13790, algorithms 1 and 2, corrected (mp, lr).
+A pick's Gram column is one product of all rows with its row. lr, mi and omp keep C (k, m), the rows of the Cholesky
+factor of the chosen Gram columns, as `bench.family.textbook` does for entropy. Source: Greedy Information Projection,
+arXiv 2603.13790, algorithms 1 and 2, corrected (mp, lr).
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def unit_rows(F: ArrayLike) -> Floats:
 def mp(F: ArrayLike, G: ArrayLike, k: int, positive: bool = False) -> NDArray[np.int64]:
     """Matching pursuit; `positive`: by the positive part of the residual.
 
-    >>> mp([[1, 0], [1, 0], [0, 1]], [[3], [2], [1]], 2).tolist()
+    >>> mp([[1, 0], [1, 0], [0, 1]], [[3], [2.5], [1]], 2).tolist()
     [0, 2]
     """
     X, W = unit_rows(F), np.array(G, np.float64)
@@ -30,22 +30,6 @@ def mp(F: ArrayLike, G: ArrayLike, k: int, positive: bool = False) -> NDArray[np
         picks[t] = s = np.where(left, (seen * seen).sum(axis=1), -1).argmax()
         left[s] = False
         W -= np.outer(X @ X[s], W[s])
-    return picks
-
-
-def entropy(F: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
-    """Greedy MAP of a determinantal point process.
-
-    >>> entropy([[1, 0], [0.8, 0.6], [0, 1]], 2, 0.01).tolist()
-    [0, 2]
-    """
-    X = unit_rows(F)
-    picks, C, d2 = np.empty(k, np.int64), np.empty((k, len(X))), np.full(len(X), 1 + epsilon)
-    for t in range(k):
-        picks[t] = s = d2.argmax()
-        C[t] = (X @ X[s] - C[:t, s] @ C[:t]) / np.sqrt(d2[s])
-        d2 -= C[t] ** 2
-        d2[s] = -np.inf
     return picks
 
 
@@ -65,6 +49,7 @@ def regression(F: ArrayLike, G: ArrayLike, k: int, epsilon: float, ratio: bool) 
         C[t] = (X @ X[s] - C[:t, s] @ C[:t]) / np.sqrt(d2[s])
         W -= np.outer(C[t], W[s] / np.sqrt(d2[s]))
         d2 -= C[t] ** 2
+        d2[s] = np.inf
     return picks
 
 
@@ -72,7 +57,7 @@ def mi(F: ArrayLike, G: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
     """The mutual information with the ridge query of G, M = Q'PQ in float64.
 
     >>> mi([[1, 0], [0.8, 0.6], [0, 1]], [[1], [2], [3]], 2, 0.01).tolist()
-    [2, 0]
+    [2, 1]
     """
     X = unit_rows(F)
     Q = np.linalg.qr(np.linalg.solve(X.T @ X + epsilon * np.eye(X.shape[1]), X.T @ np.asarray(G, np.float64)))[0]
@@ -86,4 +71,5 @@ def mi(F: ArrayLike, G: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
         M -= np.outer(W[s], W[s]) / d2[s]
         W -= np.outer(C[t], W[s] / np.sqrt(d2[s]))
         d2 -= C[t] ** 2
+        d2[s] = np.inf
     return picks

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import gip_gpu
 from bench import cases
+from bench.family.textbook import greedy_map
 from bench.plain import loops
 
 SIZES, LENGTHS = (1000, 7473, 52_002), (64, 384, 1024)
@@ -38,7 +39,7 @@ class Point:
 
     @property
     def epsilon(self) -> float:
-        """Of the objectives that project rows out."""
+        """The ridge of the objectives that project rows out; 0 for the others."""
         if self.objective.startswith("mp"):
             return 0.0
         return RIDGE if self.objective == "mi" or self.k >= NEAR * self.d else 0.0
@@ -64,7 +65,7 @@ class Point:
     def plain(self, F: NDArray[Any], G: NDArray[np.float64]) -> NDArray[np.int64]:
         """The picks of the plain loop."""
         if not self.scored:
-            return loops.entropy(F, self.k, self.epsilon)
+            return greedy_map(F, self.k, self.epsilon)
         if self.objective.startswith("mp"):
             return loops.mp(F, G, self.k, self.objective != "mp")
         if self.objective == "mi":
@@ -88,7 +89,7 @@ class Compared:
 
 
 def points(quick: bool, only: tuple[str, ...] = ()) -> list[Point]:
-    """What is measured; the quick form leaves out the largest pools and the longest rows."""
+    """The selections to measure; the quick form leaves out the largest pools and the longest rows."""
     found = []
     for m in SIZES[:2] if quick else SIZES:
         for d in LENGTHS[:2] if quick else LENGTHS:
@@ -100,7 +101,7 @@ def points(quick: bool, only: tuple[str, ...] = ()) -> list[Point]:
 
 
 def pool(m: int, d: int) -> NDArray[np.float16]:
-    """The real embeddings of that shape where they are at hand, synthetic ones of their geometry else."""
+    """Embeddings of that shape: real ones where they are at hand, else synthetic ones of their geometry."""
     for case in cases.CASES:
         if (case.m, case.d) == (m, d):
             return cases.load(case)[0]

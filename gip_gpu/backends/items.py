@@ -121,7 +121,7 @@ class Projector:
         self.matrix, self.count = matrix, 0
 
     def parts(self) -> dict[str, Floats]:
-        """What S is made of, so that a run that goes on from here rounds as this one does."""
+        """The matrix and the vectors of S by name, so that a run that goes on from here rounds as this one does."""
         if not self.count:
             return {}
         matrix = {} if self.matrix is None else {"S_matrix": self.matrix.copy()}

@@ -16,7 +16,7 @@ from gip_gpu.standardize import Floats, Levels, Standardization
 
 
 class OwnScores:
-    """What rank 0 asks about the scores of a process.
+    """The scores of a process, with the methods that rank 0 calls.
 
     Attributes:
         scores: (m, n) float64, or None.

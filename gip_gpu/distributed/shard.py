@@ -264,7 +264,7 @@ class ItemShard(Shard):
     def restore(self, A: Floats, S: Floats | None, bits: NDArray[np.uint8] | None) -> None:
         eligible = None
         if bits is not None:
-            # Of a process without rows there are none, and NumPy does not pad nothing with zeros.
+            # A process without rows gets no bits, and `np.unpackbits(bits, count=1)` of none is not cleared.
             eligible = np.zeros(self.state.m, bool)
             found = np.unpackbits(bits)[: self.state.m]
             eligible[: len(found)] = found

@@ -61,10 +61,9 @@ def open_matrix(
 
     Returns:
         A `Source` of shape (m, d); bfloat16 and 8-bit floats are read as float32, which holds each of their values, and
-        missing values as NaN: nulls (but in lists of integers), empty cells, "NA".
-        Without a key it is the only array, or the only column of lists, or the only column of numbers, of .csv and .tsv
-        all columns. As scores, `gip_gpu.select` takes only by its name what may be embeddings, an identifier or row
-        numbers.
+        missing values as NaN: nulls (but in lists of integers), empty cells, "NA". Without a key it is the only array,
+        or the only column of lists, or the only column of numbers, of .csv and .tsv all columns. As scores,
+        `gip_gpu.select` takes only by its name what may be embeddings, an identifier or row numbers.
 
     Raises:
         ValueError: there is no such file, it is truncated, damaged, or of another kind; no or several arrays fit; there

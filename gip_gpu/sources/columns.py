@@ -54,14 +54,18 @@ def choose(path: str, schema: Any, request: Request) -> Chosen:
     plain = {name: dtype for name, kind in kinds.items() if (dtype := _number(kind)) is not None}
     held = {name: str(kind) for name, kind in kinds.items()}
     origin = choose_columns(path, "column", request, list(lists), list(plain), held)
-    names = [field.name for field in schema]
     for name in origin.names:
-        if names.count(name) > 1:
-            raise ValueError(f"{path} has {names.count(name)} columns {name!r}; rename them")
+        check_single(schema.names, name, path)
     dtypes = lists if origin.matrix else plain
     dtype = np.result_type(*(dtypes[name] for name in origin.names))
     # A null among integers is NaN, which an integer cannot be; where one will come is not known yet.
     return Chosen(origin, origin.matrix, dtype if origin.matrix or dtype.kind == "f" else np.dtype(np.float64))
+
+
+def check_single(names: Sequence[str], name: str, path: str) -> None:
+    """Raises ValueError where several columns of a table have a name."""
+    if (count := list(names).count(name)) > 1:
+        raise ValueError(f"{path} has {count} columns {name!r}; rename them")
 
 
 def array_of(column: Any, name: str) -> NDArray[Any] | None:
@@ -117,7 +121,7 @@ def _list_rows(chunk: Any, first: int, width: int | None) -> NDArray[Any]:
 
     present = chunk.is_valid()
     missing = ~np.asarray(present)
-    # How long a row is, its own place must tell where rows are read in blocks.
+    # Rows that are read in blocks must all have a length that is known, which a null does not tell.
     if missing.any() and ((missing[0] and width is None) or not _floating(chunk.type.value_type)):
         _no_null(chunk, first, 1, "is null")
     lengths = pc.list_value_length(chunk).fill_null(-1).to_numpy(zero_copy_only=False)
