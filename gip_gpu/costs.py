@@ -208,6 +208,22 @@ class HostCosts:
         step = self.columns_seconds(1, rates, layout.resident) + projecting + passes + 80 * rates.call
         return self._prepare_seconds(rates, 0) + k * step
 
+    def direct(self, k: int, projects: bool) -> dict[str, int]:
+        """Bytes by part of the plain float64 loop, beside those of the stepper that it may hand over to."""
+        factor = {"Cholesky factor in float64": 8 * k * (self.m + k)} if projects else {}
+        return {
+            "embeddings in float64": 8 * self.m * self.d,
+            "residual and scores in float64": 8 * self.m * (self.n + 8),
+            **factor,
+        }
+
+    def direct_seconds(self, k: int, projects: bool, rates: Rates | None) -> float:
+        """Predicted time of the plain float64 loop."""
+        rates = rates or Rates()
+        products = 8 * self.m * (self.d + (k / 2 if projects else 0)) / rates.gemv
+        passes = self.m * (self.n + 6) * 8 / rates.gemv
+        return 20 * self.m * self.d / rates.copy + k * (products + passes + 35 * rates.call)
+
     def gram(self, precision: str) -> dict[str, int]:
         width = entry_bytes(precision)
         scratch = 0 if width == 4 else 4 * self.m * min(self.m, 1024)

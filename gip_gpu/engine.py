@@ -22,7 +22,8 @@ REPORTS = 200
 
 
 class Stepper(Protocol):
-    """What the loop drives: a backend that takes the steps of matching pursuit, or `gip_gpu.family.Family`.
+    """What the loop drives: a backend that takes the steps of matching pursuit, `gip_gpu.family.Family` or
+    `gip_gpu.direct.Direct`.
 
     Attributes:
         name: of the backend.

@@ -120,12 +120,20 @@ class Family:
 
         Of a row in the span of those before it nothing is left to project out.
         """
+        self.replay(state, indices)
+        state.skip(indices)
+
+    def replay(self, state: State, indices: NDArray[np.int64]) -> None:
+        """As `take`, of items that are entered as picks already."""
         self._begin_round(state)
         projector = Projector(self.rules, state.scores.shape[1], state.d)
         for index, given, scores in step.given(self, state, indices):
             row = given[0] * self.scale_down
             W, distances = projector.exact(scores / state.unit, row[None])
-            q, square = float(self._q(distances)[0]), float(self._squares(np.array([index]))[0])
+            square = float(self._squares(np.array([index]))[0])
+            if not self.picks:
+                distances[0] = square
+            q = float(self._q(distances)[0])
             if self.rules.projects and q <= ties.DEPENDENT * square:
                 continue
             self.crest = max(self.crest, float(self._roots(W, distances)[0]))
@@ -133,7 +141,6 @@ class Family:
             self._count(state, index, W[0], phi, q, self._length(float(distances[0])))
         self.items.restore(projector.A, projector.S, None)
         self.items.drop(indices)
-        state.skip(indices)
 
     def carry(self, state: State) -> Stored:
         """What is projected out in this round, in the units of the rows and of the gains as given."""

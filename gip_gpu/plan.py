@@ -1,11 +1,11 @@
 """The plan of a run: where Gram columns come from, how they are kept, what memory that takes, how long it will last."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gip_gpu import backends, bounds, memory
-from gip_gpu.costs import STORAGE, Layout, Rates, entry_bytes, measured_rates, query_bytes, query_seconds
+from gip_gpu.costs import STORAGE, HostCosts, Layout, Rates, entry_bytes, measured_rates, query_bytes, query_seconds
 from gip_gpu.device import resolve
 from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.validate import as_bytes, one_of
@@ -32,7 +32,8 @@ class Plan:
         m, d, n, k: items, length of a row, signals, picks.
         columns: "gram" (the whole matrix), "lazy" (batches on demand) or "none" (the column of a pick depends on the
             picks before it, and is multiplied in the step).
-        precision: what Gram columns are computed and kept in: "fp32", "tf32", "fp16" or "bf16".
+        precision: what Gram columns are computed and kept in: "fp32", "tf32", "fp16" or "bf16"; "fp64" where a small
+            pool runs the plain float64 loop (`gip_gpu.direct`).
         cache: columns that "lazy" keeps.
         lookahead: items in the working set that predicts the next picks.
         resident: whether the embeddings lie on the device, or stream to it from the host's memory.
@@ -69,6 +70,11 @@ class Plan:
     def total(self) -> int:
         """Bytes in all."""
         return sum(self.memory.values())
+
+    @property
+    def direct(self) -> bool:
+        """Whether it is the plain float64 loop."""
+        return self.precision == "fp64"
 
     @property
     def kept(self) -> str:
@@ -113,6 +119,47 @@ def fits_query(objective: str, query: str, n: int) -> bool:
 
 
 def make_plan(
+    m: int,
+    d: int,
+    n: int,
+    k: int,
+    *,
+    columns: str = "auto",
+    precision: str = "auto",
+    small: bool = False,
+    **how: Any,
+) -> Plan:
+    """As `usual_plan`, or the plain float64 loop where that is faster and allowed.
+
+    Args:
+        m, d, n, k, columns, precision, how: as there.
+        small: allows it: nothing else than `columns` and `precision` stands against it.
+    """
+    plan = usual_plan(m, d, n, k, columns=columns, precision=precision, **how)
+    metric = plan.objective == "mi" and "query" in plan.memory
+    if metric or not (small and columns == precision == "auto" and plan.backend == "numpy"):
+        return plan
+    # What was measured just now says how long a run takes, but no plan shall change with the moment.
+    measured = how.pop("measure", False)
+    assumed = usual_plan(m, d, n, k, **how) if measured else plan
+    costs, projects = HostCosts(m, d, n), OBJECTIVES[plan.objective].projects
+
+    def seconds(rates: Rates | None) -> float:
+        query = query_seconds(m, d, n, rates) if "query" in plan.memory else 0.0
+        return query + costs.direct_seconds(k, projects, rates)
+
+    parts = {**plan.memory, **costs.direct(k, projects)}
+    room = how.get("held", 0) + memory.available() if plan.limit is None else plan.limit
+    if sum(parts.values()) > room or seconds(None) >= assumed.seconds:
+        return plan
+    return replace(
+        plan, columns="none", precision="fp64", cache=0, lookahead=0, resident=True, memory=parts,
+        seconds=seconds(measured_rates() if measured else None), gram_seconds=0.0,
+        reason="the plain float64 loop takes the least time on so small a pool",
+    )  # fmt: skip
+
+
+def usual_plan(
     m: int,
     d: int,
     n: int,

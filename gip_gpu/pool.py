@@ -3,11 +3,14 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu import backends, checkpoint, engine, memory
 from gip_gpu.arrays import as_matrix
@@ -16,9 +19,11 @@ from gip_gpu.certificate import Certificate
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
 from gip_gpu.costs import GRAM_COLUMNS, ITEMS, entry_bytes
 from gip_gpu.device import resolve
+from gip_gpu.direct import Direct, exact_rows
 from gip_gpu.family import Family
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.missing import Kept, as_on_nan, keep_finite
+from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.plan import COLUMNS, PRECISIONS, Plan, log, make_plan, stepwise
 from gip_gpu.problem import Options, Problem, as_sign, first_measures, first_squares, pose
 from gip_gpu.progress import Progress, reporting
@@ -92,6 +97,8 @@ class Pool:
         self._plan: Plan | None = None
         self._backend: Backend | None = None
         self._columns: Columns | None = None
+        # Of the plain float64 loop.
+        self._exact: NDArray[np.float64] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -159,8 +166,13 @@ class Pool:
         at_hand = keeper is not None and keeper.holds(total)
         held = self._columns
         before = 0 if held is None else held.computed
-        prepared = None if at_hand else self._prepare(width, k, keep, name, options)
-        plan = self._planned(width, k, keep, name, options) if prepared is None else prepared[2]
+        prepare = partial(self._prepare, width, k, keep, name, options)
+        fresh = keeper is None and prior is None and not len(initial)
+        small = fresh and self._may_be_direct(keep, one_by_one, OBJECTIVES[name].projects)
+        plan = self._planned(width, k, keep, name, options, small)
+        prepared = None if at_hand or plan.direct else prepare()
+        if prepared is not None:
+            plan = prepared[2]
         ready = time.perf_counter()
         problem = pose(self._rows, scores, options, self._rows.exponent)
         posed = time.perf_counter()
@@ -170,16 +182,12 @@ class Pool:
             prior = prior.measured(self._rows.exponent)
         state = State(problem.scores, total, self._rows.shape[1], problem.objective, squares, measures, initial, prior)
         computed, resumed = 0, 0 if keeper is None else keeper.resumed(state.first, total)
-        if prepared is None:
-            assert keeper is not None
-            assert keeper.stored is not None
-            state.restore(keeper.stored)
-            whole = state.t == keeper.saved
-            carried, timings = keeper.stored if whole else None, {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
-        else:
-            backend, columns, _ = prepared
-            stepper: engine.Stepper = (
-                Family(backend, state, problem.epsilon, problem.sign, problem.Q) if one_by_one else backend
+        if plan.direct or prepared is not None:
+            columns: Columns = NoColumns() if prepared is None else prepared[1]
+            stepper = (
+                self._direct(state, problem, prepare)
+                if prepared is None
+                else _stepper(prepared[0], state, problem, one_by_one)
             )
             with reporting(request.progress, k, resumed) as report, keeper.signals if keeper else nullcontext():
                 timings = engine.run(stepper, columns, state, options.on_exhausted, report, keeper)
@@ -187,6 +195,12 @@ class Pool:
             computed = columns.computed - (before if columns is held else 0)
             if isinstance(columns, LazyColumns) and columns.whole:
                 plan = self._changed(plan)
+        else:
+            assert keeper is not None
+            assert keeper.stored is not None
+            state.restore(keeper.stored)
+            whole = state.t == keeper.saved
+            carried, timings = keeper.stored if whole else None, {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
         done = time.perf_counter()
         check_order(state, traits)
         return self._selection(
@@ -247,13 +261,28 @@ class Pool:
         self._plan = None if self._plan is None else changed
         return changed
 
-    def _planned(self, n: int, k: int, keep: bool, objective: str, options: Options) -> Plan:
+    def _may_be_direct(self, keep: bool, one_by_one: bool, projects: bool) -> bool:
+        """Whether the plain float64 loop may run: not where Gram columns are kept or wait to be used again."""
+        return self._backend is None and (projects or self._rows.normalize) and (one_by_one or not keep)
+
+    def _direct(self, state: State, problem: Problem, prepare: Callable[[], tuple[Backend, Columns, Plan]]) -> Direct:
+        """The plain float64 loop."""
+
+        def other() -> tuple[Family | Backend, Columns]:
+            backend, columns, plan = prepare()
+            return _stepper(backend, state, problem, plan.columns == "none"), columns
+
+        if self._exact is None:
+            self._exact = exact_rows(self._rows)
+        return Direct(self._rows, self._exact, problem, other)
+
+    def _planned(self, n: int, k: int, keep: bool, objective: str, options: Options, small: bool = False) -> Plan:
         """What a selection would do and take."""
         m, d = self._rows.shape
         held = 0 if self._plan is None else self._plan.total
         return make_plan(
             m, d, n, k, keep=keep, held=held, given=format_of(self._rows.values), objective=objective,
-            sign=options.sign, query=options.query, **self._settings,
+            sign=options.sign, query=options.query, small=small, **self._settings,
         )  # fmt: skip
 
     def _prepare(self, n: int, k: int, keep: bool, objective: str, options: Options) -> tuple[Backend, Columns, Plan]:
@@ -287,6 +316,11 @@ class Pool:
             self._plan = plan
         assert self._columns is not None
         return self._backend, self._columns, plan
+
+
+def _stepper(backend: Backend, state: State, problem: Problem, one_by_one: bool) -> Family | Backend:
+    """The stepper for a problem on a backend."""
+    return Family(backend, state, problem.epsilon, problem.sign, problem.Q) if one_by_one else backend
 
 
 def _same_storage(held: Plan, plan: Plan) -> bool:

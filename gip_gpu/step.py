@@ -221,13 +221,18 @@ def add_to_projection(
 
 def take(backend: "Taker", state: State, indices: NDArray[np.int64]) -> None:
     """Enters these items as picks without a look at the others; W~ has to be refreshed then."""
+    replay(backend, state, indices)
+    state.skip(indices)
+
+
+def replay(backend: "Taker", state: State, indices: NDArray[np.int64]) -> None:
+    """Takes these items out of A, one after the other."""
     for taken, (_, row, scores) in enumerate(given(backend, state, indices)):
         residual = objectives.residual(scores / state.unit, row, state.A)
         gain = float(objectives.energies(residual)[0])
         if not gain < DIVERGED**2:
             raise diverged(taken, backend.rows_of.largest)
         add_to_projection(state, row[0], residual[0], gain, backend.square)
-    state.skip(indices)
 
 
 def given(source: Given, state: State, indices: NDArray[np.int64]) -> Iterator[tuple[int, Floats, Floats]]:

@@ -99,6 +99,10 @@ class Backend(ABC):
         """Projects these items out, one after the other and on the host, before the first refresh of a round."""
         step.take(self, state, indices)
 
+    def replay(self, state: State, indices: NDArray[np.int64]) -> None:
+        """As `take`, of items that are entered as picks already."""
+        step.replay(self, state, indices)
+
     def carry(self, state: State) -> Stored:
         """What is projected out in this round."""
         return {"A": state.A}

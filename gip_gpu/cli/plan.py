@@ -60,7 +60,7 @@ def plan(
         say(table(_cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)), "the plan")
         return
     _check_alone(**elsewhere)
-    planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, **options)
+    planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, small=True, **options)
     say(table(planned.table()), "the plan")
 
 
