@@ -30,6 +30,10 @@ STREAMED_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
 FORESEEN = 60
 # Bytes that a system finds without help: it had them in use before.
 HANDY = 256 << 20
+# Seconds until the threads that convert rows have started, and the arrays of a run lie ready.
+START = 2e-3
+# Bytes of float64 rows that stay in the caches from one product to the next, which is then twice as fast.
+CACHED = 16 << 20
 # Picks from one refresh to the next where products are as exact as float32 has them.
 EXACT_PICKS = 2000
 
@@ -205,7 +209,7 @@ class HostCosts:
         rates = rates or Rates()
         projecting = 2 * 8 * self.d * self.d / rates.copy
         passes = self.m * (self.n + 6) * 8 / rates.gemv
-        step = self.columns_seconds(1, rates, layout.resident) + projecting + passes + 80 * rates.call
+        step = self.columns_seconds(1, rates, layout.resident) + projecting + passes + 140 * rates.call
         return self._prepare_seconds(rates, 0) + k * step
 
     def direct(self, k: int, projects: bool) -> dict[str, int]:
@@ -220,9 +224,12 @@ class HostCosts:
     def direct_seconds(self, k: int, projects: bool, rates: Rates | None) -> float:
         """Predicted time of the plain float64 loop."""
         rates = rates or Rates()
-        products = 8 * self.m * (self.d + (k / 2 if projects else 0)) / rates.gemv
+        size = 8 * self.m * self.d
+        product = size / rates.gemv / (2 if size <= CACHED else 1)
+        if projects:
+            product += 8 * self.m * k / 2 / rates.gemv
         passes = self.m * (self.n + 6) * 8 / rates.gemv
-        return 20 * self.m * self.d / rates.copy + k * (products + passes + 35 * rates.call)
+        return START / 8 + 20 * self.m * self.d / rates.copy + k * (product + passes + 30 * rates.call)
 
     def gram(self, precision: str) -> dict[str, int]:
         width = entry_bytes(precision)
@@ -230,7 +237,7 @@ class HostCosts:
         return {**self._shared(), "Gram matrix": self.m * self.m * width + scratch}
 
     def _prepare_seconds(self, rates: Rates, k: int) -> float:
-        return 30 * self.m * self.d / rates.copy + k * self.step_seconds(rates)
+        return START + 30 * self.m * self.d / rates.copy + k * self.step_seconds(rates)
 
     def step_seconds(self, rates: Rates) -> float:
         """A step of matching pursuit, its column at hand: passes over column, residual and scores."""

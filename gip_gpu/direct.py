@@ -8,13 +8,13 @@ its candidates from the rows.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import bounds, ties
-from gip_gpu.backends.items import Projector, Rules
+from gip_gpu.backends.items import Rules
 from gip_gpu.bounds import U64
 from gip_gpu.engine import Stepper
 from gip_gpu.objectives import energies, seen
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# The bounds may be this share of a score, of which what happens is a small part.
-SURE = 1e-6
+# The bounds may be this share of a score; what happens is a small part of them.
+SURE = 1e-4
+# A pick of which this share of its squared norm is left, or less, has lost digits to a difference of squares.
+LEFT = 1e-4
 # The floor of `ties` is left to the other stepper from this many times its height.
 NEAR = 4.0
 # Picks of a round from which on the next one starts here again, and not with the stepper that ended this one.
@@ -114,6 +116,8 @@ class Direct:
         self.longest = math.sqrt(float(np.einsum("nj,nj->j", self.W, self.W).max(initial=0.0)))
         root = math.sqrt(self.rules.ridge + 1) if self.rules.measure == "ratio" else 1.0
         self.first = self.crest = state.scale / root
+        # q of the picks.
+        self.divisors: list[float] = []
         # Squares: of the inverse, Frobenius; of the coefficients of W in the factor.
         self.inverted = self.explained = 0.0
         # Of matching pursuit: sums of the residuals of the picks, of the errors of a step, and of those of the picks.
@@ -148,6 +152,8 @@ class Direct:
         while state.t < until:
             if self.active is None:
                 pick = self._choose(state)
+                if pick is Reason.EXHAUSTED:
+                    return Reason.EXHAUSTED
                 if pick is None:
                     self._hand_over(state)
                 else:
@@ -201,7 +207,7 @@ class Direct:
             return float(self.d2.sum() if self.counted is None else self.d2 @ self.counted)
         if self.counted is not None:
             parts = parts * self.counted
-        return sum(float(part @ part) for part in parts)
+        return float(np.vdot(parts, parts))
 
     def _errors(self) -> tuple[float, float]:
         """Bounds on the errors of W and of d2, by the roundings so far."""
@@ -214,18 +220,22 @@ class Direct:
         inverse = math.sqrt(self.inverted) if len(self.inverse) else 1 / math.sqrt(ridge)
         return bounds.factor_errors(len(self.X[0]), t, inverse, self.longest, math.sqrt(self.explained))
 
-    def _choose(self, state: State) -> Pick | None:
-        """The exact argmax, or None where the bounds do not tell."""
+    def _choose(self, state: State) -> Pick | Literal[Reason.EXHAUSTED] | None:
+        """The exact argmax, that the scores are used up, or None where the bounds do not tell."""
         score = self.score
         index = int(score.argmax())
         top = float(score[index])
+        residual_error, distance_error = self._errors()
+        if self._over(state, top, residual_error, distance_error):
+            return Reason.EXHAUSTED
         if not 0 < top < math.inf:
             return None
         value = math.sqrt(top)
         if self._near_floor(state, value):
             return None
-        residual_error, distance_error = self._errors()
         q = self.rules.ridge + float(self.d2[index]) if self.rules.projects else 1.0
+        if q <= LEFT * self.squares[index]:
+            return None
         divisor = q if self.rules.measure == "ratio" else 1.0
         if distance_error > SURE * q or residual_error > SURE * value * math.sqrt(divisor):
             return None
@@ -254,6 +264,23 @@ class Direct:
         self.crest = max(self.crest, value)
         margin = 0.0 if tied > 1 else max(0.0, 1 - behind - 8 * U64)
         return Pick(index, self.X[index], residual, own * self.gain_unit, margin, candidates, tied)
+
+    def _over(self, state: State, top: float, residual: float, distance: float) -> bool:
+        """Whether this round is over beyond doubt, its best score being `top`."""
+        if not self.picks:
+            return False
+        if top == -math.inf or (self.rules.projects and self.least == math.inf and self.rules.measure != "distance"):
+            # No item is eligible.
+            return True
+        if self.rules.measure == "distance":
+            unit = self.rows_of.normalize
+            return unit and not self.rules.ridge and top + distance <= ties.DEPENDENT
+        if not 0 <= top < math.inf:
+            return False
+        highest = math.sqrt(top) + self._doubt(state, math.sqrt(top), residual, distance)[0]
+        if self.literal:
+            return highest <= ties.FLOOR * state.scale
+        return ties.used_up(highest, self.first, self.crest)
 
     def _near_floor(self, state: State, value: float) -> bool:
         """Whether a score comes near to where float64 rounding decides."""
@@ -316,7 +343,8 @@ class Direct:
         np.matmul(self.X, pick.row, out=column)
         weights, t = pick.residual, self.picks
         if self.rules.projects:
-            root = math.sqrt(self.rules.ridge + float(self.d2[index]))
+            self.divisors.append(self.rules.ridge + float(self.d2[index]))
+            root = math.sqrt(self.divisors[-1])
             column = self.C[t]
             if t:
                 above = self.C[:t, index].copy()
@@ -373,19 +401,25 @@ class Direct:
         return self._projected(state, picks, rows, W)
 
     def _projected(self, state: State, picks: NDArray[np.int64], rows: Floats, W: Floats) -> Stored:
-        """As `gip_gpu.family.Family.carry`."""
-        projector = Projector(self.rules, state.n, state.d)
-        least, moved = 1.0, 0.0
-        for index, row, residual in zip(picks, rows, W, strict=True):
-            phi = projector.remaining(row)
-            q = self.rules.ridge + float(phi @ phi)
-            projector.project(row, residual, q, phi)
-            moved += math.sqrt(float(residual @ residual) * float(phi @ phi)) / q
-            state.drift += U64 * 3 * moved
-            if self.squares[index]:
-                least = min(least, math.sqrt(q / float(self.squares[index])))
-        stored = {"A": projector.A * self.scale_down, "crest": self.crest * math.sqrt(self.gain_unit)}
-        return {**stored, "picks": self.picks, "least": least, **({} if projector.S is None else {"S": projector.S})}
+        """As `gip_gpu.family.Family.carry`: A and a square root of the projector, by an orthogonal decomposition."""
+        G, ridge = state.scores[picks] / state.unit, self.rules.ridge
+        if ridge:
+            # R'R = X'X + eta I, so that P = eta (R'R)^-1.
+            whole = np.vstack([rows, math.sqrt(ridge) * np.eye(state.d)])
+            basis, triangle = np.linalg.qr(whole)
+            A = np.linalg.solve(triangle, basis[: len(rows)].T @ G).T
+            S = math.sqrt(ridge) * np.linalg.inv(triangle)
+        else:
+            basis, triangle = np.linalg.qr(rows.T)
+            A = np.linalg.solve(triangle.T, G).T @ basis.T
+            S = np.eye(state.d) - basis @ basis.T
+        q = np.array(self.divisors)
+        moved = np.sqrt(energies(W) * np.maximum(q - ridge, 0)) / q
+        state.drift += U64 * float((np.cumsum(moved) + 2 * moved).sum())
+        own = self.squares[picks]
+        least = math.sqrt(min(1.0, float((q / np.where(own > 0, own, np.inf)).min(where=own > 0, initial=1.0))))
+        stored = {"A": A * self.scale_down, "crest": self.crest * math.sqrt(self.gain_unit)}
+        return {**stored, "picks": self.picks, "least": least, "S": S}
 
     def snapshot(self, state: State) -> Stored:
         raise AssertionError("a run with a checkpoint has another stepper")
@@ -395,7 +429,7 @@ def exact_rows(rows: Rows) -> Floats:
     """The rows in float64, (m, d), divided by a power of two so that no norm exceeds 1."""
     found = np.empty(rows.shape)
     for start, stop in rows.bounds():
-        found[start:stop] = rows.block(start, stop)
+        rows.block(start, stop, found[start:stop])
     if rows.exponent:
         found *= 2.0**-rows.exponent
     return found

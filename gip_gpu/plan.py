@@ -135,13 +135,15 @@ def make_plan(
         m, d, n, k, columns, precision, how: as there.
         small: allows it: nothing else than `columns` and `precision` stands against it.
     """
-    plan = usual_plan(m, d, n, k, columns=columns, precision=precision, **how)
+    where = resolve(how.get("device", "auto"), how.get("backend"))
+    free = backends.load(how.get("backend"), where).available(where)
+    plan = usual_plan(m, d, n, k, columns=columns, precision=precision, free=free, **how)
     metric = plan.objective == "mi" and "query" in plan.memory
     if metric or not (small and columns == precision == "auto" and plan.backend == "numpy"):
         return plan
     # What was measured just now says how long a run takes, but no plan shall change with the moment.
     measured = how.pop("measure", False)
-    assumed = usual_plan(m, d, n, k, **how) if measured else plan
+    assumed = usual_plan(m, d, n, k, free=free, **how) if measured else plan
     costs, projects = HostCosts(m, d, n), OBJECTIVES[plan.objective].projects
 
     def seconds(rates: Rates | None) -> float:
@@ -149,7 +151,7 @@ def make_plan(
         return query + costs.direct_seconds(k, projects, rates)
 
     parts = {**plan.memory, **costs.direct(k, projects)}
-    room = how.get("held", 0) + memory.available() if plan.limit is None else plan.limit
+    room = how.get("held", 0) + free if plan.limit is None else plan.limit
     if sum(parts.values()) > room or seconds(None) >= assumed.seconds:
         return plan
     return replace(
@@ -178,6 +180,7 @@ def usual_plan(
     sign: str = "any",
     query: str = "direct",
     foreseen: bool = False,
+    free: int | None = None,
 ) -> Plan:
     """Chooses strategy, precision and cache from the sizes, the memory and a cost model.
 
@@ -190,6 +193,7 @@ def usual_plan(
         given: the format of the embeddings, which a GPU keeps as they are: "fp16", "bf16", "fp32" or "fp64".
         objective, sign, query: as in `gip_gpu.select`.
         foreseen: another process says which columns to compute together.
+        free: bytes that are free on the device, where the caller has asked.
 
     Raises:
         TypeError, ValueError: an unknown value, or a memory limit too small to run at all (says the minimum).
@@ -208,7 +212,7 @@ def usual_plan(
             f"{', '.join(map(repr, kind.precisions))}"
         )
     bounds.dot_error(d, bounds.U32)
-    free = kind.available(where) + held
+    free = (kind.available(where) if free is None else free) + held
     limit = as_bytes(memory_limit, free)
     room = free if limit is None else limit
     # On the host, before the selection; the memory of a device is another.

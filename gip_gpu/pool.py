@@ -72,7 +72,8 @@ class Pool:
         one_of("columns", columns, COLUMNS)
         self._device = resolve(device, backend, F)
         self._backend_type = backends.load(backend, self._device)
-        as_bytes(memory_limit, self._backend_type.available(self._device))
+        if memory_limit is not None:
+            as_bytes(memory_limit, self._backend_type.available(self._device))
         self._settings: dict[str, Any] = {
             "device": self._device,
             "backend": self._backend_type.name,

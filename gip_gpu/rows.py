@@ -57,10 +57,15 @@ class Rows:
         step = max(1, BLOCK_VALUES // max(d, width))
         return ((start, min(start + step, m)) for start in range(0, m, step))
 
-    def block(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own."""
+    def block(self, start: int, stop: int, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own, or in `out`."""
         self._check()
-        rows: NDArray[np.float64] = self.values[start:stop].astype(np.float64, order="C")
+        rows: NDArray[np.float64]
+        if out is None:
+            rows = self.values[start:stop].astype(np.float64, order="C")
+        else:
+            rows = out
+            rows[:] = self.values[start:stop]
         if self.normalize:
             rows /= self.norms[start:stop, None]
         return rows

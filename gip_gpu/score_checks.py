@@ -23,6 +23,8 @@ ROUNDING = 1e-9
 # Of conjugate gradients, each about as long as two products of the block and a vector: self-compression took 1 to 28 on
 # four pools of text.
 STEPS = 30
+# Of shorter rows a whole decomposition takes less time than these steps.
+SHORT = 128
 
 Single = NDArray[np.float32]
 
@@ -140,7 +142,7 @@ def _queried(rows: Rows, scores: NDArray[np.float64], row: int, chosen: NDArray[
     largest = np.abs(columns).max(axis=0)
     given = (columns / np.where(largest > 0, largest, 1)).astype(np.float32)
     # Exact for any query, but 2 d^3 operations.
-    return _reached_soon(block, given) or _reached(block, given)
+    return (d > SHORT and _reached_soon(block, given)) or _reached(block, given)
 
 
 def _reached(block: Single, given: Single) -> bool:

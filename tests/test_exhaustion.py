@@ -115,4 +115,4 @@ def test_a_round_without_a_pick_is_an_error(monkeypatch):
     """A backend that finds nothing at once would restart for ever."""
     monkeypatch.setattr(NumpyBackend, "advance", lambda *_: Reason.EXHAUSTED)
     with pytest.raises(RuntimeError, match="numpy: a round ended without a pick, after 0 picks"):
-        select(np.eye(3), np.ones(3), 2, device="cpu")
+        select(np.eye(3), np.ones(3), 2, device="cpu", columns="lazy")

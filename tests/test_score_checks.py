@@ -173,6 +173,7 @@ def test_classes():
 def test_a_few_steps_say_yes_where_the_decomposition_does(monkeypatch):
     """And never where it says no."""
     seen = []
+    monkeypatch.setattr(score_checks, "SHORT", 0)
     reached, soon = score_checks._reached, score_checks._reached_soon
     monkeypatch.setattr(score_checks, "_reached", lambda *pair: seen.append("all") or reached(*pair))
     monkeypatch.setattr(score_checks, "_reached_soon", lambda *pair: seen.append("few") or soon(*pair))

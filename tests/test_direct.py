@@ -1,0 +1,279 @@
+"""The float64 loop of small pools: the picks, ties and gains of the stepper of larger ones, and bounds that hold."""
+
+import warnings
+
+import numpy as np
+import pytest
+from random_problems import problem
+
+from gip_gpu import Pool, extend, select, signals
+from gip_gpu.bounds import factor_errors
+from gip_gpu.direct import Direct
+from gip_gpu.plan import make_plan
+from gip_gpu.reference import greedy
+
+SCORED = ("mp", "lr", "omp")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many picks were made here, and how many rounds were handed over."""
+    counts = {"picks": 0, "handed": 0}
+    project_out, hand_over = Direct._project_out, Direct._hand_over
+
+    def projecting(self, state, pick):
+        counts["picks"] += 1
+        project_out(self, state, pick)
+
+    def handing(self, state):
+        counts["handed"] += 1
+        hand_over(self, state)
+
+    monkeypatch.setattr(Direct, "_project_out", projecting)
+    monkeypatch.setattr(Direct, "_hand_over", handing)
+    return counts
+
+
+def pool(m=300, d=24, n=1, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((m, d)), rng.standard_normal((m, n))
+
+
+def asked(objective, G, **more):
+    """Keyword arguments and scores of a selection."""
+    how = {"objective": objective, "device": "cpu", **more}
+    if objective in SCORED:
+        how.setdefault("sign", "any")
+    return (None if objective == "entropy" else G), how
+
+
+def test_the_same_picks_as_in_float32(counted):
+    compared = 0
+    for seed in range(250):
+        F, G, k, objective, options = problem(seed)
+        for name in ("columns", "precision"):
+            options.pop(name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                chosen = select(F, G, k, objective=objective, device="cpu", **options)
+            except ValueError:
+                continue
+            other = select(F, G, k, objective=objective, device="cpu", precision="fp32", **options)
+        if not chosen.plan.direct or chosen.certificate.within_rounding or other.certificate.within_rounding:
+            continue
+        compared += 1
+        assert chosen.tolist() == other.tolist(), f"seed {seed}"
+        np.testing.assert_array_equal(chosen.certificate.ties, other.certificate.ties, err_msg=f"seed {seed}")
+        assert chosen.rounds == other.rounds
+        np.testing.assert_allclose(chosen.gains, other.gains, rtol=1e-6, err_msg=f"seed {seed}")
+        largest = np.abs(chosen.weights).max(initial=0.0)
+        np.testing.assert_allclose(chosen.weights, other.weights, rtol=1e-6, atol=1e-9 * largest)
+    assert compared > 100
+    assert counted["picks"] > 800
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.01])
+def test_picks_and_margins(objective, epsilon, counted):
+    F, G = pool()
+    epsilon = 0.0 if objective == "mp" else epsilon
+    G, how = asked(objective, G, epsilon=epsilon)
+    k = 60 if epsilon or objective == "mp" else 20
+    chosen = select(F, G, k, **how)
+    assert (chosen.plan.precision, chosen.plan.columns) == ("fp64", "none")
+    assert counted == {"picks": k, "handed": 0}
+    del how["device"]
+    how.pop("sign", None)
+    np.testing.assert_array_equal(chosen.indices, greedy(F, G, k, **how))
+    other = select(F, G, k, precision="fp32", device="cpu", **how)
+    np.testing.assert_allclose(chosen.explained, other.explained, rtol=1e-6, atol=1e-5)
+    proof = chosen.certificate
+    assert (proof.candidates[1:] == 1).all()
+    # Not the largest score outside a window, but that of the second best.
+    assert (proof.margins >= other.certificate.margins - 1e-6).all()
+    # The leads at the first picks, by hand.
+    X = F / np.linalg.norm(F, axis=1, keepdims=True)
+    if objective != "entropy":
+        scores = np.sort(G[:, 0] ** 2)[::-1]
+        assert proof.margins[0] == pytest.approx(1 - scores[1] / scores[0], rel=1e-9)
+    else:
+        left = np.sort(1 - (X @ X[chosen[0]]) ** 2 / (1 + epsilon))[::-1]
+        assert proof.ties[0] == len(F)
+        assert proof.margins[1] == pytest.approx(1 - left[1] / left[0], abs=1e-11)
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp"])
+def test_only_positive_scores(objective, counted):
+    F, G = pool(n=2)
+    G, how = asked(objective, G, sign="positive")
+    chosen = select(F, G, 20, **how)
+    assert counted == {"picks": 20, "handed": 0}
+    assert chosen == select(F, G, 20, precision="fp32", **how)
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy"])
+def test_duplicates_tie(objective, counted):
+    F, G = pool(60)
+    F, G = np.vstack([F, F[::-1]]), np.vstack([G, G[::-1]])
+    G, how = asked(objective, G)
+    chosen = select(F, G, 10, **how)
+    assert counted["handed"] == 0
+    other = select(F, G, 10, precision="fp32", **how)
+    assert chosen == other
+    np.testing.assert_array_equal(chosen.certificate.ties, other.certificate.ties)
+    assert (chosen.certificate.ties == 2).sum() >= 9
+    assert (chosen.certificate.margins[chosen.certificate.ties > 1] == 0).all()
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy"])
+def test_what_rounding_hides_is_handed_over(objective, counted):
+    """Rows that differ in their last bits, so that scores do in theirs."""
+    F, G = pool(60)
+    F = np.vstack([F, F[::-1] * (1 + 1e-15) + 1e-16])
+    G = np.vstack([G, G[::-1]])
+    G, how = asked(objective, G)
+    chosen = select(F, G, 10, **how)
+    assert counted["handed"] == 1
+    assert chosen == select(F, G, 10, precision="fp32", **how)
+
+
+def test_rounds_begin_and_end_here(counted):
+    F, _ = pool(500, 2)
+    chosen = select(F, None, 40, device="cpu")
+    assert counted == {"picks": 40, "handed": 0}
+    assert chosen.rounds == tuple(range(0, 40, 2))
+    other = select(F, None, 40, device="cpu", precision="fp32")
+    assert (chosen, chosen.rounds) == (other, other.rounds)
+    np.testing.assert_array_equal(chosen.certificate.ties, other.certificate.ties)
+
+
+def test_little_that_is_left_of_rows_is_picked():
+    F, _ = pool(100, 3)
+    F *= [1, 1, 1e-3]
+    chosen = select(F, None, 9, device="cpu")
+    assert chosen.rounds == (0, 3, 6)
+    assert chosen == select(F, None, 9, device="cpu", precision="fp32")
+
+
+def test_the_floor_is_left_to_the_other_stepper(counted):
+    F, G = pool(200, 3)
+    G = signals.from_query(F, np.ones(3))
+    for ending in ("restart", "stop", "continue"):
+        chosen = select(F, G, 150, device="cpu", on_exhausted=ending)
+        assert chosen == select(F, G, 150, device="cpu", on_exhausted=ending, columns="gram")
+    assert counted["handed"] > 0
+    assert counted["picks"] > 20
+
+
+def test_initial_items_are_handed_over(counted):
+    F, G = pool()
+    chosen = select(F, G, 5, sign="any", initial=[3, 4], device="cpu")
+    assert chosen == select(F, G, 5, sign="any", initial=[3, 4], device="cpu", columns="lazy")
+    assert counted["picks"] == 0
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_extend_goes_on_from_here(objective, epsilon, counted):
+    F, G = pool()
+    new_F, new_G = pool(seed=1)
+    G, how = asked(objective, G, epsilon=0.0 if objective == "mp" else epsilon)
+    chosen = select(F, G, 8, **how)
+    assert counted == {"picks": 8, "handed": 0}
+    new_G = None if G is None else new_G
+    longer = extend(chosen, new_F, new_G, 8, device="cpu")
+    both = np.vstack([F[chosen], new_F]), None if G is None else np.vstack([G[chosen], new_G])
+    wanted = select(*both, 8, initial=range(8), **how)
+    np.testing.assert_array_equal(longer.indices, wanted.indices - 8)
+    np.testing.assert_allclose(longer.gains, wanted.gains, rtol=1e-9)
+    one = select(F, G, 8, precision="fp32", **how).projection
+    assert (chosen.projection.picks, chosen.projection.least) == (one.picks, pytest.approx(one.least, rel=1e-9))
+    assert chosen.projection.crest == pytest.approx(one.crest, rel=1e-9)
+
+
+def test_a_pool_keeps_its_rows():
+    F, G = pool()
+    kept = Pool(F, device="cpu")
+    first = kept.select(G, 5, objective="lr", sign="any")
+    exact = kept._exact
+    assert first.plan.direct
+    assert kept.select(None, 5) == select(F, None, 5, device="cpu")
+    assert kept._exact is exact
+    # Columns of matching pursuit serve again.
+    assert not kept.select(G, 5, sign="any").plan.direct
+
+
+def test_when_it_runs(tmp_path):
+    F, G = pool()
+    how = {"sign": "any", "device": "cpu"}
+    assert select(F, G, 5, **how).plan.direct
+    for more in ({"precision": "fp32"}, {"columns": "lazy"}, {"checkpoint": tmp_path / "run"}, {"normalize": False}):
+        assert not select(F, G, 5, **more, **how).plan.direct
+    assert not select(F, pool(n=3)[1], 5, objective="mi", query="ridge", epsilon=0.1, device="cpu").plan.direct
+    small = {"small": True, "device": "cpu"}
+    plan = make_plan(7473, 64, 1, 75, objective="lr", **small)
+    assert plan.direct
+    assert plan.memory["Cholesky factor in float64"] == 8 * 75 * (7473 + 75)
+    assert "float64 loop" in str(plan)
+    assert not make_plan(7473, 64, 1, 75, objective="lr", memory_limit=plan.total - 1, **small).direct
+    assert not make_plan(7473, 384, 1, 370, objective="lr", **small).direct
+    assert not make_plan(300, 24, 1, 5, device="cpu").direct
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-4])
+@pytest.mark.parametrize("near", [1.0, 0.3, 0.1])
+def test_bounds_hold(epsilon, near, monkeypatch):
+    """W and d2 after each pick against long double, on rows that come ever nearer to each other."""
+    rng = np.random.default_rng(3)
+    F = rng.standard_normal(30) + near * rng.standard_normal((200, 30))
+    G = rng.standard_normal((200, 2))
+    worst, project_out = [], Direct._project_out
+
+    def checking(self, state, pick):
+        project_out(self, state, pick)
+        X = self.X.astype(np.longdouble)
+        phi, W = X.copy(), state.scores.astype(np.longdouble) / state.unit
+        for s in state.indices[: state.t]:
+            own = phi[s].copy()
+            q = own @ own + epsilon
+            column = phi @ own
+            W -= np.outer(column, W[s] / q)
+            phi -= np.outer(column, own / (q + np.sqrt(np.longdouble(epsilon) * q)))
+        left = state.left
+        residual = np.sqrt(((self.W.T - W) ** 2).sum(axis=1))[left].max()
+        distance = np.abs(self.d2 - (phi**2).sum(axis=1))[left].max()
+        bounds = self._errors()
+        worst.append((float(residual) / bounds[0], float(distance) / bounds[1]))
+
+    monkeypatch.setattr(Direct, "_project_out", checking)
+    select(F, G, 25, objective="lr", epsilon=epsilon, sign="any", device="cpu")
+    assert len(worst) > 10
+    assert np.max(worst) <= 1
+    assert np.max(worst) > 1e-5
+
+
+@pytest.mark.parametrize("sign", ["any", "positive"])
+def test_bounds_of_matching_pursuit_hold(sign, monkeypatch):
+    F, G = pool(200, 20, 2)
+    worst, project_out = [], Direct._project_out
+
+    def checking(self, state, pick):
+        project_out(self, state, pick)
+        X, W = self.X.astype(np.longdouble), state.scores.astype(np.longdouble) / state.unit
+        for s in state.indices[: state.t]:
+            W -= np.outer(X @ X[s], W[s])
+        error = np.sqrt(((self.W.T - W) ** 2).sum(axis=1))[state.left].max()
+        worst.append(float(error) / self._errors()[0])
+
+    monkeypatch.setattr(Direct, "_project_out", checking)
+    select(F, G, 40, sign=sign, device="cpu")
+    assert len(worst) == 40
+    assert 1e-5 < np.max(worst) <= 1
+
+
+def test_errors_grow_with_what_they_are_made_of():
+    least = factor_errors(8, 1, 1.0, 1.0, 1.0)
+    for more in ((80, 1, 1.0, 1.0, 1.0), (8, 50, 1.0, 1.0, 1.0), (8, 1, 10.0, 1.0, 1.0)):
+        assert all(a > b for a, b in zip(factor_errors(*more), least, strict=True))
+    assert factor_errors(8, 1, 1.0, 1.0, 9.0)[0] > least[0]
