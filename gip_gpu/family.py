@@ -216,6 +216,9 @@ class Family:
                 if self.rules.projects:
                     return Reason.EXHAUSTED
                 raise diverged(state.t, self.largest_norm)
+            if self.picks and self.unsettled and (not best or self.items.spent(self.distance_error)):
+                # No bound tells an item from one of which nothing is left: new arrays tell all of them.
+                return Reason.NEED_REFRESH
             # Twice what float32 makes of bounds, so that what stays outside is behind by as much.
             floor = best * (1 - 2 * OFF) - (2 * OFF * self.largest if self.rules.measure == "distance" else 0.0)
             window = self._narrowed(state, floor) if self.items.wide(floor) else self._all(self.items.candidates(floor))
@@ -249,12 +252,28 @@ class Family:
 
     def _narrowed(self, state: State, floor: float) -> Window:
         """A window of those among very many candidates that decide; dependent ones are dropped."""
+        if not self.picks and self._alike(state):
+            return self._first(state)
 
         def judged() -> Iterator[tuple[Window, Judged]]:
             for portion in map(self._all, self.items.portions(floor)):
                 yield portion, self._judged(state, portion)
 
         return narrowed(judged, SETTLED)
+
+    def _alike(self, state: State) -> bool:
+        """Whether before any pick all items have the same score to the last bit, as unit rows without scores do."""
+        if not self.rows_of.normalize or self.metric is not None or self.rules.positive:
+            return False
+        lowest = state.squares.min(where=state.pool, initial=math.inf)
+        return bool(lowest == state.squares.max(where=state.pool, initial=0.0))
+
+    def _first(self, state: State) -> Window:
+        """A window of the first of all items, which tie."""
+        first, count = state.first_left(1), state.m - state.t
+        W, ones = state.scores_of(first) / state.unit, np.ones(1)
+        value = float(self._roots(W, ones)[0])
+        return Window(first, W, ones, ones, count, tied=count, top=value, rival=value)
 
     def _squares(self, indices: NDArray[np.int64]) -> Floats:
         """Squared norms of the rows x."""

@@ -51,6 +51,8 @@ OBJECTIVES = {
 
 def residual(scores: Float, rows: Float, A: Float) -> Float:
     """Exact residual scores (c, n) of c items from their scores (c, n), rows (c, d) and A (n, d)."""
+    if not scores.shape[1]:
+        return scores
     # einsum, not BLAS: identical rows get identical products wherever they stand, so ties stay ties.
     exact: Float = scores - np.einsum("cd,nd->cn", rows, A)
     return exact
@@ -58,7 +60,7 @@ def residual(scores: Float, rows: Float, A: Float) -> Float:
 
 def energies(W: Float) -> Float:
     """Squared norms (c,) of residuals (c, n)."""
-    squares: Float = np.einsum("cn,cn->c", W, W)
+    squares: Float = np.einsum("cn,cn->c", W, W) if W.shape[1] else np.zeros(len(W))
     return squares
 
 

@@ -52,6 +52,14 @@ def cone():
     return (rng.standard_normal((2000, 48)) * scales + 1.5 * scales).astype(np.float32)
 
 
+@pytest.fixture
+def float32_loop(monkeypatch):
+    """Small pools run the loop of larger ones too, and not `gip_gpu.direct`."""
+    from gip_gpu.pool import Pool
+
+    monkeypatch.setattr(Pool, "_may_be_direct", lambda *_: False)
+
+
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch):
     """Fresh floating-point memory is NaN, so that reading what was never written shows."""

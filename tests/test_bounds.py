@@ -9,6 +9,8 @@ from gip_gpu.backends.numpy_items import NumpyItems
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.state import Reason, State
 
+pytestmark = pytest.mark.usefixtures("float32_loop")
+
 
 class CheckedBackend(NumpyBackend):
     """After each pick, compares the residual with one computed in extended precision from the picks so far."""

@@ -127,7 +127,7 @@ def test_random_pools(seed, kind, normalize, tmp_path):
 def test_a_pool_and_float64_state(tmp_path, cone):
     """The gains are those of an unbroken run to the last bit, as A is."""
     G = signals.self_compression(cone)
-    whole, path = select(cone, G, 300), tmp_path / "run.ckpt"
+    whole, path = select(cone, G, 300, columns="lazy"), tmp_path / "run.ckpt"
     pool = Pool(cone)
     for k in (50, 120, 300):
         chosen = pool.select(G, k, checkpoint=path, checkpoint_every=40)

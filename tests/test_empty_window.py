@@ -26,6 +26,8 @@ from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.reference import greedy, matching_pursuit
 from gip_gpu.state import Reason, State
 
+pytestmark = pytest.mark.usefixtures("float32_loop")
+
 WARNING = r"no item reaches the floor .* of the window of pick \d+.*the residual is recomputed"
 ERROR = r"no item reaches the floor .* of the window of pick \d+.*also after the residual was recomputed"
 

@@ -7,6 +7,8 @@ from family_pools import SCORED, choose, normalized
 from gip_gpu import bounds, family, select, signals, ties
 from gip_gpu.reference import greedy, greedy_lr
 
+pytestmark = pytest.mark.usefixtures("float32_loop")
+
 
 def test_signs_matter():
     F = np.eye(4)

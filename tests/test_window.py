@@ -6,7 +6,10 @@ import pytest
 from gip_gpu import select
 from gip_gpu.backends import numpy_items
 from gip_gpu.backends.items import Projector, Rules
+from gip_gpu.family import Family
 from gip_gpu.reference import greedy
+
+pytestmark = pytest.mark.usefixtures("float32_loop")
 
 WAYS = [
     ("entropy", {}),
@@ -44,6 +47,8 @@ def test_portions(tied, objective, options, monkeypatch):
         return portions(self, floor)
 
     monkeypatch.setattr(numpy_items.NumpyItems, "portions", counted)
+    # Nor is it seen at once that all tie.
+    monkeypatch.setattr(Family, "_alike", lambda *_: False)
     chosen = select(F, G, 7, device="cpu", **how)
     assert asked
     assert chosen.indices.tolist() == together.indices.tolist() == greedy(F, G, 7, **how).tolist()
@@ -52,6 +57,27 @@ def test_portions(tied, objective, options, monkeypatch):
             getattr(chosen.certificate, part), getattr(together.certificate, part), rtol=0, atol=1e-12, err_msg=part
         )
     np.testing.assert_allclose(chosen.gains, together.gains, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("objective", "score"), [("entropy", None), ("lr", 2.0), ("omp", -2.0)])
+def test_rounds_of_few_picks_rescore_few_items(objective, score, monkeypatch):
+    """Each begins with all items tied, and ends with nothing left of any."""
+    F = np.random.default_rng(0).standard_normal((20_000, 2))
+    G = None if score is None else np.full(20_000, score)
+    monkeypatch.setattr(numpy_items, "PORTION", 8)
+    rescored, candidates = [], numpy_items.NumpyItems._candidates
+
+    def counted(self, cells, floor):
+        found = candidates(self, cells, floor)
+        rescored.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(numpy_items.NumpyItems, "_candidates", counted)
+    chosen = select(F, G, 8, objective=objective, device="cpu")
+    assert sum(rescored) < 0.1 * len(F)
+    assert chosen.rounds == (0, 2, 4, 6)
+    assert chosen.certificate.ties[::2].tolist() == [20_000, 19_998, 19_996, 19_994]
+    assert chosen.indices.tolist() == greedy(F, G, 8, objective=objective).tolist()
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.02])

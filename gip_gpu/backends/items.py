@@ -248,6 +248,10 @@ class Items(ABC):
         """Ascending indices (c,) of the eligible items whose upper bound reaches `floor`, their exact residuals (c, n)
         and distances (c,)."""
 
+    def spent(self, error: float) -> bool:
+        """Whether d2~ is within this error of nothing for all eligible items, as far as it takes no time to tell."""
+        return False
+
     def wide(self, floor: float) -> bool:
         """Whether `candidates` may be so many that `portions` has to be asked, for memory and for caches."""
         return False

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gip_gpu import ties
 from gip_gpu.backends.items import Doubt, Fresh, Items, Move, Projector, Rules
 from gip_gpu.backends.numpy_products import Products
+from gip_gpu.objectives import energies
 from gip_gpu.rows import Rows
 
 Array = NDArray[Any]
@@ -108,7 +109,7 @@ class NumpyItems(Items):
                 eligible &= self.rules.ridge + distances > ties.DEPENDENT * squares
             if len(self.distance):
                 self.distance[items] = distances
-            largest = max(largest, float(np.einsum("jn,jn->j", exact, exact).max(where=eligible, initial=0.0)))
+            largest = max(largest, float(energies(exact).max(where=eligible, initial=0.0)))
             farthest = max(farthest, float(distances.max(where=eligible, initial=0.0)))
         return Fresh(float(np.sqrt(largest)), farthest, float(np.linalg.norm(self.projector.A)))
 
@@ -226,6 +227,16 @@ class NumpyItems(Items):
 
     def candidates(self, floor: float) -> tuple[NDArray[np.int64], Floats, Floats]:
         return self._candidates(self._cells(floor), floor)
+
+    def spent(self, error: float) -> bool:
+        # Of a round that goes on, the first items tell.
+        if self.rules.ridge or not len(self.distance) or not self._within(slice(CELL), error):
+            return False
+        return self._within(slice(None), error)
+
+    def _within(self, items: slice, error: float) -> bool:
+        """Whether d2~ of these items is within this error of nothing, where they are eligible."""
+        return bool(self.distance[items].max(where=self.eligible[items], initial=0.0) <= error)
 
     def wide(self, floor: float) -> bool:
         return len(self._cells(floor)) > PORTION
