@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gip_gpu import bounds, ties
 from gip_gpu.backends.items import Rules
 from gip_gpu.bounds import U64
+from gip_gpu.direct_metric import FULL, Downdated, tie
 from gip_gpu.engine import Stepper
 from gip_gpu.objectives import energies, seen
 from gip_gpu.problem import Problem
@@ -47,7 +48,7 @@ class Successor(Stepper, Protocol):
 
 
 class Direct:
-    """Stepper for small pools on the CPU, for all objectives without a metric; it asks for no columns.
+    """Stepper for small pools on the CPU; it asks for no columns.
 
     Args:
         rows: the exact rows; of norm 1 for matching pursuit.
@@ -73,7 +74,9 @@ class Direct:
         self.sign = problem.sign
         # Algorithm 1 has a tie rule and a floor of its own.
         self.literal = not objective.projects and problem.sign == "any"
-        self.gain_unit = {"norm": 1.0, "ratio": 1 / self.square, "distance": self.square}[objective.measure]
+        self.query = problem.Q
+        units = {"norm": 1.0, "ratio": 1 / self.square, "distance": self.square}
+        self.gain_unit = 1.0 if objective.metric else units[objective.measure]
         self.made: tuple[Successor, Columns] | None = None
         self.active: Successor | None = None
 
@@ -118,6 +121,7 @@ class Direct:
         self.first = self.crest = state.scale / root
         # q of the picks.
         self.divisors: list[float] = []
+        self.metric = None if self.query is None else Downdated(state.n)
         # Squares: of the inverse, Frobenius; of the coefficients of W in the factor.
         self.inverted = self.explained = 0.0
         # Of matching pursuit: sums of the residuals of the picks, of the errors of a step, and of those of the picks.
@@ -179,7 +183,10 @@ class Direct:
                 self.column += self.rules.ridge
             self._drop_dependent()
         into = score
-        for part in self.W:
+        parts = self.W
+        if self.metric is not None:
+            parts = self.metric.B.T @ self.W if self.metric.B is not None else np.full_like(self.W, np.nan)
+        for part in parts:
             clipped = np.maximum(part, 0, out=spare) if self.rules.positive else part
             np.multiply(clipped, clipped, out=into)
             if into is spare:
@@ -211,24 +218,31 @@ class Direct:
 
     def _errors(self) -> tuple[float, float]:
         """Bounds on the errors of W and of d2, by the roundings so far."""
-        t = self.picks
+        t, d = self.picks, len(self.X[0])
+        # The scores of a query were products.
+        given = bounds.dot_error(d, U64) if self.metric is not None else 0.0
         if not t:
-            return 0.0, 0.0
+            return given, 0.0
         if not self.rules.projects:
             return self.step_error + self.pick_error, 0.0
-        ridge = self.rules.ridge
-        inverse = math.sqrt(self.inverted) if len(self.inverse) else 1 / math.sqrt(ridge)
-        return bounds.factor_errors(len(self.X[0]), t, inverse, self.longest, math.sqrt(self.explained))
+        residual, distance = bounds.factor_errors(d, t, self._inverse(), self.longest, math.sqrt(self.explained))
+        return residual + given * (1 + math.sqrt(t) * self._inverse()), distance
+
+    def _inverse(self) -> float:
+        """What the norm of the inverse of the picks' triangle does not exceed."""
+        return math.sqrt(self.inverted) if len(self.inverse) else 1 / math.sqrt(self.rules.ridge)
 
     def _choose(self, state: State) -> Pick | Literal[Reason.EXHAUSTED] | None:
         """The exact argmax, that the scores are used up, or None where the bounds do not tell."""
-        score = self.score
+        score, B = self.score, None if self.metric is None else self.metric.B
+        if self.metric is not None and B is None:
+            return None
         index = int(score.argmax())
         top = float(score[index])
         residual_error, distance_error = self._errors()
         if self._over(state, top, residual_error, distance_error):
             return Reason.EXHAUSTED
-        if not 0 < top < math.inf:
+        if not 0 < top < (math.inf if self.metric is None else FULL):
             return None
         value = math.sqrt(top)
         if self._near_floor(state, value):
@@ -236,8 +250,9 @@ class Direct:
         q = self.rules.ridge + float(self.d2[index]) if self.rules.projects else 1.0
         if q <= LEFT * self.squares[index]:
             return None
-        divisor = q if self.rules.measure == "ratio" else 1.0
-        if distance_error > SURE * q or residual_error > SURE * value * math.sqrt(divisor):
+        length = value * math.sqrt(q) if self.rules.measure == "ratio" else value
+        norm = 1.0 if self.metric is None else self.metric.norm
+        if distance_error > SURE * q or residual_error * norm > SURE * length:
             return None
         noise, slack = self._doubt(state, value, residual_error, distance_error)
         score[index] = -math.inf
@@ -253,14 +268,16 @@ class Direct:
         if self.rules.measure == "distance":
             own = float(self.d2[index])
         else:
-            clipped = seen(residual, self.sign)
+            clipped = seen(residual, self.sign) if B is None else residual @ B
             own = float(clipped @ clipped)
             if self.rules.measure == "ratio":
                 own /= self.rules.ridge + float(self.d2[index])
         if self.rules.measure == "distance":
             behind = (rival * rival + 2 * distance_error) / own
         else:
-            behind = (rival + 2 * noise) ** 2 / own
+            behind = (rival + 2 * noise) ** 2
+            # The information is what is compared.
+            behind = behind / own if self.metric is None else math.log1p(-min(behind, own)) / math.log1p(-own)
         self.crest = max(self.crest, value)
         margin = 0.0 if tied > 1 else max(0.0, 1 - behind - 8 * U64)
         return Pick(index, self.X[index], residual, own * self.gain_unit, margin, candidates, tied)
@@ -302,12 +319,16 @@ class Direct:
             return math.inf, math.inf
         root = math.sqrt(least)
         noise = residual / root + value * distance / least + rounding
+        if self.metric is not None:
+            share = self.metric.share(len(self.X[0]), self.picks, self._inverse(), math.sqrt(self.explained))
+            noise += residual / root * self.metric.norm + value * share
+            return noise, tie(value, least, self.metric.norm, self.rules.ridge)
         return noise, ties.TIE * (value + (state.scale + value) / root)
 
     def _tied(self, state: State, bar: float) -> tuple[int, float, int, int] | None:
         """The first of the items that tie, the root of the largest score of another, how many come near and tie; None
         where the bounds do not tell. No item is nearer than the root `bar` but those that come near."""
-        if not bar > 0:
+        if not bar > 0 or self.metric is not None:
             return None
         near = (self.score >= bar * bar * (1 - 8 * U64)).nonzero()[0]
         if not self.picks:
@@ -357,6 +378,8 @@ class Direct:
                 self._invert(np.empty(0), root)
             weights = weights / root
             self.explained += float(weights @ weights)
+            if self.metric is not None:
+                self.metric.explain(weights)
             np.multiply(column, column, out=self.spare)
             np.subtract(self.d2, self.spare, out=self.d2)
         else:
@@ -373,7 +396,9 @@ class Direct:
         self.blocked[index] = np.inf
         self.picks += 1
         self._rate()
-        state.record(pick, self._energy())
+        # A metric's is the share of tr(Q'PQ), which was n to begin with.
+        left = max(0.0, 1 - self.explained / max(state.n, 1))
+        state.record(pick, self._energy() if self.metric is None else state.energy / state.unit**2 * left)
 
     def _invert(self, above: Floats, root: float) -> None:
         """Adds a row to the inverse of the triangle, whose new row is `above` and the root of the pick's q."""

@@ -210,7 +210,6 @@ def test_when_it_runs(tmp_path):
     assert select(F, G, 5, **how).plan.direct
     for more in ({"precision": "fp32"}, {"columns": "lazy"}, {"checkpoint": tmp_path / "run"}, {"normalize": False}):
         assert not select(F, G, 5, **more, **how).plan.direct
-    assert not select(F, pool(n=3)[1], 5, objective="mi", query="ridge", epsilon=0.1, device="cpu").plan.direct
     small = {"small": True, "device": "cpu"}
     plan = make_plan(7473, 64, 1, 75, objective="lr", **small)
     assert plan.direct
@@ -270,6 +269,64 @@ def test_bounds_of_matching_pursuit_hold(sign, monkeypatch):
     select(F, G, 40, sign=sign, device="cpu")
     assert len(worst) == 40
     assert 1e-5 < np.max(worst) <= 1
+
+
+MI = {"objective": "mi", "query": "ridge", "device": "cpu"}
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 0.1])
+@pytest.mark.parametrize("n", [1, 3])
+def test_mutual_information(n, epsilon, counted):
+    F, G = pool(n=n)
+    chosen = select(F, G, 30, epsilon=epsilon, **MI)
+    assert chosen.plan.direct
+    assert counted == {"picks": 30, "handed": 0}
+    other = select(F, G, 30, epsilon=epsilon, precision="fp32", **MI)
+    assert chosen.tolist() == other.tolist()
+    assert chosen.tolist() == greedy(F, G, 30, objective="mi", query="ridge", epsilon=epsilon).tolist()
+    np.testing.assert_allclose(chosen.gains, other.gains, rtol=1e-9)
+    np.testing.assert_allclose(chosen.weights, other.weights, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(chosen.explained, other.explained, atol=1e-9)
+    assert (chosen.certificate.margins >= other.certificate.margins - 1e-3).all()
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_margins_of_the_information(n):
+    """Against the exact loop: no lead is smaller than its margin."""
+    exact_loop = pytest.importorskip("exact_loop", reason="gmpy2 is not installed")
+    for seed in range(8):
+        F, G = pool(30, 6, n, seed)
+        how = {"objective": "mi", "query": "ridge", "epsilon": 10.0**-seed}
+        chosen = select(F, G, 8, device="cpu", **how)
+        assert not [doubt for doubt in exact_loop.doubted(chosen, F, G, **how) if doubt.wrong]
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 0.1])
+def test_bounds_of_the_metric_hold(epsilon, monkeypatch):
+    """Lengths in the metric against those by long double."""
+    F, G = pool(200, 20, 3)
+    worst, project_out = [], Direct._project_out
+
+    def checking(self, state, pick):
+        project_out(self, state, pick)
+        if len(worst) < 25:
+            X, Q = self.X.astype(np.longdouble), self.query.astype(np.longdouble)
+            for s in state.indices[: state.t]:
+                own = X[s].copy()
+                q = own @ own + epsilon
+                share = own / (q + np.sqrt(np.longdouble(epsilon) * q))
+                X -= np.outer(X @ own, share)
+                Q -= np.outer(share, own @ Q)
+            M, found = Q.T @ Q, self.metric.M
+            whole = np.linalg.inv(M.astype(float))
+            relative = np.linalg.norm((found - M.astype(float)) @ whole, 2)
+            bound = self.metric.share(20, self.picks, self._inverse(), np.sqrt(self.explained))
+            worst.append(float(relative) / bound)
+
+    monkeypatch.setattr(Direct, "_project_out", checking)
+    select(F, G, 25, epsilon=epsilon, **MI)
+    assert len(worst) == 25
+    assert 1e-6 < max(worst) <= 1
 
 
 def test_errors_grow_with_what_they_are_made_of():

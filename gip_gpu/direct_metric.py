@@ -1,0 +1,71 @@
+"""What the picks leave of a query, for `gip_gpu.direct`: M = Q'PQ by downdates, and the metric that is its inverse."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import bounds, ties
+from gip_gpu.bounds import U64
+
+Floats = NDArray[np.float64]
+
+# From this norm on, or with a score this near to 1, downdates have lost too many digits.
+SHARP, FULL = 1e4, 0.999
+
+
+class Downdated:
+    """The metric B with B B' = M^-1.
+
+    Args:
+        n: columns of the query, of which Q'Q = I.
+
+    Attributes:
+        B: (n, n); None where M has lost its digits.
+        norm: of B, Frobenius.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.M = np.eye(n)
+        self.B: Floats | None = np.eye(n)
+        self.norm = math.sqrt(n)
+
+    def explain(self, weights: Floats) -> None:
+        """Takes a pick out, of residual w over the root of its q: M -= w'w."""
+        self.M -= np.outer(weights, weights)
+        try:
+            self.B = np.asarray(np.linalg.inv(np.linalg.cholesky(self.M)).T)
+        except np.linalg.LinAlgError:
+            self.B = None
+            return
+        self.norm = float(np.linalg.norm(self.B))
+        if not self.norm <= SHARP:
+            self.B = None
+
+    def share(self, d: int, t: int, inverse: float, explained: float) -> float:
+        """Bound on the relative error of any ||W_j B||, from that of M.
+
+        Entries of M are Schur complements of the Gram matrix of picks and query, as d2 and W are: see
+        `gip_gpu.bounds.factor_errors`, whose arguments these are.
+        """
+        rounding = (2 * t + 8) * U64
+        delta, spread = bounds.dot_error(d, U64) + rounding, math.sqrt(t) * inverse * explained
+        error = 2 * len(self.M) * (delta * (1 + spread) ** 2 + rounding * (1 + explained**2))
+        return error * self.norm**2
+
+
+def tie(value: float, least: float, norm: float, ridge: float) -> float:
+    """How far the root of a score r, not above `value`, may move within a tie of the information.
+
+    `ties.information_moves` times the moves of `mahalanobis.Metric.split`, of parts with inside = r q and
+    ridge + rest = (1 - r) q; r moves by 2 (1 - r) for each unit of the information.
+
+    Args:
+        least: of q.
+        norm: of B.
+    """
+    nats = -math.log1p(-value * value) / 2
+    moves = (
+        value / math.sqrt(least) * (1 + value / math.sqrt(1 - value * value)) * (1 + 2 * norm * math.sqrt(1 + ridge))
+    )
+    return ties.TIE * (nats + moves) / value
