@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import bounds, ties
+from gip_gpu import bounds, direct_carry, ties
 from gip_gpu.backends.items import Rules
 from gip_gpu.bounds import U64
 from gip_gpu.direct_metric import FULL, Downdated, tie
@@ -416,35 +416,16 @@ class Direct:
         if self.active is not None:
             return self.active.carry(state)
         picks = state.indices[self.begun : state.t]
-        W = state.weights[self.begun : state.t] / state.unit
-        rows = self.X[picks]
-        norms = np.sqrt(energies(W))
+        rows, W, q = self.X[picks], state.weights[self.begun : state.t] / state.unit, np.array(self.divisors)
+        state.drift = self.step_error + direct_carry.drift(self.rules, W, q)
+        if self.literal:
+            return {"A": W.T @ rows}
+        stored = {"crest": self.crest * math.sqrt(self.gain_unit), "picks": self.picks}
         if not self.rules.projects:
-            state.drift = self.step_error + U64 * float((np.cumsum(norms) + 2 * norms).sum())
-            root = {} if self.literal else {"crest": self.crest, "picks": self.picks}
-            return {"A": W.T @ rows, **root}
-        return self._projected(state, picks, rows, W)
-
-    def _projected(self, state: State, picks: NDArray[np.int64], rows: Floats, W: Floats) -> Stored:
-        """As `gip_gpu.family.Family.carry`: A and a square root of the projector, by an orthogonal decomposition."""
-        G, ridge = state.scores[picks] / state.unit, self.rules.ridge
-        if ridge:
-            # R'R = X'X + eta I, so that P = eta (R'R)^-1.
-            whole = np.vstack([rows, math.sqrt(ridge) * np.eye(state.d)])
-            basis, triangle = np.linalg.qr(whole)
-            A = np.linalg.solve(triangle, basis[: len(rows)].T @ G).T
-            S = math.sqrt(ridge) * np.linalg.inv(triangle)
-        else:
-            basis, triangle = np.linalg.qr(rows.T)
-            A = np.linalg.solve(triangle.T, G).T @ basis.T
-            S = np.eye(state.d) - basis @ basis.T
-        q = np.array(self.divisors)
-        moved = np.sqrt(energies(W) * np.maximum(q - ridge, 0)) / q
-        state.drift += U64 * float((np.cumsum(moved) + 2 * moved).sum())
-        own = self.squares[picks]
-        least = math.sqrt(min(1.0, float((q / np.where(own > 0, own, np.inf)).min(where=own > 0, initial=1.0))))
-        stored = {"A": A * self.scale_down, "crest": self.crest * math.sqrt(self.gain_unit)}
-        return {**stored, "picks": self.picks, "least": least, "S": S}
+            return {"A": W.T @ rows, **stored}
+        A, S = direct_carry.projector(rows, state.scores[picks] / state.unit, self.rules.ridge)
+        least = direct_carry.least_left(q, self.squares[picks])
+        return {"A": A * self.scale_down, "S": S, "least": least, **stored}
 
     def snapshot(self, state: State) -> Stored:
         raise AssertionError("a run with a checkpoint has another stepper")

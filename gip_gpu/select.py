@@ -70,7 +70,8 @@ def select(
             to add; with 0 the choice is exhausted at the rank of F, and so it is with less than 1e-10 of the squared
             norm of the rows. With query "ridge" it is that of the fit too; with "direct" a fit has none.
         precision: what Gram columns are computed and kept in: "fp32", "fp16" (computed so only on a GPU), on a GPU also
-            "tf32" (kept in float32) and "bf16" (kept in float16), or "auto". Changes time and memory, not the answer.
+            "tf32" (kept in float32) and "bf16" (kept in float16), or "auto", which on a CPU runs small pools
+            in float64 throughout. Changes time and memory, not the answer.
         columns: "gram" (the whole Gram matrix, m * m * 4 bytes), "lazy" (columns on demand, m * a few hundred), or
             "auto" (what the cost model finds faster within the memory). Where picks are projected out of the rows, and
             with sign "positive", no column serves twice: each costs a matrix-vector product, and "gram" is refused.
