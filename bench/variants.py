@@ -5,7 +5,6 @@ All take the embeddings and the scores as they were loaded; what they do to them
 
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,17 +44,9 @@ def in_place(F: Array, G: Array, k: int) -> Result:
 
 def select(F: Array, G: Array, k: int) -> Result:
     """`gip_gpu.select` with its defaults, and how many Gram columns it computed."""
-    prepare = gip_gpu.Pool._prepare
-    made = []
-
-    def noted(*args: Any, **options: Any) -> Any:
-        made.append(prepare(*args, **options))
-        return made[-1]
-
-    with mock.patch.object(gip_gpu.Pool, "_prepare", noted):
-        selection = gip_gpu.select(F, G, k)
-    ((_, columns, plan),) = made
-    return selection.indices, {"computed": columns.computed, "strategy": plan.columns, "rounds": selection.rounds}
+    selection = gip_gpu.select(F, G, k)
+    notes = {"computed": selection.computed, "strategy": selection.plan.columns, "rounds": selection.rounds}
+    return selection.indices, notes
 
 
 VARIANTS: dict[str, Callable[[Array, Array, int], Result]] = {

@@ -138,7 +138,7 @@ def make_plan(
     where = resolve(how.get("device", "auto"), how.get("backend"))
     free = backends.load(how.get("backend"), where).available(where)
     plan = usual_plan(m, d, n, k, columns=columns, precision=precision, free=free, **how)
-    if not (small and columns == precision == "auto" and plan.backend == "numpy"):
+    if not (small and columns == precision == "auto" and plan.backend == "numpy" and plan.resident):
         return plan
     # What was measured just now says how long a run takes, but no plan shall change with the moment.
     measured = how.pop("measure", False)

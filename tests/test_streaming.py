@@ -162,7 +162,7 @@ def test_a_file_larger_than_the_memory_limit(tmp_path):
     np.testing.assert_array_equal(select(np.asarray(F), G, k, device="cpu").indices, indices)
 
 
-def test_the_whole_matrix_after_all(monkeypatch):
+def test_the_whole_matrix_after_all(monkeypatch, float32_loop):
     """Where columns on demand last for fewer picks than the model says, the Gram matrix takes their place."""
     F = np.random.default_rng(5).normal(size=(2500, 40)).astype(np.float32)
     G = np.random.default_rng(6).normal(size=(2500, 2))
