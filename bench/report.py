@@ -70,7 +70,7 @@ def limit(measured: Sequence[Measured]) -> str:
             [
                 *(str(case), runs[0].notes["strategy"], f"{computed:,}", f"{case.k:,}"),
                 *(f"{ceiling.flops / 1e9:.0f}", f"{ceiling.gemv * 1e3:.3g}", f"{seconds:.3g}"),
-                *(f"{computed * column:.3g}", f"{seconds / (computed * column):.3g}"),
+                *(f"{computed * column:.3g}", f"{seconds / (computed * column):.3g}" if computed else ""),
                 *(f"{case.k * column:.3g}", f"{seconds / (case.k * column):.3g}"),
             ]
         )

@@ -142,7 +142,7 @@ def rows(found: Measured) -> list[list[str]]:
             [
                 *(*first, runs.spread(of_name), runs.size(of_name), memory.readable(notes["planned"])),
                 *("" if passes is None or name == IN_MEMORY else f"{passes:.1f}", f"{notes['computed']:,}"),
-                f"{found.k / notes['computed']:.0%}",
+                f"{found.k / notes['computed']:.0%}" if notes["computed"] else "",
                 *(_part(of_name, part) for part in ("prepare", "columns", "steps")),
                 f"{found.ratio(name):.1f} x",
             ]
