@@ -143,6 +143,8 @@ class Pool:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name != "_turn"}
+        # Made anew from the rows.
+        state["_exact"] = None
         if not self._backend_type.portable:
             state.update(_backend=None, _columns=None, _plan=None)
         return state
