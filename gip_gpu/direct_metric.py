@@ -64,6 +64,8 @@ def tie(value: float, least: float, norm: float, ridge: float) -> float:
         least: of q.
         norm: of B.
     """
+    if not 0 < value * value < FULL:
+        return math.inf
     nats = -math.log1p(-value * value) / 2
     moves = (
         value / math.sqrt(least) * (1 + value / math.sqrt(1 - value * value)) * (1 + 2 * norm * math.sqrt(1 + ridge))

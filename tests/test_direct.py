@@ -13,6 +13,7 @@ from gip_gpu.plan import make_plan
 from gip_gpu.reference import greedy
 
 SCORED = ("mp", "lr", "omp")
+REFUSED = ("Q'Q is singular", "the residual diverges", "of its energy in the range of F")
 
 
 @pytest.fixture
@@ -57,7 +58,9 @@ def test_the_same_picks_as_in_float32(counted):
             warnings.simplefilter("ignore")
             try:
                 chosen = select(F, G, k, objective=objective, device="cpu", **options)
-            except ValueError:
+            except ValueError as error:
+                if not any(why in str(error) for why in REFUSED):
+                    raise
                 continue
             other = select(F, G, k, objective=objective, device="cpu", precision="fp32", **options)
         if not chosen.plan.direct or chosen.certificate.within_rounding or other.certificate.within_rounding:
