@@ -8,6 +8,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 U32 = 2.0**-24
 U64 = 2.0**-53
@@ -188,11 +191,12 @@ def root_error(d: int, picks: int, least: float) -> float:
     return 4 * U64 * math.sqrt(d) * math.sqrt(1 + picks) * spread
 
 
-def factor_errors(d: int, t: int, inverse: float, scores: float, explained: float) -> tuple[float, float]:
+def factor_errors(d: int, t: Floats, inverse: Floats, scores: float, explained: Floats) -> tuple[Floats, Floats]:
     """Bounds on |W~_j - W_j| and |d2~_j - d2_j| of a float64 Cholesky factor C of the Gram columns of t picks.
 
     Args:
         d: length of a row, of norm at most 1.
+        t: picks, as all but d and `scores` for each of several points of a round.
         inverse: what ||L^-1|| does not exceed, L the triangle of the picks, LL' = K_SS + eta I.
         scores: largest ||G_j||.
         explained: Y, the Frobenius norm of the coefficients y_i = w_i / sqrt(q_i) in W~ = G - C'y.
@@ -209,6 +213,6 @@ def factor_errors(d: int, t: int, inverse: float, scores: float, explained: floa
     and twice that covers the rest, while t delta ||L^-1||^2 is far below 1.
     """
     rounding = (2 * t + 8) * U64
-    delta, spread = dot_error(d, U64) + rounding, math.sqrt(t) * inverse
+    delta, spread = dot_error(d, U64) + rounding, np.sqrt(t) * inverse
     residual = 2 * (1 + spread) * (rounding * (scores + explained) + delta * spread * explained)
     return residual, 2 * delta * (1 + spread) ** 2

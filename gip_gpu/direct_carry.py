@@ -1,6 +1,10 @@
-"""What the picks of `gip_gpu.direct` project out, for `gip_gpu.extend`: A and S from the rows, and their rounding."""
+"""What the picks of `gip_gpu.direct` project out, for `gip_gpu.extend`: A and S from the rows, when they are asked for.
+
+Most selections are never extended, and two decompositions take as long as many picks.
+"""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,34 +12,60 @@ from numpy.typing import NDArray
 from gip_gpu.backends.items import Rules
 from gip_gpu.bounds import U64
 from gip_gpu.objectives import energies
+from gip_gpu.state import Stored
 
 Floats = NDArray[np.float64]
 
 
-def projector(rows: Floats, scores: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """A (n, d) and S (d, d) of `gip_gpu.backends.items.Items`, P = S S', by an orthogonal decomposition.
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """The t picks of a round.
 
-    Args:
-        rows, scores: (t, d) and (t, n) of the picks; without a ridge the rows are independent.
-        ridge: eta.
+    Attributes:
+        rules: how they were chosen.
+        rows: (t, d), of norm 1 at most.
+        scores: (t, n), G.
+        residuals: (t, n), W when each was picked.
+        divisors: (t,), q of each.
+        squares: (t,) squared norms of the rows.
+        scale_down: what the rows were multiplied by.
     """
-    d = rows.shape[1]
-    if not ridge:
-        basis, triangle = np.linalg.qr(rows.T)
-        return np.linalg.solve(triangle.T, scores).T @ basis.T, np.eye(d) - basis @ basis.T
-    # R'R = X'X + eta I, so that P = eta (R'R)^-1.
-    basis, triangle = np.linalg.qr(np.vstack([rows, math.sqrt(ridge) * np.eye(d)]))
-    A: Floats = np.linalg.solve(triangle, basis[: len(rows)].T @ scores).T
-    return A, math.sqrt(ridge) * np.linalg.inv(triangle)
 
+    rules: Rules
+    rows: Floats
+    scores: Floats
+    residuals: Floats
+    divisors: Floats
+    squares: Floats
+    scale_down: float
 
-def drift(rules: Rules, W: Floats, q: Floats) -> float:
-    """Bound on the rounding that A collects where each pick, of residual W (t, n), adds a product to it."""
-    moved = np.sqrt(energies(W) * np.maximum(q - rules.ridge, 0)) / q if rules.projects else np.sqrt(energies(W))
-    return U64 * float((np.cumsum(moved) + 2 * moved).sum())
+    def __call__(self) -> Stored:
+        """A (n, d) and what goes with it, as a stepper carries them."""
+        if not self.rules.projects:
+            return {"A": self.residuals.T @ self.rows}
+        A, S = self._projector()
+        return {"A": A * self.scale_down, "S": S, "least": self._least()}
 
+    def drift(self) -> float:
+        """Bound on the rounding that A collects where each pick adds a product to it."""
+        q, moved = self.divisors, np.sqrt(energies(self.residuals))
+        if self.rules.projects:
+            moved = moved * np.sqrt(np.maximum(q - self.rules.ridge, 0)) / q
+        return U64 * float((np.cumsum(moved) + 2 * moved).sum())
 
-def least_left(q: Floats, squares: Floats) -> float:
-    """The smallest share of its length that a pick's row had left, at most 1."""
-    shares = np.divide(q, squares, out=np.ones(len(q)), where=squares > 0)
-    return math.sqrt(min(1.0, float(shares.min(initial=1.0))))
+    def _projector(self) -> tuple[Floats, Floats]:
+        """A and S (d, d) of `gip_gpu.backends.items.Items`, P = S S', by an orthogonal decomposition."""
+        ridge, rows, d = self.rules.ridge, self.rows, self.rows.shape[1]
+        if not ridge:
+            basis, triangle = np.linalg.qr(rows.T)
+            return np.linalg.solve(triangle.T, self.scores).T @ basis.T, np.eye(d) - basis @ basis.T
+        # R'R = X'X + eta I, so that P = eta (R'R)^-1.
+        basis, triangle = np.linalg.qr(np.vstack([rows, math.sqrt(ridge) * np.eye(d)]))
+        A: Floats = np.linalg.solve(triangle, basis[: len(rows)].T @ self.scores).T
+        return A, math.sqrt(ridge) * np.linalg.inv(triangle)
+
+    def _least(self) -> float:
+        """The smallest share of its length that a pick's row had left, at most 1."""
+        q, squares = self.divisors, self.squares
+        shares = np.divide(q, squares, out=np.ones(len(q)), where=squares > 0)
+        return math.sqrt(min(1.0, float(shares.min(initial=1.0))))

@@ -22,7 +22,7 @@ class Downdated:
 
     Attributes:
         B: (n, n); None where M has lost its digits.
-        norm: of B, Frobenius.
+        norm: of B, Frobenius; infinite where there is none.
     """
 
     def __init__(self, n: int) -> None:
@@ -32,42 +32,49 @@ class Downdated:
 
     def explain(self, weights: Floats) -> None:
         """Takes a pick out, of residual w over the root of its q: M -= w'w."""
-        self.M -= np.outer(weights, weights)
+        self.become(self.M - np.outer(weights, weights))
+
+    def become(self, M: Floats) -> None:
+        """Takes this M (n, n)."""
+        self.M = M
         try:
             self.B = np.asarray(np.linalg.inv(np.linalg.cholesky(self.M)).T)
         except np.linalg.LinAlgError:
-            self.B = None
+            self.B, self.norm = None, math.inf
             return
         self.norm = float(np.linalg.norm(self.B))
         if not self.norm <= SHARP:
-            self.B = None
-
-    def share(self, d: int, t: int, inverse: float, explained: float) -> float:
-        """Bound on the relative error of any ||W_j B||, from that of M.
-
-        Entries of M are Schur complements of the Gram matrix of picks and query, as d2 and W are: see
-        `gip_gpu.bounds.factor_errors`, whose arguments these are.
-        """
-        rounding = (2 * t + 8) * U64
-        delta, spread = bounds.dot_error(d, U64) + rounding, math.sqrt(t) * inverse * explained
-        error = 2 * len(self.M) * (delta * (1 + spread) ** 2 + rounding * (1 + explained**2))
-        return error * self.norm**2
+            self.B, self.norm = None, math.inf
 
 
-def tie(value: float, least: float, norm: float, ridge: float) -> float:
+def share(n: int, d: int, t: Floats, inverse: Floats, explained: Floats, norm: Floats) -> Floats:
+    """Bound on the relative error of any ||W_j B||, from that of M.
+
+    Entries of M are Schur complements of the Gram matrix of picks and query, as d2 and W are: see
+    `gip_gpu.bounds.factor_errors`, whose arguments these are.
+
+    Args:
+        n: columns of the query.
+        norm: of B.
+    """
+    rounding = (2 * t + 8) * U64
+    delta, spread = bounds.dot_error(d, U64) + rounding, np.sqrt(t) * inverse * explained
+    error: Floats = 2 * n * (delta * (1 + spread) ** 2 + rounding * (1 + explained**2)) * norm**2
+    return error
+
+
+def tie(value: Floats, least: Floats, norm: Floats, ridge: float) -> Floats:
     """How far the root of a score r, not above `value`, may move within a tie of the information.
 
     `ties.information_moves` times the moves of `mahalanobis.Metric.split`, of parts with inside = r q and
-    ridge + rest = (1 - r) q; r moves by 2 (1 - r) for each unit of the information.
+    ridge + rest = (1 - r) q; r moves by 2 (1 - r) for each unit of the information. Infinite from `FULL` on.
 
     Args:
+        value: roots of scores.
         least: of q.
         norm: of B.
     """
-    if not 0 < value * value < FULL:
-        return math.inf
-    nats = -math.log1p(-value * value) / 2
-    moves = (
-        value / math.sqrt(least) * (1 + value / math.sqrt(1 - value * value)) * (1 + 2 * norm * math.sqrt(1 + ridge))
-    )
-    return ties.TIE * (nats + moves) / value
+    score = np.minimum(value * value, FULL)
+    moves = value / np.sqrt(least) * (1 + value / np.sqrt(1 - score)) * (1 + 2 * norm * math.sqrt(1 + ridge))
+    moved = ties.TIE * (moves - np.log1p(-score) / 2) / value
+    return np.where((score > 0) & (score < FULL), moved, math.inf)

@@ -8,9 +8,8 @@ from pathlib import Path
 def available() -> int:
     """Bytes that can be allocated without swapping: what the system has free, or the container's limit leaves."""
     try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
+        free = _kilobytes("/proc/meminfo", b"MemAvailable:")
+    except (OSError, ValueError):
         return _physical()
     try:
         cgroup = Path("/sys/fs/cgroup")
@@ -18,6 +17,15 @@ def available() -> int:
     except (OSError, ValueError):
         return free
     return max(0, min(free, room))
+
+
+def _kilobytes(path: str, name: bytes) -> int:
+    """The bytes that a line of such a file of the system says in kB; ValueError where it does not."""
+    with open(path, "rb", buffering=0) as file:
+        _, found, rest = file.read(1 << 16).partition(name)
+    if not found:
+        raise ValueError(f"{path} has no {name!r}")
+    return int(rest.split(maxsplit=1)[0]) * 1024
 
 
 def _physical() -> int:
@@ -32,9 +40,8 @@ def peak() -> int:
     """The largest resident size of this process so far, in bytes; 0 where the system does not tell."""
     try:
         # Not getrusage where there is a choice: it starts from the size of the parent process.
-        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
+        return _kilobytes("/proc/self/status", b"VmHWM:")
+    except (OSError, ValueError):
         pass
     try:
         import resource

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gip_gpu import backends, bounds, memory
-from gip_gpu.costs import STORAGE, HostCosts, Layout, Rates, entry_bytes, measured_rates, query_bytes, query_seconds
+from gip_gpu.costs import (
+    START,
+    STORAGE,
+    HostCosts,
+    Layout,
+    Rates,
+    entry_bytes,
+    measured_rates,
+    query_bytes,
+    query_seconds,
+)
 from gip_gpu.device import resolve
 from gip_gpu.objectives import OBJECTIVES
 from gip_gpu.validate import as_bytes, one_of
@@ -21,6 +31,8 @@ CACHE = 256
 KEPT_SHARE = 1 / 8
 # How many times longer a product a pick must be predicted to take before batches of columns are taken.
 PROMISE = 1.25
+# Bytes that are there without asking.
+SLIGHT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -136,28 +148,52 @@ def make_plan(
         small: allows it: nothing else than `columns` and `precision` stands against it.
     """
     where = resolve(how.get("device", "auto"), how.get("backend"))
-    free = backends.load(how.get("backend"), where).available(where)
+    kind = backends.load(how.get("backend"), where)
+    allowed = small and columns == precision == "auto" and kind.name == "numpy"
+    if allowed and how.get("memory_limit") is None:
+        direct = _direct_plan(m, d, n, k, **how)
+        # Nothing else begins as soon as this has ended, and so little memory is there.
+        if direct.total <= SLIGHT and direct.seconds <= START and not how.get("measure"):
+            return direct
+    free = kind.available(where)
     plan = usual_plan(m, d, n, k, columns=columns, precision=precision, free=free, **how)
-    if not (small and columns == precision == "auto" and plan.backend == "numpy" and plan.resident):
+    if not (allowed and plan.resident):
         return plan
     # What was measured just now says how long a run takes, but no plan shall change with the moment.
     measured = how.pop("measure", False)
     assumed = usual_plan(m, d, n, k, free=free, **how) if measured else plan
-    costs, projects = HostCosts(m, d, n), OBJECTIVES[plan.objective].projects
-
-    def seconds(rates: Rates | None) -> float:
-        query = query_seconds(m, d, n, rates) if "query" in plan.memory else 0.0
-        return query + costs.direct_seconds(k, projects, rates)
-
-    parts = {**plan.memory, **costs.direct(k, projects)}
+    direct = _direct_plan(m, d, n, k, **how)
     room = how.get("held", 0) + free if plan.limit is None else plan.limit
-    if sum(parts.values()) > room or seconds(None) >= assumed.seconds:
+    if direct.total > room or direct.seconds >= assumed.seconds:
         return plan
-    return replace(
-        plan, columns="none", precision="fp64", cache=0, lookahead=0, resident=True, memory=parts,
-        seconds=seconds(measured_rates() if measured else None), gram_seconds=0.0,
-        reason="the plain float64 loop takes the least time on so small a pool",
+    direct = replace(direct, limit=plan.limit)
+    if not measured:
+        return direct
+    rates = measured_rates()
+    return replace(direct, seconds=_direct_seconds(direct, how.get("query", "direct"), rates), machine=str(rates))
+
+
+def _direct_plan(
+    m: int, d: int, n: int, k: int, *, objective: str = "mp", sign: str = "any", query: str = "direct", **_: Any
+) -> Plan:
+    """The plan of the plain float64 loop, whatever else there is; its memory is also that of a stepper that goes on."""
+    costs, projects = HostCosts(m, d, n), OBJECTIVES[objective].projects
+    whole = Layout(most=1)
+    kept = costs.stepwise(whole, "fp32") if stepwise(objective, sign) else costs.lazy(min(m, CACHE), whole, "fp32")
+    if fits_query(objective, query, n):
+        kept["query"] = query_bytes(m, d, n)
+    plan = Plan(
+        "cpu", "numpy", m, d, n, k, "none", "fp64", 0, 0, True, {**costs.direct(k, projects), **kept}, None, 0.0,
+        "the plain float64 loop takes the least time on so small a pool", objective, machine=str(Rates()),
     )  # fmt: skip
+    return replace(plan, seconds=_direct_seconds(plan, query, None))
+
+
+def _direct_seconds(plan: Plan, query: str, rates: Rates | None) -> float:
+    """Predicted time of the plain float64 loop."""
+    m, d, n = plan.m, plan.d, plan.n
+    fit = query_seconds(m, d, n, rates) if fits_query(plan.objective, query, n) else 0.0
+    return fit + HostCosts(m, d, n).direct_seconds(plan.k, OBJECTIVES[plan.objective].projects, rates)
 
 
 def usual_plan(

@@ -1,7 +1,9 @@
 """What a selection has projected out: all that is needed to go on with rows that were not there."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,10 @@ class Projection(ReadOnlyArrays):
     least: float = 1.0
 
     @classmethod
-    def of(cls, state: State, carried: Stored, options: Options, normalize: bool, exponent: int) -> "Projection":
-        """What was projected out when a run ended.
+    def of(
+        cls, state: State, carried: Stored, options: Options, normalize: bool, exponent: int
+    ) -> "Projection | Callable[[], Projection]":
+        """What was projected out when a run ended, or what computes it.
 
         Args:
             state: at its end.
@@ -57,16 +61,21 @@ class Projection(ReadOnlyArrays):
         if state.prior is not None and len(state.rounds) == 1:
             scale = max(scale, state.prior.scale)
         scale *= _unit(state.objective.measure, options.epsilon, normalize, exponent)
+        whole = partial(
+            cls._whole,
+            options=options,
+            normalize=normalize,
+            scale=scale,
+            drift=state.drift * state.unit,
+            picks=carried.get("picks", 0),
+            crest=carried.get("crest", 0.0) * state.unit,
+        )
+        return partial(_later, whole, carried["later"], state.unit) if "later" in carried else whole(carried, state.unit)
+
+    @classmethod
+    def _whole(cls, carried: Stored, unit: float, **others: Any) -> "Projection":
         return cls(
-            carried["A"].T * state.unit,
-            carried.get("S"),
-            options,
-            normalize,
-            scale,
-            state.drift * state.unit,
-            carried.get("picks", 0),
-            carried.get("crest", 0.0) * state.unit,
-            carried.get("least", 1.0),
+            A=carried["A"].T * unit, S=carried.get("S"), least=carried.get("least", 1.0), **others
         )
 
     def measured(self, exponent: int) -> "Projection":
@@ -99,6 +108,30 @@ class Projection(ReadOnlyArrays):
             "options": asdict(self.options),
             "shape": self.A.shape,
         }
+
+
+def _later(whole: Callable[..., Projection], compute: Callable[[], Stored], unit: float) -> Projection:
+    """`whole` of what `compute` returns."""
+    return whole(compute(), unit)
+
+
+class Deferred:
+    """A dataclass field that may be given as a function: the first to ask for the field calls it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            # The default.
+            return None
+        value = vars(instance)[self.name]
+        if isinstance(value, partial):
+            value = vars(instance)[self.name] = value()
+        return value
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        vars(instance)[self.name] = value
 
 
 def _unit(measure: Measure, epsilon: float, normalize: bool, exponent: int) -> float:

@@ -15,7 +15,7 @@ from gip_gpu import memory, selection_file
 from gip_gpu.certificate import Certificate
 from gip_gpu.plan import Plan
 from gip_gpu.preparation import Preparation
-from gip_gpu.projection import Projection
+from gip_gpu.projection import Deferred
 from gip_gpu.read_only import ReadOnlyArrays
 from gip_gpu.writing import atomic_write
 
@@ -76,7 +76,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
     timings: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
     range_share: float | None = None
-    projection: Projection | None = None
+    projection: Deferred = Deferred()
     computed: int = 0
     resumed: int = 0
     preparation: Preparation | None = None

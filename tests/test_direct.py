@@ -1,16 +1,21 @@
 """The float64 loop of small pools: the picks, ties and gains of the stepper of larger ones, and bounds that hold."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from random_problems import problem
 
-from gip_gpu import Pool, extend, select, signals
+from gip_gpu import Pool, direct, extend, select, signals
+from gip_gpu.backends.items import Rules
 from gip_gpu.bounds import factor_errors
 from gip_gpu.direct import Direct
+from gip_gpu.direct_arrays import Arrays, Path
+from gip_gpu.direct_bounds import Bounds
+from gip_gpu.direct_metric import share
 from gip_gpu.plan import make_plan
-from gip_gpu.reference import greedy
+from gip_gpu.reference import greedy, matching_pursuit
 
 SCORED = ("mp", "lr", "omp")
 REFUSED = ("Q'Q is singular", "the residual diverges", "of its energy in the range of F")
@@ -20,19 +25,35 @@ REFUSED = ("Q'Q is singular", "the residual diverges", "of its energy in the ran
 def counted(monkeypatch):
     """How many picks were made here, and how many rounds were handed over."""
     counts = {"picks": 0, "handed": 0}
-    project_out, hand_over = Direct._project_out, Direct._hand_over
+    enter, hand_over = Direct._enter, Direct._hand_over
 
-    def projecting(self, state, pick):
-        counts["picks"] += 1
-        project_out(self, state, pick)
+    def entering(self, state, path, *more):
+        counts["picks"] += len(path)
+        enter(self, state, path, *more)
 
     def handing(self, state):
         counts["handed"] += 1
         hand_over(self, state)
 
-    monkeypatch.setattr(Direct, "_project_out", projecting)
+    monkeypatch.setattr(Direct, "_enter", entering)
     monkeypatch.setattr(Direct, "_hand_over", handing)
     return counts
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Each pick by itself, and after it what a test notes of the stepper, its bounds and the run."""
+    notes, enter = SimpleNamespace(take=None, found=[]), Direct._enter
+    monkeypatch.setattr(direct, "AHEAD", 1)
+    monkeypatch.setattr(direct, "FARTHEST", 1)
+
+    def entering(self, state, *more):
+        enter(self, state, *more)
+        bounds = self.bounds.along(Path.empty(0, state.n), self.arrays.C)
+        notes.found.append(notes.take(self.arrays, bounds, state))
+
+    monkeypatch.setattr(Direct, "_enter", entering)
+    return notes
 
 
 def pool(m=300, d=24, n=1, seed=0):
@@ -88,7 +109,8 @@ def test_picks_and_margins(objective, epsilon, counted):
     assert counted == {"picks": k, "handed": 0}
     del how["device"]
     how.pop("sign", None)
-    np.testing.assert_array_equal(chosen.indices, greedy(F, G, k, **how))
+    exact = matching_pursuit(F, G, k) if objective == "mp" else greedy(F, G, k, **how)
+    np.testing.assert_array_equal(chosen.indices, exact)
     other = select(F, G, k, precision="fp32", device="cpu", **how)
     np.testing.assert_allclose(chosen.explained, other.explained, rtol=1e-6, atol=1e-5)
     proof = chosen.certificate
@@ -225,17 +247,14 @@ def test_when_it_runs(tmp_path):
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-4])
 @pytest.mark.parametrize("near", [1.0, 0.3, 0.1])
-def test_bounds_hold(epsilon, near, monkeypatch):
+def test_bounds_hold(epsilon, near, watched):
     """W and d2 after each pick against long double, on rows that come ever nearer to each other."""
     rng = np.random.default_rng(3)
     F = rng.standard_normal(30) + near * rng.standard_normal((200, 30))
     G = rng.standard_normal((200, 2))
-    worst, project_out = [], Direct._project_out
 
-    def checking(self, state, pick):
-        project_out(self, state, pick)
-        X = self.X.astype(np.longdouble)
-        phi, W = X.copy(), state.scores.astype(np.longdouble) / state.unit
+    def errors(arrays, bounds, state):
+        phi, W = arrays.X.astype(np.longdouble), state.scores.astype(np.longdouble) / state.unit
         for s in state.indices[: state.t]:
             own = phi[s].copy()
             q = own @ own + epsilon
@@ -243,35 +262,51 @@ def test_bounds_hold(epsilon, near, monkeypatch):
             W -= np.outer(column, W[s] / q)
             phi -= np.outer(column, own / (q + np.sqrt(np.longdouble(epsilon) * q)))
         left = state.left
-        residual = np.sqrt(((self.W.T - W) ** 2).sum(axis=1))[left].max()
-        distance = np.abs(self.d2 - (phi**2).sum(axis=1))[left].max()
-        bounds = self._errors()
-        worst.append((float(residual) / bounds[0], float(distance) / bounds[1]))
+        residual = np.sqrt(((arrays.W.T - W) ** 2).sum(axis=1))[left].max()
+        distance = np.abs(arrays.q - epsilon - (phi**2).sum(axis=1))[left].max()
+        return float(residual) / bounds.residual[0], float(distance) / bounds.distance[0]
 
-    monkeypatch.setattr(Direct, "_project_out", checking)
+    watched.take = errors
     select(F, G, 25, objective="lr", epsilon=epsilon, sign="any", device="cpu")
-    assert len(worst) > 10
-    assert np.max(worst) <= 1
-    assert np.max(worst) > 1e-5
+    assert len(watched.found) > 10
+    assert 1e-5 < np.max(watched.found) <= 1
 
 
 @pytest.mark.parametrize("sign", ["any", "positive"])
-def test_bounds_of_matching_pursuit_hold(sign, monkeypatch):
+def test_bounds_of_matching_pursuit_hold(sign, watched):
     F, G = pool(200, 20, 2)
-    worst, project_out = [], Direct._project_out
 
-    def checking(self, state, pick):
-        project_out(self, state, pick)
-        X, W = self.X.astype(np.longdouble), state.scores.astype(np.longdouble) / state.unit
+    def error(arrays, bounds, state):
+        X, W = arrays.X.astype(np.longdouble), state.scores.astype(np.longdouble) / state.unit
         for s in state.indices[: state.t]:
             W -= np.outer(X @ X[s], W[s])
-        error = np.sqrt(((self.W.T - W) ** 2).sum(axis=1))[state.left].max()
-        worst.append(float(error) / self._errors()[0])
+        return float(np.sqrt(((arrays.W.T - W) ** 2).sum(axis=1))[state.left].max()) / bounds.residual[0]
 
-    monkeypatch.setattr(Direct, "_project_out", checking)
+    watched.take = error
     select(F, G, 40, sign=sign, device="cpu")
-    assert len(worst) == 40
-    assert 1e-5 < np.max(worst) <= 1
+    assert len(watched.found) == 40
+    assert 1e-5 < np.max(watched.found) <= 1
+
+
+def test_errors_of_picks_add_up():
+    """Each of four picks is as wrong as it may be; together they move an item that lies between them by more."""
+    wrong = 1e-6
+    F = np.vstack([np.eye(4), np.full((1, 4), 0.5)])
+    G = np.array([[4.0], [3.0], [2.0], [1.0], [0.0]])
+    arrays = Arrays(F, np.ones(5), Rules("norm", False, False, 0.0), 1, 4)
+    bounds = Bounds(4, 1, arrays.rules, False, 4)
+    arrays.begin(np.ones(5, bool), G, False)
+    bounds.begin(4.0)
+    bounds.step = wrong
+    for pick in range(4):
+        # Rounding of the steps so far, within its bound.
+        arrays.W[0, pick] += wrong
+        path = arrays.state_of(pick, 1.0, 0.0)
+        arrays.project_out(pick, 1)
+        bounds.keep(path, bounds.along(path, arrays.C))
+    moved = abs(arrays.W[0, 4] - (0 - 0.5 * (4 + 3 + 2 + 1)))
+    assert moved == pytest.approx(2 * wrong)
+    assert moved <= bounds.along(Path.empty(0, 1), arrays.C).residual[0]
 
 
 MI = {"objective": "mi", "query": "ridge", "device": "cpu"}
@@ -305,31 +340,34 @@ def test_margins_of_the_information(n):
 
 
 @pytest.mark.parametrize("epsilon", [1e-3, 0.1])
-def test_bounds_of_the_metric_hold(epsilon, monkeypatch):
+def test_bounds_of_the_metric_hold(epsilon, watched, monkeypatch):
     """Lengths in the metric against those by long double."""
     F, G = pool(200, 20, 3)
-    worst, project_out = [], Direct._project_out
 
-    def checking(self, state, pick):
-        project_out(self, state, pick)
-        if len(worst) < 25:
-            X, Q = self.X.astype(np.longdouble), self.query.astype(np.longdouble)
-            for s in state.indices[: state.t]:
-                own = X[s].copy()
-                q = own @ own + epsilon
-                share = own / (q + np.sqrt(np.longdouble(epsilon) * q))
-                X -= np.outer(X @ own, share)
-                Q -= np.outer(share, own @ Q)
-            M, found = Q.T @ Q, self.metric.M
-            whole = np.linalg.inv(M.astype(float))
-            relative = np.linalg.norm((found - M.astype(float)) @ whole, 2)
-            bound = self.metric.share(20, self.picks, self._inverse(), np.sqrt(self.explained))
-            worst.append(float(relative) / bound)
+    def error(arrays, bounds, state):
+        X, Q = arrays.X.astype(np.longdouble), whitened[0].astype(np.longdouble)
+        for s in state.indices[: state.t]:
+            own = X[s].copy()
+            q = own @ own + epsilon
+            part = own / (q + np.sqrt(np.longdouble(epsilon) * q))
+            X -= np.outer(X @ own, part)
+            Q -= np.outer(part, own @ Q)
+        M = (Q.T @ Q).astype(float)
+        relative = np.linalg.norm((arrays.metric.M - M) @ np.linalg.inv(M), 2)
+        now = bounds.picks[0], bounds.inverse[0], bounds.explained[0]
+        return float(relative) / share(3, 20, *now, arrays.metric.norm)
 
-    monkeypatch.setattr(Direct, "_project_out", checking)
+    whitened, init = [], Direct.__init__
+
+    def making(self, rows, X, problem, other):
+        whitened.append(problem.Q)
+        init(self, rows, X, problem, other)
+
+    monkeypatch.setattr(Direct, "__init__", making)
+    watched.take = error
     select(F, G, 25, epsilon=epsilon, **MI)
-    assert len(worst) == 25
-    assert 1e-6 < max(worst) <= 1
+    assert len(watched.found) == 25
+    assert 1e-6 < max(watched.found) <= 1
 
 
 def test_errors_grow_with_what_they_are_made_of():
