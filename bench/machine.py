@@ -3,12 +3,11 @@
 import datetime
 import os
 import platform
-import re
-from pathlib import Path
 
 import numpy as np
 
 import gip_gpu
+from gip_gpu.machine import cores, processor
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -25,19 +24,6 @@ def line() -> str:
         datetime.date.today().isoformat(),
     )
     return "; ".join(parts)
-
-
-def processor() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def system() -> str:

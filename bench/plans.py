@@ -31,7 +31,7 @@ def planned(point: Point) -> float:
     n = point.scores().shape[1] if point.scored else 0
     query = "ridge" if objective == "mi" else "direct"
     how = {"objective": objective, "sign": sign or "any", "query": query}
-    return make_plan(point.m, point.d, n, point.k, device="cpu", measure=True, **how).seconds  # type: ignore[arg-type]
+    return make_plan(point.m, point.d, n, point.k, device="cpu", measure=True, small=True, **how).seconds
 
 
 def measured(point: Point) -> float:

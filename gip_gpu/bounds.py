@@ -191,28 +191,31 @@ def root_error(d: int, picks: int, least: float) -> float:
     return 4 * U64 * math.sqrt(d) * math.sqrt(1 + picks) * spread
 
 
-def factor_errors(d: int, t: Floats, inverse: Floats, scores: float, explained: Floats) -> tuple[Floats, Floats]:
+def factor_errors(
+    d: int, t: Floats, reach: Floats, scores: float, coefficients: tuple[Floats, Floats], given: tuple[float, float]
+) -> tuple[Floats, Floats]:
     """Bounds on |W~_j - W_j| and |d2~_j - d2_j| of a float64 Cholesky factor C of the Gram columns of t picks.
 
     Args:
         d: length of a row, of norm at most 1.
-        t: picks, as all but d and `scores` for each of several points of a round.
-        inverse: what ||L^-1|| does not exceed, L the triangle of the picks, LL' = K_SS + eta I.
+        t: picks, as `reach` and the coefficients for each of several points of a round.
+        reach: what the norms of z = (K_SS + eta I)^-1 k_j do not exceed, K the Gram matrix.
         scores: largest ||G_j||.
-        explained: Y, the Frobenius norm of the coefficients y_i = w_i / sqrt(q_i) in W~ = G - C'y.
+        coefficients: what the Frobenius norms of y, y_i = w_i / sqrt(q_i) in W~ = G - C'y, and of
+            a = (K_SS + eta I)^-1 G_S do not exceed.
+        given: what Gram entries, and scores, may be off to begin with.
 
     What is computed is exact for a Gram matrix that is off by D, each entry by at most
-    delta = dot_error(d) + (2t + 8) u, and scores off by D_G, each by at most (2t + 8) u (scores + Y) (Higham, Accuracy
-    and Stability of Numerical Algorithms, theorem 10.3: sums of |C_is| |C_ij|, at most 1 by Cauchy-Schwarz, in place of
-    the entry; the same for C'y, at most Y). With z = (K_SS + eta I)^-1 k_j and a = (K_SS + eta I)^-1 G_S, of norms at
-    most ||L^-1|| and ||L^-1|| Y, a vector of t errors moves d2 and W to first order by
+    delta = dot_error(d) + (2t + 8) u, and scores off by D_G, each by at most (2t + 8) u (scores + ||y||) (Higham,
+    Accuracy and Stability of Numerical Algorithms, theorem 10.3: sums of |C_is| |C_ij|, at most 1 by Cauchy-Schwarz, in
+    place of the entry; the same for C'y, at most ||y||). A vector of t errors moves d2 and W to first order by
 
-        D_jj - 2 D_Sj'z + z' D_SS z          at most delta (1 + sqrt(t) ||L^-1||)^2
-        D_Gj - D_Sj'a - z' D_GS + z' D_SS a  at most (1 + sqrt(t) ||L^-1||) (delta_G + sqrt(t) delta ||L^-1|| Y)
+        D_jj - 2 D_Sj'z + z' D_SS z          at most delta (1 + sqrt(t) ||z||)^2
+        D_Gj - D_Sj'a - z' D_GS + z' D_SS a  at most (1 + sqrt(t) ||z||) (delta_G + sqrt(t) delta ||a||)
 
-    and twice that covers the rest, while t delta ||L^-1||^2 is far below 1.
+    and twice that covers the rest, while t delta ||(K_SS + eta I)^-1|| is far below 1.
     """
-    rounding = (2 * t + 8) * U64
-    delta, spread = dot_error(d, U64) + rounding, np.sqrt(t) * inverse
-    residual = 2 * (1 + spread) * (rounding * (scores + explained) + delta * spread * explained)
-    return residual, 2 * delta * (1 + spread) ** 2
+    rounding, (y, a) = (2 * t + 8) * U64, coefficients
+    delta, spread = dot_error(d, U64) + rounding + given[0], 1 + np.sqrt(t) * reach
+    residual = 2 * spread * (rounding * (scores + y) + given[1] + np.sqrt(t) * delta * a)
+    return residual, 2 * delta * spread**2

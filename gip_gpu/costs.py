@@ -9,7 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gip_gpu import bounds
+from gip_gpu import bounds, machine
+from gip_gpu.direct_arrays import factor_rows, many_rows
+from gip_gpu.direct_columns import FEW
+from gip_gpu.normal_equations import MOST_WEAK
 from gip_gpu.rows import BLOCK_VALUES
 from gip_gpu.single import CHUNK, READERS, VALUES
 
@@ -26,33 +29,63 @@ WORKING_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
 # Where each batch waits for all rows to stream by, it pays to foresee more.
 STREAMED_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
 # With this share of the pool in the working set, one in (FORESEEN root(share)) picks is not foreseen; from there on a
-# batch of columns is of little use. Measured on pools of 7 to 200 thousand, shares of 1/60 to 1/4.
-FORESEEN = 60
+# batch of columns is of little use. Fitted to the times of pools of 7 and 52 thousand, with self-compression and with
+# random scores.
+FORESEEN = 90
 # Bytes that a system finds without help: it had them in use before.
 HANDY = 256 << 20
 # Seconds until the threads that convert rows have started, and the arrays of a run lie ready.
 START = 2e-3
-# Bytes of float64 rows that stay in the caches from one product to the next, which is then twice as fast.
-CACHED = 16 << 20
+# Bytes that stay in the caches from one product with a vector to the next, and how many times faster these are then.
+CACHED, NEAR = 16 << 20, 2.5
+# Products with float64 vectors of what lies beyond them, against the rate of those with float32 ones.
+WIDE = 0.75
+# How many times longer a column that is used takes where several are made together, against its flops alone; and how
+# often these are the right ones at all.
+TOGETHER, FORESEEN_SHARE = 5.0, 0.8
+# Picks of a round where only positive residuals count: rows of a narrow cone have each taken from all others by then.
+POSITIVE_ROUND = 32
 # Picks from one refresh to the next where products are as exact as float32 has them.
 EXACT_PICKS = 2000
 
 
 def query_bytes(m: int, d: int, n: int) -> int:
-    """Bytes on the host that fitting a query takes: the scores of the fit, blocks of rows and their factor."""
+    """Bytes on the host that fitting a query takes: the scores of the fit and what is left of them, some columns,
+    blocks of rows and their factor."""
     width = d + n
-    return 2 * 8 * m * n + 8 * width * (4 * max(BLOCK_VALUES // width, 4 * width) + 4 * width)
+    return 8 * m * (4 * n + 2 * MOST_WEAK) + 8 * width * (4 * max(BLOCK_VALUES // width, 4 * width) + 4 * width)
 
 
 def query_seconds(m: int, d: int, n: int, rates: "Rates | None") -> float:
-    """Seconds that fitting a query takes: QR by blocks, at half of what float64 products reach, and an SVD."""
-    width, rates = d + n, rates or Rates()
-    return (2.5 * m * width**2 + 25 * width**3) / (rates.gemm / 4)
+    """Seconds that fitting a query takes: F'F, its inverse, and three passes over the rows; a few times as much where
+    many directions of the rows are nearly dependent."""
+    rates = rates or Rates()
+    return (2.6 * m * d**2 + 25 * min(m, d) ** 3) / rates.gemm + 200 * m * d / rates.copy
 
 
 def entry_bytes(precision: str) -> int:
     """Bytes of an entry of a Gram column."""
     return bounds.FORMATS[STORAGE[precision]].bytes
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the steps of an objective are like.
+
+    Attributes:
+        project: picks are projected out of the rows.
+        by_distance: what is left of the rows is the score.
+        positive: only positive residuals count.
+        metric: residuals are measured by one that changes with each pick.
+    """
+
+    project: bool = False
+    by_distance: bool = False
+    positive: bool = False
+    metric: bool = False
+
+
+PLAIN = Steps()
 
 
 @dataclass(frozen=True)
@@ -98,7 +131,9 @@ class Costs(Protocol):
     def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
         """Bytes by part where the column of a pick is made in its step, with a projector of the rows."""
 
-    def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: "Rates | None") -> float:
+    def stepwise_seconds(
+        self, k: int, precision: str, layout: Layout, rates: "Rates | None", steps: Steps = PLAIN
+    ) -> float:
         """Predicted time of k such picks."""
 
     def column(self, precision: str, layout: Layout) -> int:
@@ -205,36 +240,51 @@ class HostCosts:
         # S, the products that change it, and blocks of rows times S.
         return {**parts, "projector": 4 * 8 * self.d * self.d + 2 * 8 * max(BLOCK_VALUES, self.d)}
 
-    def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:
+    def stepwise_seconds(
+        self, k: int, precision: str, layout: Layout, rates: Rates | None, steps: Steps = PLAIN
+    ) -> float:
         rates = rates or Rates()
-        projecting = 2 * 8 * self.d * self.d / rates.copy
+        projecting = 8 * self.d * self.d / rates.copy if steps.project else 0.0
         passes = self.m * (self.n + 6) * 8 / rates.gemv
-        step = self.columns_seconds(1, rates, layout.resident) + projecting + passes + 140 * rates.call
-        return self._prepare_seconds(rates, 0) + k * step
+        column = self.columns_seconds(1, rates, layout.resident)
+        if layout.resident and 4 * self.m * self.d <= CACHED:
+            column /= NEAR
+        anew = self.refresh_seconds(rates) / POSITIVE_ROUND if steps.positive and not steps.project else 0.0
+        calls = (400 if steps.metric else 140) * rates.call
+        return self._prepare_seconds(rates, 0) + k * (column + projecting + passes + anew + calls)
 
     def direct(self, k: int, projects: bool) -> dict[str, int]:
         """Bytes by part of the plain float64 loop, beside those of the stepper that it may hand over to."""
-        factor = {"Cholesky factor in float64": 8 * k * (self.m + k)} if projects else {}
+        rows = factor_rows(k, self.m, self.d)
+        factor = {"Cholesky factor in float64": 8 * rows * (self.m + rows)} if projects else {}
         return {
-            "embeddings in float64": 8 * self.m * self.d,
+            "embeddings in float64": 8 * self.m * self.d * (2 if projects else 1),
             "residual and scores in float64": 8 * self.m * (self.n + 8),
             **factor,
         }
 
-    def direct_seconds(self, k: int, projects: bool, rates: Rates | None) -> float:
+    def direct_seconds(self, k: int, steps: Steps, rates: Rates | None) -> float:
         """Predicted time of the plain float64 loop."""
         rates = rates or Rates()
-        size = 8 * self.m * self.d
-        product = size / rates.gemv / (2 if size <= CACHED else 1)
-        if projects:
-            product += 8 * self.m * k / 2 / rates.gemv
+        product = _wide_seconds(8 * self.m * self.d, rates)
+        # From some rows on new arrays are made, which takes as long as going through half of them each time.
+        rows = min(k / 2, many_rows(self.m, self.d))
+        factor = _wide_seconds(int(8 * self.m * rows), rates) if steps.project else 0.0
+        if steps.by_distance and self.m * self.d >= FEW:
+            together = min(product, TOGETHER * 4 * self.m * self.d / rates.gemm)
+            product, factor = FORESEEN_SHARE * together + (1 - FORESEEN_SHARE) * product, factor / 2
         passes = self.m * (self.n + 6) * 8 / rates.gemv
-        return START / 8 + 20 * self.m * self.d / rates.copy + k * (product + passes + 30 * rates.call)
+        calls = (140 if steps.metric else 16 if steps.project else 10) * rates.call
+        return START / 4 + 15 * self.m * self.d / rates.copy + k * (product + factor + passes + calls)
 
     def gram(self, precision: str) -> dict[str, int]:
         width = entry_bytes(precision)
         scratch = 0 if width == 4 else 4 * self.m * min(self.m, 1024)
         return {**self._shared(), "Gram matrix": self.m * self.m * width + scratch}
+
+    def least_seconds(self, k: int) -> float:
+        """Less than k picks are predicted to take with Gram columns, however these are made."""
+        return self._prepare_seconds(Rates(), k)
 
     def _prepare_seconds(self, rates: Rates, k: int) -> float:
         return START + 30 * self.m * self.d / rates.copy + k * self.step_seconds(rates)
@@ -285,6 +335,11 @@ class HostCosts:
         return self.columns_seconds(size, rates, layout.resident) / served
 
 
+def _wide_seconds(size: int, rates: Rates) -> float:
+    """Seconds of a product of so many bytes of float64 values with a vector, made again and again."""
+    return (min(size, CACHED) / NEAR + max(0, size - CACHED) / WIDE) / rates.gemv
+
+
 def chunk_bytes(m: int, d: int) -> int:
     """Bytes of what streams past: chunks in float32 and a product, blocks of them as they are read and in between."""
     return (READERS + 2) * 4 * max(min(m * d, CHUNK), d) + READERS * 3 * 8 * max(VALUES, d)
@@ -303,7 +358,7 @@ def measured_rates() -> Rates:
         gemv=long.nbytes / _seconds(lambda: np.matmul(left[0, :512], matrix)),
         copy=2 * long.nbytes / _seconds(lambda: np.copyto(other, long)),
         call=_seconds(lambda: [np.multiply(tiny, tiny, out=tiny) for _ in range(100)]) / 100,
-        source="this machine as measured now",
+        source=f"{machine.processor()}, {machine.cores()} cores, as measured now",
     )
 
 

@@ -7,7 +7,7 @@ H200 of `bench/results/gpu.md`; everything else is datasheet and assumption.
 from dataclasses import dataclass, field
 
 from gip_gpu import bounds
-from gip_gpu.costs import EXACT_PICKS, GRAM_COLUMNS, ITEMS, Layout, Rates, entry_bytes
+from gip_gpu.costs import EXACT_PICKS, GRAM_COLUMNS, ITEMS, PLAIN, Layout, Rates, Steps, entry_bytes
 
 # What the rows are rounded to before they are multiplied.
 MULTIPLY = {"fp32": "fp32", "tf32": "tf32", "fp16": "fp16", "bf16": "bf16"}
@@ -134,7 +134,9 @@ class GpuCosts:
         parts["projector"] = 2 * 8 * self.d * self.d + 3 * 8 * self.d * min(self.m, chunk_rows(self.d)) + (1 << 19)
         return parts
 
-    def stepwise_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None) -> float:
+    def stepwise_seconds(
+        self, k: int, precision: str, layout: Layout, rates: Rates | None, steps: Steps = PLAIN
+    ) -> float:
         multiply, _ = multiplied_as(precision, self.given)
         rows = self.m * self.d * bounds.FORMATS[multiply].bytes
         column = rows / (self.chip.memory if layout.resident else self.chip.upload)

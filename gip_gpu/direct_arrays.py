@@ -1,6 +1,7 @@
-"""The arrays of `gip_gpu.direct`: residuals, distances and scores of all items in float64, and a pick's step on them."""
+"""The float64 arrays of `gip_gpu.direct`: residuals, distances and scores of all items, and a pick's step on them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,14 +15,30 @@ from gip_gpu.direct_metric import Downdated
 Floats = NDArray[np.float64]
 
 
+# Seconds that a value of a row of the factor takes in a pick, and that new arrays take: a value of a row with each
+# other, a value of a matrix of that size, and in all. Of one machine, so that nothing depends on the moment.
+OF_FACTOR, OF_ROWS, OF_MATRICES, OF_ALL = 1e-10, 3e-11, 4e-10, 3e-4
+# Fewest picks between new arrays; rows of the factor beyond those, for picks that are made one by one.
+FEWEST, ROOM = 16, 64
 # A rival of this share of the best score or more is not left to bounds that are seen later.
 NEXT = 1 - 1e-12
+
+
+def many_rows(m: int, d: int) -> int:
+    """Rows of the factor from which on going through them has taken as long as new arrays would, without any."""
+    anew = OF_ROWS * m * d**2 + OF_MATRICES * d**3 + OF_ALL
+    return max(FEWEST, math.ceil(math.sqrt(anew / (OF_FACTOR * m))))
+
+
+def factor_rows(k: int, m: int, d: int) -> int:
+    """Rows of the factor that there have to be for k picks from m rows of length d."""
+    return min(k, 2 * many_rows(m, d) + ROOM)
 
 
 class Best(NamedTuple):
     """An item of the largest score, its score, and the largest score of any other."""
 
-    index: int
+    item: int
     score: float
     rival: float
 
@@ -34,7 +51,7 @@ class Path:
         indices, scores, rivals: (b,) the picks, and as in `Best`.
         residuals: (b, n), W of each.
         divisors: (b,), q of each.
-        least: (b,), the smallest q_j of an eligible item.
+        least: (b,), as `Arrays.least`.
         norms: (b,), of the metric.
         energies: (b,), what `Arrays.energy` was after each.
     """
@@ -49,20 +66,43 @@ class Path:
     energies: Floats
 
     @classmethod
-    def empty(cls, count: int, n: int) -> "Path":
-        """Room for `count` picks of n signals."""
-        return cls(np.empty(count, np.int64), *(np.empty(shape) for shape in (count, count, (count, n), *[count] * 4)))
+    def of(cls, notes: "Sequence[Noted]", energies: Sequence[float], n: int) -> "Path":
+        """The path of picks of n signals that were noted one by one."""
+        columns = zip(*notes, strict=True) if notes else [()] * len(Noted._fields)
+        indices, scores, rivals, divisors, least, norms, residuals = columns
+        arrays = (np.array(values, np.float64) for values in (divisors, least, norms, energies))
+        W = np.array(residuals, np.float64).reshape(len(notes), n)
+        return cls(np.array(indices, np.int64), np.array(scores), np.array(rivals), W, *arrays)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     @property
     def sane(self) -> bool:
-        """Whether the first of these can be made at all."""
-        return bool(0 < self.scores[0] < math.inf and 0 < self.divisors[0] < math.inf and self.norms[0] < math.inf)
+        """Whether these picks can be made at all."""
+        return bool(
+            np.all(np.isfinite([self.scores, self.divisors, self.norms]) & (np.minimum(self.scores, self.divisors) > 0))
+        )
 
     def __getitem__(self, span: slice) -> "Path":
         return Path(**{name: array[span] for name, array in vars(self).items()})
+
+
+class Noted(NamedTuple):
+    """An entry of each array of a `Path`, but for the energy."""
+
+    item: int
+    score: float
+    rival: float
+    divisor: float
+    least: float
+    norm: float
+    residual: list[float]
+
+    @property
+    def sane(self) -> bool:
+        """Whether the pick can be made at all."""
+        return 0 < self.score < math.inf and 0 < self.divisor < math.inf and self.norm < math.inf
 
 
 class Arrays:
@@ -81,14 +121,16 @@ class Arrays:
             kept where rows are not projected out.
         score: (m,) of the eligible items, -inf or 0 for others; q where that is the score.
         C: (picks, m) rows of the Cholesky factor.
-        picks: made so far.
-        energy: ||W||^2, or the sum of d2, over the pool of the round; a metric's is not kept.
+        X, base: the rows that columns are made of, and their squared norms: as given, or as `anew` made them.
+        picks: made with these.
+        energy: ||W||^2, or the sum of d2, over the pool of the round; for a metric the trace of Q'PQ.
         metric: of the residuals, None for the identity.
     """
 
     def __init__(self, X: Floats, squares: Floats, rules: Rules, n: int, picks: int) -> None:
         m = len(X)
-        self.X, self.squares, self.rules = X, squares, rules
+        self.rows, self.squares, self.rules = X, squares, rules
+        self.X, self.base = X, squares
         self.W, self.q = np.empty((n, m)), np.empty(m if rules.projects else 0)
         self.rows_of_W = list(self.W)
         self.C = np.empty((picks if rules.projects else 0, m))
@@ -96,7 +138,7 @@ class Arrays:
         self.score = self.q if rules.measure == "distance" else np.empty(m)
         # Infinite for items that are not eligible.
         self.blocked = np.empty(m if rules.measure == "norm" else 0)
-        self.columns = DirectColumns(X, self.C if rules.projects else None)
+        self.columns = DirectColumns(X, self.C if rules.projects else None, rules.measure == "distance")
         self.metric: Downdated | None = None
         self.parts = self.W
         self.shift = rules.ridge if rules.measure == "distance" else 0.0
@@ -104,7 +146,7 @@ class Arrays:
 
     def begin(self, eligible: NDArray[np.bool_], W: Floats, metric: bool) -> None:
         """A round begins with these eligible items (m,) and residuals (m, n)."""
-        self.picks = 0
+        self.X, self.base, self.picks = self.rows, self.squares, 0
         whole = bool(eligible.all())
         self.outside = None if whole else ~eligible
         self.W[:] = W.T
@@ -120,7 +162,30 @@ class Arrays:
         self.metric = Downdated(n) if metric else None
         if metric:
             self.parts = np.empty_like(self.W)
-        self.columns.begin()
+        self.columns.begin(self.X)
+        self.energy = self._total()
+        self.rate()
+
+    def anew(self, eligible: NDArray[np.bool_], X: Floats, W: Floats, M: Floats | None) -> None:
+        """Goes on with rows and residuals that the picks so far are out of, and with no pick.
+
+        Args:
+            eligible: (m,) the items that may be picked.
+            X: (m, d) rows.
+            W: (m, n) residuals.
+            M: (n, n) what is left of a metric's Q'Q.
+        """
+        self.X, self.base, self.picks = X, np.einsum("jd,jd->j", X, X), 0
+        np.add(self.base, self.rules.ridge - self.shift, out=self.q)
+        if len(self.blocked):
+            self.blocked[:] = 0
+        self.block(~eligible)
+        self.W[:] = W.T
+        if self.outside is not None:
+            self.W[:, self.outside] = 0
+        if self.metric is not None and M is not None:
+            self.metric.become(M)
+        self.columns.begin(X)
         self.energy = self._total()
         self.rate()
 
@@ -156,20 +221,23 @@ class Arrays:
         """The first item of the largest score."""
         score = self.score
         index = int(score.argmax())
-        top = float(score[index])
+        top = score.item(index)
         score[index] = -math.inf
         # Faster than the maximum.
-        rival = float(score[score.argmax()])
+        rival = score.item(score.argmax())
         score[index] = top
         return Best(index, top, rival)
 
     def divisor(self, index: int) -> float:
         """What the square of this item's part in the others is divided by."""
-        return float(self.q[index]) + self.shift if self.rules.projects else 1.0
+        return self.q.item(index) + self.shift if self.rules.projects else 1.0
 
     def least(self) -> float:
-        """The smallest q_j of an eligible item, where scores depend on it."""
-        return math.inf if not len(self.q) or self.rules.measure == "distance" else float(self.q.min())
+        """The smallest q_j of an eligible item; infinite where rows are not projected out, or the largest is picked."""
+        if not self.rules.projects or self.rules.measure == "distance":
+            return math.inf
+        # Faster than the minimum.
+        return self.q.item(self.q.argmin())
 
     def project_out(self, index: int, wanted: int) -> None:
         """Takes this item out of the others.
@@ -193,15 +261,18 @@ class Arrays:
             np.subtract(part, spare, out=part)
         self.block(index)
         self.picks += 1
-        if self.metric is None:
-            self.energy = self._left(column)
+        self.energy = self._left(column)
         self.rate()
 
     def _total(self) -> float:
         """`energy` when the round begins."""
         if self.rules.measure == "distance":
-            return float(self.squares.sum(where=True if self.outside is None else ~self.outside))
-        return float(np.vdot(self.W, self.W))
+            return float(self.base.sum(where=True if self.outside is None else ~self.outside))
+        return self._residual_energy()
+
+    def _residual_energy(self) -> float:
+        # A metric's is the trace of Q'PQ, which is n to begin with.
+        return float(np.vdot(self.W, self.W) if self.metric is None else np.trace(self.metric.M))
 
     def _left(self, column: Floats) -> float:
         """`energy` after a pick whose row of the factor this is."""
@@ -213,7 +284,7 @@ class Arrays:
                 self.W[:, self.outside] = 0
         if self.rules.measure == "distance":
             return self.energy - float(np.vdot(column, column))
-        return float(np.vdot(self.W, self.W))
+        return self._residual_energy()
 
     def run(self, count: int, wanted: int) -> Path:
         """Makes up to `count` picks as if nothing were in doubt; fewer where there is none to make.
@@ -222,28 +293,27 @@ class Arrays:
             count: at most.
             wanted: picks to come in all.
         """
-        path = Path.empty(count, len(self.W))
-        for i in range(count):
-            index, score, rival = self.best()
-            q = self.divisor(index)
+        notes: list[Noted] = []
+        energies: list[float] = []
+        while len(notes) < count:
+            best = self.best()
+            noted = self._noted(best)
             # The last: others seem to tie with it.
-            if not (0 < score < math.inf and 0 < q < math.inf and self.norm < math.inf and rival < score * NEXT):
-                return path[:i]
-            self._note(path, i, index, score, rival)
-            self.project_out(index, wanted - i)
-            path.energies[i] = self.energy
-        return path
+            if not (best.rival < best.score * NEXT and noted.sane):
+                break
+            notes.append(noted)
+            self.project_out(best.item, wanted - len(energies))
+            energies.append(self.energy)
+        return Path.of(notes, energies, len(self.W))
 
-    def state_of(self, index: int, score: float, rival: float) -> Path:
-        """What is read off the arrays before this pick."""
-        path = Path.empty(1, len(self.W))
-        self._note(path, 0, index, score, rival)
-        return path
+    def before(self, best: Best) -> Path:
+        """The path of this pick alone, which is not made yet; its energy is 0."""
+        return Path.of([self._noted(best)], [0.0], len(self.W))
 
-    def _note(self, path: Path, i: int, index: int, score: float, rival: float) -> None:
-        path.indices[i], path.scores[i], path.rivals[i] = index, score, rival
-        path.divisors[i], path.least[i], path.norms[i] = self.divisor(index), self.least(), self.norm
-        path.residuals[i] = self.W[:, index]
+    def _noted(self, best: Best) -> "Noted":
+        index = best.item
+        residual = [part.item(index) for part in self.rows_of_W]
+        return Noted(*best, self.divisor(index), self.least(), self.norm, residual)
 
     @property
     def norm(self) -> float:

@@ -26,6 +26,7 @@ class Errors:
     Attributes:
         picks: (b + 1,) made so far.
         residual, distance: (b + 1,) on the errors of any W_j, its norm, and of any q_j.
+        reach: (b + 1,) what the norm of what the picks make up of any item does not exceed.
         inverse: (b + 1,) what the norm of the inverse of the picks' triangle does not exceed.
         explained: (b + 1,) norm of the coefficients of W in the factor.
     """
@@ -33,34 +34,47 @@ class Errors:
     picks: Floats
     residual: Floats
     distance: Floats
+    reach: Floats
     inverse: Floats
     explained: Floats
 
+    def after(self, count: int) -> "Errors":
+        """From those after `count` picks on."""
+        return Errors(**{name: bound[count:] for name, bound in vars(self).items()})
+
 
 class Bounds:
-    """Bounds of a round.
+    """Bounds of a round; since the arrays were last made anew, on what an estimate says of that.
 
     Args:
         d, n: length of a row, signals.
         rules: how scores are made.
-        metric: whether residuals are measured by one.
-        most: picks that a round can have.
+        condition: condition number of the query before its columns were made orthonormal; None without a metric.
+        most: rows of the factor there can be.
     """
 
-    def __init__(self, d: int, n: int, rules: Rules, metric: bool, most: int) -> None:
-        self.d, self.n, self.rules, self.metric = d, n, rules, metric
+    def __init__(self, d: int, n: int, rules: Rules, condition: float | None, most: int) -> None:
+        self.d, self.n, self.rules, self.metric = d, n, rules, condition is not None
+        # What making the columns orthonormal does to a query, and to its products with rows.
+        self.of_query = 0.0 if condition is None else n * condition * bounds.dot_error(d, U64)
         # Algorithm 1 has a tie rule and a floor of its own.
         self.literal = not rules.projects and not rules.positive
         # Of the triangle of the picks, where the ridge does not bound it.
         explicit = most if rules.projects and rules.ridge < WIDE_RIDGE else 0
         self.inverse = np.zeros((explicit, explicit))
-        # The scores of a query were products.
-        self.given = bounds.dot_error(d, U64) if metric else 0.0
         self.begin(0.0)
 
-    def begin(self, longest: float) -> None:
-        """A round begins, its longest residual being `longest`."""
-        self.longest, self.picks = longest, 0
+    def begin(self, longest: float, given: tuple[float, float] | None = None) -> None:
+        """The first pick comes next, or the first since the arrays were made anew.
+
+        Args:
+            longest: norm of the longest residual.
+            given: what Gram entries and residuals may be off by; None where they are those of the rows and scores.
+        """
+        self.longest, self.picks, self.given = longest, 0, given
+        if given is None:
+            # The scores of a query were products.
+            self.given = (0.0, bounds.dot_error(self.d, U64) + self.of_query) if self.metric else None
         # Squares: of the inverse, Frobenius; of the coefficients of W in the factor.
         self.inverted = self.explained = 0.0
         # Where nothing is projected out of the rows, sums: of the residuals of the picks, of the errors of a step, and
@@ -79,17 +93,24 @@ class Bounds:
         nothing = np.zeros(len(picks))
         if not self.rules.projects:
             steps, moves, _ = self._steps(np.sqrt(lengths))
-            return Errors(picks, np.where(picks, steps + moves, 0.0), nothing, nothing, nothing)
+            return Errors(picks, np.where(picks, steps + moves, 0.0), nothing, nothing, nothing, nothing)
         explained = np.sqrt(_sums(self.explained, lengths / path.divisors))
         if len(self.inverse):
             inverse = np.sqrt(_sums(self.inverted, self._invert(path, C)))
+            # ||x_j|| is at most 1.
+            reach = inverse
         else:
-            inverse = nothing + 1 / math.sqrt(self.rules.ridge)
-        residual, distance = bounds.factor_errors(self.d, picks, inverse, self.longest, explained)
+            root = math.sqrt(self.rules.ridge)
+            # The largest of s / (s^2 + eta).
+            inverse, reach = nothing + 1 / root, nothing + 1 / (2 * root)
+        coefficients, given = (explained, inverse * explained), self.given or (0.0, 0.0)
+        residual, distance = bounds.factor_errors(self.d, picks, reach, self.longest, coefficients, given)
         # q holds the ridge too, and each pick rounds it.
         distance = distance + 2 * (picks + 2) * U64 * self.rules.ridge
-        given = self.given * (1 + np.sqrt(picks) * inverse)
-        return Errors(picks, np.where(picks, residual, 0.0) + given, np.where(picks, distance, 0.0), inverse, explained)
+        if self.given is None:
+            # Nothing was computed yet.
+            residual, distance = np.where(picks, residual, 0.0), np.where(picks, distance, 0.0)
+        return Errors(picks, residual, distance, reach, inverse, explained)
 
     def keep(self, path: Path, errors: Errors) -> None:
         """These picks are made; `errors` is what `along` returned for them, or for them and more."""
@@ -147,8 +168,9 @@ class Bounds:
         noise = residual / root + values * distance / least + rounding
         if not self.metric:
             return noise, ties.TIE * (values + (scale + values) / root)
-        inverse, explained = errors.inverse[:count], errors.explained[:count]
-        of_metric = share(self.n, self.d, errors.picks[:count], inverse, explained, path.norms)
+        before = Errors(**{name: bound[:count] for name, bound in vars(errors).items()})
+        given = self.of_query + (0.0 if self.given is None else self.given[0])
+        of_metric = share(self.n, self.d, before.picks, before.inverse, before.explained, path.norms, given)
         noise = noise + residual / root * path.norms + values * of_metric
         return noise, tie(values, least, path.norms, self.rules.ridge)
 

@@ -43,7 +43,7 @@ class Carried:
         """A (n, d) and what goes with it, as a stepper carries them."""
         if not self.rules.projects:
             return {"A": self.residuals.T @ self.rows}
-        A, S = self._projector()
+        A, S = projector(self.rows, self.scores, self.rules.ridge)
         return {"A": A * self.scale_down, "S": S, "least": self._least()}
 
     def drift(self) -> float:
@@ -53,19 +53,25 @@ class Carried:
             moved = moved * np.sqrt(np.maximum(q - self.rules.ridge, 0)) / q
         return U64 * float((np.cumsum(moved) + 2 * moved).sum())
 
-    def _projector(self) -> tuple[Floats, Floats]:
-        """A and S (d, d) of `gip_gpu.backends.items.Items`, P = S S', by an orthogonal decomposition."""
-        ridge, rows, d = self.rules.ridge, self.rows, self.rows.shape[1]
-        if not ridge:
-            basis, triangle = np.linalg.qr(rows.T)
-            return np.linalg.solve(triangle.T, self.scores).T @ basis.T, np.eye(d) - basis @ basis.T
-        # R'R = X'X + eta I, so that P = eta (R'R)^-1.
-        basis, triangle = np.linalg.qr(np.vstack([rows, math.sqrt(ridge) * np.eye(d)]))
-        A: Floats = np.linalg.solve(triangle, basis[: len(rows)].T @ self.scores).T
-        return A, math.sqrt(ridge) * np.linalg.inv(triangle)
-
     def _least(self) -> float:
         """The smallest share of its length that a pick's row had left, at most 1."""
         q, squares = self.divisors, self.squares
         shares = np.divide(q, squares, out=np.ones(len(q)), where=squares > 0)
         return math.sqrt(min(1.0, float(shares.min(initial=1.0))))
+
+
+def projector(rows: Floats, scores: Floats, ridge: float) -> tuple[Floats, Floats]:
+    """A (n, d) and S (d, d) of `gip_gpu.backends.items.Items`, P = S S', by an orthogonal decomposition.
+
+    Args:
+        rows, scores: (t, d) and (t, n) of the picks; without a ridge the rows are independent.
+        ridge: eta.
+    """
+    d = rows.shape[1]
+    if not ridge:
+        basis, triangle = np.linalg.qr(rows.T)
+        return np.linalg.solve(triangle.T, scores).T @ basis.T, np.eye(d) - basis @ basis.T
+    # R'R = X'X + eta I, so that P = eta (R'R)^-1.
+    basis, triangle = np.linalg.qr(np.vstack([rows, math.sqrt(ridge) * np.eye(d)]))
+    A: Floats = np.linalg.solve(triangle, basis[: len(rows)].T @ scores).T
+    return A, math.sqrt(ridge) * np.linalg.inv(triangle)

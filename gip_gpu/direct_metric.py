@@ -1,6 +1,7 @@
 """What the picks leave of a query, for `gip_gpu.direct`: M = Q'PQ by downdates, and the metric that is its inverse."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Downdated:
         self.B: Floats | None = np.eye(n)
         self.norm = math.sqrt(n)
 
-    def explain(self, weights: Floats) -> None:
+    def explain(self, weights: Sequence[float]) -> None:
         """Takes a pick out, of residual w over the root of its q: M -= w'w."""
         self.become(self.M - np.outer(weights, weights))
 
@@ -47,17 +48,20 @@ class Downdated:
             self.B, self.norm = None, math.inf
 
 
-def share(n: int, d: int, t: Floats, inverse: Floats, explained: Floats, norm: Floats) -> Floats:
+def share(n: int, d: int, t: Floats, inverse: Floats, explained: Floats, norm: Floats, given: float = 0.0) -> Floats:
     """Bound on the relative error of any ||W_j B||, from that of M.
 
     Entries of M are Schur complements of the Gram matrix of picks and query, as d2 and W are: see
-    `gip_gpu.bounds.factor_errors`, whose arguments these are.
+    `gip_gpu.bounds.factor_errors`.
 
     Args:
-        n: columns of the query.
+        n, d: columns of the query, their length.
+        t: picks.
+        inverse, explained: what the norms of the inverse of the picks' triangle and of W's coefficients do not exceed.
         norm: of B.
+        given: what entries of the Gram matrix may be off to begin with.
     """
-    rounding = (2 * t + 8) * U64
+    rounding = (2 * t + 8) * U64 + given
     delta, spread = bounds.dot_error(d, U64) + rounding, np.sqrt(t) * inverse * explained
     error: Floats = 2 * n * (delta * (1 + spread) ** 2 + rounding * (1 + explained**2)) * norm**2
     return error

@@ -19,6 +19,8 @@ Progress = Callable[[int, int], None]
 
 # Calls of `progress` in a run, about.
 REPORTS = 200
+# Refreshes in a row after which a pick must be possible.
+VAIN = 100
 
 
 class Stepper(Protocol):
@@ -28,10 +30,12 @@ class Stepper(Protocol):
     Attributes:
         name: of the backend.
         empty_rounds: whether a round may find nothing to pick.
+        stride: picks that it makes together; fewer take as long.
     """
 
     name: ClassVar[str]
     empty_rounds: ClassVar[bool]
+    stride: ClassVar[int]
 
     def begin(self, state: State) -> None:
         """Allocates the arrays of a selection."""
@@ -90,13 +94,17 @@ def run(
     stored = None if keeper is None else keeper.stored
     after = _After(stepper, state, progress, keeper)
     going = _begin_round(stepper, state, on_exhausted) if stored is None else _resume(stepper, state, stored, after)
-    stride = max(1, (state.k - state.first) // REPORTS)
+    last, vain = -1, 0
+    stride = max(stepper.stride, (state.k - state.first) // REPORTS)
     while going and state.t < state.k:
         until = min(state.k, state.t + stride) if progress else state.k
         reason = stepper.advance(state, columns, until if keeper is None else min(until, keeper.until(state)))
         if reason is Reason.NEED_COLUMN:
             columns.provide(state)
         elif reason is Reason.NEED_REFRESH:
+            last, vain = state.t, vain + 1 if state.t == last else 0
+            if vain > VAIN:
+                raise RuntimeError(f"{stepper.name}: {vain} refreshes made no pick, after {state.t} picks")
             start = time.perf_counter()
             stepper.refresh(state)
             state.excess = 0
@@ -223,7 +231,7 @@ def _continue_literally(stepper: Stepper, state: State, after: _After) -> None:
             gain = candidates[index]
             candidates[index] = -np.inf
             state.indices[t], state.gains[t], state.weights[t] = index, gain, W[index]
-            state.margins[t] = max(0.0, 1 - max(candidates.max(), 0) / gain) if gain else 0.0
+            state.margins[t] = max(0.0, 1 - max(candidates.max(), 0) / gain) if gain and tied == 1 else 0.0
             state.candidates[t], state.ties[t] = len(W) - t, tied
             state.left[index] = False
         s = int(state.indices[t])

@@ -130,7 +130,8 @@ def _extensible(selection: Selection) -> Projection:
     done = _standardized(selection)
     ranked = done is not None and done.method == "rank"
     if selection.projection is not None and not ranked:
-        return selection.projection
+        known: Projection = selection.projection
+        return known
     why = (
         "its scores were ranks (standardize='rank'), which change as rows join"
         if ranked

@@ -70,6 +70,7 @@ class Family:
     name: ClassVar[str] = "family"
     # No score may be positive, or all rows zero.
     empty_rounds: ClassVar[bool] = True
+    stride: ClassVar[int] = 1
 
     def __init__(self, backend: Source, state: State, epsilon: float, sign: str, Q: Floats | None = None) -> None:
         objective = state.objective
@@ -304,7 +305,8 @@ class Family:
 
     def _stale(self, distance: float) -> bool:
         """Whether `largest` would make too much of the rounding of picks with such distances: once for each scale."""
-        if self.metric is None or distance > STALE * min(self.largest, self.looked):
+        # Of zero rows nothing is left however often they are looked at.
+        if self.metric is None or distance >= STALE * min(self.largest, self.looked):
             return False
         self.looked = distance
         return True
@@ -383,7 +385,7 @@ class Family:
         self.top, self.distance = top, float(window.distances[position]) if alone is None else alone[1]
         rival += float(noises[position])
         # A norm may tie with the best and be nothing, or so small that its square is.
-        behind = min(1.0, rival / value) if value else 1.0
+        behind = min(1.0, rival / value) if value and max(tied, window.tied) == 1 else 1.0
         state.pending = Pick(
             index=index,
             row=row,

@@ -6,11 +6,11 @@ from typing import Any
 
 from gip_gpu import backends, bounds, memory
 from gip_gpu.costs import (
-    START,
     STORAGE,
     HostCosts,
     Layout,
     Rates,
+    Steps,
     entry_bytes,
     measured_rates,
     query_bytes,
@@ -125,6 +125,12 @@ def stepwise(objective: str, sign: str) -> bool:
     return objective != "mp" or sign != "any"
 
 
+def steps_of(objective: str, sign: str) -> Steps:
+    """What the steps of an objective are like."""
+    kind = OBJECTIVES[objective]
+    return Steps(kind.projects, kind.measure == "distance", sign == "positive", kind.metric)
+
+
 def fits_query(objective: str, query: str, n: int) -> bool:
     """Whether a query is fitted to the scores before the selection."""
     return query == "ridge" or (objective == "mi" and n > 1)
@@ -152,8 +158,8 @@ def make_plan(
     allowed = small and columns == precision == "auto" and kind.name == "numpy"
     if allowed and how.get("memory_limit") is None:
         direct = _direct_plan(m, d, n, k, **how)
-        # Nothing else begins as soon as this has ended, and so little memory is there.
-        if direct.total <= SLIGHT and direct.seconds <= START and not how.get("measure"):
+        # Nothing else can be faster, and so little memory is there.
+        if direct.total <= SLIGHT and direct.seconds <= HostCosts(m, d, n).least_seconds(k) and not how.get("measure"):
             return direct
     free = kind.available(where)
     plan = usual_plan(m, d, n, k, columns=columns, precision=precision, free=free, **how)
@@ -170,7 +176,11 @@ def make_plan(
     if not measured:
         return direct
     rates = measured_rates()
-    return replace(direct, seconds=_direct_seconds(direct, how.get("query", "direct"), rates), machine=str(rates))
+    return replace(
+        direct,
+        seconds=_direct_seconds(direct, how.get("sign", "any"), how.get("query", "direct"), rates),
+        machine=str(rates),
+    )
 
 
 def _direct_plan(
@@ -186,14 +196,14 @@ def _direct_plan(
         "cpu", "numpy", m, d, n, k, "none", "fp64", 0, 0, True, {**costs.direct(k, projects), **kept}, None, 0.0,
         "the plain float64 loop takes the least time on so small a pool", objective, machine=str(Rates()),
     )  # fmt: skip
-    return replace(plan, seconds=_direct_seconds(plan, query, None))
+    return replace(plan, seconds=_direct_seconds(plan, sign, query, None))
 
 
-def _direct_seconds(plan: Plan, query: str, rates: Rates | None) -> float:
+def _direct_seconds(plan: Plan, sign: str, query: str, rates: Rates | None) -> float:
     """Predicted time of the plain float64 loop."""
     m, d, n = plan.m, plan.d, plan.n
     fit = query_seconds(m, d, n, rates) if fits_query(plan.objective, query, n) else 0.0
-    return fit + HostCosts(m, d, n).direct_seconds(plan.k, OBJECTIVES[plan.objective].projects, rates)
+    return fit + HostCosts(m, d, n).direct_seconds(plan.k, steps_of(plan.objective, sign), rates)
 
 
 def usual_plan(
@@ -280,9 +290,10 @@ def usual_plan(
             )
         layout, kept = next(way for way, need in zip(ways_to_keep, needs, strict=True) if need <= room)
         parts = {**costs.stepwise(layout, kept), **fit}
+        seconds = query_time + costs.stepwise_seconds(k, kept, layout, rates, steps_of(objective, sign))
         return Plan(
             where, kind.name, m, d, n, k, "none", kept, 0, 0, layout.resident, parts, limit,
-            query_time + costs.stepwise_seconds(k, kept, layout, rates), "each pick changes the columns of all",
+            seconds, "each pick changes the columns of all",
             objective, machine=machine,
         )  # fmt: skip
 

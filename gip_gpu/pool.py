@@ -19,7 +19,7 @@ from gip_gpu.certificate import Certificate
 from gip_gpu.columns import Columns, GramColumns, LazyColumns, NoColumns
 from gip_gpu.costs import GRAM_COLUMNS, ITEMS, entry_bytes
 from gip_gpu.device import resolve
-from gip_gpu.direct import Direct, exact_rows
+from gip_gpu.direct import Direct
 from gip_gpu.family import Family
 from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
 from gip_gpu.missing import Kept, as_on_nan, keep_finite
@@ -91,7 +91,8 @@ class Pool:
             matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
             self._kept = keep_finite(matrix, None)
             F = F if self._kept is None else self._kept.view(matrix)
-        self._rows = self._backend_type.open(F, normalize=normalize)
+        # Not beside a plan within a limit.
+        self._rows = self._backend_type.open(F, normalize=normalize, widen=memory_limit is None)
         # Counted to the first selection, which is what had to wait for it.
         self._waited = time.perf_counter() - began
         self._turn, self._busy = threading.RLock(), False
@@ -173,6 +174,11 @@ class Pool:
         fresh = keeper is None and prior is None and not len(initial)
         small = fresh and self._may_be_direct(keep, one_by_one, OBJECTIVES[name].projects)
         plan = self._planned(width, k, keep, name, options, small)
+        if plan.direct:
+            log.info("plan: %s", plan)
+            self._exact = self._rows.exact() if self._exact is None else self._exact
+        else:
+            self._rows.widened = None
         prepared = None if at_hand or plan.direct else prepare()
         if prepared is not None:
             plan = prepared[2]
@@ -275,8 +281,7 @@ class Pool:
             backend, columns, plan = prepare()
             return _stepper(backend, state, problem, plan.columns == "none"), columns
 
-        if self._exact is None:
-            self._exact = exact_rows(self._rows)
+        assert self._exact is not None
         return Direct(self._rows, self._exact, problem, other)
 
     def _planned(self, n: int, k: int, keep: bool, objective: str, options: Options, small: bool = False) -> Plan:

@@ -149,15 +149,15 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
         objective = OBJECTIVES["lr"]
     if options.query == "direct" and not objective.metric:
         return Problem(objective, options.epsilon, options.sign, scores)
-    found = queries.fit(rows, scores, options.epsilon if options.query == "ridge" else 0.0)
-    share = found.range_share
+    found = queries.solve(rows, scores, options.epsilon if options.query == "ridge" else 0.0)
+    share = found.share
     if share < NOTHING:
         raise ValueError(
             f"G has a share of {share:.2g} of its energy in the range of F, which is rounding: no query says anything "
             "about these scores; query='direct' takes them as they are"
         )
     if not objective.metric:
-        return Problem(objective, options.epsilon, options.sign, found.fitted, range_share=share)
+        return Problem(objective, options.epsilon, options.sign, queries.fitted(rows, found.weights), range_share=share)
     if options.query == "direct" and share < 1 - OUTSIDE:
         warnings.warn(
             f"objective 'mi' is about a query Q with F Q = G, and a share of {1 - share:.2g} of the energy of G lies "
@@ -166,9 +166,9 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
         )
     whitened, triangle = _whitened(found.weights)
     # In the unit of the scaled rows, so that no score exceeds 1 and the metric starts at the identity.
-    fitted = np.empty(scores.shape)
-    for start, stop in rows.bounds(scores.shape[1]):
-        fitted[start:stop] = queries.row_products(rows.block(start, stop), whitened) * 2.0**-exponent
+    fitted = queries.fitted(rows, whitened)
+    if exponent:
+        fitted *= 2.0**-exponent
     return Problem(
         objective, options.epsilon, options.sign, fitted, whitened, triangle * 2.0**exponent, range_share=share
     )

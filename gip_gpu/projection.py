@@ -70,13 +70,13 @@ class Projection(ReadOnlyArrays):
             picks=carried.get("picks", 0),
             crest=carried.get("crest", 0.0) * state.unit,
         )
-        return partial(_later, whole, carried["later"], state.unit) if "later" in carried else whole(carried, state.unit)
+        return (
+            partial(_later, whole, carried["later"], state.unit) if "later" in carried else whole(carried, state.unit)
+        )
 
     @classmethod
     def _whole(cls, carried: Stored, unit: float, **others: Any) -> "Projection":
-        return cls(
-            A=carried["A"].T * unit, S=carried.get("S"), least=carried.get("least", 1.0), **others
-        )
+        return cls(A=carried["A"].T * unit, S=carried.get("S"), least=carried.get("least", 1.0), **others)
 
     def measured(self, exponent: int) -> "Projection":
         """Its scale is that of rows scaled by 2**-exponent."""

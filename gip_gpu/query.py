@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu import normal_equations
 from gip_gpu.linear import numerical_rank, triangle
+from gip_gpu.normal_equations import Solution
 from gip_gpu.rows import BLOCK_VALUES, Rows
 
 
@@ -30,9 +32,10 @@ class Query:
 def fit(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Query:
     """The ridge query `Q = (F'F + epsilon I)^-1 F' G`; with epsilon 0 the shortest least-squares solution.
 
-    From the QR decomposition of [F G], folded block by block, and the singular values of its triangle: as accurate as
-    least squares are, where F'F would square the condition number and lose directions that F has. O(m (d + n)^2) time;
-    memory for a few (d + n, d + n) and `fitted`.
+    By refined normal equations where they are as accurate (`gip_gpu.normal_equations`). Elsewhere from the QR
+    decomposition of [F G], folded block by block, and the singular values of its triangle: as accurate as least squares
+    are, where F'F would square the condition number and lose directions that F has. O(m (d + n)^2) time; memory for a
+    few (d + n, d + n) and some (m, n).
 
     Args:
         rows: F, (m, d).
@@ -48,6 +51,15 @@ def fit(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Query:
     >>> query.weights.round(9).ravel(), query.fitted.round(9).ravel(), round(query.range_share, 9), query.rank
     (array([2., 2.]), array([2., 2., 2.]), 0.857142857, 2)
     """
+    found = solve(rows, scores, epsilon)
+    return Query(found.weights, fitted(rows, found.weights), found.share, found.rank)
+
+
+def solve(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Solution:
+    """As `fit`, without the fitted scores."""
+    quick = normal_equations.solve(rows, scores, epsilon)
+    if quick is not None:
+        return quick
     found = _decompose(rows, scores)
     kept = found.singular[:, None]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -56,10 +68,15 @@ def fit(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Query:
     if not np.isfinite(weights).all():
         raise ValueError(f"G reaches {found.unit:g} and F no norm beyond {rows.largest:g}: the query is too large "
                          "for float64; scale F up or G down")  # fmt: skip
-    fitted = np.empty(scores.shape)
-    for start, stop in rows.bounds(scores.shape[1]):
-        fitted[start:stop] = row_products(rows.block(start, stop), weights)
-    return Query(weights, fitted, found.share, len(found.singular))
+    return Solution(weights, found.share, len(found.singular))
+
+
+def fitted(rows: Rows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F times these weights (d, n), (m, n)."""
+    products = np.empty((rows.shape[0], weights.shape[1]))
+    for start, stop in rows.bounds(weights.shape[1]):
+        products[start:stop] = row_products(rows.read(start, stop), weights)
+    return products
 
 
 def share_in_range(rows: Rows, scores: NDArray[np.float64]) -> float:

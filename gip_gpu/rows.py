@@ -13,6 +13,8 @@ from gip_gpu.validate import flag
 
 # Float64 values in one block: 2 MiB stay in a core's cache while a block is converted, normalised and multiplied.
 BLOCK_VALUES = 1 << 18
+# Values that may be kept in float64 until it is known whether the whole of them is wanted so.
+WIDENED = 1 << 22
 
 
 class Rows:
@@ -21,6 +23,7 @@ class Rows:
     Args:
         F: (m, d) embeddings, any float or integer type and any strides; kept by reference, never modified.
         normalize: divide each row by its l2 norm.
+        widen: keep the values in float64 for `exact`, if they are few.
 
     Attributes:
         shape: (m, d).
@@ -35,14 +38,22 @@ class Rows:
     array([[0.6, 0.8]])
     """
 
-    def __init__(self, F: Any, *, normalize: bool = True) -> None:
+    def __init__(self, F: Any, *, normalize: bool = True, widen: bool = False) -> None:
         self.values: Any = F if isinstance(F, DeviceMatrix) else as_matrix(F, "F")
         self.file = mapped_file(self.values)
         self.normalize = flag("normalize", normalize)
         self.shape: tuple[int, int] = self.values.shape
         self.norms = np.empty(len(self.values))
+        few = widen and isinstance(self.values, np.ndarray) and self.values.size <= WIDENED
+        self.widened = np.empty(self.shape) if few else None
+        self.kept: NDArray[np.float64] | None = None
         for start, stop in self.bounds():
-            self.norms[start:stop] = row_norms(self.values[start:stop].astype(np.float64, order="C"))
+            if self.widened is None:
+                block = self.values[start:stop].astype(np.float64, order="C")
+            else:
+                block = self.widened[start:stop]
+                block[:] = self.values[start:stop]
+            self.norms[start:stop] = row_norms(block)
         bad_rows("F", self.values, self.norms, zero_allowed=not normalize)
         self.largest = 1.0 if normalize else float(self.norms.max())
 
@@ -57,15 +68,32 @@ class Rows:
         step = max(1, BLOCK_VALUES // max(d, width))
         return ((start, min(start + step, m)) for start in range(0, m, step))
 
-    def block(self, start: int, stop: int, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own, or in `out`."""
+    def exact(self) -> NDArray[np.float64]:
+        """All rows as `block` returns them, (m, d), divided by 2**exponent, read-only; they are kept for `read`."""
         self._check()
-        rows: NDArray[np.float64]
-        if out is None:
-            rows = self.values[start:stop].astype(np.float64, order="C")
-        else:
-            rows = out
-            rows[:] = self.values[start:stop]
+        rows = np.empty(self.shape) if self.widened is None else self.widened
+        for start, stop in self.bounds():
+            block = rows[start:stop]
+            if self.widened is None:
+                block[:] = self.values[start:stop]
+            if self.normalize:
+                block /= self.norms[start:stop, None]
+        self.widened = None
+        if self.exponent:
+            rows *= 2.0**-self.exponent
+        rows.flags.writeable = False
+        if not self.exponent:
+            self.kept = rows
+        return rows
+
+    def read(self, start: int, stop: int) -> NDArray[np.float64]:
+        """As `block`, to be read only: a view of what `exact` returned, where that was."""
+        return self.block(start, stop) if self.kept is None else self.kept[start:stop]
+
+    def block(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own."""
+        self._check()
+        rows: NDArray[np.float64] = self.values[start:stop].astype(np.float64, order="C")
         if self.normalize:
             rows /= self.norms[start:stop, None]
         return rows
@@ -85,7 +113,7 @@ class Rows:
 
     def __getstate__(self) -> dict[str, Any]:
         # The values of a map are pickled as an array in memory.
-        return {**self.__dict__, "file": None}
+        return {**self.__dict__, "file": None, "widened": None, "kept": None}
 
 
 def row_norms(block: NDArray[np.float64]) -> NDArray[np.float64]:

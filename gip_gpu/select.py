@@ -81,7 +81,8 @@ def select(
             those of zero rows, spread by more than 1e40.
         query: "direct", the scores as they are, or "ridge", in their place F Q with the query that fits them,
             Q = (F'F + epsilon I)^-1 F'G (eq. 3.1). "mi" is about a query in any case: scores that no query gives
-            (outside the range of F) are replaced by their least-squares fit, with a warning.
+            (outside the range of F) are replaced by their least-squares fit, with a warning. The certificate is about
+            the fitted scores as float64 has them.
         sign: "any", a score counts whatever the sign of a residual, as is right for scores F Q of a query, or
             "positive", only its positive part does, so that an item is not picked for being very bad; for "mp", "omp"
             and "lr". None is "any", with a `gip_gpu.exceptions.ScoreSignWarning` where these objectives are given

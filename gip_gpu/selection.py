@@ -43,9 +43,10 @@ class Selection(ReadOnlyArrays, Sequence[int]):
 
     Attributes:
         indices: (k,) int64, rows of F in order of choice.
-        gains: (k,) float64, the score of each pick when it was made: exact, not accumulated. For "mi" with several
-            columns, or with query "ridge", the information gained is -log1p(-gain) / 2 nats; where scores are used up
-            and items taken in order, 0.
+        gains: (k,) float64, the score of each pick when it was made: computed from the rows, or where a small pool ran
+            in float64 (`plan.precision` "fp64") carried along in it, with a bound on the rounding. For "mi" with
+            several columns, or with query "ridge", the information gained is -log1p(-gain) / 2 nats; where scores are
+            used up and items taken in order, 0.
         weights: (k, n) float64, the residual rows W_s: for "mp" the coefficients of the projection on the chosen rows.
         explained: (k,) float64, what is explained after each pick: 1 - ||W||^2 / ||G||^2 over the pool, to float32
             accuracy; for "mi" the share of tr(Q'Q), of the whitened query; for "entropy" that of the sum of squared
@@ -76,7 +77,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
     timings: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
     range_share: float | None = None
-    projection: Deferred = Deferred()
+    projection: Any = Deferred()  # noqa: RUF009
     computed: int = 0
     resumed: int = 0
     preparation: Preparation | None = None

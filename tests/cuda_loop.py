@@ -67,6 +67,8 @@ class Slots:
 class Host:
     """A selection whose steps are launches of loop.cu. `F` is rounded to `rows` first: `values` is what it became."""
 
+    stride = 1
+
     def __init__(
         self,
         F,

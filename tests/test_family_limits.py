@@ -6,6 +6,7 @@ from family_pools import SCORED, choose, normalized
 
 from gip_gpu import bounds, family, select, signals, ties
 from gip_gpu.reference import greedy, greedy_lr
+from gip_gpu.state import Reason
 
 pytestmark = pytest.mark.usefixtures("float32_loop")
 
@@ -277,3 +278,22 @@ def test_norms_too_far_apart_for_a_ratio():
     assert select(F[1:], np.ones(2), 1, objective="lr", normalize=False, device="cpu").indices.tolist() == [0]
     assert len(select(F * [[0], [1], [1]], np.ones(3), 2, objective="lr", normalize=False, device="cpu")) == 2
     assert select(F, None, 1, normalize=False, device="cpu").indices.tolist() == [2]
+
+
+@pytest.mark.parametrize("ending", ["restart", "stop"])
+@pytest.mark.parametrize("epsilon", [1e-6, 0.1])
+def test_zero_rows_tell_nothing_of_a_query(epsilon, ending):
+    """They are not looked at for ever."""
+    rng = np.random.default_rng(0)
+    F = rng.standard_normal((6, 2))
+    F[3:] = 0
+    G = F @ rng.standard_normal((2, 2))
+    how = {"objective": "mi", "query": "ridge", "epsilon": epsilon, "normalize": False, "on_exhausted": ending}
+    chosen = select(F, G, 6, device="cpu", **how)
+    assert chosen.tolist() == greedy(F, G, 6, **how).tolist()
+
+
+def test_refreshes_in_vain_are_an_error(monkeypatch):
+    monkeypatch.setattr(family.Family, "advance", lambda *_: Reason.NEED_REFRESH)
+    with pytest.raises(RuntimeError, match="family: 101 refreshes made no pick, after 0 picks"):
+        select(np.eye(3), np.ones(3), 2, objective="lr", device="cpu", sign="any")

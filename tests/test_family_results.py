@@ -103,7 +103,7 @@ def test_ridge_stands_for_the_fit(cone):
         )
 
 
-def test_no_array_of_k_rows(cone):
+def test_no_array_of_k_rows(cone, float32_loop):
     """Memory does not grow with k, and stays within the plan."""
     F = np.tile(cone, (4, 1)) + np.random.default_rng(0).standard_normal((8000, 48)).astype(np.float32) / 50
     G, peaks = np.random.default_rng(0).random((len(F), 2)), []

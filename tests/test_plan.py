@@ -11,6 +11,7 @@ from gip_gpu import device, select
 from gip_gpu.backends.cupy_ import CupyBackend
 from gip_gpu.batching import BatchSize
 from gip_gpu.costs_gpu import GpuCosts, multiplied_as
+from gip_gpu.machine import cores, processor
 from gip_gpu.plan import make_plan
 from gip_gpu.reference import matching_pursuit
 
@@ -67,7 +68,8 @@ def test_table_and_line():
     assert table["pool"] == "7,473 items of length 384, 1 signal"
     assert "limit: 1 GB" in table["memory in all"]
     assert "model" in table["predicted time"]
-    assert "this machine as measured now, alone: products" in table["predicted time"]
+    speaks_for = f"{processor()}, {cores()} cores, as measured now, alone: products"
+    assert speaks_for in table["predicted time"]
     assert "a CPU by assumption" in dict(plan(7473, 384, 700).table())["predicted time"]
     assert made.seconds > 0
     assert "\n" not in str(made)

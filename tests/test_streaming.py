@@ -119,7 +119,7 @@ def test_streamed_selections_equal_the_reference(precision, dtype, streaming):
 
 
 @pytest.mark.parametrize("objective", ["lr", "omp", "mi", "entropy"])
-def test_streamed_objectives_equal_the_reference(objective, streaming):
+def test_streamed_objectives_equal_the_reference(objective, streaming, float32_loop):
     F, G = pool()
     G = None if objective == "entropy" else F.astype(float) @ np.random.default_rng(0).normal(size=(24, 2))
     chosen = select(F, G, 20, objective=objective, epsilon=0.1, device="cpu", normalize=False)

@@ -18,7 +18,7 @@ def unit_rows(F: ArrayLike) -> Floats:
 
 
 def mp(F: ArrayLike, G: ArrayLike, k: int, positive: bool = False) -> NDArray[np.int64]:
-    """Matching pursuit; `positive`: by the positive part of the residual.
+    """Matching pursuit; `positive`: by the positive part of the residual, anew from G where nothing is positive.
 
     >>> mp([[1, 0], [1, 0], [0, 1]], [[3], [2.5], [1]], 2).tolist()
     [0, 2]
@@ -27,6 +27,9 @@ def mp(F: ArrayLike, G: ArrayLike, k: int, positive: bool = False) -> NDArray[np
     picks, left = np.empty(k, np.int64), np.ones(len(X), bool)
     for t in range(k):
         seen = np.maximum(W, 0) if positive else W
+        if positive and not seen[left].any():
+            W = np.array(G, np.float64)
+            seen = np.maximum(W, 0)
         picks[t] = s = np.where(left, (seen * seen).sum(axis=1), -1).argmax()
         left[s] = False
         W -= np.outer(X @ X[s], W[s])

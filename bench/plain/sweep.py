@@ -95,7 +95,7 @@ def points(quick: bool, only: tuple[str, ...] = ()) -> list[Point]:
         for d in LENGTHS[:2] if quick else LENGTHS:
             for k in sorted({round(budget * m) if budget < 1 else int(budget) for budget in BUDGETS}):
                 # Minutes for the plain loops, which say what fewer picks say.
-                if k * m * d < 2e10:
+                if k * m * d < 2e10 and k * m < 1e8:
                     found += [Point(name, m, d, k) for name in OBJECTIVES if not only or name in only]
     return found
 

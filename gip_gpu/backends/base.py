@@ -31,6 +31,7 @@ class Backend(ABC):
         automatic: those that precision "auto" takes the first fitting one of; empty: all.
         portable: whether its arrays can be pickled; else a copied pool makes them anew.
         empty_rounds: whether a round of its steps may find nothing to pick.
+        stride: as `gip_gpu.engine.Stepper.stride`.
         rows_of: the exact rows.
         exponent: rows are stored divided by 2**exponent, so that no stored norm exceeds 1; 0 for unit rows.
         gamma: bound on the error of one stored Gram entry (`bounds.gram_entry_error`).
@@ -42,6 +43,7 @@ class Backend(ABC):
     automatic: ClassVar[tuple[str, ...]] = ()
     portable: ClassVar[bool] = True
     empty_rounds: ClassVar[bool] = False
+    stride: ClassVar[int] = 1
     gamma: float
 
     def __init__(self, rows: Rows, plan: "Plan") -> None:
@@ -55,9 +57,9 @@ class Backend(ABC):
         return ""
 
     @classmethod
-    def open(cls, F: Any, *, normalize: bool) -> Rows:
+    def open(cls, F: Any, *, normalize: bool, widen: bool = False) -> Rows:
         """The exact rows of the embeddings F that a user gave."""
-        return Rows(F, normalize=normalize)
+        return Rows(F, normalize=normalize, widen=widen)
 
     @classmethod
     def available(cls, device: str) -> int:

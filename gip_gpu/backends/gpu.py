@@ -79,7 +79,7 @@ class GpuBackend(Backend):
     arrays: Arrays
 
     @classmethod
-    def open(cls, F: Any, *, normalize: bool) -> Rows:
+    def open(cls, F: Any, *, normalize: bool, widen: bool = False) -> Rows:
         return Rows(DeviceMatrix(F) if on_gpu(F) else F, normalize=normalize)
 
     @classmethod

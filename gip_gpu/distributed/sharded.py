@@ -107,6 +107,7 @@ class ShardedSteps:
 
     name: ClassVar[str] = "distributed"
     empty_rounds: ClassVar[bool] = False
+    stride: ClassVar[int] = 1
 
     def __init__(self, star: Star, rows: ShardedRows, gamma: float, square: float) -> None:
         self.star, self.rows_of, self.gamma, self._square = star, rows, gamma, square
