@@ -70,7 +70,7 @@ def entry_bytes(precision: str) -> int:
 
 @dataclass(frozen=True)
 class Steps:
-    """What the steps of an objective are like.
+    """Properties of an objective's step that decide what it costs.
 
     Attributes:
         project: picks are projected out of the rows.

@@ -65,7 +65,8 @@ class Direct:
         rows: the exact rows; of norm 1 for matching pursuit.
         X: `rows.exact()`.
         problem: what is maximised.
-        other: makes the stepper that goes on where the bounds do not decide, and its columns; called once at most.
+        other: a function that returns the stepper of larger pools, and its columns; called once at most, when the
+            bounds do not decide.
     """
 
     name: ClassVar[str] = "float64"
@@ -242,7 +243,7 @@ class Direct:
         return (rivals < values - 2 * (noise + slack)) & sound & independent, sound | ~independent, noise
 
     def _sound(self, state: State, path: Path, errors: Errors) -> Flags:
-        """Where the bounds are narrow, nothing is near the floor and no digits were lost, (b,)."""
+        """Flags (b,): picks where the bounds are narrow, the score is far from the floor and no digits were lost."""
         count = len(path)
         values, q = np.sqrt(path.scores), path.divisors
         lengths = values * np.sqrt(q) if self.rules.measure == "ratio" else values
@@ -250,7 +251,7 @@ class Direct:
         sound &= errors.distance[:count] <= SURE * q
         sound &= errors.residual[:count] * path.norms <= SURE * lengths
         if self.rules.measure == "distance":
-            # Of no other objective is a dependent item picked while it counts.
+            # The other objectives take dependent items out before a pick (`_drop_dependent`).
             sound &= q > 2 * ties.DEPENDENT * self.arrays.squares[path.indices]
         if self.metric:
             sound &= path.scores < FULL
@@ -265,7 +266,7 @@ class Direct:
         return sound
 
     def _margins(self, own: Floats, rivals: Floats, noise: Floats, errors: Errors) -> Floats:
-        """Leads (b,) of picks of these scores over those of others, by what both may be off."""
+        """Margins (b,): the leads of these scores over their rivals, less what both may be off."""
         if self.rules.measure == "distance":
             behind = (rivals + 2 * errors.distance[: len(own)]) / own
         else:

@@ -229,7 +229,7 @@ class Arrays:
         return Best(index, top, rival)
 
     def divisor(self, index: int) -> float:
-        """What the square of this item's part in the others is divided by."""
+        """q of this item, eta + d2; 1 where rows are not projected out."""
         return self.q.item(index) + self.shift if self.rules.projects else 1.0
 
     def least(self) -> float:
@@ -317,11 +317,11 @@ class Arrays:
 
     @property
     def norm(self) -> float:
-        """Of the metric; infinite where it has lost its digits."""
+        """Frobenius norm of the metric, 1 without one; infinite where it has lost its digits."""
         return 1.0 if self.metric is None else self.metric.norm
 
     def save(self) -> tuple[Floats, ...]:
-        """What `restore` needs."""
+        """Copies of all that picks change, for `restore`."""
         kept = (self.W, self.q, self.score, self.blocked, *(() if self.metric is None else (self.metric.M,)))
         return (np.array([self.picks, self.energy]), *(array.copy() for array in kept))
 

@@ -1,4 +1,4 @@
-"""What the picks of `gip_gpu.direct` project out, for `gip_gpu.extend`: A and S from the rows, when they are asked for.
+"""A and S, what the picks of `gip_gpu.direct` project out: computed from their rows when `gip_gpu.extend` asks.
 
 Most selections are never extended, and two decompositions take as long as many picks.
 """

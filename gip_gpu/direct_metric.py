@@ -1,4 +1,4 @@
-"""What the picks leave of a query, for `gip_gpu.direct`: M = Q'PQ by downdates, and the metric that is its inverse."""
+"""The metric of the mutual information in `gip_gpu.direct`: the inverse of M = Q'PQ, which each pick downdates."""
 
 import math
 from collections.abc import Sequence

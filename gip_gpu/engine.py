@@ -24,7 +24,7 @@ VAIN = 100
 
 
 class Stepper(Protocol):
-    """What the loop drives: a backend that takes the steps of matching pursuit, `gip_gpu.family.Family` or
+    """Interface of the steppers that `run` drives: a backend (matching pursuit), `gip_gpu.family.Family` and
     `gip_gpu.direct.Direct`.
 
     Attributes:

@@ -126,7 +126,7 @@ def stepwise(objective: str, sign: str) -> bool:
 
 
 def steps_of(objective: str, sign: str) -> Steps:
-    """What the steps of an objective are like."""
+    """The `Steps` of an objective with such a sign, for the cost model."""
     kind = OBJECTIVES[objective]
     return Steps(kind.projects, kind.measure == "distance", sign == "positive", kind.metric)
 
