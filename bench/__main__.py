@@ -10,7 +10,7 @@ from tqdm import tqdm
 from bench.cases import CASES
 from bench.report import report
 from bench.runs import measure, steps
-from gip_gpu.writing import atomic_write
+from gip_gpu.system.atomic_write import atomic_write
 
 
 @click.command("bench")

@@ -7,7 +7,7 @@ import click
 
 from bench import cases
 from bench.variants import VARIANTS
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 
 @click.command()

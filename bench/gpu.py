@@ -50,8 +50,8 @@ from bench.gpu_session import Session
 from bench.gpu_torch import TorchLibrary
 from bench.machine import line
 from gip_gpu import backends
-from gip_gpu.device import resolve
-from gip_gpu.writing import atomic_write
+from gip_gpu.backends.devices import resolve
+from gip_gpu.system.atomic_write import atomic_write
 
 LIBRARIES: dict[str, type[Library]] = {"triton": TorchLibrary, "cupy": CupyLibrary}
 

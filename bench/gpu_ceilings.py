@@ -6,8 +6,8 @@ from bench.gpu_budget import LeftOut
 from bench.gpu_device import Library
 from bench.gpu_results import Entry
 from bench.gpu_session import Session
-from gip_gpu.backends.tuning_cuda import LOOP
-from gip_gpu.costs_gpu import A100
+from gip_gpu.backends.cuda.tuning import LOOP
+from gip_gpu.planning.gpu_costs import A100
 
 FORMATS = ("fp32", "tf32", "fp16", "bf16")
 # Launches of a captured graph.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.gpu_device import Action, Library, Timer
-from gip_gpu.backends import cuda_source
+from gip_gpu.backends.cuda import source as cuda_source
 
 # Of library_types.h and cublas_api.h: the type of a product's arrays, the arithmetic.
 CUBLAS = {"fp32": (0, 68), "tf32": (0, 77), "fp16": (2, 68), "bf16": (14, 68)}
@@ -36,14 +36,14 @@ class CupyLibrary(Library):
     def __init__(self, device: str) -> None:
         import cupy
 
-        from gip_gpu.backends.cupy_arrays import CupyArrays
+        from gip_gpu.backends.cuda.arrays import CupyArrays
 
         self.cupy, self.arrays = cupy, CupyArrays(device)
         self.cuda = True
         self.timer = CupyTimer(cupy)
 
     def put(self, values: Any, kind: str) -> Any:
-        from gip_gpu.backends.cupy_arrays import KINDS
+        from gip_gpu.backends.cuda.arrays import KINDS
 
         if kind == "bf16":
             # Its bits, rounded towards zero.

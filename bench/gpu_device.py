@@ -49,7 +49,7 @@ class Library(ABC):
 
     Attributes:
         name: of the library.
-        arrays: `gip_gpu.backends.arrays.Arrays` of the device.
+        arrays: `gip_gpu.backends.gpu.arrays.Arrays` of the device.
         cuda: whether it is a GPU.
         timer: of what runs in the current stream.
     """

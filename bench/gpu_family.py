@@ -5,9 +5,9 @@ from bench.gpu_cases import Case, family_cases
 from bench.gpu_results import Entry, Phase
 from bench.gpu_session import Session, worst
 from gip_gpu import Selection
-from gip_gpu.costs import Layout
-from gip_gpu.costs_gpu import GIVEN_BYTES, GpuCosts
-from gip_gpu.interop import format_of
+from gip_gpu.data.device_arrays import format_of
+from gip_gpu.planning.cpu_costs import Layout
+from gip_gpu.planning.gpu_costs import GIVEN_BYTES, GpuCosts
 
 # Kernels of a pick that wait for one another: four products with S, three passes over the items or the window.
 LAUNCHES = 10

@@ -15,11 +15,11 @@ from bench.gpu_results import Entry, Phase
 from bench.gpu_session import Session, worst
 from bench.model import step_seconds
 from gip_gpu import backends
-from gip_gpu.costs import entry_bytes
-from gip_gpu.costs_gpu import GpuCosts
-from gip_gpu.interop import format_of
-from gip_gpu.plan import make_plan
-from gip_gpu.rows import Rows
+from gip_gpu.data.device_arrays import format_of
+from gip_gpu.data.rows import Rows
+from gip_gpu.planning.cpu_costs import entry_bytes
+from gip_gpu.planning.gpu_costs import GpuCosts
+from gip_gpu.planning.plan import make_plan
 
 # Rows of a strip of the vendor's Gram matrix: as large a product as a GPU can use.
 STRIP = 8192

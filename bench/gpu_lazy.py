@@ -11,9 +11,10 @@ from bench.gpu_results import Entry, Phase
 from bench.gpu_selections import work_of
 from bench.gpu_session import Session, worst
 from bench.model import selection_seconds
-from gip_gpu import backends, memory
-from gip_gpu.costs_gpu import A100, GpuCosts
-from gip_gpu.interop import format_of
+from gip_gpu import backends
+from gip_gpu.data.device_arrays import format_of
+from gip_gpu.planning.gpu_costs import A100, GpuCosts
+from gip_gpu.system import memory
 
 # Host memory that the part needs, in float32 copies of the pool: the pool, and what a library makes of it.
 COPIES = 2

@@ -3,7 +3,7 @@
 from tabulate import tabulate
 
 from bench.gpu_results import Entry, Results
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 PARTS = {
     "steps": "Steps, by device events around the launches",

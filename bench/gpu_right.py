@@ -22,7 +22,7 @@ from bench.gpu_budget import Budget, LeftOut, in_time
 from bench.gpu_cases import FULL, Case, Sizes, family_cases, lazy_case, sample_case, select_case, step_cases
 from bench.gpu_pools import Array, digest
 from gip_gpu.reference import matching_pursuit
-from gip_gpu.writing import atomic_write
+from gip_gpu.system.atomic_write import atomic_write
 
 FILE = Path(__file__).with_name("right_indices.npz")
 # Nothing that the CPU is estimated to take longer for is computed during a run.

@@ -11,11 +11,11 @@ from bench.gpu_naive import LOOPS, naive_bytes
 from bench.gpu_results import Entry, Phase
 from bench.gpu_session import Session, worst
 from bench.model import selection_seconds
-from gip_gpu import memory
-from gip_gpu.costs import entry_bytes
-from gip_gpu.costs_gpu import A100, GIVEN_BYTES, GpuCosts, multiplied_as
-from gip_gpu.interop import format_of
-from gip_gpu.plan import Plan
+from gip_gpu.data.device_arrays import format_of
+from gip_gpu.planning.cpu_costs import entry_bytes
+from gip_gpu.planning.gpu_costs import A100, GIVEN_BYTES, GpuCosts, multiplied_as
+from gip_gpu.planning.plan import Plan
+from gip_gpu.system import memory
 
 
 @dataclass(frozen=True)

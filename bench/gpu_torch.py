@@ -32,14 +32,14 @@ class TorchLibrary(Library):
     def __init__(self, device: str) -> None:
         import torch
 
-        from gip_gpu.backends.torch_arrays import TorchArrays
+        from gip_gpu.backends.triton.arrays import TorchArrays
 
         self.torch, self.arrays = torch, TorchArrays(device)
         self.cuda = self.arrays.cuda
         self.timer = TorchTimer(torch) if self.cuda else Timer()
 
     def put(self, values: Any, kind: str) -> Any:
-        from gip_gpu.backends.torch_arrays import KINDS
+        from gip_gpu.backends.triton.arrays import KINDS
 
         return self.torch.from_numpy(np.ascontiguousarray(values)).to(self.arrays.device, KINDS[kind])
 

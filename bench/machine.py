@@ -7,7 +7,7 @@ import platform
 import numpy as np
 
 import gip_gpu
-from gip_gpu.machine import cores, processor
+from gip_gpu.system.cpu import cores, processor
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 

@@ -12,20 +12,19 @@ from tabulate import tabulate
 
 from bench.gpu_report import duration
 from bench.model import publish, selection_seconds
-from gip_gpu.costs import Layout
-from gip_gpu.costs_gpu import GpuCosts
-from gip_gpu.hardware import KINDS
+from gip_gpu.planning.cpu_costs import Layout
+from gip_gpu.planning.gpu_costs import GpuCosts
+from gip_gpu.planning.hardware import KINDS
 
 TARGET = Path(__file__).parent / "results" / "model_h200.md"
 H200 = KINDS["H200-141GB"].chip
 HEADER = ("pool", "selection", "backend", "measured", "predicted, H200", "measured / predicted")
 NOTES = """\
-Measured: one NVIDIA H200, 2026-11-27, as [gpu.md](gpu.md) describes; predicted: `gip_gpu/costs_gpu.py` with the
-datasheet of an H200. The host's share of the model (a visit, a missing column, a pick that the host decides) comes from
-these very runs, so ratios near 1 in the lower rows say that one number fits all of them, not that it was foreseen. The
-rows with a whole Gram matrix are the model's own: it knows nothing of the host's work before the first step, nor of
-candidates that are rescored one after the other.
-"""
+Measured: one NVIDIA H200, 2026-11-27, as [gpu.md](gpu.md) describes; predicted: `gip_gpu/planning/gpu_costs.py` with
+the datasheet of an H200. The host's share of the model (a visit, a missing column, a pick that the host decides) comes
+from these very runs, so ratios near 1 in the lower rows say that one number fits all of them, not that it was foreseen.
+The rows with a whole Gram matrix are the model's own: it knows nothing of the host's work before the first step, nor of
+candidates that are rescored one after the other. """
 
 
 @dataclass(frozen=True)

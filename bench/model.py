@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
-from gip_gpu.costs import entry_bytes
-from gip_gpu.costs_gpu import A100, PICKS_A_MISS, GpuCosts, multiplied_as
-from gip_gpu.writing import atomic_write
+from gip_gpu.planning.cpu_costs import entry_bytes
+from gip_gpu.planning.gpu_costs import A100, PICKS_A_MISS, GpuCosts, multiplied_as
+from gip_gpu.system.atomic_write import atomic_write
 
 TARGET = Path(__file__).parent / "results" / "model_a100.md"
 SIZES, LENGTHS = (7473, 52_002, 131_072), (384, 768)
@@ -21,15 +21,16 @@ PAPER_GRAM, PAPER_SELECTION = 214.11, {5200: 25.12, 26_001: 123.62}
 LOOPS = {"cupy": "CuPy, persistent loop", "triton": "Triton, CUDA graph"}
 HEADER = ("quantity", "bytes", "flops", "barriers or launches", "predicted, A100", "paper, CPU, measured")
 NOTES = f"""\
-All times but the last column are predictions of `gip_gpu/costs_gpu.py` for the {A100.name}, none of them measured.
-They follow from the datasheet ({A100.memory / 1e12:.3g} TB/s of memory, {A100.flops["fp16"] / 1e12:.0f} Tflop/s in 16
-bits, of which a product reaches {A100.share:.0%}), from published microbenchmarks of loads, and from assumptions:
-{A100.barrier * 1e6:.2g} us a grid barrier, {A100.launch * 1e6:.2g} us from kernel to kernel of a graph. What the host
-takes was measured on the machine of an H200 (`gpu.md`): {A100.visit * 1e3:.2g} ms a visit, {A100.miss * 1e3:.2g} ms a
-missing column, of which there is one in {PICKS_A_MISS:.2g} picks. Rows are given in float32 to the Gram kernel, in
-bfloat16 to the selections from a million, in float16 to the others, and lie in the host's memory. The paper's figures
-are those of arXiv 2603.13790 for 52k items on a CPU. `model_h200.md` sets the model beside what was measured;
-`python -m bench.gpu` measures the same quantities where there is a GPU.
+All times but the last column are predictions of `gip_gpu/planning/gpu_costs.py` for the {A100.name}, none of them
+measured. They follow from the datasheet ({A100.memory / 1e12:.3g} TB/s of memory, {A100.flops["fp16"] / 1e12:.0f}
+Tflop/s in 16 bits, of which a product reaches {A100.share:.0%}), from published microbenchmarks of loads, and from
+assumptions: {A100.barrier * 1e6:.2g} us a grid barrier, {A100.launch * 1e6:.2g} us from kernel to kernel of a graph.
+What the host takes was measured on the machine of an H200 (`gpu.md`): {A100.visit * 1e3:.2g} ms a visit, {
+    A100.miss * 1e3:.2g} ms a missing column, of which there is one in {
+    PICKS_A_MISS:.2g} picks. Rows are given in float32 to the Gram
+kernel, in bfloat16 to the selections from a million, in float16 to the others, and lie in the host's memory. The
+paper's figures are those of arXiv 2603.13790 for 52k items on a CPU. `model_h200.md` sets the model beside what was
+measured; `python -m bench.gpu` measures the same quantities where there is a GPU.
 """
 
 

@@ -16,8 +16,8 @@ from bench import machine
 from bench.gpu_report import duration
 from bench.paper.section import table
 from bench.plain.sweep import OBJECTIVES, Point, pool
-from gip_gpu.plan import make_plan
-from gip_gpu.writing import atomic_write
+from gip_gpu.planning.plan import make_plan
+from gip_gpu.system.atomic_write import atomic_write
 
 TARGET = Path(__file__).parent / "results" / "plans.md"
 SHAPES, QUICK = ((7473, 384, 75), (7473, 384, 370), (52_002, 384, 520)), ((7473, 384, 75), (7473, 384, 370))

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 import gip_gpu
 from bench import cases
-from gip_gpu.writing import atomic_write
+from gip_gpu.system.atomic_write import atomic_write
 
 TARGET = cases.ROOT / "bench" / "results" / "ratings.md"
 POOLS = {

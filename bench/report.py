@@ -8,7 +8,7 @@ from tabulate import tabulate
 from bench import machine
 from bench.runs import Measured, Run
 from bench.variants import OURS, VARIANTS
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 HEADER = (
     *("case", "variant", "seconds, median (min to max)", "speed-up of gip_gpu", "peak memory"),

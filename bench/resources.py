@@ -109,7 +109,7 @@ def _compile_triton(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from gip_gpu.backends.triton_ import FUSED
+    from gip_gpu.backends.triton.backend import FUSED
 
     # An integer that is 1 is a constant to Triton.
     ones = {name: 1 for name, kind in arguments.items() if tiny and kind in ("i32", "i64") and name in fn.arg_names}
@@ -140,7 +140,7 @@ SIGNALS = (1, 3, 8, 64)
 
 def triton_builds() -> Iterator[Build]:
     """Every Triton kernel with each tuning value, type and a range of signals."""
-    from gip_gpu.backends.tuning_triton import TRITON
+    from gip_gpu.backends.triton.tuning import TRITON
     from gip_gpu.kernels.gram import gram_triton
     from gip_gpu.kernels.refresh import refresh_triton
     from gip_gpu.kernels.step import step_triton
@@ -209,7 +209,7 @@ SCORES = {
 
 def _family(common: dict[str, str]) -> Iterator[Build]:
     """The kernels of the family: each type with each score and range of signals, though not each pair with each."""
-    from gip_gpu.backends.tuning_triton import TRITON
+    from gip_gpu.backends.triton.tuning import TRITON
     from gip_gpu.kernels.family import family_triton
 
     types = {**common, **FAMILY_ARGUMENTS, "inverse": "*fp32"}
@@ -244,7 +244,7 @@ def _family(common: dict[str, str]) -> Iterator[Build]:
 
 
 def _distance_tile() -> dict[str, int]:
-    from gip_gpu.backends.tuning_triton import TRITON
+    from gip_gpu.backends.triton.tuning import TRITON
 
     places, shares = TRITON.distance_tile
     return {"PARTIAL": TRITON.distance_partial, "WIDE": TRITON.distance_wide, "DEPTH": TRITON.distance_depth,
@@ -253,7 +253,7 @@ def _distance_tile() -> dict[str, int]:
 
 def _of_size_one(common: dict[str, str]) -> Iterator[Build]:
     """Every Triton kernel where all sizes are 1: one item of length 1 in one block of one batch."""
-    from gip_gpu.backends.tuning_triton import TRITON
+    from gip_gpu.backends.triton.tuning import TRITON
     from gip_gpu.kernels.family import family_triton
     from gip_gpu.kernels.gram import gram_triton
     from gip_gpu.kernels.refresh import refresh_triton
@@ -290,7 +290,7 @@ COOPERATIVE = ("loop",)
 
 
 def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
-    from gip_gpu.backends import cuda_source
+    from gip_gpu.backends.cuda import source as cuda_source
 
     def compiled(target: str, read: str) -> bytes:
         return compile_cuda_source(cuda_source.expanded(op), target, defines, cooperative=op in COOPERATIVE, read=read)
@@ -310,7 +310,7 @@ def compile_cuda_source(
     """A source compiled by NVRTC as CuPy does it: machine code for "sm_80", or PTX for "compute_80" by "getPTX"."""
     from cupy_backends.cuda.libs import nvrtc
 
-    from gip_gpu.backends import cuda_source
+    from gip_gpu.backends.cuda import source as cuda_source
 
     # What CuPy adds of its own; a cooperative kernel is compiled to be linked.
     linked = ("--device-c",) if cooperative else ()
@@ -329,7 +329,7 @@ def compile_cuda_source(
 
 def cuda_builds() -> Iterator[Build]:
     """Every kernel of every .cu: each type with each range of signals, though not each pair of types with each."""
-    from gip_gpu.backends.tuning_cuda import FAMILY, GRAM, LOOP
+    from gip_gpu.backends.cuda.tuning import FAMILY, GRAM, LOOP
 
     for kind, tile in GRAM.items():
         for stored in ("fp32", "fp16", "bf16"):

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from bench import cases
 from bench.cases import Case
 from bench.variants import OURS, VARIANTS, plain_bytes
-from gip_gpu import memory
 from gip_gpu.metrics import iou
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.system import memory
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 import gip_gpu
 from bench.cases import clustered
-from gip_gpu import backends, memory
+from gip_gpu import backends
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.system import memory
 
 D = 128
 SHARE = 50

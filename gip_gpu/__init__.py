@@ -4,11 +4,11 @@ Greedy Information Projection (arXiv 2603.13790) with the indices of the float64
 """
 
 from gip_gpu import exceptions, metrics, reference, signals
-from gip_gpu.certificate import Certificate
-from gip_gpu.extend import extend
-from gip_gpu.pool import Pool
-from gip_gpu.select import select
-from gip_gpu.selection import Selection
+from gip_gpu.api.certificate import Certificate
+from gip_gpu.api.extend import extend
+from gip_gpu.api.pool import Pool
+from gip_gpu.api.select import select
+from gip_gpu.api.selection import Selection
 
 __version__ = "0.1.0"
 

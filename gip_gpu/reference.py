@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu import ties
-from gip_gpu.arrays import as_initial, as_scores
-from gip_gpu.objectives import energies, seen
-from gip_gpu.problem import Options, Problem, pose
-from gip_gpu.rows import Rows
-from gip_gpu.ties import exhausted, first_best
-from gip_gpu.validate import as_count, as_epsilon, one_of
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.user_arrays import as_initial, as_scores
+from gip_gpu.numerics import ties
+from gip_gpu.numerics.ties import exhausted, first_best
+from gip_gpu.problem.formulation import Options, Problem, pose
+from gip_gpu.problem.objectives import energies, seen
+from gip_gpu.validation.settings import as_count, as_epsilon, one_of
 
 Float = NDArray[np.float64]
 
@@ -122,8 +122,8 @@ def greedy(
     The rows phi_j start as those of F, and `phi_j -= (phi_j . phi_s) phi_s / (q + sqrt(epsilon q))` makes their Gram
     matrix that of the projector of algorithms 2: `d2_j = ||phi_j||^2`, `R_j -= (phi_j . phi_s) R_s / q`, with
     `q = epsilon + d2_s`. Unlike a difference of squares, as in `greedy_lr`, that keeps small distances exact, which the
-    rules for ties, dependent rows and exhaustion (`gip_gpu.ties`) need near the rank of F. Without epsilon the phi_s
-    are an orthogonal basis, and made so once more against the rounding of those before.
+    rules for ties, dependent rows and exhaustion (`gip_gpu.numerics.ties`) need near the rank of F. Without epsilon the
+    phi_s are an orthogonal basis, and made so once more against the rounding of those before.
 
     Args:
         F, G, k: as in `matching_pursuit`; G is None for "entropy".

@@ -1,4 +1,4 @@
-// The error bounds of gip_gpu/bounds.py and the tie rule of gip_gpu/ties.py, derived there.
+// The error bounds of gip_gpu/numerics/error_bounds.py and the tie rule of gip_gpu/numerics/ties.py, derived there.
 #ifndef GIP_BOUNDS_CUH
 #define GIP_BOUNDS_CUH
 

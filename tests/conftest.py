@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from shared_answers import SharedAnswers, folder_of_the_run
 
-from gip_gpu.driver import DRIVER
+from gip_gpu.system.cuda_driver import DRIVER
 
 try:
     ctypes.CDLL(DRIVER)
@@ -54,8 +54,8 @@ def cone():
 
 @pytest.fixture
 def float32_loop(monkeypatch):
-    """Small pools run the loop of larger ones too, and not `gip_gpu.direct`."""
-    from gip_gpu.pool import Pool
+    """Small pools run the loop of larger ones too, and not `gip_gpu.greedy.float64.stepper`."""
+    from gip_gpu.api.pool import Pool
 
     monkeypatch.setattr(Pool, "_may_be_direct", lambda *_: False)
 
@@ -95,7 +95,7 @@ def triton_in_interpreter(monkeypatch):
     pytest.importorskip("triton", reason="Triton is not installed")
     if os.environ.get("TRITON_INTERPRET") != "1":
         pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1")
-    from gip_gpu.backends import triton_
+    from gip_gpu.backends.triton import backend as triton_
 
     few = dataclasses.replace(triton_.TRITON, distance_programs=2, family_programs=4)
     monkeypatch.setattr(triton_, "TRITON", few)
@@ -110,13 +110,14 @@ def cupy_on_cpu(monkeypatch):
     import cupy_stand_in
     from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
-    from gip_gpu import device
-    from gip_gpu.backends import cupy_, tuning_cuda
+    from gip_gpu.backends import devices
+    from gip_gpu.backends.cuda import backend as cupy_
+    from gip_gpu.backends.cuda import tuning as tuning_cuda
 
     if not AVAILABLE:
         pytest.skip(WHY_NOT)
-    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
-    monkeypatch.setattr(device, "_driver_devices", lambda: 1)
+    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
+    monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
     few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
     monkeypatch.setattr(cupy_, "LOOP", few)
     monkeypatch.setattr(cupy_, "FAMILY", dataclasses.replace(tuning_cuda.FAMILY, threads=64))
@@ -124,5 +125,5 @@ def cupy_on_cpu(monkeypatch):
     cupy_stand_in.Function.LAUNCHES.clear()
     with cupy_stand_in.installed(monkeypatch) as module:
         yield module
-    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
+    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
     cupy_._module.cache_clear()

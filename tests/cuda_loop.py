@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 from cuda_on_cpu.emulator import KERNELS, build
 
-from gip_gpu import bounds, engine, step
-from gip_gpu.backends import layout
-from gip_gpu.backends.layout import Code, Real, Record, Whole
-from gip_gpu.objectives import OBJECTIVES
-from gip_gpu.rows import Rows
-from gip_gpu.state import Reason, State
+from gip_gpu.backends.gpu import layout
+from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy import loop as engine
+from gip_gpu.greedy import matching_pursuit
+from gip_gpu.greedy.state import Reason, State
+from gip_gpu.numerics import error_bounds
+from gip_gpu.problem.objectives import OBJECTIVES
 
 # Blocks of `refresh`, and items of a chunk of its rows.
 REFRESH_BLOCKS, CHUNK = 3, 700
@@ -93,7 +95,7 @@ class Host:
         exponent = 0 if normalize else int(np.frexp(self.exact.largest)[1])
         self.square = 4.0**exponent
         self.scaled = (self.exact.block(0, self.m) * 2.0**-exponent).astype(np.float32)
-        self.gamma = bounds.gram_entry_error(self.d, columns)
+        self.gamma = error_bounds.gram_entry_error(self.d, columns)
         self.blocks, self.threads, self.in_shared = blocks, threads, in_shared
         self.steps, self.seed, self.how = steps, seed, how
         self.columns = Slots(self, slots, batch)
@@ -136,7 +138,7 @@ class Host:
             arrays = [rows, self.norms, self.scores, self.A, self.W, self.weight, largest]
             args = [self.m, self.d, *arrays, first, len(rows)]
             self.refreshing.launch("refresh", REFRESH_BLOCKS, self.threads, args, seed=self.seed)
-        state.error = bounds.cast_error(largest.max()) + state.noise(self.square)
+        state.error = error_bounds.cast_error(largest.max()) + state.noise(self.square)
         self.real[Real.ERROR], self.real[Real.DRIFT] = state.error, state.drift
         self.real[Real.ENERGY_A] = np.vdot(self.A, self.A) * (1 + 1e-12)
         self.real[Real.GAMMA], self.real[Real.SQUARE], self.real[Real.SCALE] = self.gamma, self.square, state.scale
@@ -170,5 +172,7 @@ class Host:
         if reason is Code.DIVERGED:
             raise OverflowError("the residual diverges")
         if reason is Code.EMPTY_WINDOW:
-            return step.empty_window(state, float(self.real[Real.LARGEST]), float(self.real[Real.FLOOR]), "")
+            return matching_pursuit.empty_window(
+                state, float(self.real[Real.LARGEST]), float(self.real[Real.FLOOR]), ""
+            )
         return Reason[reason.name]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import gmpy2
 import numpy as np
 
-from gip_gpu import query as queries
-from gip_gpu import ties
-from gip_gpu.rows import Rows
+from gip_gpu.data.rows import Rows
+from gip_gpu.numerics import ties
+from gip_gpu.problem import ridge_query as queries
 
 BITS = 300
 EXACT = gmpy2.context(precision=BITS)
@@ -149,7 +149,7 @@ class Loop:
         return max(float(np.linalg.svd(whitened)[1].min()), 1e-30)
 
     def tie_rule(self, *items):
-        """By what share of its score, at most, an item may be behind another one within a tie (`gip_gpu.ties`)."""
+        """By what share of its score, at most, an item may be behind another one within a tie."""
         scores, lengths = self.scores()[[*items]].astype(float), np.sqrt(self.squares[[*items]].astype(float))
         q = (self.distances() + self.epsilon)[[*items]].astype(float)
         most = scores.max()

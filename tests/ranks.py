@@ -236,7 +236,7 @@ def interrupted(rank, group):
 
 def no_room(rank, group):
     """A rank fails in the middle of a selection."""
-    from gip_gpu.backends.numpy_ import NumpyBackend
+    from gip_gpu.backends.numpy.backend import NumpyBackend
     from gip_gpu.distributed import select
 
     update = NumpyBackend.update

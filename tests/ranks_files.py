@@ -10,7 +10,8 @@ import ranks
 from ranks import CUTS, attempt, lacking, part, pool, ratings, uneven_scales
 
 import gip_gpu
-from gip_gpu import checkpoint, signals
+from gip_gpu import signals
+from gip_gpu.checkpoint import file as checkpoint
 
 # Picks at which a run is taken over by other processes: few, and beyond the first round where rows have few columns.
 STAGES = (7, 20, 29, 40)
@@ -191,12 +192,12 @@ def job_ended(what):
 
 def job_file(rank, results):
     """The first rank has no room for its rows, the second has; both read them from files."""
-    from gip_gpu.backends import numpy_products
+    from gip_gpu.backends.numpy import products
     from gip_gpu.distributed import select
     from gip_gpu.sources import Part, open_matrix
 
     used = []
-    for kind in (numpy_products.Resident, numpy_products.Streamed):
+    for kind in (products.Resident, products.Streamed):
         made = kind.__init__
 
         def noting(self, single, made=made):

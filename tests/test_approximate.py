@@ -9,7 +9,7 @@ import pytest
 from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
 from gip_gpu import select
-from gip_gpu.bounds import TINY32
+from gip_gpu.numerics.error_bounds import TINY32
 from gip_gpu.reference import greedy, matching_pursuit
 
 OBJECTIVES = ("lr", "omp", "mi", "entropy", "positive", "mp")
@@ -89,7 +89,7 @@ def test_triton(approximate_interpreter, objective):
 @pytest.fixture
 def approximate_cuda(cupy_on_cpu, monkeypatch):
     """The emulation of CUDA with approximate quotients and roots."""
-    from gip_gpu.backends import cuda_source
+    from gip_gpu.backends.cuda import source as cuda_source
 
     options = cuda_source.options
     monkeypatch.setattr(cuda_source, "options", lambda defines: (*options(defines), "-DPERTURBED=1"))

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from gip_gpu import Pool, backends, select, signals
-from gip_gpu.backends.arrays import Arrays
 from gip_gpu.backends.base import Backend, HostBackend
-from gip_gpu.backends.cupy_ import CupyBackend
-from gip_gpu.backends.gpu import GpuBackend
-from gip_gpu.backends.numpy_ import NumpyBackend
-from gip_gpu.backends.triton_ import TritonBackend
-from gip_gpu.bounds import gram_entry_error
+from gip_gpu.backends.cuda.backend import CupyBackend
+from gip_gpu.backends.gpu.arrays import Arrays
+from gip_gpu.backends.gpu.backend import GpuBackend
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.backends.triton.backend import TritonBackend
+from gip_gpu.numerics.error_bounds import gram_entry_error
 from gip_gpu.reference import matching_pursuit
 
 
@@ -132,8 +132,8 @@ def test_precision_that_a_backend_does_not_have():
 
 
 def test_gram_matrix_of_each_precision(cone):
-    from gip_gpu.plan import make_plan
-    from gip_gpu.rows import Rows
+    from gip_gpu.data.rows import Rows
+    from gip_gpu.planning.plan import make_plan
 
     rows = Rows(cone[:1500])
     exact = rows.block(0, 1500) @ rows.block(0, 1500).T

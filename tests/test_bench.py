@@ -10,8 +10,8 @@ import pytest
 
 from bench import cases, report, runs, variants
 from bench.runs import Ceiling, Measured, Run
-from gip_gpu import memory
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.system import memory
 
 ROOT = Path(__file__).resolve().parents[1]
 AS_WRITTEN, IN_PLACE, OURS = variants.VARIANTS

@@ -121,15 +121,16 @@ def cupy(monkeypatch, tmp_path):
         pytest.skip(emulator.WHY_NOT)
     import cupy_stand_in
 
-    from gip_gpu import device
-    from gip_gpu.backends import cupy_, tuning_cuda
+    from gip_gpu.backends import devices
+    from gip_gpu.backends.cuda import backend as cupy_
+    from gip_gpu.backends.cuda import tuning as tuning_cuda
 
     few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
     monkeypatch.setattr(cupy_, "LOOP", few)
     monkeypatch.setattr(gpu_ceilings, "LOOP", few)
     monkeypatch.setattr(gpu_ceilings, "CAPTURED", 2)
-    monkeypatch.setattr(device, "_driver_devices", lambda: 1)
-    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
+    monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
+    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
     cupy_._module.cache_clear()
 
     class Module(cupy_stand_in.RawModule):
@@ -176,7 +177,7 @@ def cupy(monkeypatch, tmp_path):
         runtime.getDeviceProperties = lambda number: properties
         runtime.runtimeGetVersion = runtime.driverGetVersion = lambda: 12090
         yield module
-    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cupy_arrays", raising=False)
+    monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
     cupy_._module.cache_clear()
 
 

@@ -12,8 +12,8 @@ from bench.schedule.__main__ import main
 from bench.schedule.constants import Line
 from bench.schedule.report import ALLOWED, Compared
 from bench.schedule.simulate import Run
-from gip_gpu.hardware import Link
-from gip_gpu.schedule import Schedule, tailed
+from gip_gpu.planning.cluster_schedule import Schedule, tailed
+from gip_gpu.planning.hardware import Link
 
 LINK = Link("test", 1e8, 7e-6, 3e-6)
 PLAIN = Schedule(

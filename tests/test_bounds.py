@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from gip_gpu import backends, bounds, select, signals
-from gip_gpu.backends.numpy_ import NumpyBackend
-from gip_gpu.backends.numpy_items import NumpyItems
+from gip_gpu import backends, select, signals
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.backends.numpy.items import NumpyItems
+from gip_gpu.greedy.state import Reason, State
+from gip_gpu.numerics import error_bounds
 from gip_gpu.reference import matching_pursuit
-from gip_gpu.state import Reason, State
 
 pytestmark = pytest.mark.usefixtures("float32_loop")
 
@@ -88,8 +89,8 @@ def test_without_the_bound_picks_go_wrong(monkeypatch, cone):
     G = signals.self_compression(cone)
     expected = matching_pursuit(cone, G, 300)
     np.testing.assert_array_equal(select(cone, G, 300, precision="fp16").indices, expected)
-    monkeypatch.setattr(bounds, "step_error", lambda *_: 0.0)
-    monkeypatch.setattr(bounds, "cast_error", lambda *_: 0.0)
+    monkeypatch.setattr(error_bounds, "step_error", lambda *_: 0.0)
+    monkeypatch.setattr(error_bounds, "cast_error", lambda *_: 0.0)
     monkeypatch.setattr(State, "noise", lambda *_: 0.0)
     wrong = select(cone, G, 300, precision="fp16").indices != expected
     assert wrong.any()
@@ -106,15 +107,15 @@ def test_gram_entry_error(d):
     product = np.zeros((200, 200), np.float32)
     for i in range(d):
         product += np.multiply.outer(cast[:, i], cast[:, i])
-    assert np.abs(product - exact).max() <= bounds.gram_entry_error(d)
-    assert np.abs(product.astype(np.float16) - exact).max() <= bounds.gram_entry_error(d, "fp16")
+    assert np.abs(product - exact).max() <= error_bounds.gram_entry_error(d)
+    assert np.abs(product.astype(np.float16) - exact).max() <= error_bounds.gram_entry_error(d, "fp16")
     if d > 1:
-        assert np.abs(product.astype(np.float16) - exact).max() > bounds.gram_entry_error(d)
+        assert np.abs(product.astype(np.float16) - exact).max() > error_bounds.gram_entry_error(d)
 
 
 def test_too_long_rows_for_float32_have_no_bound():
     with pytest.raises(ValueError, match="d = 16777216"):
-        bounds.dot_error(1 << 24, bounds.U32)
+        error_bounds.dot_error(1 << 24, error_bounds.U32)
 
 
 def test_bounds_stay_bounds_in_float32():
@@ -122,20 +123,20 @@ def test_bounds_stay_bounds_in_float32():
     between = (below + float(np.float32(0.7))) / 2
     for x in (between, np.nextafter(below, 1), 0.7, 1e-50, 1e-46, 5e-324, 1.0, 0.0, 2.0**-126, 3.4e38):
         for kind in (float, np.float64):
-            above = bounds.float32_above(kind(x))
+            above = error_bounds.float32_above(kind(x))
             assert isinstance(above, float)
             assert above == np.float32(above)
             assert above >= x
-            assert x == 0 or above <= x * (1 + 2 * bounds.U32) + 2.0**-149
-    assert bounds.float32_above(1e39) == bounds.float32_above(np.inf) == np.inf
-    assert np.isnan(bounds.float32_above(np.nan))
+            assert x == 0 or above <= x * (1 + 2 * error_bounds.U32) + 2.0**-149
+    assert error_bounds.float32_above(1e39) == error_bounds.float32_above(np.inf) == np.inf
+    assert np.isnan(error_bounds.float32_above(np.nan))
 
 
 @pytest.mark.parametrize("objective", ["lr", "mi", "omp", "entropy"])
 def test_bounds_that_reach_a_backend_are_rounded_up(monkeypatch, cone, objective):
     given = []
 
-    def noted(x, inherited=bounds.float32_above):
+    def noted(x, inherited=error_bounds.float32_above):
         given.append((x, inherited(x)))
         return given[-1][1]
 
@@ -145,7 +146,7 @@ def test_bounds_that_reach_a_backend_are_rounded_up(monkeypatch, cone, objective
         seen.append((doubt.residual, doubt.distance))
         return inherited(items, start, stop, doubt)
 
-    monkeypatch.setattr(bounds, "float32_above", noted)
+    monkeypatch.setattr(error_bounds, "float32_above", noted)
     monkeypatch.setattr(NumpyItems, "_rate", rate)
     G = None if objective == "entropy" else np.column_stack([signals.self_compression(cone), np.arange(len(cone)) % 6])
     select(cone, G, 20, objective=objective, epsilon=0.01, **({"query": "ridge"} if objective == "mi" else {}))

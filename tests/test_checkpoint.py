@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_initial import KINDS, assert_rest, problem
 
-from gip_gpu import Pool, Selection, checkpoint, extend, select, signals
+from gip_gpu import Pool, Selection, extend, select, signals
+from gip_gpu.checkpoint import file as checkpoint
 from gip_gpu.sources import Part, open_matrix
 
 
@@ -152,7 +153,7 @@ def test_items_that_were_dropped_stay_out(tmp_path):
 
 
 def test_stored_picks_come_at_once(tmp_path, cone, monkeypatch):
-    from gip_gpu.backends.numpy_ import NumpyBackend
+    from gip_gpu.backends.numpy.backend import NumpyBackend
 
     G, path = signals.self_compression(cone), tmp_path / "run.ckpt"
     first = select(cone, G, 40, checkpoint=path)

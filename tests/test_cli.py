@@ -246,9 +246,9 @@ def test_help_and_version(run: Run) -> None:
 
 def test_how_often_checkpoints_are_written(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    keeper = gip_gpu.checkpoint.Keeper.__init__
+    keeper = gip_gpu.checkpoint.file.Keeper.__init__
     monkeypatch.setattr(
-        "gip_gpu.checkpoint.Keeper.__init__", lambda self, *rest: (seen.append(rest[1]), keeper(self, *rest))[1]
+        "gip_gpu.checkpoint.file.Keeper.__init__", lambda self, *rest: (seen.append(rest[1]), keeper(self, *rest))[1]
     )
     for given in ("", "7", "1e2", "7.0", "7s", "0.5s"):
         line = f"select F.npy --scores G.npy -k 5 --checkpoint run{' --checkpoint-every ' * bool(given)}{given}"
@@ -268,17 +268,17 @@ def test_a_checkpoint_that_was_not_written_is_not_said_to_be(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as early:
-        early.setattr("gip_gpu.engine.run", interrupt)
+        early.setattr("gip_gpu.greedy.loop.run", interrupt)
         assert said not in run(line).err
         assert not pool["run"].exists()
     assert run(line).status == 0
     with monkeypatch.context() as early:
-        early.setattr("gip_gpu.engine.run", interrupt)
+        early.setattr("gip_gpu.greedy.loop.run", interrupt)
         result = run(line.replace("-k 5", "-k 9"))
         assert result.status == 130
         assert said not in result.err
     with monkeypatch.context() as late:
-        late.setattr("gip_gpu.pool.Pool._selection", interrupt)
+        late.setattr("gip_gpu.api.pool.Pool._selection", interrupt)
         result = run(line.replace("-k 5", "-k 9"))
         assert result.status == 130
         assert said in result.err
@@ -412,7 +412,7 @@ def test_bad_input_is_one_line_and_status_2(
     def work(*_: object) -> None:
         pytest.fail("the selection has begun")
 
-    monkeypatch.setattr("gip_gpu.engine.run", work)
+    monkeypatch.setattr("gip_gpu.greedy.loop.run", work)
     result = run(line)
     assert result.status == 2
     assert message in result.err
@@ -557,8 +557,8 @@ def announced(*arguments):
     return original(*arguments)
 module.{name} = announced
 """
-SELECTING = ANNOUNCE.format(module="engine", name="run", then="pass")
-WRITING = ANNOUNCE.format(module="writing", name="os.fsync", then="import time; time.sleep(60)")
+SELECTING = ANNOUNCE.format(module="greedy.loop", name="run", then="pass")
+WRITING = ANNOUNCE.format(module="system.atomic_write", name="os.fsync", then="import time; time.sleep(60)")
 
 
 @posix

@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gip_gpu import cli, costs_cluster, schedule
+from gip_gpu import cli
 from gip_gpu.cli.values import number, whole, whole_power
-from gip_gpu.costs import Layout
-from gip_gpu.costs_cluster import Local, estimate
-from gip_gpu.costs_gpu import A100, GpuCosts
-from gip_gpu.hardware import KINDS, LINKS, network
-from gip_gpu.schedule import slowest, tailed
+from gip_gpu.planning import cluster, cluster_schedule
+from gip_gpu.planning.cluster import Local, estimate
+from gip_gpu.planning.cluster_schedule import slowest, tailed
+from gip_gpu.planning.cpu_costs import Layout
+from gip_gpu.planning.gpu_costs import A100, GpuCosts
+from gip_gpu.planning.hardware import KINDS, LINKS, network
 
 EXAMPLE = "plan --rows 1e9 --dim 768 --k 1e6 --devices 64 --device-kind A100-80GB"
 M, D, K = 10**9, 768, 10**6
@@ -191,8 +192,8 @@ def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
     from gip_gpu import distributed
     from gip_gpu.distributed import columns, exchange
 
-    assert (schedule.FIRST, schedule.NOMINEES) == (exchange.FIRST, columns.NOMINEES)
-    assert costs_cluster.KEPT == columns.KEPT + 2
+    assert (cluster_schedule.FIRST, cluster_schedule.NOMINEES) == (exchange.FIRST, columns.NOMINEES)
+    assert cluster.KEPT == columns.KEPT + 2
     F = real("gsm8k_minilm_f16.npy").astype(np.float64)
     m, d = F.shape
     local = Local(m, d, 1, KINDS["cpu"])
@@ -224,8 +225,8 @@ def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
     picks = len(messages["update"])
     assert picks == k
     down = [size for size, _ in messages["update"]]
-    assert max(down) <= plan.stepping.down[-1] < max(down) + schedule.ENVELOPE
-    assert max(up for _, up in messages["update"]) <= plan.stepping.up <= schedule.FIRST
+    assert max(down) <= plan.stepping.down[-1] < max(down) + cluster_schedule.ENVELOPE
+    assert max(up for _, up in messages["update"]) <= plan.stepping.up <= cluster_schedule.FIRST
     assert len(plan.before) == len(plan.after) == 2 or by_items
     if by_items:
         # Candidates, the pick's row; the pick is told and its update asked, which is answered.
@@ -239,17 +240,17 @@ def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
         assert batches + singles < len(messages["rows"]) <= 2 * batches + singles
         nominated = np.mean([up for _, up in messages["nominate"]])
         assert 0.5 < nominated / (plan.ranks * plan.before[-1].up) < 2
-        assert max(up for _, up in messages["columns"]) < schedule.ENVELOPE
+        assert max(up for _, up in messages["columns"]) < cluster_schedule.ENVELOPE
         largest = max(down for down, _ in messages["columns"])
         count = round(largest / (8 * d))
-        assert largest <= replace(plan, batch=count).after[-1].down[0] < largest + schedule.ENVELOPE + 8 * count
+        assert largest <= replace(plan, batch=count).after[-1].down[0] < largest + cluster_schedule.ENVELOPE + 8 * count
 
 
 def test_bytes_of_messages():
     plan = estimate(M, D, 4, K, devices=64)
     more = estimate(M, D, 4, K, devices=128)
     assert plan.schedule.stepping.down == more.schedule.stepping.down
-    assert plan.schedule.stepping.down[0] < schedule.FIRST < plan.schedule.after[-1].down[0]
+    assert plan.schedule.stepping.down[0] < cluster_schedule.FIRST < plan.schedule.after[-1].down[0]
     assert plan.memory.keys() == estimate(10**7, D, 4, K).memory.keys()
     assert "lookahead" in estimate(M, D, 4, K, devices=64, kind="cpu").memory
     assert estimate(10**7, D, 4, K).schedule.step_messages == 0

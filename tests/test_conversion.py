@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import gip_gpu
-from gip_gpu.arrays import as_matrix, as_query, as_scores
-from gip_gpu.interop import DeviceMatrix, to_host
+from gip_gpu.data.device_arrays import DeviceMatrix, to_host
+from gip_gpu.data.user_arrays import as_matrix, as_query, as_scores
 
 F = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
 QUALITY = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5])

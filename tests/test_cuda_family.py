@@ -11,11 +11,11 @@ from cuda_loop import store
 from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT, build
 from sanitized import assert_sanitized
 
-from gip_gpu import bounds
-from gip_gpu.backends import layout
+from gip_gpu.backends.cuda.tuning import FAMILY
+from gip_gpu.backends.gpu import layout
 from gip_gpu.backends.items import Rules
-from gip_gpu.backends.tuning_cuda import FAMILY
-from gip_gpu.bounds import U32, U64
+from gip_gpu.numerics import error_bounds
+from gip_gpu.numerics.error_bounds import U32, U64
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
 
@@ -110,7 +110,7 @@ class Step:
             outside[own] = False
             np.testing.assert_array_equal(array[..., outside], old[..., outside])
         W, far = W[:, own].astype(float), far[own].astype(float)
-        gamma = bounds.gram_entry_error(self.d, given=True)
+        gamma = error_bounds.gram_entry_error(self.d, given=True)
         if self.moves:
             # ||h|| need not be 1 at most here, nor the moved item's distance below 1.
             gamma *= max(1, np.linalg.norm(self.h))
@@ -118,7 +118,7 @@ class Step:
             if self.measure != "distance":
                 W = W - np.outer(self.weights.astype(float), c)
             reach = np.linalg.norm(self.before[0][:, own], axis=0).max(initial=0)
-            allowed = bounds.step_error(0, gamma, reach, np.linalg.norm(self.weights))
+            allowed = error_bounds.step_error(0, gamma, reach, np.linalg.norm(self.weights))
             if self.measure == "distance":
                 assert self.W.tobytes() == self.before[0].tobytes()
             assert np.linalg.norm(self.W[:, own] - W, axis=0).max(initial=0) <= allowed
@@ -330,10 +330,10 @@ class Window:
         phi = (x.astype(np.longdouble) @ self.S).astype(np.longdouble)
         # Each phi is a sum of d terms, and so is the sum of their squares; rows are divided, with another rounding.
         size = np.abs(x) @ np.abs(self.S)
-        error = (2 * bounds.dot_error(self.d + 4, U64) * size * size).sum(axis=1)
-        assert (np.abs(value[:, 0] - (phi**2).sum(axis=1)) <= error + bounds.dot_error(self.d + 1, U64)).all()
+        error = (2 * error_bounds.dot_error(self.d + 4, U64) * size * size).sum(axis=1)
+        assert (np.abs(value[:, 0] - (phi**2).sum(axis=1)) <= error + error_bounds.dot_error(self.d + 1, U64)).all()
         exact = self.scores[wanted] - x.astype(np.longdouble) @ self.A.T
-        error = bounds.dot_error(self.d + 4, U64) * (np.abs(x) @ np.abs(self.A.T)) + 2 * U64 * np.abs(exact)
+        error = error_bounds.dot_error(self.d + 4, U64) * (np.abs(x) @ np.abs(self.A.T)) + 2 * U64 * np.abs(exact)
         assert (np.abs(value[:, 1:] - exact) <= error + U64 * np.abs(self.scores[wanted])).all()
         return found, value
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT, build, sanitizer_environment
 
-from gip_gpu.backends.tuning_cuda import GRAM, GramTuning
-from gip_gpu.bounds import U32, dot_error
+from gip_gpu.backends.cuda.tuning import GRAM, GramTuning
+from gip_gpu.numerics.error_bounds import U32, dot_error
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
 
@@ -189,7 +189,7 @@ SANITIZED = """
 import sys
 import numpy as np
 from cuda_on_cpu.emulator import build
-from gip_gpu.backends.tuning_cuda import GramTuning
+from gip_gpu.backends.cuda.tuning import GramTuning
 sanitize, precision = sys.argv[1:]
 tuning = GramTuning(tile=64, warps_down=1, warps_across=2)
 program = build("gram", tuning.macros(precision, "fp32"), sanitize=sanitize, threads=sanitize == "thread")

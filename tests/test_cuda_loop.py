@@ -10,9 +10,10 @@ from cuda_loop import Host, compiled, store
 from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 from sanitized import assert_sanitized
 
-from gip_gpu import bounds, signals
-from gip_gpu.backends.layout import Real
-from gip_gpu.backends.tuning_cuda import LOOP
+from gip_gpu import signals
+from gip_gpu.backends.cuda.tuning import LOOP
+from gip_gpu.backends.gpu.layout import Real
+from gip_gpu.numerics import error_bounds
 from gip_gpu.reference import matching_pursuit
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
@@ -68,13 +69,13 @@ def test_step(m, n, kind):
     args = [m, W, column, w, weight, score, best, where, energy, ticket]
     program.launch("step", blocks, 64, args, seed=m)
     exact = before - np.outer(w.astype(np.float64), entries)
-    assert (np.abs(W - exact) <= bounds.U32 * np.abs(exact) * (1 + 1e-6)).all()
+    assert (np.abs(W - exact) <= error_bounds.U32 * np.abs(exact) * (1 + 1e-6)).all()
     squares = (W.astype(np.float64) ** 2).sum(axis=0)
     wanted = np.where(weight > 0, squares * weight, 0)
-    assert (np.abs(score - wanted) <= (n + 1) * bounds.U32 * wanted).all()
+    assert (np.abs(score - wanted) <= (n + 1) * error_bounds.U32 * wanted).all()
     eligible = np.where(weight > 0, score, -1)
     assert (best[-1], where[-1]) == (eligible.max(), np.argmax(eligible) if (weight > 0).any() else m)
-    assert energy[-1] == pytest.approx(squares[weight >= 0].sum(), rel=(n + 1) * bounds.U32)
+    assert energy[-1] == pytest.approx(squares[weight >= 0].sum(), rel=(n + 1) * error_bounds.U32)
     assert ticket[0] == 0
     per = -(-m // blocks)
     parts = [eligible[b * per : (b + 1) * per].max(initial=-1) for b in range(blocks)]
@@ -121,9 +122,9 @@ def test_refresh(m, d, n, kind):
         args = [m, d, rows, norms, scores, A, W, weight, largest, first, len(rows)]
         compiled("refresh", n, 64, rows=kind).launch("refresh", 4, 64, args, seed=first)
     exact = scores - values / norms[:, None] @ A.T
-    error = bounds.float64_error(d, np.linalg.norm(A), np.abs(scores).max()) * 2
+    error = error_bounds.float64_error(d, np.linalg.norm(A), np.abs(scores).max()) * 2
     held = weight >= 0
-    assert (np.abs(W.T - exact)[held] <= bounds.U32 * np.abs(exact)[held] + error).all()
+    assert (np.abs(W.T - exact)[held] <= error_bounds.U32 * np.abs(exact)[held] + error).all()
     assert not W[:, ~held].any()
     assert W[:, m // 2].tobytes() == W[:, m // 3].tobytes()
     assert largest.max() == pytest.approx(np.linalg.norm(exact, axis=1)[weight > 0].max(), rel=1e-12)
@@ -202,7 +203,7 @@ def test_what_is_recorded():
 
 
 def test_the_bound_grows_and_shrinks_as_in_the_step_on_the_cpu():
-    """bf16 columns need refreshes; between them error and drift follow gip_gpu/step.py to the last few bits."""
+    """bf16 columns need refreshes; between them error and drift follow `matching_pursuit` to the last few bits."""
     F, G = pool(400, 32, 1)
     host = Host(F, columns="bf16", steps=1)
     before = []
@@ -212,8 +213,8 @@ def test_the_bound_grows_and_shrinks_as_in_the_step_on_the_cpu():
         reason = inherited(state, columns, until)
         if state.t > began[0]:
             norm = np.linalg.norm(state.weights[began[0]]) / state.unit
-            error = bounds.step_error(began[1], host.gamma, norm, norm)
-            drift = began[2] + bounds.U64 * (state.projected(1.0) + 2 * norm)
+            error = error_bounds.step_error(began[1], host.gamma, norm, norm)
+            drift = began[2] + error_bounds.U64 * (state.projected(1.0) + 2 * norm)
             before.append((state.error / error, state.drift / drift))
         return reason
 

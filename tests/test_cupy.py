@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
-from gip_gpu import Pool, backends, device, select, signals
-from gip_gpu.costs import Layout
+from gip_gpu import Pool, backends, select, signals
+from gip_gpu.backends import devices
+from gip_gpu.planning.cpu_costs import Layout
 from gip_gpu.reference import matching_pursuit
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
@@ -101,10 +102,10 @@ def test_norms_far_apart(cupy, pool):
 def test_embeddings_that_do_not_fit_are_streamed(cupy, pool, monkeypatch):
     import cupy_stand_in
 
-    from gip_gpu import costs_gpu
+    from gip_gpu.planning import gpu_costs
 
-    monkeypatch.setattr(costs_gpu, "CHUNK", 32 * 256)
-    monkeypatch.setattr(costs_gpu.GpuCosts, "layouts", lambda self: (Layout(resident=False),))
+    monkeypatch.setattr(gpu_costs, "CHUNK", 32 * 256)
+    monkeypatch.setattr(gpu_costs.GpuCosts, "layouts", lambda self: (Layout(resident=False),))
     F, G = pool
     for given in (F, F.astype(np.float16), F.astype(np.float64)):
         chosen = check(given, G, 30, columns="lazy")
@@ -166,5 +167,5 @@ def test_the_plan_avoids_what_does_not_fit(cupy, pool):
 def test_default_backend_for_cuda(cupy, pool, monkeypatch):
     # torch here sees no GPU, so that CuPy is the one that can run.
     assert backends.load(None, "cuda").name == "cupy"
-    assert device.resolve("auto") == "cuda"
+    assert devices.resolve("auto") == "cuda"
     assert select(*pool, 5).plan.backend == "cupy"

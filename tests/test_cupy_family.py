@@ -7,7 +7,7 @@ import pytest
 from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
 from gip_gpu import Pool, select
-from gip_gpu.costs import Layout
+from gip_gpu.planning.cpu_costs import Layout
 from gip_gpu.reference import greedy
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
@@ -95,10 +95,10 @@ def test_every_precision_gives_the_reference(F, precision):
 def test_embeddings_that_do_not_fit_are_streamed(F, objective, monkeypatch):
     import cupy_stand_in
 
-    from gip_gpu import costs_gpu
-    from gip_gpu.backends import gpu
+    from gip_gpu.backends.gpu import backend as gpu
+    from gip_gpu.planning import gpu_costs
 
-    monkeypatch.setattr(costs_gpu.GpuCosts, "layouts", lambda self: (Layout(resident=False),))
+    monkeypatch.setattr(gpu_costs.GpuCosts, "layouts", lambda self: (Layout(resident=False),))
     monkeypatch.setattr(gpu, "chunk_rows", lambda d: 96)
     G, options = problem(F, objective)
     for given in (F, F.astype(np.float16)) if objective == "lr" else (F,):

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import gip_gpu
-from gip_gpu import cli, demo
+from gip_gpu import cli
+from gip_gpu.report import demo
 
 RUN = "import sys; from gip_gpu.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -114,7 +115,8 @@ def test_docstrings_are_those_of_the_objects(pool: list[demo.Docstring]) -> None
 
 def test_nothing_is_imported_to_read_docstrings() -> None:
     code = (
-        "import sys; from gip_gpu.demo import standard_library_docstrings as read; before = set(sys.modules); read(); "
+        "import sys; from gip_gpu.report.demo import standard_library_docstrings as read; "
+        "before = set(sys.modules); read(); "
         "print(sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

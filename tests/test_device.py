@@ -8,17 +8,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gip_gpu import backends, device, driver, select
-from gip_gpu.backends.cupy_ import CupyBackend
-from gip_gpu.backends.triton_ import TritonBackend
-from gip_gpu.interop import on_gpu
-from gip_gpu.plan import make_plan
+from gip_gpu import backends, select
+from gip_gpu.backends import devices
+from gip_gpu.backends.cuda.backend import CupyBackend
+from gip_gpu.backends.triton.backend import TritonBackend
+from gip_gpu.data.device_arrays import on_gpu
+from gip_gpu.planning.plan import make_plan
+from gip_gpu.system import cuda_driver
 
 
 @pytest.fixture
 def two_devices(monkeypatch):
     """A driver that reports two devices."""
-    monkeypatch.setattr(device, "_driver_devices", lambda: 2)
+    monkeypatch.setattr(devices, "_driver_devices", lambda: 2)
 
 
 @pytest.fixture
@@ -33,8 +35,8 @@ def without(monkeypatch):
 
 
 def test_without_a_driver(monkeypatch):
-    monkeypatch.setattr(driver, "DRIVER", "libno-such-driver.so")
-    assert device.resolve("auto") == "cpu"
+    monkeypatch.setattr(cuda_driver, "DRIVER", "libno-such-driver.so")
+    assert devices.resolve("auto") == "cpu"
     wanted = r"device is 'cuda', but .* driver library libno-such-driver.so, and it cannot be loaded"
     with pytest.raises(ValueError, match=wanted):
         select(np.eye(3), np.ones(3), 1, device="cuda")
@@ -56,41 +58,41 @@ def driver_library(monkeypatch):
             cuInit=lambda flags: 100 if fails == "cuInit" else 0,
             **dict([answer("cuDeviceGetCount", devices), answer("cuDriverGetVersion", version)]),
         )
-        loads = SimpleNamespace(CDLL={driver.DRIVER: library}.get, c_int=ctypes.c_int, byref=ctypes.byref)
-        monkeypatch.setattr(driver, "ctypes", loads)
+        loads = SimpleNamespace(CDLL={cuda_driver.DRIVER: library}.get, c_int=ctypes.c_int, byref=ctypes.byref)
+        monkeypatch.setattr(cuda_driver, "ctypes", loads)
 
     return put
 
 
 def test_what_the_driver_reports(driver_library):
     driver_library(devices=3, version=12090)
-    assert (driver.devices(), driver.version()) == (3, (12, 9))
+    assert (cuda_driver.devices(), cuda_driver.version()) == (3, (12, 9))
     driver_library(version=13000)
-    assert driver.version() == (13, 0)
+    assert cuda_driver.version() == (13, 0)
     driver_library(version=12090, fails="cuDriverGetVersion")
-    assert (driver.devices(), driver.version()) == (1, (0, 0))
+    assert (cuda_driver.devices(), cuda_driver.version()) == (1, (0, 0))
     for call in ("cuInit", "cuDeviceGetCount"):
         driver_library(devices=3, version=12090, fails=call)
-        assert (driver.devices(), driver.version()) == (0, (12, 9))
+        assert (cuda_driver.devices(), cuda_driver.version()) == (0, (12, 9))
 
 
 def test_no_driver_to_ask(monkeypatch):
-    monkeypatch.setattr(driver, "DRIVER", "libno-such-driver.so")
-    for ask in (driver.devices, driver.version):
+    monkeypatch.setattr(cuda_driver, "DRIVER", "libno-such-driver.so")
+    for ask in (cuda_driver.devices, cuda_driver.version):
         with pytest.raises(OSError, match="libno-such-driver"):
             ask()
 
 
 def test_without_a_gpu(monkeypatch):
-    monkeypatch.setattr(device, "_driver_devices", lambda: 0)
-    assert device.resolve("auto") == "cpu"
+    monkeypatch.setattr(devices, "_driver_devices", lambda: 0)
+    assert devices.resolve("auto") == "cpu"
     with pytest.raises(ValueError, match="looked for CUDA device 0, and the driver reports 0"):
         select(np.eye(3), np.ones(3), 1, device="cuda")
 
 
 def test_a_device_that_is_not_there(two_devices):
     with pytest.raises(ValueError, match="looked for CUDA device 2, and the driver reports 2"):
-        device.resolve("cuda:2")
+        devices.resolve("cuda:2")
 
 
 def test_without_torch_and_cupy(two_devices, without):
@@ -99,7 +101,7 @@ def test_without_torch_and_cupy(two_devices, without):
     wanted = rf"'triton': it needs torch and triton .*{either}.*; backend 'cupy': it needs cupy"
     with pytest.raises(ValueError, match=wanted):
         select(np.eye(3), np.ones(3), 1, device="cuda")
-    assert device.resolve("auto") == "cpu"
+    assert devices.resolve("auto") == "cpu"
 
 
 def test_without_triton(two_devices, without):
@@ -157,7 +159,7 @@ def test_the_cupy_that_fits_the_driver(version, driver_library, without, two_dev
 
 def test_which_cupy_fits_is_unknown_without_a_driver(monkeypatch, without):
     without("cupy")
-    monkeypatch.setattr(driver, "DRIVER", "libno-such-driver.so")
+    monkeypatch.setattr(cuda_driver, "DRIVER", "libno-such-driver.so")
     expected = f"{BOTH}which one fits is unknown, as the CUDA driver library libno-such-driver.so cannot be loaded"
     assert CupyBackend.missing("cuda").endswith(f"; {expected}")
 
@@ -209,10 +211,10 @@ def test_the_first_backend_that_can_run(two_devices, monkeypatch):
     monkeypatch.setattr(CupyBackend, "missing", classmethod(lambda cls, device: ""))
     monkeypatch.setattr(TritonBackend, "missing", classmethod(lambda cls, device: ""))
     assert backends.load(None, "cuda:1") is TritonBackend
-    assert device.resolve("auto") == "cuda"
+    assert devices.resolve("auto") == "cuda"
     monkeypatch.setattr(TritonBackend, "missing", classmethod(lambda cls, device: "no"))
     assert backends.load(None, "cuda:1") is CupyBackend
-    assert device.resolve("auto", "numpy") == "cpu"
+    assert devices.resolve("auto", "numpy") == "cpu"
 
 
 def test_a_device_that_is_too_old(two_devices, monkeypatch):
@@ -222,7 +224,7 @@ def test_a_device_that_is_too_old(two_devices, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(ValueError, match=r"compute capability 7\.5; the kernels need 8\.0"):
         select(np.eye(3), np.ones(3), 1, device="cuda", backend="triton")
-    assert device.resolve("auto", None) == "cpu" or not CupyBackend.missing("cuda")
+    assert devices.resolve("auto", None) == "cpu" or not CupyBackend.missing("cuda")
 
 
 def test_a_library_that_is_broken(two_devices, driver_library, monkeypatch):
@@ -234,13 +236,13 @@ def test_a_library_that_is_broken(two_devices, driver_library, monkeypatch):
     for name in ("cupy", "torch"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    assert device.resolve("auto") == "cpu"
+    assert devices.resolve("auto") == "cpu"
     with pytest.raises(ValueError, match=r"libtorch\.so: wrong ELF class.*libcupy\.so: wrong ELF class"):
-        device.resolve("cuda")
+        devices.resolve("cuda")
     driver_library(version=12090)
     wanted = re.escape(f"it needs cupy (libcupy.so: wrong ELF class); {BOTH}{FITTING[12090]}")
     with pytest.raises(ValueError, match=wanted):
-        device.resolve("cuda", "cupy")
+        devices.resolve("cuda", "cupy")
 
 
 def test_triton_on_the_cpu_is_for_tests(monkeypatch):
@@ -265,8 +267,8 @@ def test_auto_follows_the_embeddings(two_devices, monkeypatch):
     monkeypatch.setattr(TritonBackend, "missing", classmethod(lambda cls, device: ""))
     assert on_gpu(OnGpu())
     assert not on_gpu(np.eye(2))
-    assert device.resolve("auto", None, OnGpu()) == "cuda:1"
+    assert devices.resolve("auto", None, OnGpu()) == "cuda:1"
     monkeypatch.setattr(TritonBackend, "missing", classmethod(lambda cls, device: "broken"))
     monkeypatch.setattr(CupyBackend, "missing", classmethod(lambda cls, device: "broken too"))
     with pytest.raises(ValueError, match="broken; backend 'cupy': broken too"):
-        device.resolve("auto", None, OnGpu())
+        devices.resolve("auto", None, OnGpu())

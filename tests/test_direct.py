@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from random_problems import problem
 
-from gip_gpu import Pool, direct, direct_columns, extend, select, signals
+from gip_gpu import Pool, extend, select, signals
 from gip_gpu.backends.items import Rules
-from gip_gpu.bounds import factor_errors
-from gip_gpu.direct import Direct
-from gip_gpu.direct_arrays import Arrays, Best, Path
-from gip_gpu.direct_bounds import Bounds
-from gip_gpu.direct_carry import Carried
-from gip_gpu.direct_metric import share
-from gip_gpu.plan import make_plan
+from gip_gpu.greedy.float64 import columns as direct_columns
+from gip_gpu.greedy.float64 import stepper as direct
+from gip_gpu.greedy.float64.arrays import Arrays, Best, Path
+from gip_gpu.greedy.float64.bounds import Bounds
+from gip_gpu.greedy.float64.carry import Carried
+from gip_gpu.greedy.float64.metric import share
+from gip_gpu.greedy.float64.stepper import Direct
+from gip_gpu.numerics.error_bounds import factor_errors
+from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import greedy, matching_pursuit
 
 SCORED = ("mp", "lr", "omp")

@@ -14,7 +14,8 @@ import ranks_files
 from test_distributed import children, environment, run_job, torchrun
 from test_initial import assert_rest
 
-from gip_gpu import checkpoint, select, signals
+from gip_gpu import select, signals
+from gip_gpu.checkpoint import file as checkpoint
 from gip_gpu.sources import Part, open_matrix
 
 pytest.importorskip("torch")

@@ -17,14 +17,15 @@ import pytest
 from cuda_on_cpu.emulator import AVAILABLE, KERNELS, WHY_NOT
 from test_approximate import Approximate, check
 
-from gip_gpu import family, select
-from gip_gpu.backends.numpy_ import NumpyBackend
-from gip_gpu.backends.numpy_items import NumpyItems
+from gip_gpu import select
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.backends.numpy.items import NumpyItems
 from gip_gpu.distributed.shard import Found, Report
 from gip_gpu.distributed.sharded import ShardedSteps
-from gip_gpu.objectives import OBJECTIVES
+from gip_gpu.greedy import projecting
+from gip_gpu.greedy.state import Reason, State
+from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.reference import greedy, matching_pursuit
-from gip_gpu.state import Reason, State
 
 pytestmark = pytest.mark.usefixtures("float32_loop")
 
@@ -61,11 +62,11 @@ class LateWarp:
 
 def without_guard():
     """`Family._choose` as it was before it looked for candidates that are not there."""
-    text = textwrap.dedent(inspect.getsource(family.Family._choose))
+    text = textwrap.dedent(inspect.getsource(projecting.Family._choose))
     guarded = re.sub(r"    if not window.count:\n.*\n.*empty_window.*\n", "    pass\n", text)
     assert guarded != text
     names = {}
-    exec(guarded, {**vars(family), "__name__": "unguarded"}, names)
+    exec(guarded, {**vars(projecting), "__name__": "unguarded"}, names)
     return names["_choose"]
 
 
@@ -78,7 +79,7 @@ def test_a_warp_that_is_late(pool, triton_in_interpreter, monkeypatch):
     options = {"objective": "lr", "epsilon": 0.01}
 
     with monkeypatch.context() as unguarded:
-        unguarded.setattr(family.Family, "_choose", without_guard())
+        unguarded.setattr(projecting.Family, "_choose", without_guard())
         with pytest.raises(ValueError, match="zero-size array to reduction operation maximum"):
             select(F, G, 20, device="cpu", backend="triton", **options)
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from gip_gpu import select, signals, ties
-from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu import select, signals
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy.state import Reason
+from gip_gpu.numerics import ties
 from gip_gpu.reference import matching_pursuit
-from gip_gpu.rows import Rows
-from gip_gpu.state import Reason
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from family_pools import SCORED, choose, normalized
 
-from gip_gpu import bounds, family, select, signals, ties
+from gip_gpu import select, signals
+from gip_gpu.greedy import projecting
+from gip_gpu.greedy.state import Reason
+from gip_gpu.numerics import error_bounds, ties
 from gip_gpu.reference import greedy, greedy_lr
-from gip_gpu.state import Reason
 
 pytestmark = pytest.mark.usefixtures("float32_loop")
 
@@ -76,7 +78,7 @@ def test_hopeless_input():
 def test_bounds_hold_at_every_step(cone, monkeypatch):
     """The arrays are never further from float64 than the bounds say, and the bounds are of use."""
     seen = []
-    original = family.Family._choose
+    original = projecting.Family._choose
 
     def checked(self, state):
         items, rules, metric = self.items, self.rules, self.metric
@@ -99,7 +101,7 @@ def test_bounds_hold_at_every_step(cone, monkeypatch):
         seen.append(state.error)
         return original(self, state)
 
-    monkeypatch.setattr(family.Family, "_choose", checked)
+    monkeypatch.setattr(projecting.Family, "_choose", checked)
     G = signals.from_query(cone, np.random.default_rng(0).standard_normal((48, 3)))
     for objective, scores in (("lr", G), ("omp", G), ("mi", G), ("entropy", None)):
         for epsilon in (0.0, 0.01):
@@ -125,7 +127,7 @@ def test_rounding_of_the_root(cone, epsilon):
             root -= np.outer(root @ phi / (q + np.sqrt(epsilon * q)), phi)
         least = min(least, float(np.sqrt(q)))
         off = np.linalg.norm((X @ (S - exact)).astype(float), axis=1).max()
-        assert off <= bounds.root_error(48, t + 1, least)
+        assert off <= error_bounds.root_error(48, t + 1, least)
     assert off > 1e-18
 
 
@@ -294,6 +296,6 @@ def test_zero_rows_tell_nothing_of_a_query(epsilon, ending):
 
 
 def test_refreshes_in_vain_are_an_error(monkeypatch):
-    monkeypatch.setattr(family.Family, "advance", lambda *_: Reason.NEED_REFRESH)
+    monkeypatch.setattr(projecting.Family, "advance", lambda *_: Reason.NEED_REFRESH)
     with pytest.raises(RuntimeError, match="family: 101 refreshes made no pick, after 0 picks"):
         select(np.eye(3), np.ones(3), 2, objective="lr", device="cpu", sign="any")

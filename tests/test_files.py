@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gip_gpu.jsonl import read_jsonl_rows
+from gip_gpu.cli.jsonl import read_jsonl_rows
 from gip_gpu.sources import Source, open_matrix
-from gip_gpu.writing import Together, atomic_write, check_target
+from gip_gpu.system.atomic_write import Together, atomic_write, check_target
 
 F = np.arange(12, dtype=np.float32).reshape(4, 3)
 # As the command line opens its files.

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gip_gpu import fingerprint
-from gip_gpu.interop import DeviceMatrix
+from gip_gpu.checkpoint import fingerprint
+from gip_gpu.data.device_arrays import DeviceMatrix
 
 
 @settings(max_examples=60, deadline=None)
@@ -37,7 +37,7 @@ def test_fingerprints(seed, dtype):
 
 def test_fingerprint_of_a_device_matrix(monkeypatch):
     torch = pytest.importorskip("torch")
-    from gip_gpu import fingerprint as module
+    from gip_gpu.checkpoint import fingerprint as module
 
     monkeypatch.setattr(module, "BLOCK_VALUES", 64)
     F = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)

@@ -215,16 +215,16 @@ def test_cupy_arrays(backend, kind, cupy, cone, cone_picks, right):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_streamed_embeddings(backend, dtype, cone, cone_picks, right, monkeypatch, tmp_path):
-    from gip_gpu import costs_gpu
+    from gip_gpu.planning import gpu_costs
 
-    monkeypatch.setattr(costs_gpu, "CHUNK", 1 << 15)
+    monkeypatch.setattr(gpu_costs, "CHUNK", 1 << 15)
     G = cone_picks[0]
     F = np.repeat(cone, 4, axis=0).astype(dtype)
     F[::7] *= -1
     scores = np.repeat(G, 4, axis=0) + np.arange(len(F))[:, None] % 3
     np.save(tmp_path / "F.npy", F)
     given = {2: "fp16", 4: "fp32", 8: "fp64"}[np.dtype(dtype).itemsize]
-    costs = costs_gpu.GpuCosts(*F.shape, 2, given)
+    costs = gpu_costs.GpuCosts(*F.shape, 2, given)
     expected = right(F, scores, 60)
     for precision in ("fp32", "bf16"):
         limit = sum(costs.lazy(8, costs.layouts()[-1], precision).values())

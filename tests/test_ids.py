@@ -38,7 +38,7 @@ def refused(line: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
         pytest.fail("the selection has begun")
 
     with monkeypatch.context() as early:
-        early.setattr("gip_gpu.engine.run", work)
+        early.setattr("gip_gpu.greedy.loop.run", work)
         result = run(line)
     assert result.status == 2
     assert result.err.count("\n") == 1

@@ -6,14 +6,15 @@ import types
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, interop, select
-from gip_gpu.arrays import as_scores
-from gip_gpu.backends import gpu
-from gip_gpu.costs import Layout
-from gip_gpu.costs_gpu import GpuCosts
-from gip_gpu.interop import DeviceMatrix, format_of, on_gpu, to_host
+from gip_gpu import Pool, select
+from gip_gpu.backends.gpu import backend as gpu
+from gip_gpu.data import device_arrays
+from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu, to_host
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.user_arrays import as_scores
+from gip_gpu.planning.cpu_costs import Layout
+from gip_gpu.planning.gpu_costs import GpuCosts
 from gip_gpu.reference import matching_pursuit
-from gip_gpu.rows import Rows
 
 torch = pytest.importorskip("torch")
 
@@ -79,7 +80,7 @@ def test_where_an_array_lies(tensor):
     assert not on_gpu([[1.0]])
     like = CupyLike(np.ones(3))
     assert on_gpu(like)
-    assert interop.gpu_of(like) == 3
+    assert device_arrays.gpu_of(like) == 3
     np.testing.assert_array_equal(to_host(like), np.ones(3))
     with pytest.raises(TypeError, match="needs torch or cupy"):
         to_host(types.SimpleNamespace())
@@ -101,7 +102,7 @@ def test_other_libraries_by_dlpack(tensor, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_a_selection_from_rows_that_lie_on_the_device(tensor, dtype, monkeypatch):
     pytest.importorskip("triton")
-    from gip_gpu.backends.triton_ import TritonBackend
+    from gip_gpu.backends.triton.backend import TritonBackend
 
     if why := TritonBackend.missing("cpu"):
         pytest.skip(why)
@@ -119,7 +120,7 @@ def test_a_selection_from_rows_that_lie_on_the_device(tensor, dtype, monkeypatch
 def test_rows_on_the_device_that_are_rounded_chunk_by_chunk(tensor, monkeypatch):
     """bfloat16 rows, of which no float16 copy fits beside them."""
     pytest.importorskip("triton")
-    from gip_gpu.backends.triton_ import TritonBackend
+    from gip_gpu.backends.triton.backend import TritonBackend
 
     if why := TritonBackend.missing("cpu"):
         pytest.skip(why)

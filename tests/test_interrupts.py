@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gip_gpu import checkpoint, select, signals, writing
-from gip_gpu.interrupts import Deferred
+from gip_gpu import select, signals
+from gip_gpu.checkpoint import file as checkpoint
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.system import atomic_write
+from gip_gpu.system.deferred_signals import Deferred
 
 ROOT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and mounts of POSIX")
@@ -31,7 +33,7 @@ def test_leftovers_of_killed_runs(tmp_path):
     os.utime(other, (1, 1))
     assert len(select(np.eye(4), np.arange(4.0), 2, checkpoint=path)) == 2
     assert set(os.listdir(tmp_path)) == {"run.ckpt", young.name, other.name}
-    writing.remove_leftovers(path, older=-1)
+    atomic_write.remove_leftovers(path, older=-1)
     assert set(os.listdir(tmp_path)) == {"run.ckpt", other.name}
 
 
@@ -43,10 +45,10 @@ def test_leftovers_of_checks(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "unlink", killed)
     with pytest.raises(SystemExit):
-        writing.check_target(tmp_path / "run.ckpt", (".ckpt",), overwrite=True)
+        atomic_write.check_target(tmp_path / "run.ckpt", (".ckpt",), overwrite=True)
     monkeypatch.undo()
     assert len(os.listdir(tmp_path)) == 1
-    writing.remove_leftovers(tmp_path / "run.ckpt", older=-1)
+    atomic_write.remove_leftovers(tmp_path / "run.ckpt", older=-1)
     assert not os.listdir(tmp_path)
 
 
@@ -255,7 +257,8 @@ def test_command_line(tmp_path, whole):
     line = "F.npy --scores G.npy -k 1000 --columns lazy --checkpoint run.ckpt --checkpoint-every 50 -o chosen.npy"
     # Each checkpoint takes a while, so that the signal comes in time.
     code = (
-        "import sys, time\nfrom gip_gpu import checkpoint, cli\nwrite = checkpoint.write\n"
+        "import sys, time\nfrom gip_gpu import cli\nfrom gip_gpu.checkpoint import file as checkpoint\n"
+        "write = checkpoint.write\n"
         "checkpoint.write = lambda *to: (write(*to), time.sleep(0.05))\nsys.exit(cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "select", *line.split()]

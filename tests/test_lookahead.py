@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, columns, select
-from gip_gpu.backends.numpy_lookahead import RENEWED, Lookahead
-from gip_gpu.backends.numpy_products import Resident
-from gip_gpu.backends.simulation import highest
-from gip_gpu.columns import LazyColumns
-from gip_gpu.costs import HostCosts
-from gip_gpu.objectives import OBJECTIVES
+from gip_gpu import Pool, select
+from gip_gpu.backends.numpy.lookahead import RENEWED, Lookahead
+from gip_gpu.backends.numpy.products import Resident
+from gip_gpu.backends.numpy.simulation import highest
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.single_rows import SingleRows
+from gip_gpu.gram import columns
+from gip_gpu.gram.columns import LazyColumns
+from gip_gpu.greedy.state import Pick, State
+from gip_gpu.planning.cpu_costs import HostCosts
+from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.reference import matching_pursuit
-from gip_gpu.rows import Rows
-from gip_gpu.single import SingleRows
-from gip_gpu.state import Pick, State
 
 
 def at_a_pick(F, G, made, square=1.0):

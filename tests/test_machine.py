@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from gip_gpu import machine, memory
+from gip_gpu.system import cpu, memory
 
 
 def test_processor():
-    assert machine.processor()
-    assert machine.cores() >= 1
+    assert cpu.processor()
+    assert cpu.cores() >= 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the files are those of Linux")

@@ -7,8 +7,8 @@ import machine_code
 import pytest
 
 from bench import gpu_cupy, resources
-from gip_gpu.backends import cuda_source
-from gip_gpu.backends.tuning_cuda import LOOP
+from gip_gpu.backends.cuda import source as cuda_source
+from gip_gpu.backends.cuda.tuning import LOOP
 
 CHIPS = resources.CHIPS
 # The barriers of loop.cu: before the window is looked for, before the choice, before the header is written.

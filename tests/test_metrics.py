@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gip_gpu import metrics, select
-from gip_gpu.rows import BLOCK_VALUES
+from gip_gpu.data.rows import BLOCK_VALUES
 
 RNG = np.random.default_rng(3)
 

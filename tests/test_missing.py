@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, Selection, cli, extend, missing, select
-from gip_gpu.interop import DeviceMatrix
-from gip_gpu.missing import Kept, KeptRows
+from gip_gpu import Pool, Selection, cli, extend, select
+from gip_gpu.data import missing_values
+from gip_gpu.data.device_arrays import DeviceMatrix
+from gip_gpu.data.missing_values import Kept, KeptRows
 from gip_gpu.sources import open_matrix
 
 RNG = np.random.default_rng(0)
@@ -35,7 +36,7 @@ def right(k=20, **options):
 def test_as_from_the_rows_that_are_left(objective, options, small, monkeypatch):
     if not small:
         # As rows of a large matrix are read.
-        monkeypatch.setattr(missing, "SMALL", 0)
+        monkeypatch.setattr(missing_values, "SMALL", 0)
     left, scores = (FINITE, None) if objective == "entropy" else (LEFT, G)
     expected = select(F[left], None if scores is None else G[left], 10, objective=objective, **options)
     found = select(F, scores, 10, objective=objective, on_nan="drop", **options)
@@ -206,7 +207,7 @@ def test_a_finite_row_beyond_float64_is_no_missing_value():
 def test_rows_on_a_gpu(at_once, triton_in_interpreter, monkeypatch):
     """Torch CPU tensors stand in for those of a GPU, which stay where they are."""
     torch = pytest.importorskip("torch")
-    for module in ("gip_gpu.select", "gip_gpu.pool", "gip_gpu.backends.gpu"):
+    for module in ("gip_gpu.select", "gip_gpu.api.pool", "gip_gpu.backends.gpu.backend"):
         monkeypatch.setattr(sys.modules[module], "on_gpu", lambda value: isinstance(value, torch.Tensor))
     given, options = torch.from_numpy(F), {"device": "cpu", "backend": "triton"}
     if at_once:

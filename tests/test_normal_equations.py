@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from gip_gpu import normal_equations, query, select
-from gip_gpu.normal_equations import inverse_triangle, solve
-from gip_gpu.rows import Rows
+from gip_gpu import select
+from gip_gpu.data.rows import Rows
+from gip_gpu.problem import normal_equations, ridge_query
+from gip_gpu.problem.normal_equations import inverse_triangle, solve
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def decomposed(monkeypatch):
     def fit(rows, scores, epsilon):
         with monkeypatch.context() as only:
             only.setattr(normal_equations, "solve", lambda *_: None)
-            return query.solve(rows, scores, epsilon)
+            return ridge_query.solve(rows, scores, epsilon)
 
     return fit
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from build import ProjectBuilder
 
-from gip_gpu.driver import EXTRAS
+from gip_gpu.system.cuda_driver import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (

@@ -7,13 +7,14 @@ import sys
 import numpy as np
 import pytest
 
-from gip_gpu import device, select
-from gip_gpu.backends.cupy_ import CupyBackend
-from gip_gpu.batching import BatchSize
-from gip_gpu.costs_gpu import GpuCosts, multiplied_as
-from gip_gpu.machine import cores, processor
-from gip_gpu.plan import make_plan
+from gip_gpu import select
+from gip_gpu.backends import devices
+from gip_gpu.backends.cuda.backend import CupyBackend
+from gip_gpu.gram.batch_size import BatchSize
+from gip_gpu.planning.gpu_costs import GpuCosts, multiplied_as
+from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.system.cpu import cores, processor
 
 
 def plan(m, d, k, n=1, **options):
@@ -78,9 +79,10 @@ def test_table_and_line():
 MEASURE = """
 import sys
 import numpy as np
-from gip_gpu import device, select
-from gip_gpu.backends.cupy_ import CupyBackend
-from gip_gpu.memory import peak
+from gip_gpu import select
+from gip_gpu.backends import devices
+from gip_gpu.backends.cuda.backend import CupyBackend
+from gip_gpu.system.memory import peak
 rng = np.random.default_rng(0)
 F = rng.standard_normal((30000, 128), dtype=np.float32)
 G = rng.standard_normal((30000, 2))
@@ -154,7 +156,7 @@ def test_batch_size_ignores_one_batch_that_was_held_up():
 @pytest.fixture
 def gpu(monkeypatch):
     """Plans for a GPU of 80 GB, which is not there: nothing is allocated."""
-    monkeypatch.setattr(device, "_driver_devices", lambda: 1)
+    monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
     monkeypatch.setattr(CupyBackend, "missing", classmethod(lambda cls, device: ""))
     monkeypatch.setattr(CupyBackend, "available", classmethod(lambda cls, device: 80_000_000_000))
 

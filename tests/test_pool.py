@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, memory, select, signals
-from gip_gpu.backends.numpy_ import NumpyBackend
+from gip_gpu import Pool, select, signals
+from gip_gpu.backends.numpy.backend import NumpyBackend
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.system import memory
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gip_gpu.query import Query, fit
-from gip_gpu.rows import BLOCK_VALUES, Rows
-from gip_gpu.validate import as_epsilon
+from gip_gpu.data.rows import BLOCK_VALUES, Rows
+from gip_gpu.problem.ridge_query import Query, fit
+from gip_gpu.validation.settings import as_epsilon
 
 RNG = np.random.default_rng(11)
 

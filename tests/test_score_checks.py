@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import gip_gpu
-from gip_gpu import Pool, cli, extend, score_checks, select, signals
+from gip_gpu import Pool, cli, extend, select, signals
+from gip_gpu.api import score_checks
+from gip_gpu.api.score_checks import Traits
 from gip_gpu.exceptions import ScoreSignWarning, ScoreWarning, TiedScoresWarning
-from gip_gpu.score_checks import Traits
 
 RNG = np.random.default_rng(0)
 F = RNG.standard_normal((400, 12)).astype(np.float32)

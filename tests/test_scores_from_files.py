@@ -271,7 +271,7 @@ def test_what_is_read_whole_has_no_second_copy(tmp_path):
     path = save(tmp_path, "compressed.npz", {"F": F})
     source = open_matrix(path)
     assert isinstance(source, InMemorySource)
-    assert gip_gpu.arrays.as_matrix(source, "F") is source.array
+    assert gip_gpu.data.user_arrays.as_matrix(source, "F") is source.array
 
 
 def test_the_file_of_the_embeddings_is_none_of_scores(tmp_path):

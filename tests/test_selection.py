@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gip_gpu import Certificate, Selection, extend, select, signals
-from gip_gpu.rows import Rows
+from gip_gpu.data.rows import Rows
 
 
 @pytest.fixture(scope="module")

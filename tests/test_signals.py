@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gip_gpu import select
-from gip_gpu.rows import BLOCK_VALUES
+from gip_gpu.data.rows import BLOCK_VALUES
 from gip_gpu.signals import from_query, multi_attribute, ridge_query, self_compression
 
 RNG = np.random.default_rng(7)

@@ -393,9 +393,9 @@ def test_the_command_line_takes_folders(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_kernels_get_their_rows_from_files(resident: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     pytest.importorskip("torch")
-    from gip_gpu.backends.triton_ import TritonBackend
-    from gip_gpu.costs import Layout
-    from gip_gpu.costs_gpu import GpuCosts
+    from gip_gpu.backends.triton.backend import TritonBackend
+    from gip_gpu.planning.cpu_costs import Layout
+    from gip_gpu.planning.gpu_costs import GpuCosts
 
     if why := TritonBackend.missing("cpu"):
         pytest.skip(why)

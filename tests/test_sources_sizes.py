@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import gip_gpu
-from gip_gpu import memory
 from gip_gpu.cli import main
 from gip_gpu.sources import npz, open_matrix
 from gip_gpu.sources.float8 import FLOAT8, float8_values
 from gip_gpu.sources.raw import RawSource
+from gip_gpu.system import memory
 from tests.test_sources import F, G, same
 
 # .npz

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gip_gpu import Pool, Selection, cli, exact_sums, extend, select
+from gip_gpu import Pool, Selection, cli, extend, select
+from gip_gpu.data.preparation import Preparation
+from gip_gpu.data.standardize import Standardization, by_rank, levels, ranks, standardized
 from gip_gpu.exceptions import TiedScoresWarning
-from gip_gpu.preparation import Preparation
+from gip_gpu.numerics import exact_sums
 from gip_gpu.reference import greedy, matching_pursuit
-from gip_gpu.standardize import Standardization, by_rank, levels, ranks, standardized
 
 RNG = np.random.default_rng(0)
 F = RNG.standard_normal((300, 12)).astype(np.float32)

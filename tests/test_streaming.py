@@ -8,14 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, bounds, select
-from gip_gpu.backends.numpy_ import NumpyBackend
-from gip_gpu.backends.numpy_products import Resident, Streamed
-from gip_gpu.costs import HostCosts
+from gip_gpu import Pool, select
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.backends.numpy.products import Resident, Streamed
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.single_rows import SingleRows
+from gip_gpu.numerics import error_bounds
+from gip_gpu.planning.cpu_costs import HostCosts
 from gip_gpu.reference import greedy, matching_pursuit
-from gip_gpu.rows import Rows
-from gip_gpu.single import SingleRows
-from gip_gpu.validate import as_bytes
+from gip_gpu.validation.settings import as_bytes
 
 
 def every_half():
@@ -44,7 +45,7 @@ def test_rows_in_float32(dtype, normalize):
     out = np.full((650, 33), np.nan, np.float32)
     single.block(17, 667, out)
     off = np.abs(out - exact[17:667])
-    assert (off <= ((1 + bounds.U32) ** single.roundings - 1) * np.abs(exact[17:667]) + bounds.TINY32).all()
+    assert (off <= ((1 + error_bounds.U32) ** single.roundings - 1) * np.abs(exact[17:667]) + error_bounds.TINY32).all()
     wanted = np.array([699, 0, 5, 5, 340])
     np.testing.assert_array_equal(single.take(wanted)[1:4], np.stack([single.take([i])[0] for i in (0, 5, 5)]))
     np.testing.assert_array_equal(single.take(np.arange(17, 667)), out)
@@ -57,21 +58,21 @@ def test_norms_out_of_range_go_by_way_of_float64(scale):
     rows = Rows(given)
     single = SingleRows(rows, 0)
     exact = rows.take(np.arange(50))
-    assert np.abs(single.take(np.arange(50)) - exact).max() <= single.roundings * bounds.U32 * 1.01
+    assert np.abs(single.take(np.arange(50)) - exact).max() <= single.roundings * error_bounds.U32 * 1.01
     assert single.quick == (dtype == np.float32 and scale == 1e25)
 
 
 @pytest.mark.parametrize("kind", [Resident, Streamed])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_products_keep_to_their_bound(kind, dtype, monkeypatch):
-    monkeypatch.setattr("gip_gpu.backends.numpy_products.CHUNK", 1 << 12)
+    monkeypatch.setattr("gip_gpu.backends.numpy.products.CHUNK", 1 << 12)
     rows = Rows(np.random.default_rng(1).normal(size=(1000, 70)).astype(dtype))
     products = kind(SingleRows(rows, 0))
     exact = rows.take(np.arange(1000))
     wanted = exact[[5, 999, 0]]
     out = np.full((3, 1000), np.nan, np.float32)
     products.multiply(wanted.astype(np.float32), out)
-    gamma = bounds.gram_entry_error(70, roundings=products.single.roundings if kind is Streamed else 2)
+    gamma = error_bounds.gram_entry_error(70, roundings=products.single.roundings if kind is Streamed else 2)
     assert np.abs(out - wanted @ exact.T).max() <= gamma
     half = np.full((3, 1000), np.nan, np.float16)
     products.multiply(wanted.astype(np.float32), half)
@@ -106,7 +107,7 @@ def streaming(monkeypatch):
     """No room for a copy of the rows in memory."""
     layouts = HostCosts.layouts
     monkeypatch.setattr(HostCosts, "layouts", lambda costs: [way for way in layouts(costs) if not way.resident])
-    monkeypatch.setattr("gip_gpu.backends.numpy_products.CHUNK", 1 << 14)
+    monkeypatch.setattr("gip_gpu.backends.numpy.products.CHUNK", 1 << 14)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -131,7 +132,7 @@ LARGER = """
 import json, sys
 import numpy as np
 import gip_gpu
-from gip_gpu import memory
+from gip_gpu.system import memory
 path, limit, k = sys.argv[1], sys.argv[2], int(sys.argv[3])
 G = np.load(sys.argv[4])
 gip_gpu.select(np.eye(3), np.ones(3), 2, device="cpu")
@@ -166,7 +167,7 @@ def test_the_whole_matrix_after_all(monkeypatch, float32_loop):
     """Where columns on demand last for fewer picks than the model says, the Gram matrix takes their place."""
     F = np.random.default_rng(5).normal(size=(2500, 40)).astype(np.float32)
     G = np.random.default_rng(6).normal(size=(2500, 2))
-    monkeypatch.setattr("gip_gpu.costs.FORESEEN", 10_000)
+    monkeypatch.setattr("gip_gpu.planning.cpu_costs.FORESEEN", 10_000)
     monkeypatch.setattr(HostCosts, "gram_seconds", lambda costs, k, *_: 1e-3 if k == 0 else 1e9)
     # What is measured decides: a clock that the products alone move, each by a pass over the rows and its columns.
     clock = [0.0]
@@ -175,11 +176,11 @@ def test_the_whole_matrix_after_all(monkeypatch, float32_loop):
         clock[0] += 1e-4 * (30 + len(indices))
         return columns(b, indices, out)
 
-    monkeypatch.setattr("gip_gpu.backends.numpy_.NumpyBackend.columns", product)
-    monkeypatch.setattr("gip_gpu.columns.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr("gip_gpu.backends.numpy.backend.NumpyBackend.columns", product)
+    monkeypatch.setattr("gip_gpu.gram.columns.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     # Nothing is foreseen: every batch serves a single pick.
     monkeypatch.setattr(
-        "gip_gpu.backends.numpy_.NumpyBackend.speculate",
+        "gip_gpu.backends.numpy.backend.NumpyBackend.speculate",
         lambda b, state, known, count: [
             state.pending.index,
             *[i for i in range(2500) if i not in known and i != state.pending.index][: count - 1],

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gip_gpu import select, ties
+from gip_gpu import select
+from gip_gpu.numerics import ties
 from gip_gpu.reference import matching_pursuit
 
 

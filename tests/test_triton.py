@@ -11,14 +11,17 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these selections run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
-from gip_gpu import Pool, backends, bounds, costs_gpu, select, signals  # noqa: E402
-from gip_gpu.backends import gpu, triton_  # noqa: E402
-from gip_gpu.backends.layout import Real  # noqa: E402
-from gip_gpu.backends.triton_ import TritonBackend  # noqa: E402
-from gip_gpu.costs_gpu import GpuCosts  # noqa: E402
-from gip_gpu.plan import make_plan  # noqa: E402
-from gip_gpu.reference import matching_pursuit  # noqa: E402
-from gip_gpu.state import Reason, State  # noqa: E402
+from gip_gpu import Pool, backends, select, signals
+from gip_gpu.backends.gpu import backend as gpu
+from gip_gpu.backends.gpu.layout import Real
+from gip_gpu.backends.triton import backend as triton_
+from gip_gpu.backends.triton.backend import TritonBackend
+from gip_gpu.greedy.state import Reason, State
+from gip_gpu.numerics import error_bounds
+from gip_gpu.planning import gpu_costs
+from gip_gpu.planning.gpu_costs import GpuCosts
+from gip_gpu.planning.plan import make_plan
+from gip_gpu.reference import matching_pursuit
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 COLUMNS = ("gram", "lazy")
@@ -248,7 +251,7 @@ def test_a_pool_used_again(narrow, columns, stores):
 def test_embeddings_streamed_from_the_host(cone, monkeypatch, stores, given, precision):
     F = unit(cone[:300]).astype(given)
     # The fewest rows that a chunk can hold.
-    monkeypatch.setattr(costs_gpu, "CHUNK", 0)
+    monkeypatch.setattr(gpu_costs, "CHUNK", 0)
     # As the plan says where they do not fit.
     monkeypatch.setattr(triton_.TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
     chosen = assert_same(F, scores(F.astype(float), 1), 8, precision=precision)
@@ -355,8 +358,8 @@ def test_bound_holds_on_real_rows(checked, real):
 def test_without_the_bound_picks_go_wrong(narrow, monkeypatch):
     G = signals.self_compression(narrow)
     expected = matching_pursuit(narrow, G, 30)
-    monkeypatch.setattr(bounds, "gram_entry_error", lambda *_, **__: 0.0)
-    monkeypatch.setattr(bounds, "cast_error", lambda *_: 0.0)
+    monkeypatch.setattr(error_bounds, "gram_entry_error", lambda *_, **__: 0.0)
+    monkeypatch.setattr(error_bounds, "cast_error", lambda *_: 0.0)
     monkeypatch.setattr(State, "noise", lambda *_: 0.0)
     chosen = select(narrow, G, 30, **OPTIONS, precision="bf16", columns="gram")
     assert (chosen.indices != expected).any()

@@ -12,14 +12,17 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
-from gip_gpu import bounds, costs_gpu, reference, select  # noqa: E402
-from gip_gpu.backends import gpu, triton_  # noqa: E402
-from gip_gpu.backends.gpu_items import GpuItems  # noqa: E402
-from gip_gpu.backends.triton_ import TritonBackend  # noqa: E402
-from gip_gpu.backends.tuning_triton import TRITON  # noqa: E402
-from gip_gpu.bounds import TINY32, U32, U64, dot_error  # noqa: E402
-from gip_gpu.costs_gpu import GpuCosts  # noqa: E402
-from gip_gpu.kernels.family import family_triton  # noqa: E402
+from gip_gpu import reference, select
+from gip_gpu.backends.gpu import backend as gpu
+from gip_gpu.backends.gpu.items import GpuItems
+from gip_gpu.backends.triton import backend as triton_
+from gip_gpu.backends.triton.backend import TritonBackend
+from gip_gpu.backends.triton.tuning import TRITON
+from gip_gpu.kernels.family import family_triton
+from gip_gpu.numerics import error_bounds
+from gip_gpu.numerics.error_bounds import TINY32, U32, U64, dot_error
+from gip_gpu.planning import gpu_costs
+from gip_gpu.planning.gpu_costs import GpuCosts
 
 KINDS = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SIZES = [(1, 1), (7, 33), (129, 7), (103, 129)]
@@ -71,7 +74,7 @@ class Items:
         self.items, found = items, []
         # As `TritonBackend.items` has it.
         terms = min(depth, self.d) + 1 + -(-self.d // min(depth, self.d))
-        self.gamma = bounds.gram_entry_error(self.d, multiply=self.kind, given=True, terms=terms)
+        self.gamma = error_bounds.gram_entry_error(self.d, multiply=self.kind, given=True, terms=terms)
         for first, stop in chunks or [(0, self.m)]:
             count = stop - first
             parts = torch.full((min(-(-count // items), programs), 2), torch.nan, dtype=torch.float64)
@@ -455,7 +458,7 @@ class OnlyStreamed(GpuCosts):
 )
 def test_embeddings_streamed_from_the_host(small_launches, monkeypatch, objective, given, precision):
     # The fewest rows that a chunk can hold.
-    monkeypatch.setattr(costs_gpu, "CHUNK", 0)
+    monkeypatch.setattr(gpu_costs, "CHUNK", 0)
     monkeypatch.setattr(TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
     launches, step = [], TritonBackend._family_step
 

@@ -12,11 +12,11 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
-from gip_gpu import bounds, ties  # noqa: E402
-from gip_gpu.backends.layout import Code, Real, Record, Whole  # noqa: E402
-from gip_gpu.kernels.gram import gram_triton  # noqa: E402
-from gip_gpu.kernels.refresh.refresh_triton import refresh  # noqa: E402
-from gip_gpu.kernels.step import step_triton  # noqa: E402
+from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
+from gip_gpu.kernels.gram import gram_triton
+from gip_gpu.kernels.refresh.refresh_triton import refresh
+from gip_gpu.kernels.step import step_triton
+from gip_gpu.numerics import error_bounds, ties
 
 KINDS = {
     "fp64": torch.float64,
@@ -54,8 +54,8 @@ def unit_rows(m, d):
 
 
 def gamma(d, storage, multiply, given):
-    adding = bounds.U32 if multiply == "fp32" else bounds.TENSOR_CORE
-    return bounds.gram_entry_error(d, storage, multiply, given=given, adding=adding)
+    adding = error_bounds.U32 if multiply == "fp32" else error_bounds.TENSOR_CORE
+    return error_bounds.gram_entry_error(d, storage, multiply, given=given, adding=adding)
 
 
 def products_of(multiply):
@@ -167,9 +167,9 @@ def test_refresh(m, d, n, kind):
             torch.from_numpy(weight), largest, first, len(part), SIGNALS=n, ITEMS=items, DEPTH=64 if d < 100 else 256,
         )  # fmt: skip
     exact, W = scores - values / norms[:, None] @ A.T, W.numpy()
-    error = bounds.float64_error(d, np.linalg.norm(A), np.linalg.norm(scores, axis=1).max()) * 2
+    error = error_bounds.float64_error(d, np.linalg.norm(A), np.linalg.norm(scores, axis=1).max()) * 2
     held = weight >= 0
-    assert (np.abs(W.T - exact)[held] <= bounds.U32 * np.abs(exact)[held] + error).all()
+    assert (np.abs(W.T - exact)[held] <= error_bounds.U32 * np.abs(exact)[held] + error).all()
     assert not W[:, ~held].any()
     assert W[:, m // 2].tobytes() == W[:, m // 3].tobytes()
     wanted = np.where(weight > 0, np.linalg.norm(exact, axis=1), 0)
@@ -203,13 +203,13 @@ def check_scores(out, W, weight, block):
     n, m = W.shape
     squares = (W.astype(np.float64) ** 2).sum(axis=0)
     wanted = np.where(weight > 0, squares * weight, 0)
-    assert (np.abs(out.score - wanted) <= (n + 1) * bounds.U32 * wanted).all()
+    assert (np.abs(out.score - wanted) <= (n + 1) * error_bounds.U32 * wanted).all()
     ranked = np.where(weight > 0, out.score, -1)
     for p, part in enumerate(out.parts):
         assert out.best[p] == ranked[part].max()
         assert out.where[p] == (part.start + np.argmax(ranked[part]) if (weight[part] > 0).any() else m)
         energy = squares[part][weight[part] >= 0].sum()
-        assert abs(out.energy[p] - energy) <= (n + block) * bounds.U32 * energy
+        assert abs(out.energy[p] - energy) <= (n + block) * error_bounds.U32 * energy
 
 
 @pytest.mark.parametrize(("m", "block"), [(1, 256), (7, 4), (255, 64), (1000, 256), (4099, 512)])
@@ -231,7 +231,7 @@ def test_update(m, block, n, kind, square):
     out = launch_update(
         m, n, tensor, columns, torch.from_numpy(weight), slot=1, residual=residual, square=square, block=block
     )
-    assert (np.abs(W - exact) <= bounds.U32 * (2.01 * moved + 1.01 * np.abs(exact))).all()
+    assert (np.abs(W - exact) <= error_bounds.U32 * (2.01 * moved + 1.01 * np.abs(exact))).all()
     check_scores(out, W, weight, block)
 
 
@@ -260,7 +260,7 @@ def test_update_takes_the_lowest_of_equal_scores():
 
 
 class Device:
-    """The arrays of a selection as `gip_gpu/backends/layout.py` lists them, every Gram column at hand in float32."""
+    """The arrays of a selection as `gip_gpu/backends/gpu/layout.py` lists them, all Gram columns there in float32."""
 
     def __init__(self, F, G, *, kind="fp64", block=64, programs=3, depth=32, chunk=4, until=100):
         self.rows, given = rounded(F, kind)
@@ -284,9 +284,9 @@ class Device:
         self.real, self.whole = torch.zeros(Real.RESIDUAL + n, dtype=torch.float64), torch.zeros(16, dtype=torch.int64)
         norms = np.linalg.norm(self.G, axis=1)
         self.real[Real.SCALE], self.real[Real.SQUARE] = norms.max(), 1.0
-        self.real[Real.ERROR] = bounds.cast_error(norms.max()) + bounds.float64_error(d, 0.0, norms.max())
-        self.real[Real.GAMMA] = bounds.gram_entry_error(d)
-        self.real[Real.ROUNDING] = bounds.dot_error(d + 2, bounds.U64)
+        self.real[Real.ERROR] = error_bounds.cast_error(norms.max()) + error_bounds.float64_error(d, 0.0, norms.max())
+        self.real[Real.GAMMA] = error_bounds.gram_entry_error(d)
+        self.real[Real.ROUNDING] = error_bounds.dot_error(d + 2, error_bounds.U64)
         self.whole[[Whole.PENDING, Whole.SLOT]] = -1
         self.whole[Whole.UNTIL] = until
 
@@ -315,14 +315,14 @@ class Device:
     @property
     def noise(self):
         drift, projected, rounding, scale = self.real[[Real.DRIFT, Real.PROJECTED, Real.ROUNDING, Real.SCALE]].tolist()
-        return drift + rounding * projected * (1 + 2 * bounds.U64) + 2 * bounds.U64 * (scale + projected)
+        return drift + rounding * projected * (1 + 2 * error_bounds.U64) + 2 * error_bounds.U64 * (scale + projected)
 
     @property
     def floor(self):
         """The squared norm from which an item is a candidate."""
         best, error, scale = float(self.best.max()) ** 0.5, float(self.real[Real.ERROR]), float(self.real[Real.SCALE])
         tie = ties.RELATIVE * (best + error) + ties.ABSOLUTE * scale + 2 * self.noise
-        return bounds.window_floor(best, error, tie, self.n)
+        return error_bounds.window_floor(best, error, tie, self.n)
 
     def code(self):
         return Code(int(self.whole[Whole.REASON]))
@@ -368,21 +368,21 @@ def check_pick(device):
     exact_gains = np.where(left, (W**2).sum(axis=1), 0)
     second = np.delete(exact_gains, pick).max(initial=0)
     if count < device.m - made:
-        most = max(second, (floor**0.5 * (1 + (device.n + 2) * bounds.U32) + error) ** 2)
+        most = max(second, (floor**0.5 * (1 + (device.n + 2) * error_bounds.U32) + error) ** 2)
     else:
         most = second
     assert second <= row[Record.RIVAL] <= (most**0.5 + 2 * noise) ** 2 * (1 + LOOSE) + 2.0**-60
     # What follows from the pick.
     norm = row[Record.GAIN] ** 0.5
     device.exact()
-    grown = bounds.step_error(error, float(device.real[Real.GAMMA]), norm, norm)
+    grown = error_bounds.step_error(error, float(device.real[Real.GAMMA]), norm, norm)
     assert_just_above(float(device.real[Real.ERROR]), grown)
     A = device.A.numpy()
     assert float(device.real[Real.ENERGY_A]) >= (A**2).sum() * (1 + 1e-15)
     assert float(device.real[Real.ENERGY_A]) == pytest.approx(float((device.A_exact**2).sum()), rel=1e-10)
     projected = float(device.real[Real.PROJECTED])
     assert_just_above(projected, float(device.real[Real.ENERGY_A]) ** 0.5)
-    assert_just_above(float(device.real[Real.DRIFT]), drift + bounds.U64 * (projected + 4 * norm))
+    assert_just_above(float(device.real[Real.DRIFT]), drift + error_bounds.U64 * (projected + 4 * norm))
     assert np.linalg.norm(A - device.A_exact) <= device.real[Real.DRIFT]
     assert device.weight[pick] == 0
     assert device.whole[[Whole.PICKS, Whole.PENDING, Whole.SLOT, Whole.COUNT, Whole.ARRIVED]].tolist() == [
@@ -422,7 +422,7 @@ def test_steps(m, d, n, kind, block, steps):
         device.update()
         check_residual(device)
         energy = (device.W.double().numpy() ** 2).sum()
-        assert float(device.energy.sum()) == pytest.approx(energy, rel=(n + block) * bounds.U32)
+        assert float(device.energy.sum()) == pytest.approx(energy, rel=(n + block) * error_bounds.U32)
     # The energy left after a pick is entered at the next call.
     device.whole[Whole.UNTIL] = device.whole[Whole.PICKS]
     device.pick()

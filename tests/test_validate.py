@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, engine, select
+from gip_gpu import Pool, select
+from gip_gpu.greedy import loop as engine
 from gip_gpu.reference import matching_pursuit
 
 RNG = np.random.default_rng(1)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gip_gpu import select
-from gip_gpu.backends import numpy_items
 from gip_gpu.backends.items import Projector, Rules
-from gip_gpu.family import Family
+from gip_gpu.backends.numpy import items as numpy_items
+from gip_gpu.greedy.projecting import Family
 from gip_gpu.reference import greedy
 
 pytestmark = pytest.mark.usefixtures("float32_loop")

@@ -12,7 +12,7 @@ from bench import cases
 from bench.family.entries import ENTRIES
 from bench.family.report import report
 from bench.family.runs import measure, steps
-from gip_gpu.writing import atomic_write
+from gip_gpu.system.atomic_write import atomic_write
 
 TARGET = cases.ROOT / "bench" / "results" / "family.md"
 

@@ -7,7 +7,7 @@ import click
 
 import gip_gpu
 from bench.family.entries import ENTRIES, find
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 
 @click.command()

@@ -8,7 +8,7 @@ from bench.family.entries import Entry
 from bench.family.runs import TEXTBOOK, Session, picking
 from bench.paper.section import table
 from bench.runs import Run
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 # What is claimed of the objectives that project picks out of the rows: products of the pool with a vector, a pick.
 CLAIMED, CLAIM = ("lr", "mi", "entropy"), 4

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.family.entries import DPP, Entry
 from bench.family.textbook import needed_bytes
 from bench.runs import Run, child_output, first_difference
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 TEXTBOOK = "textbook"
 # Relative lead of a pick, in its gain, within which two float64 programs may part.

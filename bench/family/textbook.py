@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.family.entries import DPP, find
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 
 def greedy_map(F: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:

@@ -7,9 +7,9 @@ import click
 import gip_gpu
 from bench import cases
 from bench.paper.data import load
-from gip_gpu import memory
-from gip_gpu.plan import COLUMNS
+from gip_gpu.planning.plan import COLUMNS
 from gip_gpu.signals import self_compression
+from gip_gpu.system import memory
 
 
 @click.command()

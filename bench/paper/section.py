@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from bench import machine
-from gip_gpu.writing import atomic_write
+from gip_gpu.system.atomic_write import atomic_write
 
 INDEX = "paper.md"
 PAPER = "arXiv 2603.13790"

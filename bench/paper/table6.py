@@ -13,9 +13,9 @@ from bench.paper.data import load
 from bench.paper.figures import chart, legend
 from bench.paper.section import PAPER, Section, table
 from bench.runs import first_difference
-from gip_gpu import memory
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.signals import self_compression
+from gip_gpu.system import memory
 
 RUNS, QUICK_RUNS = 3, 1
 SHARES = (0.1, 0.2, 0.5)

@@ -11,7 +11,7 @@ from bench import cases, machine
 from bench.gpu_report import duration
 from bench.paper.section import table
 from bench.plain.sweep import OBJECTIVES, Compared, compare, points
-from gip_gpu.writing import atomic_write
+from gip_gpu.system.atomic_write import atomic_write
 
 TARGET = cases.ROOT / "bench" / "results" / "plain.md"
 # Runs of a millisecond or two differ by this much among themselves.

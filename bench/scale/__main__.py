@@ -15,7 +15,7 @@ from bench.scale import checkpoint, file, growth, inmemory, processes
 from bench.scale.report import merged, report
 from bench.scale.runs import Done
 from bench.scale.sizes import FULL, QUICK, Sizes
-from gip_gpu.writing import atomic_write
+from gip_gpu.system.atomic_write import atomic_write
 
 SECTIONS: dict[str, Callable[[Sizes, Path, Done], Section]] = {
     "file": file.measure,

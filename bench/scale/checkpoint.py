@@ -11,7 +11,7 @@ from bench.scale import inputs, runs
 from bench.scale.child import Job
 from bench.scale.runs import Done
 from bench.scale.sizes import Sizes
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 TITLE = "Checkpoints"
 WITHOUT, WITH = "without a checkpoint", "with one"

@@ -12,8 +12,8 @@ import click
 import numpy as np
 
 import gip_gpu
-from gip_gpu import memory
-from gip_gpu.costs import HostCosts, Layout
+from gip_gpu.planning.cpu_costs import HostCosts, Layout
+from gip_gpu.system import memory
 
 IO = Path("/proc/self/io")
 

@@ -15,9 +15,9 @@ from bench.scale.child import Job
 from bench.scale.inputs import Input
 from bench.scale.runs import Done
 from bench.scale.sizes import Sizes
-from gip_gpu import memory
-from gip_gpu.plan import make_plan
-from gip_gpu.validate import as_bytes
+from gip_gpu.planning.plan import make_plan
+from gip_gpu.system import memory
+from gip_gpu.validation.settings import as_bytes
 
 # What is claimed of the time against the baseline's, the aim beyond, and the peak.
 FASTER, AIM, PEAK = 4, 8, 2.5e9

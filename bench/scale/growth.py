@@ -12,7 +12,7 @@ from bench.scale.child import Job
 from bench.scale.inputs import Input
 from bench.scale.runs import Done
 from bench.scale.sizes import Sizes
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 PLOT = "scale.png"
 HEADER = ("items", "columns", "computed", "seconds, median (min to max)", "peak memory", "ns an item and pick",

@@ -12,11 +12,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import memory
-from gip_gpu.backends.numpy_products import Streamed
-from gip_gpu.rows import Rows
-from gip_gpu.single import CHUNK, SingleRows
+from gip_gpu.backends.numpy.products import Streamed
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.single_rows import CHUNK, SingleRows
 from gip_gpu.sources import open_matrix
+from gip_gpu.system import memory
 
 Single = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from bench.runs import Run
 from bench.scale import inputs, runs
 from bench.scale.runs import Done
 from bench.scale.sizes import Sizes
-from gip_gpu.selection import Selection
+from gip_gpu.api.selection import Selection
 
 TITLE = "Several processes"
 ALONE = "one, without torchrun"

@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.runs import Run, child_output, first_difference
 from bench.scale.child import Job
-from gip_gpu import memory
+from gip_gpu.system import memory
 
 Done = Callable[[str], object]
 

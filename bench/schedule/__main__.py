@@ -9,7 +9,7 @@ from tqdm import tqdm
 from bench import cases
 from bench.schedule import constants
 from bench.schedule.report import ALLOWED, RANKS, paper, report, scaling
-from gip_gpu.writing import atomic_write
+from gip_gpu.system.atomic_write import atomic_write
 
 TARGET = cases.ROOT / "bench" / "results" / "schedule.md"
 

@@ -15,7 +15,7 @@ from bench import cases
 from bench.schedule import local
 from bench.schedule.exchange import BURST
 from bench.schedule.local import Times
-from gip_gpu.hardware import Link
+from gip_gpu.planning.hardware import Link
 
 # The whole pool, and parts of it.
 POOL, PARTS = "alpaca-520", (6, 2, 1)

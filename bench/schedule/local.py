@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 import gip_gpu
 from gip_gpu import backends
-from gip_gpu.backends.numpy_ import NumpyBackend
-from gip_gpu.costs import HostCosts
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.greedy.state import Reason, State
+from gip_gpu.planning.cpu_costs import HostCosts
 from gip_gpu.signals import self_compression
-from gip_gpu.state import Reason, State
 
 NAME = "timed"
 

@@ -7,9 +7,9 @@ from bench import machine
 from bench.paper.section import table
 from bench.schedule.constants import HELD_UP, Constants
 from bench.schedule.simulate import Run
-from gip_gpu.costs_cluster import ClusterPlan, Local, duration, estimate
-from gip_gpu.hardware import END, KINDS
-from gip_gpu.schedule import Schedule, tailed
+from gip_gpu.planning.cluster import ClusterPlan, Local, duration, estimate
+from gip_gpu.planning.cluster_schedule import Schedule, tailed
+from gip_gpu.planning.hardware import END, KINDS
 
 # How far the model may be from the simulation before it must be made better.
 ALLOWED = 0.2
@@ -24,9 +24,10 @@ not, and the model has no such wait. Steps and batches are those of real selecti
 the slowest {left:.0%} of the steps, {share:.0%} of their time, were held up by other programs and are left out."""
 NOTES = """\
 Simulated: every rank has a clock, a message takes its ends and its way, local work takes a time drawn from the measured
-ones, a batch serves until a drawn pick was not foreseen. The model is the closed form of `gip_gpu/schedule.py`, which
-`gip-gpu plan --devices` uses, with the same constants; it counts the expected maximum of the ranks' times. The last
-column is against the same form where every rank takes the mean: what that leaves out is the wait for the slowest."""
+ones, a batch serves until a drawn pick was not foreseen. The model is the closed form of
+`gip_gpu/planning/cluster_schedule.py`, which `gip-gpu plan --devices` uses, with the same constants; it counts the
+expected maximum of the ranks' times. The last column is against the same form where every rank takes the mean: what
+that leaves out is the wait for the slowest."""
 PAPER = """\
 Nothing in this table was measured for it: rates are those of datasheets, a message's ends are taken to last {end} as on
 one machine here, latencies and the spread of times (5 % of the work, exponential) are assumptions, and "unforeseen",

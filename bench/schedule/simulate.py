@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.hardware import Link
-from gip_gpu.schedule import Exchange, Schedule, busy
+from gip_gpu.planning.cluster_schedule import Exchange, Schedule, busy
+from gip_gpu.planning.hardware import Link
 
 Clocks = NDArray[np.float64]
 GOLDEN = (math.sqrt(5) - 1) / 2

@@ -3,13 +3,13 @@
 from importlib import import_module
 
 from gip_gpu.backends.base import Backend
-from gip_gpu.validate import one_of
+from gip_gpu.validation.settings import one_of
 
 # "module:class", imported on first use.
 _TARGETS: dict[str, str] = {
-    "numpy": "gip_gpu.backends.numpy_:NumpyBackend",
-    "triton": "gip_gpu.backends.triton_:TritonBackend",
-    "cupy": "gip_gpu.backends.cupy_:CupyBackend",
+    "numpy": "gip_gpu.backends.numpy.backend:NumpyBackend",
+    "triton": "gip_gpu.backends.triton.backend:TritonBackend",
+    "cupy": "gip_gpu.backends.cuda.backend:CupyBackend",
 }
 # The backends for each kind of device where none is named, the first that can run.
 DEFAULTS: dict[str, tuple[str, ...]] = {"cpu": ("numpy",), "cuda": ("triton", "cupy")}

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import memory, step
 from gip_gpu.backends.items import Items, Rules
-from gip_gpu.costs import Costs, HostCosts
-from gip_gpu.rows import Rows
-from gip_gpu.state import Reason, State, Stored
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy import matching_pursuit
+from gip_gpu.greedy.state import Reason, State, Stored
+from gip_gpu.planning.cpu_costs import Costs, HostCosts
+from gip_gpu.system import memory
 
 if TYPE_CHECKING:
-    from gip_gpu.columns import Columns
-    from gip_gpu.plan import Plan
+    from gip_gpu.gram.columns import Columns
+    from gip_gpu.planning.plan import Plan
 
 
 class Backend(ABC):
@@ -31,7 +32,7 @@ class Backend(ABC):
         automatic: those that precision "auto" takes the first fitting one of; empty: all.
         portable: whether its arrays can be pickled; else a copied pool makes them anew.
         empty_rounds: whether a round of its steps may find nothing to pick.
-        stride: as `gip_gpu.engine.Stepper.stride`.
+        stride: as `gip_gpu.greedy.loop.Stepper.stride`.
         rows_of: the exact rows.
         exponent: rows are stored divided by 2**exponent, so that no stored norm exceeds 1; 0 for unit rows.
         gamma: bound on the error of one stored Gram entry (`bounds.gram_entry_error`).
@@ -99,11 +100,11 @@ class Backend(ABC):
 
     def take(self, state: State, indices: NDArray[np.int64]) -> None:
         """Projects these items out, one after the other and on the host, before the first refresh of a round."""
-        step.take(self, state, indices)
+        matching_pursuit.take(self, state, indices)
 
     def replay(self, state: State, indices: NDArray[np.int64]) -> None:
         """As `take`, of items that are entered as picks already."""
-        step.replay(self, state, indices)
+        matching_pursuit.replay(self, state, indices)
 
     def carry(self, state: State) -> Stored:
         """What is projected out in this round."""
@@ -176,7 +177,7 @@ class HostBackend(Backend):
 
     def choose(self, state: State) -> Reason | None:
         """Sets `state.pending` to the exact argmax, or says why it cannot."""
-        return step.choose(self, state)
+        return matching_pursuit.choose(self, state)
 
     def advance(self, state: State, columns: "Columns", until: int) -> Reason:
-        return step.advance(self, state, columns, until)
+        return matching_pursuit.advance(self, state, columns, until)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.objectives import Measure, residual
+from gip_gpu.problem.objectives import Measure, residual
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]

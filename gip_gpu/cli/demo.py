@@ -19,7 +19,7 @@ from gip_gpu.cli.values import share as share_of
 @click.option("--quiet", is_flag=True, help="Print nothing, only write chosen.jsonl and demo.png.")
 def demo(out: Path, share: float, seed: int, quiet: bool) -> None:
     """Choose from the docstrings of Python's standard library; compare with random and top-k choice."""
-    from gip_gpu.demo import run
+    from gip_gpu.report.demo import run
 
     if quiet:
         warnings.simplefilter("ignore")

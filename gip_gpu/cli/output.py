@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from gip_gpu import compressed, jsonl, memory, selection_file
+from gip_gpu.api import selection_file
+from gip_gpu.api.selection import Selection
+from gip_gpu.cli import compressed, jsonl
+from gip_gpu.cli.id_checks import Id, Ids
+from gip_gpu.cli.jsonl import Lines
 from gip_gpu.cli.streams import say
-from gip_gpu.id_checks import Id, Ids
-from gip_gpu.jsonl import Lines
-from gip_gpu.selection import Selection
 from gip_gpu.sources.columns import load
-from gip_gpu.sources.file import suffix_of
-from gip_gpu.writing import Together, check_target
+from gip_gpu.system import memory
+from gip_gpu.system.atomic_write import Together, check_target
+from gip_gpu.system.files import suffix_of
 
 # With a column of ids where they are given; and without, as they hold the whole result or an array of numbers.
 WITH_IDS = (".csv", ".txt", ".parquet")

@@ -9,14 +9,14 @@ from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, run_options
 from gip_gpu.cli.output import table
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import count, whole
-from gip_gpu.costs_cluster import GIVEN, estimate
-from gip_gpu.costs_gpu import GIVEN_BYTES
-from gip_gpu.hardware import KINDS, LINKS
-from gip_gpu.objectives import Objective
-from gip_gpu.plan import make_plan
-from gip_gpu.problem import Options, as_sign
+from gip_gpu.planning.cluster import GIVEN, estimate
+from gip_gpu.planning.gpu_costs import GIVEN_BYTES
+from gip_gpu.planning.hardware import KINDS, LINKS
+from gip_gpu.planning.plan import make_plan
+from gip_gpu.problem.formulation import Options, as_sign
+from gip_gpu.problem.objectives import Objective
 from gip_gpu.sources import open_matrix
-from gip_gpu.validate import as_count
+from gip_gpu.validation.settings import as_count
 
 KIND = next(iter(KINDS))
 
@@ -80,7 +80,7 @@ def _cluster_table(
 
     Raises:
         click.UsageError: an option that does not go with --devices.
-        TypeError, ValueError: as `gip_gpu.costs_cluster.estimate`.
+        TypeError, ValueError: as `gip_gpu.planning.cluster.estimate`.
     """
     if device != "auto" or backend is not None:
         raise click.UsageError("--device and --backend are about this machine; with --devices give --device-kind")

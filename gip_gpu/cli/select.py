@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
-from gip_gpu import jsonl
-from gip_gpu.arrays import as_matrix, check_rows_of_scores
+from gip_gpu.api.selection import Selection
+from gip_gpu.cli import jsonl
+from gip_gpu.cli.id_checks import Ids
+from gip_gpu.cli.ids import names_a_file, read_ids
 from gip_gpu.cli.launched import launched, leading
 from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
 from gip_gpu.cli.values import count, interval
-from gip_gpu.id_checks import Ids
-from gip_gpu.ids import names_a_file, read_ids
-from gip_gpu.missing import as_on_nan, keep_finite
-from gip_gpu.objectives import OBJECTIVES
-from gip_gpu.selection import Selection
+from gip_gpu.data.missing_values import as_on_nan, keep_finite
+from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
+from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.sources import Source, open_matrix
-from gip_gpu.sources.file import state_of, suffix_of
-from gip_gpu.validate import as_count
+from gip_gpu.system.files import state_of, suffix_of
+from gip_gpu.validation.settings import as_count
 
 SELF_COMPRESSION = "self-compression"
 

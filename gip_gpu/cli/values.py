@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import click
 
-from gip_gpu.validate import is_percentage, percentage
+from gip_gpu.validation.settings import is_percentage, percentage
 
 
 def number(text: str) -> int | float:

@@ -17,13 +17,13 @@ except ImportError as error:
 if not _torch.is_available() or not _torch.is_gloo_available():
     raise ImportError("many processes need a build of torch with torch.distributed and gloo")
 
+from gip_gpu.api.progress import Progress
+from gip_gpu.api.selection import Selection
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.job import run
 from gip_gpu.distributed.member import Settings
-from gip_gpu.progress import Progress
-from gip_gpu.selection import Selection
 from gip_gpu.sources import Matrix
-from gip_gpu.validate import as_seconds
+from gip_gpu.validation.settings import as_seconds
 
 __all__ = ["select"]
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.backends.simulation import simulate
-from gip_gpu.columns import Ring
-from gip_gpu.costs import HostCosts
+from gip_gpu.backends.numpy.simulation import simulate
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.shard import ColumnShard
 from gip_gpu.distributed.sharded import ShardedRows
-from gip_gpu.state import State
+from gip_gpu.gram.columns import Ring
+from gip_gpu.greedy.state import State
+from gip_gpu.planning.cpu_costs import HostCosts
 
 # Items that every rank nominates at least, however few of the pool's are its own.
 NOMINEES = 64

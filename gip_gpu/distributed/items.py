@@ -1,4 +1,4 @@
-"""The items of all ranks as `gip_gpu.family` sees them: every pass is one over the items of each rank."""
+"""The items of all ranks as `gip_gpu.greedy.projecting` sees them: every pass is one over the items of each rank."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from gip_gpu.backends.items import Doubt, Floats, Fresh, Items, Move, Rules, Who
 from gip_gpu.distributed.exchange import Call, Star
 from gip_gpu.distributed.shard import ItemShard
 from gip_gpu.distributed.sharded import ShardedRows
-from gip_gpu.state import State
+from gip_gpu.greedy.state import State
 
 
 class ShardedItems(Items):
@@ -87,7 +87,7 @@ class ShardedItems(Items):
 
 @dataclass(frozen=True)
 class ShardedPool:
-    """What `gip_gpu.family.Family` needs of a backend."""
+    """What `gip_gpu.greedy.projecting.Family` needs of a backend."""
 
     star: Star
     state: State

@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import checkpoint, engine, fingerprint, memory
-from gip_gpu.certificate import Certificate
-from gip_gpu.columns import Columns, NoColumns
+from gip_gpu.api.certificate import Certificate
+from gip_gpu.api.progress import reporting
+from gip_gpu.api.request import counted
+from gip_gpu.api.score_checks import check_order
+from gip_gpu.api.selection import Selection
+from gip_gpu.checkpoint import file as checkpoint
+from gip_gpu.checkpoint import fingerprint
+from gip_gpu.data.missing_values import Kept
+from gip_gpu.data.preparation import Preparation
 from gip_gpu.distributed import scores
 from gip_gpu.distributed.columns import ShardedColumns, kept_bytes
 from gip_gpu.distributed.exchange import Star
@@ -20,17 +26,14 @@ from gip_gpu.distributed.keeping import SharedKeeper
 from gip_gpu.distributed.member import Hello, Member, Settings
 from gip_gpu.distributed.shard import Shard
 from gip_gpu.distributed.sharded import ShardedRows, ShardedState, ShardedSteps
-from gip_gpu.family import Family
-from gip_gpu.missing import Kept
-from gip_gpu.objectives import Objective
-from gip_gpu.plan import CACHE, Plan, log, stepwise
-from gip_gpu.preparation import Preparation
-from gip_gpu.progress import reporting
-from gip_gpu.projection import Projection
-from gip_gpu.request import counted
-from gip_gpu.score_checks import check_order
-from gip_gpu.selection import Selection
-from gip_gpu.state import Stored
+from gip_gpu.gram.columns import Columns, NoColumns
+from gip_gpu.greedy import loop as engine
+from gip_gpu.greedy.projecting import Family
+from gip_gpu.greedy.projection import Projection
+from gip_gpu.greedy.state import Stored
+from gip_gpu.planning.plan import CACHE, Plan, log, stepwise
+from gip_gpu.problem.objectives import Objective
+from gip_gpu.system import memory
 
 
 def run(

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gip_gpu.checkpoint import LOOK, Keeper
+from gip_gpu.checkpoint.file import LOOK, Keeper
 from gip_gpu.distributed.exchange import Star
-from gip_gpu.interrupts import Deferred
-from gip_gpu.state import State, Stored
+from gip_gpu.greedy.state import State, Stored
+from gip_gpu.system.deferred_signals import Deferred
 
 if TYPE_CHECKING:
-    from gip_gpu.engine import Stepper
+    from gip_gpu.greedy.loop import Stepper
 
 # A terminal, and what starts processes, may each send the same signal to all of them.
 PATIENCE = 5.0

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from gip_gpu.device import resolve
+from gip_gpu.api.selection import Selection
+from gip_gpu.backends.devices import resolve
 from gip_gpu.distributed import TIMEOUT
 from gip_gpu.distributed.exchange import Star, brief
 from gip_gpu.distributed.job import run
 from gip_gpu.distributed.member import Settings
-from gip_gpu.selection import Selection
 from gip_gpu.sources import Part, Source
 
 # Seconds that the other ranks leave rank 0 to say what is wrong: torchrun ends all once one of them has ended.

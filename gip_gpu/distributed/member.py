@@ -9,26 +9,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import backends, fingerprint
-from gip_gpu.arrays import as_initial, as_matrix, as_scores
+from gip_gpu import backends
+from gip_gpu.api.progress import Progress, check_progress
+from gip_gpu.backends.devices import resolve
 from gip_gpu.backends.items import Rules
-from gip_gpu.backends.numpy_ import NumpyBackend
-from gip_gpu.checkpoint import as_saving
-from gip_gpu.device import resolve
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.checkpoint import fingerprint
+from gip_gpu.checkpoint.file import as_saving
+from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
+from gip_gpu.data.missing_values import as_on_nan, keep_finite
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.user_arrays import as_initial, as_matrix, as_scores
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.distributed.scores import OwnScores
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
-from gip_gpu.interop import DeviceMatrix, format_of, on_gpu
-from gip_gpu.missing import as_on_nan, keep_finite
-from gip_gpu.objectives import Objective
-from gip_gpu.plan import PRECISIONS, Plan, log, make_plan
-from gip_gpu.problem import QUERIES, Options, as_sign, first_measures, first_squares, pose
-from gip_gpu.progress import Progress, check_progress
-from gip_gpu.rows import Rows
+from gip_gpu.greedy.state import State
+from gip_gpu.planning.plan import PRECISIONS, Plan, log, make_plan
+from gip_gpu.problem.formulation import QUERIES, Options, as_sign, first_measures, first_squares, pose
+from gip_gpu.problem.objectives import Objective
 from gip_gpu.sources import places
-from gip_gpu.sources.file import NoRows
-from gip_gpu.state import State
-from gip_gpu.validate import as_bytes, one_of
+from gip_gpu.system.files import NoRows
+from gip_gpu.validation.settings import as_bytes, one_of
 
 # The whole Gram matrix lies on no single process.
 COLUMNS = ("auto", "lazy")

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import exact_sums, score_checks
-from gip_gpu import standardize as scales
+from gip_gpu.api import score_checks
+from gip_gpu.api.score_checks import Traits
+from gip_gpu.data import standardize as scales
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.standardize import Floats, Levels, Standardization
 from gip_gpu.distributed.exchange import Star
-from gip_gpu.problem import Options
-from gip_gpu.rows import Rows
-from gip_gpu.score_checks import Traits
-from gip_gpu.standardize import Floats, Levels, Standardization
+from gip_gpu.numerics import exact_sums
+from gip_gpu.problem.formulation import Options
 
 
 class OwnScores:
@@ -75,7 +76,7 @@ def standardize(star: Star, method: str, sizes: Sequence[int]) -> Standardizatio
 
 
 def check(star: Star, sizes: Sequence[int], options: Options, *, sign_given: bool) -> Traits:
-    """Rank 0: warns of the scores of all ranks, so many rows each, as `gip_gpu.score_checks.check` does."""
+    """Rank 0: warns of the scores of all ranks, so many rows each, as `gip_gpu.api.score_checks.check` does."""
     directed = not sign_given and score_checks.sign_matters(options, True)
     traits = Traits.joined(_ask(star, sizes, "traits", directed))
     score_checks.check(traits, sum(sizes), options, sign_given=sign_given)

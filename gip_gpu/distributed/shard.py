@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import step, ties
+from gip_gpu.api.selection import Selection
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.items import Doubt, Fresh, Move, Rules
-from gip_gpu.backends.numpy_ import NumpyBackend
-from gip_gpu.interrupts import Deferred
-from gip_gpu.rows import Rows
-from gip_gpu.selection import Selection
-from gip_gpu.state import Pick, State
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy import matching_pursuit
+from gip_gpu.greedy.state import Pick, State
+from gip_gpu.numerics import ties
+from gip_gpu.system.deferred_signals import Deferred
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -132,7 +133,7 @@ class Shard:
 
 
 class ColumnShard(Shard):
-    """For matching pursuit with Gram columns: the steps of `gip_gpu.step`, up to the decision.
+    """For matching pursuit with Gram columns: the steps of `gip_gpu.greedy.matching_pursuit`, up to the decision.
 
     Args:
         slots: columns that are kept, as many on all ranks.
@@ -160,13 +161,13 @@ class ColumnShard(Shard):
         own = self._own(index)
         slot = self.slot_of[index]
         pick = Pick(index, self.ring_rows[slot], residual, gain, 0.0, 0, 0)
-        return self._report(step.project_out(self.backend, self.state, pick, own, self.ring[slot]))
+        return self._report(matching_pursuit.project_out(self.backend, self.state, pick, own, self.ring[slot]))
 
     def rescore(self, reached: float) -> Found:
         """What `Report` left out; an item of the pool, here or elsewhere, has at least the exact norm `reached`."""
         # An approximate norm of this size would say as much.
         best = max(self.backend.best(self.state), reached + self.state.error)
-        floor = step.window_floor(self.state, best, self._noise())
+        floor = matching_pursuit.window_floor(self.state, best, self._noise())
         return self._found(self.backend.window(self.state, floor), floor)
 
     def columns(self, indices: list[int], first: int, rows: Floats) -> None:
@@ -201,8 +202,8 @@ class ColumnShard(Shard):
 
     def _report(self, energy: float) -> Report:
         best, found = self.backend.best(self.state), None
-        if best < step.DIVERGED:
-            floor = step.window_floor(self.state, best, self._noise())
+        if best < matching_pursuit.DIVERGED:
+            floor = matching_pursuit.window_floor(self.state, best, self._noise())
             window = self.backend.window(self.state, floor)
             if len(window) <= PROMPT:
                 found = self._found(window, floor)
@@ -211,17 +212,19 @@ class ColumnShard(Shard):
     def _found(self, window: Whole, floor: float) -> Found:
         state = self.state
         if not len(window):
-            return Found(window, np.empty((0, state.n)), step.beyond(state, floor) if self.remaining else 0.0, 0)
-        _, residuals, gains = step.rescore(self.backend, state, window)
+            return Found(
+                window, np.empty((0, state.n)), matching_pursuit.beyond(state, floor) if self.remaining else 0.0, 0
+            )
+        _, residuals, gains = matching_pursuit.rescore(self.backend, state, window)
         tied = gains >= ties.lowest_tied(float(gains.max()), state.scale)
         outside = float(gains.max(where=~tied, initial=0.0))
         if len(window) < self.remaining:
-            outside = max(outside, step.beyond(state, floor))
+            outside = max(outside, matching_pursuit.beyond(state, floor))
         return Found(window[tied] + self.offset, residuals[tied], outside, len(window))
 
 
 class ItemShard(Shard):
-    """For what `gip_gpu.family` runs: its `Items`, one process's part of them."""
+    """For what `gip_gpu.greedy.projecting` runs: its `Items`, one process's part of them."""
 
     def __init__(self, backend: Backend, state: State, offset: int, rules: Rules) -> None:
         super().__init__(backend.rows_of, state, offset)

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu import bounds, step, ties
-from gip_gpu.columns import Columns
+from gip_gpu.data.rows import Rows
 from gip_gpu.distributed.exchange import Call, Star
 from gip_gpu.distributed.shard import ColumnShard, Found, Report
-from gip_gpu.objectives import energies
-from gip_gpu.rows import Rows
-from gip_gpu.state import Pick, Reason, State, Stored
+from gip_gpu.gram.columns import Columns
+from gip_gpu.greedy import matching_pursuit
+from gip_gpu.greedy.state import Pick, Reason, State, Stored
+from gip_gpu.numerics import error_bounds, ties
+from gip_gpu.problem.objectives import energies
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -96,7 +97,7 @@ class ShardedState(State):
 
 
 class ShardedSteps:
-    """What `gip_gpu.engine.run` drives for matching pursuit: one exchange a pick, after it is projected out.
+    """What `gip_gpu.greedy.loop.run` drives for matching pursuit: one exchange a pick, after it is projected out.
 
     Args:
         star: rank 0's, whose target is a `ColumnShard`.
@@ -128,7 +129,7 @@ class ShardedSteps:
         state.error = max(report.error for report in self.reports)
 
     def take(self, state: State, indices: Whole) -> None:
-        step.take(self, state, indices)
+        matching_pursuit.take(self, state, indices)
 
     def carry(self, state: State) -> Stored:
         return {"A": state.A}
@@ -141,7 +142,7 @@ class ShardedSteps:
         state.A[:] = stored["A"]
 
     def advance(self, state: State, columns: Columns, until: int) -> Reason:
-        return step.advance(self, state, columns, until)
+        return matching_pursuit.advance(self, state, columns, until)
 
     def update(self, state: State, index: int | None, column: Any, residual: Floats) -> float:
         assert state.pending is not None
@@ -151,20 +152,22 @@ class ShardedSteps:
     def choose(self, state: State) -> Reason | None:
         """Sets `state.pending` to the exact argmax of all ranks, or says why it cannot."""
         best = float(np.max([report.best for report in self.reports]))
-        if not best < step.DIVERGED:
-            raise step.diverged(state.t, self.rows_of.largest)
+        if not best < matching_pursuit.DIVERGED:
+            raise matching_pursuit.diverged(state.t, self.rows_of.largest)
         noise = state.noise(self.square)
         found, outside = self._complete(state, noise)
         widest = max(part.rescored for part in found)
-        if step.refresh_pays(state, widest, int(np.diff(self.rows_of.offsets).max()), best, noise):
+        if matching_pursuit.refresh_pays(state, widest, int(np.diff(self.rows_of.offsets).max()), best, noise):
             return Reason.NEED_REFRESH
         indices = np.concatenate([part.indices for part in found])
         if not len(indices):
-            floor = step.window_floor(state, best, noise)
-            return step.empty_window(state, best, floor, f"error {state.error!r}, noise {noise!r}, of all ranks")
+            floor = matching_pursuit.window_floor(state, best, noise)
+            return matching_pursuit.empty_window(
+                state, best, floor, f"error {state.error!r}, noise {noise!r}, of all ranks"
+            )
         residuals = np.concatenate([part.residuals for part in found])
         outside = max([outside, *(part.outside for part in found)])
-        decided = step.decide(state, energies(residuals), outside, noise)
+        decided = matching_pursuit.decide(state, energies(residuals), outside, noise)
         if decided is None:
             return Reason.EXHAUSTED
         position, gain, margin, tied = decided
@@ -194,7 +197,7 @@ class ShardedSteps:
         Returns:
             What was found; and what no score of the ranks left out exceeds.
         """
-        off = (state.n + 2) * bounds.U32
+        off = (state.n + 2) * error_bounds.U32
         # An exact norm that is reached somewhere.
         reached = max(report.best * (1 - off) - report.error for report in self.reports)
         tie = ties.RELATIVE * reached + ties.ABSOLUTE * state.scale + 2 * noise

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.arrays import as_matrix, bad_rows
-from gip_gpu.rows import row_norms
-from gip_gpu.validate import flag
+from gip_gpu.data.rows import row_norms
+from gip_gpu.data.user_arrays import as_matrix, bad_rows
+from gip_gpu.validation.settings import flag
 
 
 def as_indices(values: ArrayLike, name: str) -> NDArray[np.int64]:

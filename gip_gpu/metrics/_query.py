@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.arrays import as_query
-from gip_gpu.linear import DEPENDENT, log, row_space, singular_values
+from gip_gpu.data.rows import row_norms
+from gip_gpu.data.user_arrays import as_query
 from gip_gpu.metrics._arguments import chosen_rows
-from gip_gpu.rows import row_norms
-from gip_gpu.validate import as_epsilon
+from gip_gpu.numerics.orthogonal import DEPENDENT, log, row_space, singular_values
+from gip_gpu.validation.settings import as_epsilon
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.arrays import as_scores
-from gip_gpu.linear import Basis, folded_triangle, row_space
+from gip_gpu.data.rows import BLOCK_VALUES, Rows
+from gip_gpu.data.user_arrays import as_scores
 from gip_gpu.metrics._arguments import as_choice
-from gip_gpu.query import share_in_range
-from gip_gpu.rows import BLOCK_VALUES, Rows
+from gip_gpu.numerics.orthogonal import Basis, folded_triangle, row_space
+from gip_gpu.problem.ridge_query import share_in_range
 
 
 def explained_share(F: ArrayLike, G: ArrayLike, indices: ArrayLike, *, normalize: bool = True) -> float:

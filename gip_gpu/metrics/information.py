@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gip_gpu.linear import log, row_space
 from gip_gpu.metrics._arguments import chosen_rows
 from gip_gpu.metrics._query import left_of_query, seen_rows
-from gip_gpu.validate import as_epsilon
+from gip_gpu.numerics.orthogonal import log, row_space
+from gip_gpu.validation.settings import as_epsilon
 
 
 def mutual_information(

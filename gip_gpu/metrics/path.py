@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.linear import Basis, log
 from gip_gpu.metrics._arguments import chosen_rows
 from gip_gpu.metrics._query import Query
-from gip_gpu.validate import as_epsilon
+from gip_gpu.numerics.orthogonal import Basis, log
+from gip_gpu.validation.settings import as_epsilon
 
 
 @dataclass(frozen=True)

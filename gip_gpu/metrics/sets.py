@@ -5,9 +5,9 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.arrays import as_matrix
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.user_arrays import as_matrix
 from gip_gpu.metrics._arguments import as_choice, as_indices
-from gip_gpu.rows import Rows
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> float:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.arrays import as_query
-from gip_gpu.linear import log, row_space, singular_values, triangle
+from gip_gpu.data.user_arrays import as_query
 from gip_gpu.metrics._arguments import chosen_rows
 from gip_gpu.metrics._query import left_of_query
 from gip_gpu.metrics.information import entropy, mutual_information
 from gip_gpu.metrics.path import information_path
+from gip_gpu.numerics.orthogonal import log, row_space, singular_values, triangle
 
 
 def projection_bound(F: ArrayLike, Q: Any, indices: ArrayLike, *, normalize: bool = True) -> tuple[float, float]:

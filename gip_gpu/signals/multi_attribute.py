@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.arrays import as_columns
-from gip_gpu.validate import LARGEST, one_of
+from gip_gpu.data.user_arrays import as_columns
+from gip_gpu.validation.settings import LARGEST, one_of
 
 
 def multi_attribute(

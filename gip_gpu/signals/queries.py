@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.arrays import as_query, as_scores
-from gip_gpu.query import fit, row_products
-from gip_gpu.rows import Rows
-from gip_gpu.validate import as_epsilon, flag
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.user_arrays import as_query, as_scores
+from gip_gpu.problem.ridge_query import fit, row_products
+from gip_gpu.validation.settings import as_epsilon, flag
 
 
 def from_query(F: ArrayLike, Q: ArrayLike, *, normalize: bool = True) -> NDArray[np.float64]:

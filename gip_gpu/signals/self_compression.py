@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.rows import Rows
+from gip_gpu.data.rows import Rows
 
 
 def self_compression(F: ArrayLike, *, normalize: bool = True) -> NDArray[np.float64]:

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gip_gpu import memory
 from gip_gpu.sources.arrow import ArrowSource
 from gip_gpu.sources.base import Matrix, Source
-from gip_gpu.sources.file import AnyPath, File, suffix_of
 from gip_gpu.sources.lines import open_csv, open_jsonl, open_tsv
 from gip_gpu.sources.mapped import MemmapSource, mappable
 from gip_gpu.sources.names import Request
@@ -20,7 +18,9 @@ from gip_gpu.sources.parquet import open_parquet
 from gip_gpu.sources.part import Part
 from gip_gpu.sources.raw import open_npy, open_safetensors
 from gip_gpu.sources.shards import open_folder
-from gip_gpu.validate import as_bytes
+from gip_gpu.system import memory
+from gip_gpu.system.files import AnyPath, File, suffix_of
+from gip_gpu.validation.settings import as_bytes
 
 __all__ = ["Matrix", "Part", "Source", "as_source", "open_matrix", "places"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from gip_gpu.sources.base import Pieces
 from gip_gpu.sources.columns import Chosen, choose, load, values
 from gip_gpu.sources.decoded import DecodedSource
-from gip_gpu.sources.file import File, NoRows, reading
 from gip_gpu.sources.names import Request
+from gip_gpu.system.files import File, NoRows, reading
 
 MAGIC = b"ARROW1"
 DAMAGED = "; it may be cut off, or no Arrow file"

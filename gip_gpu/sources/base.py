@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gip_gpu.sources.file import NoRows
 from gip_gpu.sources.names import Origin
+from gip_gpu.system.files import NoRows
 
 # NumPy's own float kinds and widths that float64 holds exactly, or rounds to (long double).
 NUMERIC_KINDS = "buif"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.sources.base import Pieces, Source
-from gip_gpu.sources.file import File, reading
+from gip_gpu.system.files import File, reading
 
 # Bytes of decoded pieces that are kept; of larger pieces the last two are.
 KEPT = 1 << 25

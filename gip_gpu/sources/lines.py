@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.sources.base import Source
-from gip_gpu.sources.file import File, NoRows
 from gip_gpu.sources.in_memory import InMemorySource
 from gip_gpu.sources.names import Origin, Request, choose_columns, like_identifier
+from gip_gpu.system.files import File, NoRows
 
 # Some editors begin a UTF-8 file with it; it belongs to no row.
 MARK = b"\xef\xbb\xbf"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.sources.base import NUMERIC_KINDS, STEP, Pieces, Source
-from gip_gpu.sources.file import File
+from gip_gpu.system.files import File
 
 # Mappings that share the file's own pages. In mode "c" letting go of a page would undo what was written to it.
 SHARED = ("r", "r+", "w+")

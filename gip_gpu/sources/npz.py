@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from gip_gpu import memory
 from gip_gpu.sources.base import NUMERIC_KINDS, Source
-from gip_gpu.sources.file import File, reading
 from gip_gpu.sources.in_memory import InMemorySource
 from gip_gpu.sources.names import Request, choose_array
 from gip_gpu.sources.raw import RawSource, npy_header
+from gip_gpu.system import memory
+from gip_gpu.system.files import File, reading
 
 DAMAGED = "; it may be cut off, or no .npz file"
 # Of the header before each member: its length without the name and what else varies, and where their lengths stand.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from gip_gpu.sources.columns import Chosen, choose, load, values
 from gip_gpu.sources.decoded import DecodedSource
-from gip_gpu.sources.file import File, NoRows, reading
 from gip_gpu.sources.names import Request
+from gip_gpu.system.files import File, NoRows, reading
 
 # Bytes of rows that are decoded at a time.
 PIECE = 1 << 22

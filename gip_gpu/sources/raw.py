@@ -7,9 +7,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from gip_gpu.sources.base import NUMERIC_KINDS, Pieces, Source
-from gip_gpu.sources.file import File, NoRows, read_at
 from gip_gpu.sources.float8 import FLOAT8, float8_values
 from gip_gpu.sources.names import NO_NAMES, Request, choose_array, described
+from gip_gpu.system.files import File, NoRows, read_at
 
 # The types of safetensors that NumPy has, and unsigned integers with the bits of those that it does not have.
 SAFETENSORS = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}

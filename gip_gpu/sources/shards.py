@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gip_gpu.sources.base import Pieces, Source
-from gip_gpu.sources.file import NoRows, suffix_of
+from gip_gpu.system.files import NoRows, suffix_of
 
 log = logging.getLogger("gip_gpu")
 

@@ -1,6 +1,6 @@
 // The passes of a pick whose column the step makes itself: `step` over all items, `candidates` and `distances` over the
 // window.
-// Arrays as in gip_gpu/backends/gpu_items.py; what they hold, and the score's bounds, as in gip_gpu/backends/items.py.
+// Arrays as in gip_gpu/backends/gpu/items.py; what they hold, and the score's bounds, as in gip_gpu/backends/items.py.
 #include "../rescore.cuh"
 
 #if defined(MEASURE_RATIO)

@@ -1,7 +1,8 @@
 """The passes over the items of the GIP family when the host decides each pick: `step`, and the window in float64.
 
-Arrays: `gip_gpu/backends/gpu_items.py`; the bounds are derived in `gip_gpu/family.py` and `gip_gpu/bounds.py`. Nothing
-here needs a float64 root or division, which are calls that spill: `scales` holds inverse norms.
+Arrays: `gip_gpu/backends/gpu/items.py`; the bounds are derived in `gip_gpu/greedy/projecting.py` and
+`gip_gpu/numerics/error_bounds.py`. Nothing here needs a float64 root or division, which are calls that spill: `scales`
+holds inverse norms.
 """
 
 import triton

@@ -1,4 +1,4 @@
-// The certified greedy loop of gip_gpu/step.py in one cooperative launch: step after step, until the host is wanted.
+// The certified greedy loop of gip_gpu/greedy/matching_pursuit.py in one cooperative launch: step after step, until the host is wanted.
 //
 // A step has two grid barriers: after the fused step, when every block knows its own best, and after the rescoring of
 // the window. Between them all blocks decide the same from the same numbers, so nobody waits for a leader.
@@ -7,7 +7,7 @@
 #include "../rescore.cuh"
 #include "../step.cuh"
 
-// Of gip_gpu/backends/layout.py.
+// Of gip_gpu/backends/gpu/layout.py.
 struct Arrays {
     long long m;
     int d;

@@ -7,7 +7,7 @@ struct Largest {
     __device__ __forceinline__ Largest merged(const Largest& other) const { return {fmax(value, other.value)}; }
 };
 
-// Arrays as in gip_gpu/backends/layout.py, but `rows` begins with the row of item `first`. A warp takes an item at a
+// Arrays as in gip_gpu/backends/gpu/layout.py, but `rows` begins with the row of item `first`. A warp takes an item at a
 // time.
 //
 // largest[block] rises to the largest ||W_j|| that the block saw among the items with weight > 0; set to zero before

@@ -1,7 +1,7 @@
 // The fused step by itself: rank-1 update of the residual, scores and their argmax in one pass over W.
 #include "../step.cuh"
 
-// Arrays as in gip_gpu/backends/layout.py; `column` and `w` are of the item to project out.
+// Arrays as in gip_gpu/backends/gpu/layout.py; `column` and `w` are of the item to project out.
 //
 // `best`, `where` and `energy` hold an entry a block and behind them one of all blocks: the largest score of the
 // eligible items (weight > 0), the lowest index that has it, and ||W||^2 over the items with weight >= 0, a sum whose

@@ -1,9 +1,9 @@
 """The certified step on the device in two kernels, launched one after the other, step after step (captured in a graph).
 
-`pick` finds the window, rescores its items in float64 and, in the program that finishes last, takes the argmax,
-records it and projects it out of A; `update` projects it out of the residual W~. The end of a kernel is the barrier.
-Each leaves at once when `whole[REASON]` says that the host is wanted. Arrays and places:
-`gip_gpu/backends/layout.py`; the formulas are those of `gip_gpu/step.py` and `gip_gpu/bounds.py`, where they are
+`pick` finds the window, rescores its items in float64 and, in the program that finishes last, takes the argmax, records
+it and projects it out of A; `update` projects it out of the residual W~. The end of a kernel is the barrier. Each
+leaves at once when `whole[REASON]` says that the host is wanted. Arrays and places: `gip_gpu/backends/gpu/layout.py`;
+the formulas are those of `gip_gpu/greedy/matching_pursuit.py` and `gip_gpu/numerics/error_bounds.py`, where they are
 derived. Divisions and square roots of float64 are calls, and what lives across calls is spilled: so a row is multiplied
 by the inverse of its norm, two roundings for one, bounds use float32 roots, rounded up, and the host divides by gains.
 """
@@ -11,7 +11,7 @@ by the inverse of its norm, two roundings for one, bounds use float32 roots, rou
 import triton
 import triton.language as tl
 
-from gip_gpu.backends.layout import CONSTANTS, Code, Real, Record, Whole
+from gip_gpu.backends.gpu.layout import CONSTANTS, Code, Real, Record, Whole
 from gip_gpu.kernels.exact_triton import double
 
 ERROR, DRIFT, ENERGY_A = (tl.constexpr(int(place)) for place in (Real.ERROR, Real.DRIFT, Real.ENERGY_A))
@@ -284,7 +284,7 @@ def _project_out(item, d, rows, inverses, scores, A, weight, real, whole, record
     tl.debug_barrier()
     tl.store(real + ENERGY_A, energy)
     tl.store(real + PROJECTED, projected)
-    # As in `gip_gpu/step.py`, and twice the rounding of a row that is multiplied by the inverse of its norm.
+    # As `matching_pursuit.add_to_projection`, and twice the rounding of a row multiplied by the inverse of its norm.
     tl.store(real + DRIFT, drift + U64 * (projected + 4 * moved))
     tl.store(real + ERROR, error * (1 + 2 * U32) + moved * (gamma + 4 * U32) + 2 * U32 * norm + 4 * FLUSHED)
     row = record + (picks - base) * (AT_WEIGHTS + SIGNALS)

@@ -1,0 +1,56 @@
+"""The certificate of a selection: why each pick is the float64 argmax."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.data.read_only import ReadOnlyArrays
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate(ReadOnlyArrays):
+    """The proof, step by step, that each pick is the float64 argmax. The arrays are read-only.
+
+    Attributes:
+        margins: (k,) float64 in [0, 1], by how much of its own gain (for "mi" of its information) each pick beats every
+            other item; a lower bound.
+            Float64 rounding is taken off, so 0 means a tie, decided for the lowest index, or a difference that
+            rounding could have made (`within_rounding` counts these).
+        candidates: (k,) int64, items that the error bound left in doubt and that were rescored in float64.
+        ties: (k,) int64, items that equalled the best, itself included; 1 without a tie.
+        refreshes: how often the whole residual was recomputed in float64.
+        rounds: picks made before each round began; more than one entry after exhaustion.
+    """
+
+    margins: NDArray[np.float64]
+    candidates: NDArray[np.int64]
+    ties: NDArray[np.int64]
+    refreshes: int
+    rounds: tuple[int, ...]
+
+    @property
+    def tied(self) -> int:
+        """Picks that were decided by the tie rule."""
+        return int((self.ties > 1).sum())
+
+    @property
+    def within_rounding(self) -> int:
+        """Picks without a tie that lead by no more than the bound on float64 rounding."""
+        return int(((self.ties == 1) & (self.margins == 0)).sum())
+
+    def __str__(self) -> str:
+        if not len(self.margins):
+            return "no picks"
+        unsure = (
+            f" but {self.within_rounding}, which led by less than float64 rounding," if self.within_rounding else ""
+        )
+        text = (
+            f"every pick{unsure} is the float64 argmax: {self.candidates.mean():.3g} candidates rescored a pick, "
+            f"{self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
+            f"{self.margins[self.ties == 1].min(initial=1.0):.2g}"
+        )
+        if len(self.rounds) > 1:
+            shown = ", ".join(map(str, self.rounds[1:6])) + (", ..." if len(self.rounds) > 6 else "")
+            text += f", rounds began after picks {shown}"
+        return text

@@ -1,0 +1,1 @@
+"""The CUDA backend: CuPy arrays and kernels in CUDA C++, compiled by NVRTC."""

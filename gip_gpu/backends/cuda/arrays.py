@@ -1,0 +1,155 @@
+"""Device memory by way of CuPy."""
+
+import weakref
+from contextlib import AbstractContextManager
+from typing import Any
+
+import cupy
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.system import memory
+
+# CuPy has no bfloat16: its bits are kept, and the kernels know what they are.
+KINDS = {
+    "fp16": np.float16,
+    "bf16": np.uint16,
+    "fp32": np.float32,
+    "tf32": np.float32,
+    "fp64": np.float64,
+    "int32": np.int32,
+    "int64": np.int64,
+}
+# Of cublas_api.h: the types of a product's arrays and of its arithmetic.
+R_32F, COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 0, 68, 77, -1
+NO_TRANSPOSE, TRANSPOSE = 0, 1
+
+
+class _Owner:
+    """Keeps host memory that a device array lies in."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values = values
+
+
+class CupyArrays:
+    """`gip_gpu.backends.gpu.arrays.Arrays` on a CUDA device."""
+
+    def __init__(self, device: str) -> None:
+        self.number = int(device.partition(":")[2] or 0)
+        self.device = cupy.cuda.Device(self.number)
+        with self.device:
+            self.streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+        self.buffers: list[Any] = [None, None]
+
+    def here(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self.device
+        return context
+
+    @property
+    def multiprocessors(self) -> int:
+        return int(self.device.attributes["MultiProcessorCount"])
+
+    @property
+    def shared_of_block(self) -> int:
+        """Bytes of shared memory that a block may ask for."""
+        return int(self.device.attributes["MaxSharedMemoryPerBlockOptin"])
+
+    def empty(self, shape: tuple[int, ...], kind: str) -> Any:
+        try:
+            return cupy.empty(shape, KINDS[kind])
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            wanted = int(np.prod(shape)) * np.dtype(KINDS[kind]).itemsize
+            raise memory.out_of_memory(wanted, self.free(), f"cuda:{self.number}") from error
+
+    def free(self) -> int:
+        """Bytes free on the device, CuPy's own cache included."""
+        with self.device:
+            free, _ = cupy.cuda.runtime.memGetInfo()
+            return int(free + cupy.get_default_memory_pool().free_bytes())
+
+    def put(self, target: Any, values: NDArray[Any]) -> None:
+        target[...] = cupy.asarray(values)
+
+    def get(self, array: Any) -> NDArray[Any]:
+        host: NDArray[Any] = cupy.asnumpy(array)
+        return host.copy()
+
+    def stage(self, number: int, target: Any, values: NDArray[Any]) -> None:
+        import cupyx
+
+        buffer = self.buffers[number]
+        if buffer is None or buffer.size < target.size or buffer.dtype != target.dtype:
+            buffer = self.buffers[number] = cupyx.empty_pinned(target.size, target.dtype)
+        # What this stream took from the buffer before must be gone.
+        self.streams[number].synchronize()
+        part = buffer[: target.size].reshape(target.shape)
+        np.copyto(part, values, casting="same_kind")
+        target.set(part, self.streams[number])
+
+    def adopt(self, array: Any, kind: str) -> Any:
+        if kind == "bf16" and not isinstance(array, cupy.ndarray):
+            import torch
+
+            # DLPack carries bfloat16, CuPy does not: its bits travel as integers.
+            array = torch.from_dlpack(array).view(torch.int16)
+        taken = array if isinstance(array, cupy.ndarray) else cupy.from_dlpack(array)
+        if taken.device.id != self.number:
+            taken = cupy.array(taken)
+        if kind == "bf16":
+            return cupy.ascontiguousarray(taken.view(np.uint16))
+        return cupy.ascontiguousarray(taken.astype(KINDS[kind], copy=False))
+
+    def map_host(self, values: NDArray[Any]) -> Any:
+        owner, address = _Owner(values), values.ctypes.data
+        # 8: read-only pages too, as those of a memory map. Where the system refuses, a pinned copy serves.
+        try:
+            cupy.cuda.runtime.hostRegister(address, values.nbytes, 8)
+            weakref.finalize(owner, cupy.cuda.runtime.hostUnregister, address)
+        except cupy.cuda.runtime.CUDARuntimeError:
+            import cupyx
+
+            pinned = cupyx.empty_pinned(values.shape, values.dtype)
+            pinned[...] = values
+            owner, address = _Owner(pinned), pinned.ctypes.data
+        mapped = cupy.cuda.UnownedMemory(address, values.nbytes, owner, self.number)
+        return cupy.ndarray(values.shape, values.dtype, cupy.cuda.MemoryPointer(mapped, 0))
+
+    def load(self, mapped: Any, start: int, stop: int) -> Any:
+        return mapped[start:stop].copy()
+
+    def lane(self, number: int) -> AbstractContextManager[Any]:
+        stream: AbstractContextManager[Any] = self.streams[number]
+        return stream
+
+    def synchronize(self) -> None:
+        self.device.synchronize()
+
+    def double(self, array: Any, kind: str) -> Any:
+        if kind == "bf16":
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        return array.astype(np.float64)
+
+    def take(self, array: Any, indices: NDArray[np.int64]) -> Any:
+        return array[cupy.asarray(indices)]
+
+    def scatter(self, array: Any, indices: NDArray[np.int64], values: NDArray[Any]) -> None:
+        array[cupy.asarray(indices)] = cupy.asarray(values)
+
+    def top(self, score: Any, slots: Any, count: int) -> NDArray[np.int64]:
+        open_ = cupy.where(slots < 0, score, np.float32(0))
+        items = cupy.argsort(-open_)[:count]
+        best: NDArray[np.int64] = self.get(items[open_[items] > 0])
+        return best
+
+    def matmul(self, left: Any, right: Any, out: Any, tf32: bool) -> None:
+        from cupy.cuda import cublas, device
+
+        one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+        # cuBLAS counts columns first: out' = right left', all three as their transposes lie.
+        cublas.gemmEx(
+            device.get_cublas_handle(), TRANSPOSE, NO_TRANSPOSE, len(right), len(left), left.shape[1],
+            one.ctypes.data, right.data.ptr, R_32F, right.shape[1], left.data.ptr, R_32F, left.shape[1],
+            zero.ctypes.data, out.data.ptr, R_32F, out.strides[0] // 4,
+            COMPUTE_32F_FAST_TF32 if tf32 else COMPUTE_32F, DEFAULT_ALGORITHM,
+        )  # fmt: skip

@@ -1,0 +1,30 @@
+"""CUDA sources as one string each, with the macros they are compiled with."""
+
+import re
+from functools import cache
+from importlib.resources import files
+
+from gip_gpu.backends.gpu.layout import macros
+
+INCLUDE = re.compile(r'^#include "(?:\.\./)?(?:kernels/)?([\w.]+)"$', re.MULTILINE)
+
+
+@cache
+def expanded(op: str) -> str:
+    """The source of `kernels/<op>/<op>.cu` with our own headers in it."""
+    return with_headers((files("gip_gpu.kernels") / op / f"{op}.cu").read_text())
+
+
+def with_headers(text: str) -> str:
+    """A source with the headers of kernels/ in place of its includes.
+
+    A compiler that caches by the source it is given then sees when a header changed, and needs no path to look in.
+    """
+    kernels = files("gip_gpu.kernels")
+    return INCLUDE.sub(lambda found: with_headers((kernels / found.group(1)).read_text()), text)
+
+
+def options(defines: dict[str, object]) -> tuple[str, ...]:
+    """Compiler options: C++17, the shared layout, and the types and sizes of one build."""
+    every = {**macros(), **{name: str(value) for name, value in defines.items()}}
+    return ("-std=c++17", *(f"-D{name}={value}" for name, value in sorted(every.items())))

@@ -1,0 +1,402 @@
+"""What the GPU backends share: a selection's arrays on the device, and the host's side of the loop that runs there.
+
+A backend supplies `Arrays` (memory, copies, casts, a vendor GEMM) and launches of its kernels.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Container, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.backends.base import Backend
+from gip_gpu.backends.gpu.arrays import Arrays
+from gip_gpu.backends.gpu.items import GpuItems
+from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
+from gip_gpu.backends.items import Doubt, Items, Move, Rules
+from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy import matching_pursuit
+from gip_gpu.greedy.state import Pick, Reason, State, Stored
+from gip_gpu.numerics import error_bounds
+from gip_gpu.planning.cpu_costs import STORAGE, Costs
+from gip_gpu.planning.gpu_costs import STEPS, GpuCosts, chunk_rows, multiplied_as
+from gip_gpu.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from gip_gpu.gram.columns import Columns
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+HOST_TYPES = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
+# Rows whose norms lie in this range are multiplied as given: no product of theirs leaves the range of float32, and what
+# is flushed to zero is covered by `bounds.gram_entry_error`.
+SMALLEST_NORM = 1e-300  # Its inverse is a float64.
+SIGNALS = 1024
+SANE_NORMS = (2.0**-40, 2.0**40)
+REASONS = {
+    Code.DONE: Reason.DONE,
+    Code.NEED_COLUMN: Reason.NEED_COLUMN,
+    Code.NEED_REFRESH: Reason.NEED_REFRESH,
+    Code.EXHAUSTED: Reason.EXHAUSTED,
+}
+
+
+def too_old(major: int, minor: int) -> str:
+    """Why a device of this compute capability cannot be used, "" if it can."""
+    if major >= 8:
+        return ""
+    return f"the device has compute capability {major}.{minor}; the kernels need 8.0 (an A100) or newer"
+
+
+def _on_device(hook: Hook) -> Hook:
+    """Makes the backend's device the current one while a hook runs."""
+
+    @wraps(hook)
+    def inside(self: "GpuBackend", *args: Any, **kwargs: Any) -> Any:
+        with self.arrays.here():
+            return hook(self, *args, **kwargs)
+
+    return cast(Hook, inside)
+
+
+class GpuBackend(Backend):
+    """The greedy loop on a device: a launch takes many steps and comes back with a reason.
+
+    Rows are kept as given, for exact rescoring, and beside them rounded to the format that they are multiplied in; rows
+    given in 16 bits serve both ends where they can. Rows that do not fit stay in pinned host memory, stream through the
+    products in chunks, and are read over the bus by the few that are rescored.
+    """
+
+    devices: ClassVar[tuple[str, ...]] = ("cuda",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "fp16", "bf16")
+    automatic: ClassVar[tuple[str, ...]] = ("tf32", "fp16")
+    portable: ClassVar[bool] = False
+    # Whether steps are kernels of a graph, or one kernel takes many.
+    graph: ClassVar[bool] = False
+
+    arrays: Arrays
+
+    @classmethod
+    def open(cls, F: Any, *, normalize: bool, widen: bool = False) -> Rows:
+        return Rows(DeviceMatrix(F) if on_gpu(F) else F, normalize=normalize)
+
+    @classmethod
+    def costs(cls, m: int, d: int, n: int, given: str) -> Costs:
+        return GpuCosts(m, d, n, given, graph=cls.graph)
+
+    @classmethod
+    @abstractmethod
+    def make_arrays(cls, device: str) -> Arrays:
+        """The arrays of a device, such as "cuda:0"; ValueError where the library cannot use it."""
+
+    def __init__(self, rows: Rows, plan: Plan) -> None:
+        super().__init__(rows, plan)
+        self.arrays = self.make_arrays(plan.device)
+        with self.arrays.here():
+            self._store(plan)
+
+    def _store(self, plan: Plan) -> None:
+        """Puts the embeddings where the plan says."""
+        rows = self.rows_of
+        self.given = format_of(rows.values)
+        norms = rows.norms if rows.normalize else np.ones(self.m)
+        if norms.min() < SMALLEST_NORM:
+            row = int(norms.argmin())
+            raise ValueError(
+                f"F has norm {norms[row]:g} in row {row}; on a GPU rows must have norms of at least {SMALLEST_NORM:g} "
+                "to be normalised: scale such rows up"
+            )
+        lengths = norms if rows.normalize else np.array([rows.largest])
+        sane = bool(((lengths >= SANE_NORMS[0]) & (lengths <= SANE_NORMS[1])).all())
+        self.multiply, self.as_given = multiplied_as(plan.precision, self.given, sane)
+        # Rows that lie on the device and are multiplied as they are need no place of their own.
+        self.resident = plan.resident or (self.as_given and isinstance(rows.values, DeviceMatrix))
+        self.storage = STORAGE[plan.precision]
+        self.factor = 2.0**-self.exponent
+        self.gamma = error_bounds.gram_entry_error(
+            self.d,
+            self.storage,
+            self.multiply,
+            given=self.as_given,
+            adding=error_bounds.U32 if self.multiply == "fp32" else error_bounds.TENSOR_CORE,
+        )
+        self.norms = self._upload(norms, "fp64")
+        inverse = self.factor / norms if self.as_given else np.ones(self.m)
+        self.inverse = self._upload(inverse.astype(np.float32), "fp32")
+        self.chunk = chunk_rows(self.d)
+        self.stored = self._place_rows()
+        self.products = self._make_products() if self.resident else None
+        self.slots = self._upload(np.full(self.m, -1, np.int32), "int32")
+        self.n = self.ready_for = 0
+
+    def _upload(self, values: NDArray[Any], kind: str) -> Any:
+        array = self.arrays.empty(values.shape, kind)
+        self.arrays.put(array, values)
+        return array
+
+    def _chunks(self) -> list[tuple[int, int]]:
+        return [(start, min(start + self.chunk, self.m)) for start in range(0, self.m, self.chunk)]
+
+    def _place_rows(self) -> Any:
+        """The rows as given, on the device or mapped into its address space."""
+        values = self.rows_of.values
+        if isinstance(values, DeviceMatrix):
+            return self.arrays.adopt(values.array, self.given)
+        if not self.resident:
+            return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.given]))
+        array = self.arrays.empty((self.m, self.d), self.given)
+        # The memory may have been another array's, in another stream.
+        self.arrays.synchronize()
+        for turn, (start, stop) in enumerate(self._chunks()):
+            self.arrays.stage(turn % 2, array[start:stop], values[start:stop])
+        self.arrays.synchronize()
+        return array
+
+    def _make_products(self) -> Any:
+        """The rows as they are multiplied."""
+        if self.as_given:
+            return self.stored
+        array = self.arrays.empty((self.m, self.d), self.multiply)
+        for start, stop in self._chunks():
+            array[start:stop] = self._cast(self.stored[start:stop], self.norms[start:stop])
+        return array
+
+    @_on_device
+    def begin(self, state: State) -> None:
+        n = state.scores.shape[1]
+        self.round = -1
+        if n == self.ready_for:
+            return
+        if n > SIGNALS:
+            raise ValueError(f"G has {n:,} columns; the GPU backends take up to {SIGNALS:,}")
+        # What fails half way is begun anew.
+        self.ready_for, self.n = 0, n
+        empty = self.arrays.empty
+        self.scores, self.A, self.W = empty((self.m, n), "fp64"), empty((n, self.d), "fp64"), empty((n, self.m), "fp32")
+        self.weight, self.score = empty((self.m,), "fp32"), empty((self.m,), "fp32")
+        self.found, self.value = empty((self.m,), "int64"), empty((self.m, 1 + n), "fp64")
+        self.real, self.whole = empty((Real.RESIDUAL + n,), "fp64"), empty((16,), "int64")
+        self.record = empty((min(STEPS, self.m), Record.WEIGHTS + n), "fp64")
+        self.largest = empty((2, self._parts()), "fp64")
+        self.head = np.zeros(Real.RESIDUAL + n)
+        self.places = np.zeros(16, np.int64)
+        self._begin()
+        self.ready_for = n
+
+    @_on_device
+    def carry(self, state: State) -> Stored:
+        state.A[:] = self.arrays.get(self.A)
+        return super().carry(state)
+
+    @_on_device
+    def refresh(self, state: State) -> None:
+        if self.round == len(state.rounds):
+            state.A[:] = self.arrays.get(self.A)
+        else:
+            self.round = len(state.rounds)
+            self.arrays.put(self.scores, np.where(state.pool[:, None], state.scores / state.unit, 0.0))
+            self.arrays.put(self.weight, np.where(state.pool, state.left, -1.0).astype(np.float32))
+            self.arrays.put(self.A, state.A)
+        largest = self._recompute()
+        projected = state.projected(self.square)
+        # The device divides a sum by the row's norm where the reference divides its terms: one more rounding each.
+        state.error = error_bounds.cast_error(largest) + state.noise(self.square) + 2 * error_bounds.U64 * projected
+        squared = float(np.vdot(state.A, state.A))
+        self.head[:] = 0
+        self.head[Real.ERROR], self.head[Real.DRIFT] = state.error, state.drift
+        # The square of a norm summed in float64, rounded up.
+        self.head[Real.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
+        self.head[Real.GAMMA], self.head[Real.SQUARE], self.head[Real.SCALE] = self.gamma, self.square, state.scale
+        # Each term of a product may be off by two roundings of the row more.
+        self.head[Real.PROJECTED] = projected
+        self.head[Real.ROUNDING] = error_bounds.dot_error(self.d + 2, error_bounds.U64)
+        self.places[:] = 0
+        self.places[[Whole.PENDING, Whole.SLOT]] = -1
+        state.pending = None
+
+    def _recompute(self) -> float:
+        """W~ anew from scores and A; the largest ||W_j|| of the items left."""
+        self.largest[:] = 0
+        if self.resident:
+            self._refresh(self.stored, 0, self.m, self.largest[0])
+        else:
+            self.arrays.synchronize()
+            for turn, (start, stop) in enumerate(self._chunks()):
+                with self.arrays.lane(turn % 2):
+                    rows = self.arrays.load(self.stored, start, stop)
+                    self._refresh(rows, start, stop - start, self.largest[turn % 2])
+            self.arrays.synchronize()
+        return float(self.arrays.get(self.largest).max())
+
+    @_on_device
+    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
+        until = min(until, state.t + STEPS)
+        self.places[[Whole.REASON, Whole.ARRIVED, Whole.COUNT]] = 0
+        self.places[[Whole.PICKS, Whole.BASE]] = state.t
+        self.places[Whole.UNTIL], self.places[Whole.EXCESS] = until, state.excess
+        self.arrays.put(self.real, self.head)
+        self.arrays.put(self.whole, self.places)
+        self._run(columns.table())
+        self.head, self.places = self.arrays.get(self.real), self.arrays.get(self.whole)
+        self._report(state)
+        code = Code(int(self.places[Whole.REASON]))
+        if code is Code.DIVERGED:
+            raise matching_pursuit.diverged(state.t, self.largest_norm)
+        if code is Code.EMPTY_WINDOW:
+            best, floor = float(self.head[Real.LARGEST]), float(self.head[Real.FLOOR])
+            return matching_pursuit.empty_window(state, best, floor, f"error {state.error!r}")
+        return REASONS[code]
+
+    def _report(self, state: State) -> None:
+        """Enters what the device did into the state."""
+        made = int(self.places[Whole.PICKS]) - state.t
+        if made:
+            record = self.arrays.get(self.record[:made])
+            counted = record[:, [Record.INDEX, Record.CANDIDATES, Record.TIES]].astype(np.int64)
+            state.record_all(
+                counted[:, 0],
+                record[:, Record.GAIN],
+                record[:, Record.WEIGHTS :],
+                record[:, Record.ENERGY],
+                _margin(record[:, Record.RIVAL], record[:, Record.GAIN]),
+                counted[:, 1],
+                counted[:, 2],
+            )
+        state.error, state.drift = float(self.head[Real.ERROR]), float(self.head[Real.DRIFT])
+        state.excess = int(self.places[Whole.EXCESS])
+        pending = int(self.places[Whole.PENDING])
+        state.pending = None
+        if pending >= 0:
+            state.pending = Pick(
+                index=pending,
+                row=np.empty(0),
+                residual=self.head[Real.RESIDUAL :],
+                gain=float(self.head[Real.GAIN]),
+                margin=float(_margin(self.head[Real.RIVAL], self.head[Real.GAIN])),
+                candidates=int(self.places[Whole.CANDIDATES]),
+                ties=int(self.places[Whole.TIES]),
+            )
+
+    @_on_device
+    def columns(self, indices: Sequence[int], out: Any) -> None:
+        wanted = np.asarray(indices, np.int64)
+        by_row = self.arrays.take(self.inverse, wanted)
+        if self.products is not None:
+            self._multiply(self.arrays.take(self.products, wanted), by_row, self.products, self.inverse, out)
+            self.arrays.synchronize()
+            return
+        values = self.rows_of.values
+        if isinstance(values, DeviceMatrix):
+            left = self.arrays.take(self.stored, wanted)
+        else:
+            left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.given]), self.given)
+        if not self.as_given:
+            left = self._cast(left, self.arrays.take(self.norms, wanted))
+        self.arrays.synchronize()
+        for turn, (start, stop) in enumerate(self._chunks()):
+            with self.arrays.lane(turn % 2):
+                right = self.arrays.load(self.stored, start, stop)
+                if not self.as_given:
+                    right = self._cast(right, self.norms[start:stop])
+                self._multiply(left, by_row, right, self.inverse[start:stop], out[:, start:stop])
+        self.arrays.synchronize()
+
+    def _multiply(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
+        """out = (left @ right.T) * by_row * by_column.
+
+        float32 goes to the vendor's GEMM: a batch has no symmetry to save arithmetic by, and its tiles are tuned for
+        every shape and chip. 16-bit rows go to our own kernel, for vendors round 16-bit products on their way out.
+        """
+        if self.multiply in ("fp32", "tf32") and not self.as_given and self.storage == "fp32":
+            self.arrays.matmul(left, right, out, self.multiply == "tf32")
+        else:
+            self._products(left, by_row, right, by_column, out)
+
+    @_on_device
+    def gram(self) -> Any:
+        out = self.arrays.empty((self.m, self.m), self.storage)
+        self._gram(self.products, out)
+        self.arrays.synchronize()
+        return out
+
+    @_on_device
+    def empty_columns(self, count: int) -> Any:
+        return self.arrays.empty((count, self.m), self.storage)
+
+    @_on_device
+    def place(self, items: Sequence[int], slots: Sequence[int]) -> None:
+        if len(items):
+            self.arrays.scatter(self.slots, np.asarray(items, np.int64), np.asarray(slots, np.int32))
+
+    @_on_device
+    def speculate(self, state: State, known: Container[int], count: int) -> list[int]:
+        assert state.pending is not None
+        first = state.pending.index
+        # By rank: on a GPU a column in a batch costs a hundredth of a matrix-vector product, and a look ahead costs
+        # launches.
+        ranked = self.arrays.top(self.score, self.slots, count) if count > 1 else np.empty(0, np.int64)
+        return [first, *ranked[ranked != first].tolist()][:count]
+
+    def items(self, rules: Rules, n: int) -> Items:
+        if n > SIGNALS:
+            raise ValueError(f"G has {n:,} columns; the GPU backends take up to {SIGNALS:,}")
+        return GpuItems(self, rules, n)
+
+    @abstractmethod
+    def _step_terms(self) -> int:
+        """Roundings that a product passes through at most on its way into a sum of `_family_step`."""
+
+    @abstractmethod
+    def _step_parts(self, count: int) -> int:
+        """Programs or blocks of a launch of `_family_step` for so many items."""
+
+    @abstractmethod
+    def _family_step(
+        self, items: GpuItems, rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+    ) -> None:
+        """Projects a pick out of W~ and d2~ of `count` items from `first`, and rates them; without a move only rates.
+
+        Args:
+            rows: (count, d) as they are multiplied, to be multiplied by the inverse norms in `self.inverse`.
+            parts: (`_step_parts(count)`, 2) of `items.parts`, to be filled.
+        """
+
+    @abstractmethod
+    def _family_candidates(self, items: GpuItems, floor: float) -> None:
+        """Lists the items whose upper bound reaches `floor`, 0 at least, with exact distances and residuals."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Allocates what the kernels of this backend need beside the shared arrays, for `self.n` signals."""
+
+    @abstractmethod
+    def _parts(self) -> int:
+        """Entries that the kernels need in an array of one value a program or block."""
+
+    @abstractmethod
+    def _cast(self, rows: Any, norms: Any) -> Any:
+        """Rows / norms * self.factor, in float64, then by way of float32 to the nearest in `self.multiply`."""
+
+    @abstractmethod
+    def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:
+        """W~ of `count` items from `first`, whose rows are `rows`; by part, the largest ||W_j|| of those left."""
+
+    @abstractmethod
+    def _run(self, columns: Any) -> None:
+        """Takes steps with these Gram columns until `whole[REASON]` says why not."""
+
+    @abstractmethod
+    def _gram(self, rows: Any, out: Any) -> None:
+        """The Gram matrix of rows."""
+
+    @abstractmethod
+    def _products(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
+        """out = (left @ right.T) * by_row * by_column, by our own kernel."""
+
+
+def _margin(rival: Any, gain: Any) -> Any:
+    """By how much of its gain a pick beats every other item."""
+    return np.maximum(0.0, 1 - rival / gain)

@@ -1,0 +1,107 @@
+"""What the host and the device kernels of a selection have in common: places in the shared arrays, codes, constants.
+
+One source for both kernel languages: Triton kernels read these as constants, CUDA kernels get them as macros.
+
+The device arrays of a selection (n signals, m items, rows of length d):
+
+    rows      (m, d)  as given: fp16, bf16, fp32 or fp64
+    norms     (m,)    float64, what a row is divided by; `inverses` what it is multiplied by
+    scores    (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
+    A         (n, d)  float64
+    W         (n, m)  float32, the residual W~
+    weight    (m,)    float32: 1 eligible, 0 picked in this round, -1 picked in an earlier one
+    score     (m,)    float32, ||W~_j||^2 times the weight where that is positive, else 0
+    slots     (m,)    int32, where the item's Gram column lies; -1: not at hand
+    columns   (slots, m) fp32, fp16 or bf16
+    best      (parts,) float32, the largest score of each part of the items
+    energy    (parts,) float64, ||W~||^2 over the items with weight >= 0 of each part
+    found     (m,)    int64, the candidates of a step, in any order
+    value     (m, 1 + n) float64, their exact gains and residuals
+    real      (REAL_RESIDUAL + n,) float64 and whole (16,) int64: the places below
+    record    (steps, RECORD_WEIGHTS + n) float64, what each pick enters
+"""
+
+from enum import IntEnum
+
+from gip_gpu.greedy import matching_pursuit
+from gip_gpu.numerics import error_bounds, ties
+
+
+class Real(IntEnum):
+    """Places in `real`."""
+
+    ERROR = 0  # State.error
+    DRIFT = 1  # State.drift
+    ENERGY_A = 2  # an upper bound on ||A||^2
+    GAMMA = 3  # Backend.gamma
+    SQUARE = 4  # Backend.square
+    SCALE = 5  # State.scale
+    GAIN = 6  # of the pending pick
+    RIVAL = 7  # the gain that no other item exceeds, float64 rounding included
+    PROJECTED = 8  # bound on |f_j A| over all items
+    ROUNDING = 9  # error_bounds.dot_error of a rescored row
+    LARGEST = 10  # the largest ||W~_j|| where a window came up empty
+    FLOOR = 11  # the squared norm from which an item is a candidate, there
+    RESIDUAL = 16  # from here: the exact residual of the pending pick
+
+
+class Whole(IntEnum):
+    """Places in `whole`."""
+
+    REASON = 0
+    PICKS = 1  # picks made
+    UNTIL = 2  # picks to make
+    BASE = 3  # picks made when the launch began: record 0 is this pick
+    EXCESS = 4  # State.excess
+    PENDING = 5  # the item found to be the argmax, or -1
+    SLOT = 6  # where its column lies, or -1: nothing to project out
+    COUNT = 7  # candidates found in this step
+    CANDIDATES = 8  # of the pending pick
+    TIES = 9
+    ARRIVED = 10  # of the grid barrier
+
+
+class Code(IntEnum):
+    """Values of `whole[Whole.REASON]`; RUNNING means that more steps may be taken."""
+
+    RUNNING = 0
+    DONE = 1
+    NEED_COLUMN = 2
+    NEED_REFRESH = 3
+    EXHAUSTED = 4
+    DIVERGED = 5
+    EMPTY_WINDOW = 6  # no candidate, though items are eligible: a fault
+
+
+class Record(IntEnum):
+    """Places in a row of `record`."""
+
+    INDEX = 0
+    GAIN = 1
+    RIVAL = 2  # the gain that no other item exceeds, float64 rounding included
+    CANDIDATES = 3
+    TIES = 4
+    ENERGY = 5  # ||W~||^2 over the pool after the pick
+    WEIGHTS = 6  # from here: the residual
+
+
+CONSTANTS = {
+    "U32": error_bounds.U32,
+    "U64": error_bounds.U64,
+    "FLUSHED": error_bounds.TINY32,
+    "TIE_RELATIVE": ties.RELATIVE,
+    "TIE_ABSOLUTE": ties.ABSOLUTE,
+    "FLOOR": ties.FLOOR,
+    "DIVERGED_NORM": matching_pursuit.DIVERGED,
+    "USUAL_WINDOW": matching_pursuit.USUAL_WINDOW,
+}
+
+
+def macros() -> dict[str, str]:
+    """All of it as C macros; floating-point values as exact hexadecimal literals."""
+    places = {
+        f"{prefix}_{place.name}": str(int(place))
+        for prefix, kind in (("REAL", Real), ("WHOLE", Whole), ("CODE", Code), ("RECORD", Record))
+        for place in kind
+    }
+    return {**places, **{name: float(value).hex() for name, value in CONSTANTS.items()}}

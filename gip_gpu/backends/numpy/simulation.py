@@ -1,0 +1,50 @@
+"""The greedy loop run ahead inside a working set of items, in float32: what will probably be picked next."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.greedy.state import Pick
+
+Array = NDArray[Any]
+
+
+def simulate(rows: Array, ahead: Array, open_: Array, pick: Pick, square: float, steps: int) -> Iterator[int]:
+    """Positions of the next picks inside a working set, in float32, each projected out when the next is asked for.
+
+    Args:
+        rows: (p, d) float32 rows, stored divided by a power of two.
+        ahead: (n, p) float32 residual before `pick` is projected out; changed.
+        open_: (p,) float32, 1 for the items that can be picked and 0 for the others; changed.
+        pick: to begin with, in the working set or not.
+        square: what products of stored rows are multiplied by.
+        steps: picks at most.
+    """
+    weights = pick.residual.astype(np.float32)
+    row = (pick.row / np.sqrt(square)).astype(np.float32)
+    column, product = np.empty(len(rows), np.float32), np.empty_like(ahead)
+    gains = np.empty(len(rows), np.float32)
+    for _ in range(steps):
+        np.matmul(rows, row, out=column)
+        np.multiply((weights * square).astype(np.float32)[:, None], column, out=product)
+        np.subtract(ahead, product, out=ahead)
+        np.einsum("np,np->p", ahead, ahead, out=gains)
+        np.multiply(gains, open_, out=gains)
+        best = int(gains.argmax())
+        if not gains[best] > 0:
+            return
+        open_[best] = 0
+        row, weights = rows[best], ahead[:, best].copy()
+        yield best
+
+
+def highest(score: Array, size: int) -> NDArray[np.int64]:
+    """About `size` items of the highest positive scores, ascending; the threshold is read off a sample."""
+    stride = max(1, min(16, len(score) // (4 * size)))
+    sample = score[::stride]
+    rank = len(sample) - 1 - min(len(sample) - 1, size // stride)
+    threshold = max(np.partition(sample, rank)[rank], np.finfo(np.float32).tiny)
+    # Ties can add up; the lowest indices are as good as any.
+    return np.flatnonzero(score >= threshold)[: 2 * size]

@@ -1,0 +1,1 @@
+"""The Triton backend: torch tensors and Triton kernels."""

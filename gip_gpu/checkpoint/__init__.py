@@ -1,0 +1,1 @@
+"""Checkpoints: the file, the fingerprint of its matrices, the writer."""

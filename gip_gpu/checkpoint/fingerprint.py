@@ -1,0 +1,133 @@
+"""Fingerprints of matrices: 128 bits that change with any value or the order of rows, whatever blocks they come in."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.data.rows import BLOCK_VALUES
+
+Words = NDArray[np.uint64]
+
+# Arithmetic is that of uint64 arrays, which wraps.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+STEPS = (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB))
+LAST_SHIFT = np.uint64(31)
+SEEDS = 0x6769705F67707531, 0x6769705F67707532
+
+
+def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
+    """The part of a matrix's fingerprint that some consecutive rows give; the parts add up modulo 2**64.
+
+    Each row is hashed as stored: its bytes as 64-bit words, padded with zeros. A word is mixed with a constant of its
+    place, so that each of its bits counts for about half of all bits, before the words of a row are added; the sum is
+    mixed with the dtype and length, and then with the index of the row. A second sum is of the words mixed once more.
+
+    Args:
+        block: (rows, d) of any real dtype.
+        first_index: index of its first row in the matrix.
+
+    >>> import numpy as np
+    >>> F = np.arange(12.0).reshape(4, 3)
+    >>> parts = of_rows(F[:1], 0), of_rows(F[1:], 1)
+    >>> tuple(sum(part) % 2**64 for part in zip(*parts)) == of_rows(F, 0) != of_rows(F[[1, 0, 2, 3]], 0)
+    True
+    """
+    if block.dtype.itemsize > 8:
+        # The padding of a long double is any bytes; it is rounded to float64 everywhere else too.
+        block = block.astype(np.float64)
+    count, d = block.shape
+    words = _words(np.ascontiguousarray(block))
+    # Added as they are, or times constants, words would let an even number of changes of their highest bits cancel:
+    # those of the signs of two numbers.
+    words = words + _keys(words.shape[1])
+    _mix(words)
+    first = words.sum(axis=1, dtype=np.uint64)
+    _mix(words)
+    places = np.arange(first_index, first_index + count, dtype=np.uint64) * GOLDEN
+    sums = []
+    for seed, hashed in zip(SEEDS, (first, words.sum(axis=1, dtype=np.uint64)), strict=True):
+        hashed += _salt(seed, f"{block.dtype.str} {d}")
+        _mix(hashed)
+        hashed += places
+        _mix(hashed)
+        sums.append(int(hashed.sum(dtype=np.uint64)))
+    return sums[0], sums[1]
+
+
+def of_matrix(matrix: Any) -> str:
+    """The fingerprint of a whole matrix on the host or a GPU, read in blocks: 32 hexadecimal digits.
+
+    Args:
+        matrix: (m, d) array, memory map or `interop.DeviceMatrix`.
+
+    >>> import numpy as np
+    >>> of_matrix(np.eye(3)) == of_matrix(np.eye(3)) != of_matrix(np.eye(3, dtype=np.float32))
+    True
+    """
+    return joined([of_part(matrix, 0)])
+
+
+def of_part(matrix: Any, first_index: int) -> tuple[int, int]:
+    """As `of_rows`, of rows on the host or a GPU, read in blocks."""
+    m, d = matrix.shape
+    step = max(1, BLOCK_VALUES // max(d, 1))
+    parts = [of_rows(matrix[start : start + step], first_index + start) for start in range(0, m, step)]
+    return _sum(parts)
+
+
+def joined(parts: Iterable[tuple[int, int]]) -> str:
+    """The fingerprint of the matrix that these are all parts of.
+
+    >>> import numpy as np
+    >>> F = np.arange(12.0).reshape(4, 3)
+    >>> joined([of_part(F[1:], 1), of_part(F[:1], 0)]) == of_matrix(F)
+    True
+    """
+    first, second = _sum(parts)
+    return f"{first:016x}{second:016x}"
+
+
+def _sum(parts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    first = second = 0
+    for part in parts:
+        first, second = (first + part[0]) % 2**64, (second + part[1]) % 2**64
+    return first, second
+
+
+def _words(block: NDArray[Any]) -> Words:
+    """(rows, words) of contiguous rows."""
+    count, width = len(block), block.shape[1] * block.itemsize
+    words = -(-width // 8)
+    if width % 8:
+        padded = np.zeros((count, words * 8), np.uint8)
+        padded[:, :width] = block.view(np.uint8).reshape(count, width)
+        block = padded
+    return block.view(np.uint64).reshape(count, words)
+
+
+def _mix(values: Words) -> None:
+    """The finaliser of splitmix64, in place: one to one, so that no change of a single value goes unseen."""
+    shifted = np.empty_like(values)
+    for shift, factor in STEPS:
+        np.right_shift(values, shift, out=shifted)
+        values ^= shifted
+        values *= factor
+    np.right_shift(values, LAST_SHIFT, out=shifted)
+    values ^= shifted
+
+
+@lru_cache(maxsize=8)
+def _keys(count: int) -> Words:
+    """What is added to the words of a row, by splitmix64: zeros count by their place too."""
+    keys = np.arange(1, count + 1, dtype=np.uint64) * GOLDEN
+    _mix(keys)
+    return keys
+
+
+def _salt(seed: int, text: str) -> np.uint64:
+    digest = hashlib.blake2b(text.encode(), digest_size=8, key=seed.to_bytes(8, "little")).digest()
+    return np.uint64(int.from_bytes(digest, "little"))

@@ -1,0 +1,82 @@
+"""Files that may be compressed, by the suffix of their name: .gz by the standard library, .zst by it or by pyarrow."""
+
+import contextlib
+import gzip
+import importlib
+import io
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+from gip_gpu.system.files import AnyPath, suffix_of
+
+SUFFIXES = (".gz", ".zst")
+
+
+def check_codec(path: AnyPath) -> None:
+    """ImportError where the name of a file asks for a codec that is not installed."""
+    if suffix_of(path) == ".zst":
+        _zstd()
+
+
+def open_plain(path: AnyPath) -> BinaryIO:
+    """The content of a file, decompressed, open for reading bytes.
+
+    Raises:
+        ImportError: .zst, with a Python before 3.14 and without pyarrow.
+        OSError: it cannot be opened. Damage shows when it is read, by an OSError, EOFError, zlib.error or ValueError.
+    """
+    if suffix_of(path) == ".gz":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    if suffix_of(path) == ".zst":
+        library = _zstd()
+        if hasattr(library, "ZstdFile"):
+            return cast(BinaryIO, library.ZstdFile(path))
+        return cast(BinaryIO, io.BufferedReader(library.input_stream(os.fspath(path), compression="zstd"), 1 << 20))
+    return open(path, "rb")
+
+
+@contextlib.contextmanager
+def compressing(file: BinaryIO, path: AnyPath) -> Iterator[BinaryIO]:
+    """A file to write plain bytes to, compressed into an open one as the suffix of `path` says; that one stays open.
+
+    >>> buffer = io.BytesIO()
+    >>> with compressing(buffer, "rows.jsonl.gz") as target:
+    ...     _ = target.write(b"hello")
+    >>> gzip.decompress(buffer.getvalue())
+    b'hello'
+    """
+    if suffix_of(path) == ".gz":
+        # Without a name and a time inside, the same rows make the same file.
+        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as target:
+            yield cast(BinaryIO, target)
+    elif suffix_of(path) == ".zst":
+        library = _zstd()
+        if hasattr(library, "ZstdFile"):
+            with library.ZstdFile(file, "wb") as target:
+                yield target
+        else:
+            with library.CompressedOutputStream(library.PythonFile(_Kept(file), "w"), "zstd") as target:
+                yield target
+    else:
+        yield file
+
+
+class _Kept:
+    """A file that another closes in vain."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write, self.flush = file.write, file.flush
+
+    def close(self) -> None:
+        """It is for its owner to close."""
+
+
+def _zstd() -> Any:
+    """The library that has the codec: compression.zstd, or pyarrow."""
+    for name in ("compression.zstd", "pyarrow"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    raise ImportError('.zst files need Python 3.14, or pyarrow: pip install "gip_gpu[data]"')

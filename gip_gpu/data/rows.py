@@ -1,0 +1,134 @@
+"""Rows of F as float64, as they were given: the values that define the problem, whatever a device stores."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.data.device_arrays import DeviceMatrix
+from gip_gpu.data.user_arrays import as_matrix, bad_rows
+from gip_gpu.sources.mapped import mapped_file
+from gip_gpu.validation.settings import flag
+
+# Float64 values in one block: 2 MiB stay in a core's cache while a block is converted, normalised and multiplied.
+BLOCK_VALUES = 1 << 18
+# Values that may be kept in float64 until it is known whether the whole of them is wanted so.
+WIDENED = 1 << 22
+
+
+class Rows:
+    """Rows of an embedding matrix, cast to float64 and then normalised in float64.
+
+    Args:
+        F: (m, d) embeddings, any float or integer type and any strides; kept by reference, never modified.
+        normalize: divide each row by its l2 norm.
+        widen: keep the values in float64 for `exact`, if they are few.
+
+    Attributes:
+        shape: (m, d).
+        norms: (m,) float64, the l2 norms of the rows as given.
+        file: the one that F is a map of, or None; it must stay as it is.
+        largest: the largest norm of the rows that `take` and `block` return.
+
+    Raises:
+        TypeError, ValueError: F is no finite real (m, d) matrix, or has a zero row and `normalize` is true.
+
+    >>> Rows([[3, 4], [0, 2]]).take([0])
+    array([[0.6, 0.8]])
+    """
+
+    def __init__(self, F: Any, *, normalize: bool = True, widen: bool = False) -> None:
+        self.values: Any = F if isinstance(F, DeviceMatrix) else as_matrix(F, "F")
+        self.file = mapped_file(self.values)
+        self.normalize = flag("normalize", normalize)
+        self.shape: tuple[int, int] = self.values.shape
+        self.norms = np.empty(len(self.values))
+        few = widen and isinstance(self.values, np.ndarray) and self.values.size <= WIDENED
+        self.widened = np.empty(self.shape) if few else None
+        self.kept: NDArray[np.float64] | None = None
+        for start, stop in self.bounds():
+            if self.widened is None:
+                block = self.values[start:stop].astype(np.float64, order="C")
+            else:
+                block = self.widened[start:stop]
+                block[:] = self.values[start:stop]
+            self.norms[start:stop] = row_norms(block)
+        bad_rows("F", self.values, self.norms, zero_allowed=not normalize)
+        self.largest = 1.0 if normalize else float(self.norms.max())
+
+    @property
+    def exponent(self) -> int:
+        """What makes the largest norm at most 1: rows are stored divided by 2**exponent; 0 for unit rows."""
+        return 0 if self.normalize else max(int(np.frexp(self.largest)[1]), -400)
+
+    def bounds(self, width: int = 1) -> Iterator[tuple[int, int]]:
+        """(start, stop) of consecutive blocks of rows that fit a core's cache, as do `width` values for each row."""
+        m, d = self.shape
+        step = max(1, BLOCK_VALUES // max(d, width))
+        return ((start, min(start + step, m)) for start in range(0, m, step))
+
+    def exact(self) -> NDArray[np.float64]:
+        """All rows as `block` returns them, (m, d), divided by 2**exponent, read-only; they are kept for `read`."""
+        self._check()
+        rows = np.empty(self.shape) if self.widened is None else self.widened
+        for start, stop in self.bounds():
+            block = rows[start:stop]
+            if self.widened is None:
+                block[:] = self.values[start:stop]
+            if self.normalize:
+                block /= self.norms[start:stop, None]
+        self.widened = None
+        if self.exponent:
+            rows *= 2.0**-self.exponent
+        rows.flags.writeable = False
+        if not self.exponent:
+            self.kept = rows
+        return rows
+
+    def read(self, start: int, stop: int) -> NDArray[np.float64]:
+        """As `block`, to be read only: a view of what `exact` returned, where that was."""
+        return self.block(start, stop) if self.kept is None else self.kept[start:stop]
+
+    def block(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own."""
+        self._check()
+        rows: NDArray[np.float64] = self.values[start:stop].astype(np.float64, order="C")
+        if self.normalize:
+            rows /= self.norms[start:stop, None]
+        return rows
+
+    def take(self, indices: Any) -> NDArray[np.float64]:
+        """The rows with these indices, (len(indices), d) float64, C-contiguous and the caller's own."""
+        self._check()
+        rows: NDArray[np.float64] = self.values[indices].astype(np.float64, order="C")
+        if self.normalize:
+            rows /= self.norms[indices, None]
+        return rows
+
+    def _check(self) -> None:
+        # Where a file is cut off, to read beyond its end would end the process.
+        if self.file is not None:
+            self.file.check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The values of a map are pickled as an array in memory.
+        return {**self.__dict__, "file": None, "widened": None, "kept": None}
+
+
+def row_norms(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """l2 norms of float64 rows, also where squares would overflow or underflow; not finite where a value is not."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        squares = np.einsum("jd,jd->j", block, block)
+        norms: NDArray[np.float64] = np.sqrt(squares)
+        extreme = np.flatnonzero(~((squares > 1e-280) & (squares < 1e280)))
+        if len(extreme):
+            rows = block[extreme]
+            largest = np.abs(rows).max(axis=1)
+            # A power of two scales without rounding; zero and non-finite rows pass through as they are.
+            scale = np.ldexp(1.0, np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1] - 1)
+            scaled = rows / scale[:, None]
+            exact = np.sqrt(np.einsum("jd,jd->j", scaled, scaled)) * scale
+            # Beyond float64 the norm of a finite row is its largest number: infinity says that a value is.
+            norms[extreme] = np.where(np.isfinite(largest), np.minimum(exact, np.finfo(np.float64).max), exact)
+    return norms

@@ -1,0 +1,263 @@
+"""Arrays that a user gives: conversion of what is accepted, and every error in them in the user's words."""
+
+import math
+import reprlib
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.data.conversion import as_array
+from gip_gpu.data.device_arrays import on_gpu, to_host
+from gip_gpu.data.tables import check_scores
+from gip_gpu.sources import Source, as_source
+from gip_gpu.sources.in_memory import InMemorySource
+from gip_gpu.sources.unnamed import check_identifiers, check_not_embeddings, check_unnamed
+from gip_gpu.system.files import NoRows
+from gip_gpu.validation.settings import LARGEST
+
+# Bytes of a memory map that may become resident as it is read.
+SMALL_MAP = 1 << 26
+
+
+def as_matrix(value: Any, name: str, memory_limit: int | float | str | None = None) -> NDArray[Any] | Source:
+    """`value` as a 2-d real array of any float or integer type, without a copy where there is one to share.
+
+    Accepts arrays of any strides, nested lists, CPU tensors (with gradients too), and whatever offers `__dlpack__`,
+    `__array_interface__` or `__array__`, columns of tables too. A path, a large memory map or a `Source` becomes a
+    `Source`, read in blocks, but for what had to be read whole.
+
+    Args:
+        value: rows.
+        name: of the argument, for messages.
+        memory_limit: of a file that must be read whole, as in `gip_gpu.sources.open_matrix`.
+
+    Raises:
+        TypeError: complex, object, string or other values that are no real numbers; a tensor on another device.
+        ValueError: not 2-d, or without rows or columns.
+    """
+    # Pages of a small map may stay: its rows are then had at once.
+    small = isinstance(value, np.memmap) and value.nbytes <= SMALL_MAP
+    source = None if small else as_source(value, dimensions=(2,), memory_limit=memory_limit)
+    if isinstance(source, InMemorySource):
+        if source.origin is not None and source.origin.what == "column":
+            check_identifiers(source, source.array, name)
+        return source.array
+    return _in_memory(value, name) if source is None else source
+
+
+def as_scores(
+    value: Any,
+    shape: tuple[int, int],
+    names: tuple[str, str] = ("F", "G"),
+    *,
+    missing: bool = False,
+    reads: Sequence[str] = (),
+) -> NDArray[np.float64]:
+    """`value` as (m, n) float64 scores that fit F of the given shape; the caller's own copy.
+
+    Args:
+        value: scores.
+        shape: of F.
+        names: of F and G, for messages.
+        missing: values that are not finite may be there.
+        reads: `gip_gpu.sources.places` of F.
+
+    Raises:
+        TypeError: no real numbers, or None.
+        ValueError: not (m,) or (m, n), NaN or infinite (the first five such rows are named), or beyond 1e150.
+    """
+    if value is None:
+        raise TypeError("G is None; it must be scores of shape (m,) or (m, n); where there are none, "
+                        "gip_gpu.signals.self_compression(F) makes them from F")  # fmt: skip
+    G = names[1]
+    source = as_source(value)
+    if source is None:
+        check_scores(value, G)
+    else:
+        check_unnamed(source, G)
+        check_not_embeddings(source, shape, reads, names)
+    array = as_array(to_host(value, G) if on_gpu(value) else value, G) if source is None else source
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise ValueError(f"{G} has shape {array.shape}; it must be (m,) or (m, n), one row an item")
+    check_rows_of_scores(array.shape, shape, names)
+    if array.shape[1] == 0:
+        raise ValueError(f"{G} has shape {array.shape}; it must have at least one column")
+    scores = array.as_float64() if isinstance(array, Source) else array.astype(np.float64)
+    if source is not None:
+        check_identifiers(source, scores, G)
+    finite = np.isfinite(scores)
+    if not missing and not finite.all():
+        raise ValueError(_not_finite(G, scores, np.asarray(finite.all(axis=1))))
+    largest = max(scores.max(where=finite, initial=0.0), -scores.min(where=finite, initial=0.0))
+    if 0 < largest < 1 / LARGEST:
+        raise ValueError(f"{G} has no value beyond {1 / LARGEST:g} in size; scale the scores up")
+    if largest > LARGEST:
+        row = int(np.flatnonzero(((np.abs(scores) > LARGEST) & finite).any(axis=1))[0])
+        raise ValueError(
+            f"{G} has a value beyond {LARGEST:g} in row {row} ({_brief(scores[row])}); scale the scores down"
+        )
+    return scores
+
+
+def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int], names: tuple[str, str] = ("F", "G")) -> None:
+    """Raises ValueError where scores of a shape do not have as many rows as F of a shape."""
+    (m, d), (F, G) = shape, names
+    if scores[0] != m:
+        hint = ""
+        if scores[0] == d:
+            hint = f"; {F} looks transposed: it must have one row an item, so give {F}.T"
+        elif m in scores:
+            hint = f"; {G} looks transposed: give {G}.T"
+        raise ValueError(f"{G} has {scores[0]} rows and {F} has {m} (shapes {scores} and {shape}); "
+                         f"row i of {G} belongs to row i of {F}{hint}")  # fmt: skip
+
+
+def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
+    """Raises ValueError where rows are not finite (the first five are named), too large, or zero where that is not
+    allowed."""
+    usable = norms <= LARGEST if zero_allowed else (norms <= LARGEST) & (norms > 0)
+    if usable.all():
+        return
+    finite = np.isfinite(norms)
+    if not finite.all():
+        raise ValueError(_not_finite(name, values, finite))
+    row = int(np.flatnonzero(~usable)[0])
+    shown = f"row {row} ({_brief(values[row])})"
+    if norms[row] > LARGEST:
+        raise ValueError(f"{name} has norm {norms[row]:g} in {shown}; at most {LARGEST:g} is possible")
+    count = int((norms == 0).sum())
+    raise ValueError(f"{name} has a zero row, {shown}, {count} in all, which cannot be normalised; "
+                     "drop such rows or do not normalise (normalize=False, --no-normalize)")  # fmt: skip
+
+
+def as_columns(value: Any, name: str, *, scores: bool = False) -> NDArray[np.float64]:
+    """`value` as a (rows, n) float64 copy; (rows,) is one column.
+
+    Args:
+        value: columns.
+        name: of the argument, for messages.
+        scores: of files only what is surely scores, or was named, is taken.
+
+    Raises:
+        TypeError: complex, object, string or other values that are no real numbers.
+        ValueError: neither 1-d nor 2-d, or without rows or columns; or scores that may be something else.
+    """
+    if (source := as_source(value)) is not None:
+        if scores:
+            check_unnamed(source, name)
+        found = source.as_float64()
+        if scores:
+            check_identifiers(source, found, name)
+        return found
+    if scores:
+        check_scores(value, name)
+    if on_gpu(value):
+        value = to_host(value, name)
+    array = as_array(value, name)
+    matrix = _in_memory(array.reshape(-1, 1) if array.ndim == 1 else array, name)
+    return matrix.astype(np.float64, order="C")
+
+
+def as_query(Q: Any, d: int, m: int | None = None) -> NDArray[np.float64]:
+    """`Q` as a (d, n) float64 copy; (d,) is one column.
+
+    Args:
+        Q: a query.
+        d: columns of F.
+        m: rows of F, to recognise scores that were given for a query.
+
+    Raises:
+        TypeError: no real numbers, or None.
+        ValueError: not (d,) or (d, n), a value that is not finite, or a column beyond 1e150.
+    """
+    if Q is None:
+        raise TypeError(
+            "Q is None; it must be a query of shape (d,) or (d, n); entropy and entropy_path measure without one"
+        )
+    query = as_columns(Q, "Q")
+    if len(query) != d:
+        hint = ""
+        if query.shape[1] == d:
+            hint = "; Q looks transposed: give Q.T"
+        elif len(query) == m:
+            hint = "; F looks transposed, or Q holds scores, of which gip_gpu.signals.ridge_query makes a query"
+        raise ValueError(f"Q has shape {query.shape} and F has {d} columns; a query is (d,) or (d, n){hint}")
+    lengths = np.array([math.hypot(*column) for column in query.T.tolist()])
+    if not (lengths <= LARGEST).all():
+        column = int(np.flatnonzero(~(lengths <= LARGEST))[0])
+        if not np.isfinite(query[:, column]).all():
+            raise ValueError(f"Q has a value that is not finite in column {column}; all must be finite")
+        raise ValueError(f"Q has norm {lengths[column]:g} in column {column}; at most {LARGEST:g} is possible")
+    return query
+
+
+def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
+    """`initial` as int64 indices; None and nothing are none.
+
+    Args:
+        initial: indices of rows, or a selection.
+        m: rows.
+        k: picks that are wanted beside them.
+
+    Raises:
+        TypeError: not indices, bools among them.
+        ValueError: not 1-d, out of range, a duplicate, or too many.
+    """
+    wanted = "initial must be a 1-d sequence of indices of rows, all different"
+    if isinstance(initial, (str, bytes, Set, Mapping)):
+        raise TypeError(f"initial is {reprlib.repr(initial)} ({type(initial).__name__}); {wanted}")
+    try:
+        array = as_array(() if initial is None else initial, "initial")
+    except TypeError as error:
+        raise TypeError(f"{error}; {wanted}") from None
+    if array.ndim != 1:
+        raise ValueError(f"initial has shape {array.shape}; {wanted}")
+    if not len(array):
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"initial has dtype {array.dtype}; {wanted}, ints")
+    outside = np.flatnonzero((array < 0) | (array >= m))
+    if len(outside):
+        raise ValueError(f"initial has {array[outside[0]]} at place {outside[0]}; {wanted}, from 0 to {m - 1}")
+    indices = array.astype(np.int64)
+    again = np.setdiff1d(np.arange(len(indices)), np.unique(indices, return_index=True)[1])
+    if len(again):
+        raise ValueError(f"initial has {indices[again[0]]} at place {again[0]} for the second time; {wanted}")
+    if k + len(indices) > m:
+        raise ValueError(f"k is {k} and initial has {len(indices)}; together they must be at most m = {m}")
+    return indices
+
+
+def _in_memory(value: Any, name: str) -> NDArray[Any]:
+    """`as_matrix` for what lies in memory."""
+    array = as_array(value, name)
+    error = NoRows if array.shape[:1] == (0,) else ValueError
+    if array.ndim != 2:
+        hint = f"; a single column is {name}.reshape(-1, 1)" if array.ndim == 1 else ""
+        raise error(f"{name} has shape {array.shape}; it must be a 2-d array, one row an item{hint}")
+    if 0 in array.shape:
+        raise error(f"{name} has shape {array.shape}; it must have at least one row and one column")
+    return array
+
+
+def _not_finite(name: str, values: Any, finite: NDArray[np.bool_]) -> str:
+    """Which rows are not finite."""
+    rows = np.flatnonzero(~finite)
+    shown = f"row {rows[0]} ({_brief(values[rows[0]])})"
+    if len(rows) > 1:
+        named = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
+        shown += f", {len(rows)} such rows in all ({named})"
+    return (
+        f"{name} has a value that is not finite in {shown}; all must be finite; select with on_nan='drop' "
+        "(--on-nan drop) leaves such rows out"
+    )
+
+
+def _brief(row: NDArray[Any]) -> str:
+    """The first values of a row, for a message."""
+    shown = ", ".join(f"{float(value):g}" for value in row[:3])
+    return f"[{shown}{', ...' if len(row) > 3 else ''}]"

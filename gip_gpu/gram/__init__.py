@@ -1,0 +1,1 @@
+"""Gram columns: the whole matrix, or batches on demand."""

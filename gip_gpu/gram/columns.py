@@ -1,0 +1,229 @@
+"""Where Gram columns come from: the whole matrix, or batches computed when they are needed."""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gip_gpu.gram.batch_size import BatchSize
+from gip_gpu.greedy.state import State
+
+if TYPE_CHECKING:
+    from gip_gpu.backends.base import Backend
+
+log = logging.getLogger("gip_gpu")
+
+# Batches after which their time is known, and how much longer than the Gram matrix they must seem to take.
+PATIENCE, DOUBT = 32, 1.5
+# Slots that go round for a single selection: a few batches, and some more where those are small.
+BATCHES, LEAST = 4, 64
+
+
+class Columns(Protocol):
+    """A source of Gram columns.
+
+    Attributes:
+        computed: columns computed so far.
+        seconds: time spent on that.
+    """
+
+    computed: int
+    seconds: float
+
+    def get(self, index: int) -> Any:
+        """The column of an item, (m,), or None where it is not at hand."""
+
+    def table(self) -> Any:
+        """The array whose rows are the columns; a backend was told where they lie by `Backend.place`."""
+
+    def begin(self) -> None:
+        """A new selection begins."""
+
+    def provide(self, state: State) -> None:
+        """Computes the column of the pending pick, and of others that will be wanted."""
+
+
+class GramColumns:
+    """The whole Gram matrix, blockwise, the upper triangle computed and mirrored."""
+
+    def __init__(self, backend: "Backend") -> None:
+        start = time.perf_counter()
+        self.matrix = backend.gram()
+        backend.place(range(backend.m), range(backend.m))
+        self.computed = backend.m
+        self.seconds = time.perf_counter() - start
+
+    def get(self, index: int) -> Any:
+        return self.matrix[index]
+
+    def table(self) -> Any:
+        return self.matrix
+
+    def begin(self) -> None:
+        pass
+
+    def provide(self, state: State) -> None:
+        raise AssertionError("every column of a Gram matrix is at hand")
+
+
+class NoColumns:
+    """None are kept: the column of a pick depends on the picks before it, and is multiplied in the step."""
+
+    computed = 0
+    seconds = 0.0
+
+    def get(self, index: int) -> Any:
+        return None
+
+    def table(self) -> Any:
+        return None
+
+    def begin(self) -> None:
+        pass
+
+    def provide(self, state: State) -> None:
+        raise AssertionError("no step asks for a column")
+
+
+class Source(Protocol):
+    """What a ring of columns asks of a backend; `gip_gpu.backends.base.Backend` says what."""
+
+    def empty_columns(self, count: int) -> Any: ...
+    def ready(self, columns: Any, count: int) -> None: ...
+    def place(self, items: Sequence[int], slots: Sequence[int]) -> None: ...
+    def speculate(self, state: State, known: Container[int], count: int) -> list[int]: ...
+
+
+class Ring(ABC):
+    """Columns computed on demand, in speculative batches, into a ring of slots.
+
+    Each batch takes consecutive slots, the oldest first, so that the product writes straight into its place. A column
+    stays until its slot comes round again: another selection on the same pool may use it.
+
+    Args:
+        source: what computes them.
+        slots: columns that there is room for.
+        keep: whether other selections will follow. For a single one as many slots go round as hold a few batches:
+            to find new memory takes a system as long as a column takes to compute.
+    """
+
+    def __init__(self, source: Source, slots: int, keep: bool = False) -> None:
+        self.source, self.keep = source, keep
+        self.ring = source.empty_columns(slots)
+        self.items: list[int | None] = [None] * slots
+        self.slot_of: dict[int, int] = {}
+        self.next = self.touched = 0
+        # A batch leaves room for the unused columns of the one before.
+        self.batch = BatchSize(slots // 2)
+        self.computed = 0
+        # In all, and without what was done once and for all.
+        self.seconds = self.making = 0.0
+
+    def get(self, index: int) -> Any:
+        slot = self.slot_of.get(index)
+        # An interrupt may have come between the two notes.
+        return None if slot is None or self.items[slot] != index else self.ring[slot]
+
+    def table(self) -> Any:
+        return self.ring
+
+    def begin(self) -> None:
+        self.batch.begin()
+
+    def provide(self, state: State) -> None:
+        start = time.perf_counter()
+        count = self.batch.choose(state.t, state.k - state.t)
+        first = self._claim(count)
+        # Apart, or the first batches would seem to take longer than all others.
+        self.source.ready(self.ring[max(first, self.touched) : first + count], count)
+        self.touched = max(self.touched, first + count)
+        began = time.perf_counter()
+        indices = self.source.speculate(state, self.slot_of, count)
+        self.next = first + len(indices)
+        self._fill(indices, first)
+        for slot, index in enumerate(indices, first):
+            self.items[slot] = index
+            self.slot_of[index] = slot
+        self.source.place(indices, range(first, first + len(indices)))
+        done = time.perf_counter()
+        self.batch.record(count, done - began)
+        self.making += done - began
+        self.computed += len(indices)
+        self.seconds += done - start
+
+    @abstractmethod
+    def _fill(self, indices: list[int], first: int) -> None:
+        """Computes the columns of these items into the slots from `first` on."""
+
+    def _claim(self, count: int) -> int:
+        """The first of `count` consecutive slots, emptied."""
+        room = len(self.items) if self.keep else min(len(self.items), max(LEAST, BATCHES * count))
+        first = self.next if self.next + count <= room else 0
+        dropped = [item for item in self.items[first : first + count] if item is not None]
+        self.source.place(dropped, [-1] * len(dropped))
+        for item in dropped:
+            self.slot_of.pop(item, None)
+        self.items[first : first + count] = [None] * count
+        self.next = first + count
+        return first
+
+
+class LazyColumns(Ring):
+    """The columns of a backend's own items.
+
+    Args:
+        backend: whose.
+        slots, keep: as above.
+        gram_seconds: what the whole Gram matrix is predicted to take; where the columns for the rest of a selection
+            would take longer, by what was measured so far, it is computed after all. 0: there is no room for it.
+    """
+
+    def __init__(self, backend: "Backend", slots: int, keep: bool = False, gram_seconds: float = 0.0) -> None:
+        super().__init__(backend, slots, keep)
+        self.backend, self.gram_seconds = backend, gram_seconds
+        self.whole = False
+
+    def begin(self) -> None:
+        super().begin()
+        self.batches = self.begun = 0
+        self.made = 0.0
+
+    def provide(self, state: State) -> None:
+        if self.gram_seconds and self.batches >= PATIENCE and self._slower(state):
+            self._compute_all()
+            return
+        if not self.batches:
+            self.begun = state.t
+        before = self.making
+        super().provide(state)
+        self.batches += 1
+        self.made += self.making - before
+
+    def _slower(self, state: State) -> bool:
+        """Whether the columns of the picks to come will take longer than all there are, half of them mirrored."""
+        m, each = self.backend.m, min(seconds / size for size, seconds in self.batch.seconds.items())
+        # Memory for the matrix has to be found as it was for these columns.
+        found = (self.seconds - self.making) / max(1, self.touched) * m
+        whole = max(self.gram_seconds, each * m / 2 + found)
+        return self.made / max(1, state.t - self.begun) * (state.k - state.t) > DOUBT * whole
+
+    def _compute_all(self) -> None:
+        began = time.perf_counter()
+        log.info("columns: on demand they last for few picks; computing the whole Gram matrix")
+        slots = len(self.items)
+        self.slot_of, self.items, self.ring = {}, [None] * slots, None
+        try:
+            matrix = self.backend.gram()
+        except BaseException:
+            self.ring = self.backend.empty_columns(slots)
+            raise
+        m = self.backend.m
+        self.ring, self.items, self.whole = matrix, list(range(m)), True
+        self.slot_of = dict(zip(range(m), range(m), strict=True))
+        self.backend.place(range(m), range(m))
+        self.computed += m
+        self.seconds += time.perf_counter() - began
+
+    def _fill(self, indices: list[int], first: int) -> None:
+        self.backend.columns(indices, self.ring[first : first + len(indices)])

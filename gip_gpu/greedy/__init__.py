@@ -1,0 +1,1 @@
+"""The greedy loop, its state, and the steppers that make picks."""

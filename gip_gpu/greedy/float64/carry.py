@@ -1,0 +1,77 @@
+"""A and S, what the picks of the float64 stepper project out: computed from their rows when `gip_gpu.extend` asks.
+
+Most selections are never extended, and two decompositions take as long as many picks.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.backends.items import Rules
+from gip_gpu.greedy.state import Stored
+from gip_gpu.numerics.error_bounds import U64
+from gip_gpu.problem.objectives import energies
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """The t picks of a round.
+
+    Attributes:
+        rules: how they were chosen.
+        rows: (t, d), of norm 1 at most.
+        scores: (t, n), G.
+        residuals: (t, n), W when each was picked.
+        divisors: (t,), q of each.
+        squares: (t,) squared norms of the rows.
+        scale_down: what the rows were multiplied by.
+    """
+
+    rules: Rules
+    rows: Floats
+    scores: Floats
+    residuals: Floats
+    divisors: Floats
+    squares: Floats
+    scale_down: float
+
+    def __call__(self) -> Stored:
+        """A (n, d) and what goes with it, as a stepper carries them."""
+        if not self.rules.projects:
+            return {"A": self.residuals.T @ self.rows}
+        A, S = projector(self.rows, self.scores, self.rules.ridge)
+        return {"A": A * self.scale_down, "S": S, "least": self._least()}
+
+    def drift(self) -> float:
+        """Bound on the rounding that A collects where each pick adds a product to it."""
+        q, moved = self.divisors, np.sqrt(energies(self.residuals))
+        if self.rules.projects:
+            moved = moved * np.sqrt(np.maximum(q - self.rules.ridge, 0)) / q
+        return U64 * float((np.cumsum(moved) + 2 * moved).sum())
+
+    def _least(self) -> float:
+        """The smallest share of its length that a pick's row had left, at most 1."""
+        q, squares = self.divisors, self.squares
+        shares = np.divide(q, squares, out=np.ones(len(q)), where=squares > 0)
+        return math.sqrt(min(1.0, float(shares.min(initial=1.0))))
+
+
+def projector(rows: Floats, scores: Floats, ridge: float) -> tuple[Floats, Floats]:
+    """A (n, d) and S (d, d) of `gip_gpu.backends.items.Items`, P = S S', by an orthogonal decomposition.
+
+    Args:
+        rows, scores: (t, d) and (t, n) of the picks; without a ridge the rows are independent.
+        ridge: eta.
+    """
+    d = rows.shape[1]
+    if not ridge:
+        basis, triangle = np.linalg.qr(rows.T)
+        return np.linalg.solve(triangle.T, scores).T @ basis.T, np.eye(d) - basis @ basis.T
+    # R'R = X'X + eta I, so that P = eta (R'R)^-1.
+    basis, triangle = np.linalg.qr(np.vstack([rows, math.sqrt(ridge) * np.eye(d)]))
+    A: Floats = np.linalg.solve(triangle, basis[: len(rows)].T @ scores).T
+    return A, math.sqrt(ridge) * np.linalg.inv(triangle)

@@ -1,0 +1,406 @@
+"""Stepper for small pools on the CPU: the plain float64 loop, with bounds on its rounding in place of rescoring.
+
+Residuals W, distances d2 and, where rows are projected out, the rows of the Cholesky factor of the chosen Gram columns
+are kept in float64. Several picks are made as if nothing were in doubt, and then judged together: a pick is certified
+where it beats all others by more than the bounds and the tie rule. From the first that does not on they are taken back,
+and that one is decided by itself: ties are settled, and a round that is used up ends. Where the bounds do not decide,
+or scores come near the float64 floor, the round goes on with the stepper of larger pools, which computes its candidates
+from the rows.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.backends.items import Rules
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy.float64.arrays import Arrays, Best, Path, factor_rows, many_rows
+from gip_gpu.greedy.float64.bounds import Bounds, Errors
+from gip_gpu.greedy.float64.carry import Carried, projector
+from gip_gpu.greedy.float64.metric import FULL
+from gip_gpu.greedy.loop import Stepper
+from gip_gpu.greedy.state import Reason, State, Stored
+from gip_gpu.numerics import error_bounds, ties
+from gip_gpu.numerics.error_bounds import U64
+from gip_gpu.problem.formulation import Problem
+from gip_gpu.problem.objectives import energies, seen
+
+if TYPE_CHECKING:
+    from gip_gpu.gram.columns import Columns
+
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+# The bounds may be this share of a score; what happens is a small part of them.
+SURE = 1e-3
+# A pick of which this share of its squared norm is left, or less, has lost digits to a difference of squares.
+LEFT = 1e-4
+# Scores of fewer than this many times the floor of `ties` are left to the other stepper.
+NEAR = 4.0
+# Picks of a round from which on the next one starts here again, and not with the stepper that ended this one.
+LONG = 16
+# Picks from which on new arrays tell more.
+SOON = 16
+# Picks that are made before the first of them is looked at: at first, and at most.
+AHEAD, FARTHEST = 64, 128
+# Picks that are made one by one where one of several was in doubt: twice as many each time, and at most.
+CAREFUL = 16
+
+
+class Successor(Stepper, Protocol):
+    """A stepper that goes on with a round."""
+
+    def replay(self, state: State, indices: Whole) -> None:
+        """As `take`, of items that are entered as picks already."""
+
+
+class Direct:
+    """Stepper for small pools on the CPU; it asks for no columns.
+
+    Args:
+        rows: the exact rows; of norm 1 for matching pursuit.
+        X: `rows.exact()`.
+        problem: what is maximised.
+        other: a function that returns the stepper of larger pools, and its columns; called once at most, when the
+            bounds do not decide.
+    """
+
+    name: ClassVar[str] = "float64"
+    # The other stepper says whether a round is over.
+    empty_rounds: ClassVar[bool] = True
+    stride: ClassVar[int] = 8
+
+    def __init__(
+        self, rows: Rows, X: Floats, problem: Problem, other: Callable[[], "tuple[Successor, Columns]"]
+    ) -> None:
+        self.rows_of, self.X, self.make = rows, X, other
+        objective = problem.objective
+        square = float(4.0**rows.exponent)
+        self.rules = Rules(objective.measure, objective.projects, problem.sign == "positive", problem.epsilon / square)
+        self.sign, self.query, self.metric = problem.sign, problem.Q, problem.Q is not None
+        self.query_condition: float | None = None
+        if problem.Q is not None:
+            assert problem.weights is not None
+            self.query_condition = float(np.linalg.cond(problem.weights))
+        units = {"norm": 1.0, "ratio": 1 / square, "distance": square}
+        self.gain_unit = 1.0 if objective.metric else units[objective.measure]
+        self.made: tuple[Successor, Columns] | None = None
+        self.active: Successor | None = None
+
+    def rows(self, indices: Any) -> Floats:
+        return self.rows_of.take(indices)
+
+    def begin(self, state: State) -> None:
+        (m, d), unit = self.X.shape, self.rows_of.normalize
+        self.round, self.begun = -1, 0
+        squares = np.ones(m) if unit else np.square(self.rows_of.norms * 2.0**-self.rows_of.exponent)
+        most, self.many = factor_rows(state.k, m, d), many_rows(m, d)
+        self.arrays = Arrays(self.X, squares, self.rules, state.n, most)
+        self.bounds = Bounds(d, state.n, self.rules, self.query_condition, most)
+
+    def refresh(self, state: State) -> None:
+        if self.round != len(state.rounds):
+            short = self.round >= 0 and state.t - self.begun < LONG
+            self.round, self.begun = len(state.rounds), state.t
+            if self.active is None or not short:
+                self._begin_round(state)
+                return
+        assert self.active is not None
+        self.active.refresh(state)
+
+    def _begin_round(self, state: State) -> None:
+        self.active = None
+        W = state.scores / state.unit
+        self.arrays.begin(state.pool, W, self.metric)
+        self.bounds.begin(math.sqrt(float(energies(W).max(where=state.pool, initial=0.0))))
+        root = math.sqrt(self.rules.ridge + 1) if self.rules.measure == "ratio" else 1.0
+        self.first = self.crest = state.scale / root
+        self.divisors: list[float] = []
+        # Picks of the round when the arrays were last made, and what they project out, as in `gip_gpu.backends.items`.
+        self.based = 0
+        self.A: Floats = np.zeros((state.n, self.X.shape[1]))
+        self.S: Floats | None = None
+        # All rows of norm 1 tie for the first pick by distance.
+        self.ahead, self.careful, self.caution = AHEAD, int(self.rules.measure == "distance"), 1
+
+    def take(self, state: State, indices: Whole) -> None:
+        self._other(state).take(state, indices)
+
+    def restore(self, state: State, stored: Stored) -> None:
+        self._other(state).restore(state, stored)
+
+    def _other(self, state: State) -> Successor:
+        """The other stepper, which goes on with this round."""
+        self.round, self.begun = len(state.rounds), state.t
+        if self.made is None:
+            self.made = self.make()
+        self.active, columns = self.made
+        columns.begin()
+        self.active.begin(state)
+        return self.active
+
+    def _hand_over(self, state: State) -> None:
+        picks = state.indices[self.begun : state.t]
+        other = self._other(state)
+        if len(picks):
+            other.replay(state, picks)
+            state.refreshes += 1
+        other.refresh(state)
+
+    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
+        while state.t < until:
+            if self.active is not None:
+                assert self.made is not None
+                reason = self.active.advance(state, self.made[1], until)
+                if reason is not Reason.NEED_COLUMN:
+                    return reason
+                self.made[1].provide(state)
+                continue
+            made = None if self.careful else self._run_ahead(state, until)
+            if made is None:
+                made = self._decide(state)
+            if made is Reason.EXHAUSTED:
+                return Reason.EXHAUSTED
+            if made is Reason.NEED_REFRESH:
+                if self.rules.projects and self.bounds.picks >= SOON:
+                    self._anew(state)
+                else:
+                    self._hand_over(state)
+        return Reason.DONE
+
+    def _anew(self, state: State) -> None:
+        """Projects the picks out of the rows and scores, by a decomposition, and goes on with what is left: the factor
+        is empty again, and the only errors are those of the decomposition."""
+        X, picks = self.arrays.X, state.indices[self.begun + self.based : state.t]
+        scores = state.scores[picks] / state.unit - self.X[picks] @ self.A.T
+        A, S = projector(X[picks], scores, self.rules.ridge)
+        self.A, self.S = (A, S) if self.S is None else (self.A + A @ self.S.T, self.S @ S)
+        rows, W = self.X @ self.S, state.scores / state.unit - self.X @ self.A.T
+        M = None
+        if self.query is not None:
+            left = self.S.T @ self.query
+            M = left.T @ left
+        self.based = state.t - self.begun
+        state.refreshes += 1
+        self.arrays.anew(state.pool & state.left, rows, W, M)
+        d, least = self.X.shape[1], math.sqrt(min(1.0, min(self.divisors)))
+        # Those of the stepper of larger pools, which computes its candidates so.
+        root = error_bounds.root_error(d, self.based, least)
+        drift = self._carried(state).drift() + error_bounds.float64_error(d, float(np.linalg.norm(self.A)), state.scale)
+        longest = math.sqrt(float(energies(W).max(where=state.pool, initial=0.0)))
+        gram = 2 * root * math.sqrt(float(self.arrays.base.max()))
+        self.bounds.begin(longest, (gram, (1 + math.sqrt(self.based) / least) * drift))
+
+    def _run_ahead(self, state: State, until: int) -> Reason | None:
+        """Makes picks and takes back those from the first on that is in doubt; returns as `_decide`, or None where that
+        one has to be decided."""
+        arrays, wanted = self.arrays, state.k - state.t
+        if self.rules.projects and self.bounds.picks >= self.many <= wanted:
+            self._anew(state)
+        # Without a ridge no more rows than their length are independent.
+        most = wanted if self.rules.ridge or not self.rules.projects else self.X.shape[1] - (state.t - self.begun)
+        ahead = self.many - self.bounds.picks
+        if self.rules.projects and 0 < ahead <= wanted - self.many:
+            # New arrays then.
+            most = min(most, ahead)
+        count = max(0, min(self.ahead, until - state.t, most))
+        saved = arrays.save()
+        path = arrays.run(count, wanted)
+        errors = self.bounds.along(path, arrays.C)
+        sure, sound, noise = self._sure(state, path, errors)
+        made = len(path) if sure.all() else int(sure.argmin())
+        if made < count:
+            self.ahead = max(1, self.ahead // 2)
+            self.careful, self.caution = self.caution, min(2 * self.caution, CAREFUL)
+        else:
+            self.ahead, self.caution = min(2 * self.ahead, FARTHEST), 1
+        if made < len(path) and sound[made]:
+            arrays.restore(saved, path.indices[:made], wanted)
+        if made:
+            one = np.ones(made, np.int64)
+            margins = self._margins(path.scores[:made], np.maximum(path.rivals[:made], 0.0), noise[:made], errors)
+            self._enter(state, path[:made], errors, margins, one, one)
+        if made == len(path):
+            return Reason.DONE if made == count > 0 else None
+        if sound[made]:
+            return None
+        # The arrays have gone on, but this round will not.
+        left = slice(made, len(path))
+        return Reason.EXHAUSTED if self._over(state, path[left], errors.after(made)) else Reason.NEED_REFRESH
+
+    def _sure(self, state: State, path: Path, errors: Errors) -> tuple[Flags, Flags, Floats]:
+        """Which of these picks are beyond doubt, and which can be made here at all, (b,); how far the roots of scores
+        may be off before each."""
+        values, rivals = np.sqrt(path.scores), np.sqrt(np.maximum(path.rivals, 0.0))
+        noise, slack = self.bounds.doubt(values, path, errors, state.scale)
+        sound = self._sound(state, path, errors)
+        # Dependent items can be taken out.
+        independent = path.least > 2 * ties.DEPENDENT
+        return (rivals < values - 2 * (noise + slack)) & sound & independent, sound | ~independent, noise
+
+    def _sound(self, state: State, path: Path, errors: Errors) -> Flags:
+        """Flags (b,): picks where the bounds are narrow, the score is far from the floor and no digits were lost."""
+        count = len(path)
+        values, q = np.sqrt(path.scores), path.divisors
+        lengths = values * np.sqrt(q) if self.rules.measure == "ratio" else values
+        sound: Flags = q > LEFT * self.arrays.base[path.indices]
+        sound &= errors.distance[:count] <= SURE * q
+        sound &= errors.residual[:count] * path.norms <= SURE * lengths
+        if self.rules.measure == "distance":
+            # The other objectives take dependent items out before a pick (`_drop_dependent`).
+            sound &= q > 2 * ties.DEPENDENT * self.arrays.squares[path.indices]
+        if self.metric:
+            sound &= path.scores < FULL
+        if self.bounds.literal:
+            sound &= values > NEAR * ties.FLOOR * state.scale
+        else:
+            crest = np.maximum(self.crest, np.maximum.accumulate(values))
+            # As `ties.used_up`.
+            sound &= (values / NEAR * self.first > ties.FLOOR * crest * crest) | (
+                errors.picks[:count] + self.based == 0
+            )
+        return sound
+
+    def _margins(self, own: Floats, rivals: Floats, noise: Floats, errors: Errors) -> Floats:
+        """Margins (b,): the leads of these scores over their rivals, less what both may be off."""
+        if self.rules.measure == "distance":
+            behind = (rivals + 2 * errors.distance[: len(own)]) / own
+        else:
+            behind = (np.sqrt(rivals) + 2 * noise) ** 2
+            # The information is what is compared.
+            behind = np.log1p(-np.minimum(behind, own)) / np.log1p(-own) if self.metric else behind / own
+        return np.maximum(0.0, 1 - behind - 8 * U64)
+
+    def _enter(self, state: State, path: Path, errors: Errors, margins: Floats, near: Whole, tied: Whole) -> None:
+        """Enters these picks, which the arrays have taken in."""
+        self.bounds.keep(path, errors)
+        self.crest = max(self.crest, math.sqrt(float(path.scores.max())))
+        self.divisors += path.divisors.tolist()
+        energy = path.energies
+        if self.metric:
+            energy = state.energy / state.unit**2 * np.maximum(0.0, energy / state.n)
+        state.record_all(path.indices, path.scores * self.gain_unit, path.residuals, energy, margins, near, tied)
+
+    def _decide(self, state: State) -> Reason:
+        """Makes the exact argmax the next pick, or says that the scores are used up or the bounds do not tell: DONE,
+        EXHAUSTED, NEED_REFRESH."""
+        self.careful = max(0, self.careful - 1)
+        arrays = self.arrays
+        if self.rules.projects and self.bounds.picks == len(arrays.C):
+            return Reason.NEED_REFRESH
+        before = self.bounds.along(Path.of([], [], state.n), arrays.C)
+        self._drop_dependent(float(before.distance[0]))
+        best = arrays.best()
+        path = arrays.before(best)
+        if self._over(state, path, before):
+            return Reason.EXHAUSTED
+        if not (path.sane and path.least[0] > 2 * ties.DEPENDENT and self._sound(state, path, before)[0]):
+            return Reason.NEED_REFRESH
+        noise, slack = (float(found[0]) for found in self.bounds.doubt(np.sqrt(path.scores), path, before, state.scale))
+        bar = math.sqrt(best.score) - 2 * (noise + slack)
+        near = tied = 1
+        if not math.sqrt(max(best.rival, 0.0)) < bar:
+            found = self._tied(state, bar)
+            if found is None:
+                return Reason.NEED_REFRESH
+            index, behind, near, tied = found
+            path = arrays.before(Best(index, float(arrays.score[index]), behind * behind))
+            if not path.sane:
+                return Reason.NEED_REFRESH
+        margins = np.zeros(1)
+        if tied == 1:
+            margins = self._margins(path.scores, np.maximum(path.rivals, 0.0), np.array([noise]), before)
+        errors = self.bounds.along(path, arrays.C)
+        arrays.project_out(int(path.indices[0]), state.k - state.t)
+        path.energies[0] = arrays.energy
+        self._enter(state, path, errors, margins, np.array([near]), np.array([tied]))
+        return Reason.DONE
+
+    def _drop_dependent(self, error: float) -> None:
+        """Takes out the items of which nothing is left beyond doubt."""
+        if self.arrays.least() > 2 * ties.DEPENDENT:
+            return
+        dependent = (self.arrays.q <= ties.DEPENDENT * self.arrays.squares - error).nonzero()[0]
+        if len(dependent):
+            self.arrays.block(dependent)
+            self.arrays.rate()
+
+    def _over(self, state: State, path: Path, errors: Errors) -> bool:
+        """Whether this round is over beyond doubt, the best item being that of `path`."""
+        if state.t == self.begun:
+            return False
+        top = float(path.scores[0])
+        if self.rules.measure == "distance":
+            # Of rows of one length the best one is the last to become dependent.
+            left = self.rules.ridge + top + float(errors.distance[0])
+            return top == -math.inf or (self.rows_of.normalize and left <= ties.DEPENDENT)
+        if top == -math.inf or (self.rules.projects and path.least[0] == math.inf):
+            # No item is eligible.
+            return True
+        if not 0 <= top < math.inf:
+            return False
+        value = math.sqrt(top)
+        highest = value + float(self.bounds.doubt(np.array([value]), path, errors, state.scale)[0][0])
+        if self.bounds.literal:
+            return highest <= ties.FLOOR * state.scale
+        return ties.used_up(highest, self.first, self.crest)
+
+    def _tied(self, state: State, bar: float) -> tuple[int, float, int, int] | None:
+        """The first of the items that tie, the root of the largest score of another, how many come near and tie; None
+        where the bounds do not tell. No item is nearer than the root `bar` but those that come near."""
+        if not bar > 0 or self.metric:
+            return None
+        near = (self.arrays.score >= bar * bar * (1 - 8 * U64)).nonzero()[0]
+        if state.t == self.begun:
+            values, tied = self._given(state, near)
+            values[tied[0]] = bar
+            return int(near[tied[0]]), float(values.max()), len(near), tied[1]
+        return (int(near[0]), math.inf, len(near), len(near)) if self._equal(state, near) else None
+
+    def _equal(self, state: State, near: Whole) -> bool:
+        """Whether these items have the same row and the same scores."""
+        scores = state.scores[near]
+        return bool((self.X[near] == self.X[near[0]]).all() and (scores == scores[0]).all())
+
+    def _given(self, state: State, near: Whole) -> tuple[Floats, tuple[int, int]]:
+        """Roots of the scores of these items, exact while nothing is projected out, and what `ties.first_tied` does."""
+        if self.rules.measure == "distance" and self.rows_of.normalize:
+            return np.ones(len(near)), (0, len(near))
+        squares, ridge = self.arrays.squares[near], self.rules.ridge
+        if self.rules.measure == "distance":
+            values = np.sqrt(squares)
+            return values, ties.first_tied(values, ties.slack(values, state.scale))
+        gains = energies(seen(state.scores[near] / state.unit, self.sign))
+        values = np.sqrt(gains)
+        if self.bounds.literal:
+            return values, ties.first_best(gains, state.scale)
+        if self.rules.measure == "norm":
+            return values, ties.first_tied(values, ties.slack(values, state.scale))
+        roots = np.sqrt(ridge + squares)
+        values /= roots
+        terms = ties.ratio_terms(values, roots, squares, ridge, state.scale)
+        return values, ties.first_tied(values, ties.slack(values, terms))
+
+    def carry(self, state: State) -> Stored:
+        if self.active is not None:
+            return self.active.carry(state)
+        carried = self._carried(state)
+        state.drift = self.bounds.step + carried.drift()
+        if self.bounds.literal:
+            return {"later": carried}
+        return {"later": carried, "crest": self.crest * math.sqrt(self.gain_unit), "picks": state.t - self.begun}
+
+    def _carried(self, state: State) -> Carried:
+        span = slice(self.begun, state.t)
+        picks, weights = state.indices[span], state.weights[span] / state.unit
+        return Carried(
+            self.rules, self.X[picks], state.scores[picks] / state.unit, weights, np.array(self.divisors),
+            self.arrays.squares[picks], 2.0**-self.rows_of.exponent,
+        )  # fmt: skip
+
+    def snapshot(self, state: State) -> Stored:
+        raise AssertionError("a run with a checkpoint has another stepper")

@@ -1,0 +1,245 @@
+"""The greedy loop, written once for all backends: steps, missing columns, refreshes, rounds, the end."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.checkpoint.file import Keeper
+from gip_gpu.data.rows import Rows
+from gip_gpu.gram.columns import Columns
+from gip_gpu.greedy.state import Reason, State, Stored
+from gip_gpu.numerics import ties
+
+Progress = Callable[[int, int], None]
+
+# Calls of `progress` in a run, about.
+REPORTS = 200
+# Refreshes in a row after which a pick must be possible.
+VAIN = 100
+
+
+class Stepper(Protocol):
+    """Interface of the steppers that `run` drives: a backend (matching pursuit), `gip_gpu.greedy.projecting.Family` and
+    `gip_gpu.greedy.float64.stepper.Direct`.
+
+    Attributes:
+        name: of the backend.
+        empty_rounds: whether a round may find nothing to pick.
+        stride: picks that it makes together; fewer take as long.
+    """
+
+    name: ClassVar[str]
+    empty_rounds: ClassVar[bool]
+    stride: ClassVar[int]
+
+    def begin(self, state: State) -> None:
+        """Allocates the arrays of a selection."""
+
+    def refresh(self, state: State) -> None:
+        """Recomputes in float64 what was approximate, and its bounds."""
+
+    def advance(self, state: State, columns: Columns, until: int) -> Reason:
+        """Takes as many whole steps as it can, up to `until` picks, and says why it came back."""
+
+    def take(self, state: State, indices: NDArray[np.int64]) -> None:
+        """Projects these items out before the first refresh of a round, whatever their scores."""
+
+    def carry(self, state: State) -> Stored:
+        """What is projected out in this round."""
+
+    def snapshot(self, state: State) -> Stored:
+        """What `restore` needs to go on from here, for a file."""
+
+    def restore(self, state: State, stored: Stored) -> None:
+        """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
+
+    def rows(self, indices: Any) -> NDArray[np.float64]:
+        """Exact rows (len(indices), d), float64."""
+
+    @property
+    def rows_of(self) -> Rows:
+        """The exact rows."""
+
+
+def unchecked() -> np.errstate:
+    """A residual that overflows is seen as diverging before the next pick; a bound over a zero distance is infinite."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+@unchecked()
+def run(
+    stepper: Stepper,
+    columns: Columns,
+    state: State,
+    on_exhausted: str,
+    progress: Progress | None = None,
+    keeper: Keeper | None = None,
+) -> dict[str, float]:
+    """Fills `state` with its k picks, or fewer where `on_exhausted` is "stop".
+
+    With a keeper the run goes on from the checkpoint that it found, and is written to that file.
+
+    Returns:
+        Seconds by part: "columns", "refresh" and "steps".
+    """
+    began, columns_before = time.perf_counter(), columns.seconds
+    refreshing = 0.0
+    stepper.begin(state)
+    columns.begin()
+    stored = None if keeper is None else keeper.stored
+    after = _After(stepper, state, progress, keeper)
+    going = _begin_round(stepper, state, on_exhausted) if stored is None else _resume(stepper, state, stored, after)
+    last, vain = -1, 0
+    stride = max(stepper.stride, (state.k - state.first) // REPORTS)
+    while going and state.t < state.k:
+        until = min(state.k, state.t + stride) if progress else state.k
+        reason = stepper.advance(state, columns, until if keeper is None else min(until, keeper.until(state)))
+        if reason is Reason.NEED_COLUMN:
+            columns.provide(state)
+        elif reason is Reason.NEED_REFRESH:
+            last, vain = state.t, vain + 1 if state.t == last else 0
+            if vain > VAIN:
+                raise RuntimeError(f"{stepper.name}: {vain} refreshes made no pick, after {state.t} picks")
+            start = time.perf_counter()
+            stepper.refresh(state)
+            state.excess = 0
+            state.refreshes += 1
+            refreshing += time.perf_counter() - start
+        elif reason is Reason.EXHAUSTED:
+            if state.began_empty:
+                if not stepper.empty_rounds:
+                    raise RuntimeError(f"{stepper.name}: a round ended without a pick, after {state.t} picks")
+                # Nothing that counts is left: no score is positive, or the rows are zero.
+                state.rounds.pop()
+                if on_exhausted == "restart":
+                    _take_in_order(state)
+                break
+            if on_exhausted == "continue":
+                _continue_literally(stepper, state, after)
+                break
+            going = on_exhausted == "restart" and _begin_round(stepper, state, on_exhausted)
+        after.steps()
+    if state.t < state.k:
+        state.ending = "exhausted"
+    if keeper is not None:
+        keeper.save(state, stepper)
+    making = columns.seconds - columns_before
+    total = time.perf_counter() - began
+    return {"columns": making, "refresh": refreshing, "steps": total - making - refreshing}
+
+
+@dataclass(frozen=True)
+class _After:
+    """What is done between two steps, where the state is whole."""
+
+    stepper: Stepper
+    state: State
+    progress: Progress | None
+    keeper: Keeper | None
+
+    def steps(self) -> None:
+        state = self.state
+        if self.progress is not None:
+            try:
+                self.progress(state.t - state.first, state.k - state.first)
+            except BaseException:
+                if self.keeper is not None:
+                    self.keeper.save(state, self.stepper)
+                raise
+        if self.keeper is not None:
+            self.keeper.look(state, self.stepper)
+
+
+def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bool:
+    """Goes on from a checkpoint; returns whether the certified loop does."""
+    state.restore(stored)
+    if state.ending == "in order":
+        _take_in_order(state)
+    elif state.ending == "literal":
+        _continue_literally(stepper, state, after)
+    elif state.t < state.k and not state.ending:
+        stepper.restore(state, stored)
+        stepper.refresh(state)
+    return not state.ending
+
+
+def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
+    """Starts on the original scores of the items left; returns whether there is anything to go on with."""
+    prior = None if state.rounds else state.prior
+    initial = state.initial[state.t :]
+    largest, state.energy = state.open_round()
+    scale = math.sqrt(largest)
+    if prior is not None:
+        scale = max(scale, prior.scale)
+    if scale == 0:
+        state.skip(initial)
+        if on_exhausted != "stop":
+            _take_in_order(state)
+        return False
+    state.rounds.append(state.t)
+    state.unit = float(2.0 ** np.frexp(scale)[1]) if state.objective.scaled else 1.0
+    state.scale = scale / state.unit
+    state.A[:] = 0
+    state.drift = 0.0
+    state.excess = 0
+    if len(initial):
+        stepper.take(state, initial)
+    elif prior is not None:
+        state.drift = prior.drift / state.unit
+        stepper.restore(state, prior.in_unit(state.unit))
+    stepper.refresh(state)
+    return True
+
+
+def _take_in_order(state: State) -> None:
+    """Items whose scores are all zero tie at every step, and projecting them out changes nothing."""
+    left = state.m - state.t
+    taken = state.first_left(state.k - state.t)
+    span = slice(state.t, state.t + len(taken))
+    if not state.ending:
+        state.ending = "in order"
+        state.rounds.append(state.t)
+    state.indices[span] = taken
+    state.gains[span] = 0
+    state.weights[span] = 0
+    state.explained[span] = 1
+    state.margins[span] = 0
+    state.candidates[span] = state.ties[span] = np.arange(left, left - len(taken), -1)
+    state.take(taken)
+    state.t += len(taken)
+
+
+def _continue_literally(stepper: Stepper, state: State, after: _After) -> None:
+    """The paper's loop beyond the float64 floor, where picks are decided by the rounding of that very loop.
+
+    It is replayed from the first pick with the reference's arithmetic, so that its rounding is the reference's.
+    """
+    state.ending = "literal"
+    W, made = state.scores.copy(), state.t
+    scale = state.scale * state.unit
+    column = np.empty(len(W))
+    for t in range(state.k):
+        gains = np.einsum("jn,jn->j", W, W)
+        if t >= made:
+            candidates = np.where(state.left, gains, -np.inf)
+            index, tied = ties.first_best(candidates, scale)
+            gain = candidates[index]
+            candidates[index] = -np.inf
+            state.indices[t], state.gains[t], state.weights[t] = index, gain, W[index]
+            state.margins[t] = max(0.0, 1 - max(candidates.max(), 0) / gain) if gain and tied == 1 else 0.0
+            state.candidates[t], state.ties[t] = len(W) - t, tied
+            state.left[index] = False
+        s = int(state.indices[t])
+        row = stepper.rows([s])[0]
+        for start, stop in stepper.rows_of.bounds():
+            column[start:stop] = np.einsum("jd,d->j", stepper.rows_of.block(start, stop), row)
+        W -= np.outer(column, W[s])
+        if t >= made:
+            state.explained[t] = 1 - float(np.einsum("jn,jn->", W, W)) / state.energy
+            state.t = t + 1
+        after.steps()

@@ -1,0 +1,225 @@
+"""What one selection knows while it runs: small and on the host, whatever the backend."""
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.numerics import error_bounds
+from gip_gpu.problem.objectives import Objective, energies
+
+if TYPE_CHECKING:
+    from gip_gpu.greedy.projection import Projection
+
+Floats = NDArray[np.float64]
+# What a checkpoint holds, by name: arrays, and what JSON can write.
+Stored = dict[str, Any]
+
+# What is recorded of each pick, and of a run at any moment.
+RECORDED = ("indices", "gains", "weights", "explained", "margins", "candidates", "ties")
+KEPT = ("unit", "scale", "energy", "drift", "refreshes", "rounds", "ending")
+
+
+class Reason(Enum):
+    """Why a backend's `advance` came back."""
+
+    DONE = "the steps that were asked for are taken"
+    NEED_COLUMN = "the pick's Gram column is not at hand"
+    NEED_REFRESH = "the error bound is too wide to tell the candidates apart cheaply"
+    EXHAUSTED = "the best score has fallen to the float64 floor"
+
+
+@dataclass
+class Pick:
+    """An item found to be the exact argmax, before it is projected out."""
+
+    index: int
+    row: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    gain: float
+    margin: float
+    candidates: int
+    ties: int
+
+
+@dataclass
+class State:
+    """A selection in progress.
+
+    Scores are divided by `unit`, a power of two of the round's largest score, so that float32 holds the residual of
+    any input; A, the residual and all bounds are in that unit, the recorded gains are not.
+
+    Attributes:
+        scores: (m, n) float64 scores as given.
+        squares: (m,) float64, what the items have to give at first: ||G_j||^2, or ||f_j||^2 where there are no scores.
+        measures: (m,) float64, squares of what float64 rounding is measured by: `squares`, for a ratio over those of
+            the lengths of the rows (`ties.ratio_scale`).
+        m, n: items, signals.
+        left: (m,) bool, items not chosen yet.
+        pool: (m,) bool, items that were left when the round began; `explained` is over them.
+        energy: ||G||^2 over `pool`.
+        k: picks to make, and t: picks made; both with those of `initial`.
+        initial: items that count as the first picks of the first round.
+        prior: what picks from other rows have projected out before the first round.
+        A: (n, d) float64, what was projected out in this round.
+        error: e, the bound on ||W~_j - W_j|| over the items left.
+        drift: bound on the rounding that A has collected.
+        scale: root of the largest of `measures` over the items left when the round began, in `unit`: the largest
+            ||G_j||, for a ratio over the length of the row.
+        excess: candidates beyond the usual few that were rescored since the last refresh.
+        rounds: for each round the number of picks made before it began.
+        emptied: picks made when a window last came up empty, -1 if none did (`step.empty_window`).
+        ending: how picks are made once the certified loop is over: "in order", "literal", or "exhausted" for none.
+    """
+
+    scores: NDArray[np.float64]
+    k: int
+    d: int
+    objective: Objective
+    squares: Floats = field(default_factory=lambda: np.empty(0))
+    measures: Floats = field(default_factory=lambda: np.empty(0))
+    initial: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    prior: "Projection | None" = None
+    t: int = 0
+    unit: float = 1.0
+    scale: float = 0.0
+    error: float = 0.0
+    drift: float = 0.0
+    excess: int = 0
+    refreshes: int = 0
+    emptied: int = -1
+    pending: Pick | None = None
+    rounds: list[int] = field(default_factory=list)
+    ending: str = ""
+
+    def __post_init__(self) -> None:
+        self.m, self.n = m, n = self.scores.shape
+        if not len(self.squares):
+            self.squares = energies(self.scores)
+        if not len(self.measures):
+            self.measures = self.squares
+        self.left = np.ones(m, dtype=bool)
+        self.A = np.zeros((n, self.d))
+        self.pool = self.left.copy()
+        self.energy = 0.0
+        self.indices = np.empty(self.k, dtype=np.int64)
+        self.gains = np.empty(self.k)
+        self.weights = np.empty((self.k, n))
+        self.explained = np.empty(self.k)
+        self.margins = np.empty(self.k)
+        self.candidates = np.empty(self.k, dtype=np.int64)
+        self.ties = np.empty(self.k, dtype=np.int64)
+
+    def open_round(self) -> tuple[float, float]:
+        """Makes the items left the round's pool; their largest measure, and the sum of what they have to give."""
+        self.pool[:] = self.left
+        largest = float(self.measures.max(where=self.left, initial=0.0))
+        return largest, float(np.where(self.left, self.squares, 0.0).sum())
+
+    def first_left(self, count: int) -> NDArray[np.int64]:
+        """The first `count` of the items left, ascending."""
+        return np.flatnonzero(self.left)[:count]
+
+    def take(self, items: Any) -> None:
+        """These items are chosen."""
+        self.left[items] = False
+
+    def projected(self, square: float) -> float:
+        """Bound on |f_j A| over all items: ||A|| times the largest norm of a row, whose square is at most `square`."""
+        return math.sqrt(float(np.vdot(self.A, self.A)) * square)
+
+    def noise(self, square: float) -> float:
+        """Bound on the float64 rounding of an exact residual G_j - f_j A, the rounding within A included."""
+        return self.drift + error_bounds.float64_error(self.d, self.projected(square), self.scale)
+
+    @property
+    def began_empty(self) -> bool:
+        """Whether this round has projected nothing out."""
+        return self.t == self.rounds[-1] and not (self.prior is not None and len(self.rounds) == 1)
+
+    @property
+    def first(self) -> int:
+        """The place of the first pick of the result."""
+        return len(self.initial)
+
+    @property
+    def chosen_rounds(self) -> tuple[int, ...]:
+        """`rounds` of the result."""
+        begun = {max(0, start - self.first) for start in self.rounds}
+        return tuple(sorted(start for start in begun if start < self.t - self.first))
+
+    @property
+    def projecting(self) -> bool:
+        """Whether its stepper's projection is that of all picks of the round."""
+        return bool(self.rounds) and self.ending in ("", "exhausted")
+
+    def scores_of(self, indices: NDArray[np.int64]) -> Floats:
+        """Scores (c, n) of these items, as given."""
+        return self.scores[indices]
+
+    def measures_of(self, indices: NDArray[np.int64]) -> Floats:
+        """What the rounding of these items is measured by, squared, (c,)."""
+        return self.measures[indices]
+
+    def skip(self, indices: NDArray[np.int64]) -> None:
+        """Enters items of `initial`."""
+        span = slice(self.t, self.t + len(indices))
+        for name in RECORDED:
+            getattr(self, name)[span] = 0
+        self.indices[span] = indices
+        self.take(indices)
+        self.t += len(indices)
+
+    def snapshot(self) -> Stored:
+        """What `restore` needs, for a file."""
+        arrays = {name: getattr(self, name)[: self.t] for name in RECORDED}
+        return {**arrays, **{name: getattr(self, name) for name in KEPT}}
+
+    def restore(self, stored: Stored) -> None:
+        """Goes on from a snapshot; where it has more than k picks, only its first k are taken."""
+        self.t = min(self.k, len(stored["indices"]))
+        for name in RECORDED:
+            getattr(self, name)[: self.t] = stored[name][: self.t]
+        for name in KEPT:
+            setattr(self, name, stored[name])
+        self.rounds = list(stored["rounds"])
+        self.take_again(stored["indices"][: self.rounds[-1] if self.rounds else 0], self.indices[: self.t])
+
+    def take_again(self, before: NDArray[np.int64], chosen: NDArray[np.int64]) -> None:
+        """Items that are chosen in a snapshot, and those of them that were before its last round."""
+        self.pool[before] = False
+        self.left[chosen] = False
+
+    def record(self, pick: Pick, energy_left: float) -> None:
+        """Enters a pick; `energy_left` is ||W||^2 over `pool` after it, in `unit`."""
+        t = self.t
+        self.indices[t] = pick.index
+        self.gains[t] = pick.gain * self.unit**2
+        self.weights[t] = pick.residual * self.unit
+        self.explained[t] = 1 - energy_left * self.unit**2 / self.energy if self.energy else 1.0
+        self.margins[t], self.candidates[t], self.ties[t] = pick.margin, pick.candidates, pick.ties
+        self.take(pick.index)
+        self.t = t + 1
+
+    def record_all(
+        self,
+        indices: NDArray[np.int64],
+        gains: Floats,
+        residuals: Floats,
+        energy_left: Floats,
+        margins: Floats,
+        candidates: NDArray[np.int64],
+        ties: NDArray[np.int64],
+    ) -> None:
+        """Enters picks that a device made: as `record` would one by one."""
+        span = slice(self.t, self.t + len(indices))
+        self.indices[span] = indices
+        self.gains[span] = gains * self.unit**2
+        self.weights[span] = residuals * self.unit
+        self.explained[span] = 1 - energy_left * self.unit**2 / self.energy if self.energy else 1.0
+        self.margins[span], self.candidates[span], self.ties[span] = margins, candidates, ties
+        self.take(indices)
+        self.t += len(indices)

@@ -1,0 +1,295 @@
+"""The cost model of a run whose rows are split over many devices: does it fit, and what will it take.
+
+All times are a model's figures, from datasheets and from assumptions that are named where they stand; the schedule of
+steps and messages is simulated in `bench.schedule`. The objective is matching pursuit, its columns made in batches:
+`gip_gpu.distributed` has them on CPUs, and on GPUs only a column a pick so far, which `ClusterPlan.as_built` is of.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from gip_gpu.backends.gpu.backend import GpuBackend
+from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.gram.batch_size import LADDER, UNFORESEEN
+from gip_gpu.numerics import error_bounds
+from gip_gpu.planning.cluster_schedule import NOMINEES, Schedule, tailed
+from gip_gpu.planning.cpu_costs import EXACT_PICKS, HostCosts, Layout
+from gip_gpu.planning.gpu_costs import GIVEN_BYTES, GpuCosts
+from gip_gpu.planning.hardware import STORAGE, DeviceKind, Link, device_kind, network
+from gip_gpu.planning.plan import CACHE
+from gip_gpu.system import memory
+from gip_gpu.validation.settings import as_bytes, as_count, one_of
+
+# Rows of a pool of this size are kept in 16 bits, 1.5 TB for a billion of length 768.
+GIVEN = "fp16"
+# Of a device's work, the part that varies from step to step; an assumption.
+SPREAD = tailed(0.05)
+# Array operations of a simulated pick in the look ahead, and picks simulated for each column that is wanted.
+LOOKAHEAD_CALLS, SIMULATED = 50, 1.25
+# Rows that rank 0 keeps of nominees, in working sets, and copies of them.
+KEPT = 6
+
+
+@dataclass(frozen=True)
+class Local:
+    """What a device does with its rows.
+
+    Attributes:
+        m, d, n: rows of this device, their length, signals.
+        kind: of the device.
+        given: the format that rows are given in.
+    """
+
+    m: int
+    d: int
+    n: int
+    kind: DeviceKind
+    given: str = GIVEN
+
+    @property
+    def costs(self) -> GpuCosts | HostCosts:
+        """The model of the device alone."""
+        if self.kind.chip is None:
+            return HostCosts(self.m, self.d, self.n)
+        return GpuCosts(self.m, self.d, self.n, self.given, graph=True, chip=self.kind.chip)
+
+    def memory(self, slots: int, precision: str, devices: int) -> dict[str, int]:
+        """Bytes by part with `slots` columns kept; what rank 0, a CPU, has for the others counts on every device."""
+        parts = self.costs.lazy(slots, Layout(), precision)
+        if devices > 1 and self.kind.chip is None:
+            parts["lookahead"] = KEPT * 4 * self.d * self.nominees(devices) + 8 * slots * self.d
+        return parts
+
+    def nominees(self, devices: int) -> int:
+        """Items among which rank 0 looks ahead: a working set of the whole pool, some from each device at least."""
+        pool = HostCosts(devices * self.m, self.d, self.n)
+        return max(pool.layouts()[0].lookahead, NOMINEES * devices)
+
+    def load_seconds(self) -> float:
+        """From storage to the device."""
+        read = self.m * self.d * GIVEN_BYTES[self.given]
+        if self.kind.chip is not None:
+            return max(read / STORAGE, read / self.kind.chip.upload)
+        return read / STORAGE + 30 * self.m * self.d / self.kind.host.copy
+
+    def schedule(self, devices: int, link: Link, batch: int, precision: str, unforeseen: float) -> Schedule:
+        """The pieces of a run in which a batch serves until the first pick that was not foreseen."""
+        costs, host = self.costs, self.kind.host
+        if isinstance(costs, GpuCosts):
+            chip = costs.chip
+            step = costs.step_bytes(precision, in_shared=False) / chip.memory + costs.host_seconds()
+            product = costs.columns_seconds(batch, precision) + chip.visit
+            # A copy of the scores and the order of the items, in four passes.
+            nominate = 4 * 16 * self.m / chip.memory + chip.visit
+            refresh, every = costs.refresh_seconds() + chip.visit, costs.picks_a_refresh(precision)
+        else:
+            step, product = costs.step_seconds(host), costs.columns_seconds(batch, host)
+            nominate = 2 * 4 * self.m / host.copy
+            refresh, every = costs.refresh_seconds(host), EXACT_PICKS
+        # Each simulated pick reads the nominated rows.
+        nominees = self.nominees(devices)
+        ahead = batch * SIMULATED * (4 * nominees * self.d / host.gemv + LOOKAHEAD_CALLS * host.call)
+        return Schedule(
+            ranks=devices, d=self.d, n=self.n, link=link, step=step, batch=batch, product=product,
+            nominees=nominees, nominate=nominate if batch > 1 else 0.0, lookahead=ahead if batch > 1 else 0.0,
+            served=(1 - (1 - unforeseen) ** batch) / unforeseen, refresh=refresh, every=every,
+            spread=SPREAD if devices > 1 else (),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """What a run on many devices will take; every time is a model's figure.
+
+    Attributes:
+        m, d, n, k: items in all, length of a row, signals, picks.
+        devices, kind: how many, and of which kind.
+        given, precision: the format rows are given in, and what Gram columns are computed and kept in.
+        columns: Gram columns that each device keeps for its rows.
+        memory: bytes by part that the device with the most rows needs.
+        limit: bytes that it has.
+        schedule: the pieces of the run.
+        seconds: by part, in all.
+        as_built: seconds in all with a column a pick, where that is all that `gip_gpu.distributed` does; else None.
+    """
+
+    m: int
+    d: int
+    n: int
+    k: int
+    devices: int
+    kind: DeviceKind
+    given: str
+    precision: str
+    columns: int
+    memory: dict[str, int] = field(repr=False)
+    limit: int
+    schedule: Schedule = field(repr=False)
+    seconds: dict[str, float] = field(repr=False)
+    as_built: float | None = None
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return sum(self.seconds.values())
+
+    @property
+    def bottleneck(self) -> str:
+        """The part that takes the most time."""
+        return max(self.seconds, key=self.seconds.__getitem__)
+
+    def table(self) -> list[tuple[str, str]]:
+        """(quantity, readable value) rows."""
+        run, total = self.schedule, self.total
+        rows = -(-self.m // self.devices)
+        batch, share = run.batch, run.served / run.batch
+        told = {part: f"{duration(seconds)} in all" for part, seconds in self.seconds.items()}
+        single = self.devices == 1
+        built = "in all: gip_gpu.distributed makes a column a pick there so far"
+        return [
+            ("pool", f"{self.m:,} items of length {self.d:,} in {self.given}, {self.n} signal{'s' * (self.n != 1)}"),
+            ("picks", f"{self.k:,} ({self.k / self.m:.3g} of the pool), objective mp"),
+            ("devices", f"{self.devices:,} x {self.kind.name}, {rows:,} items each"),
+            ("network", "none" if single else f"{run.link}; a star around rank 0"),
+            *((f"memory per device: {part}", memory.readable(size)) for part, size in self.memory.items()),
+            (
+                "memory per device in all",
+                f"{memory.readable(sum(self.memory.values()))} (limit: {memory.readable(self.limit)})",
+            ),
+            ("Gram columns", f"lazy, {self.precision}, {self.columns} columns kept"),
+            ("batch", f"{batch} columns at once, of which {run.served:.3g} are used ({share:.0%})"),
+            ("column GEMM", f"{duration(run.product)} a batch, {told['columns']} with the ranking of items"),
+            ("look ahead", f"{duration(run.lookahead)} a batch, {told['lookahead']}"),
+            ("step (passes over W~)", f"{duration(run.step)} a pick, {told['steps']}"),
+            ("communication", f"{duration(self.seconds['communication'] / self.k)} a pick, {told['communication']}"),
+            ("waiting for the slowest", told["waiting for the slowest"]),
+            ("refresh", f"{duration(run.refresh)} each {run.every:,.0f} picks, {told['refreshes']}"),
+            ("load", duration(self.seconds["load"])),
+            ("total", f"{duration(total)}, {duration(total / self.k)} a pick"),
+            ("bottleneck", f"{self.bottleneck}, {self.seconds[self.bottleneck] / total:.0%} of the total"),
+            *([] if self.as_built is None else [("as built on GPUs", f"{duration(self.as_built)} {built}")]),
+            (
+                "source",
+                "a model's figures, from datasheets and assumptions; a message's ends and a GPU's host were measured",
+            ),
+        ]
+
+
+def estimate(
+    m: int,
+    d: int,
+    n: int,
+    k: int | float | str,
+    *,
+    devices: int = 1,
+    kind: str = "A100-80GB",
+    network_link: str | Link | None = None,
+    precision: str = "auto",
+    given: str = GIVEN,
+    memory_limit: Any = None,
+    unforeseen: float = UNFORESEEN,
+) -> ClusterPlan:
+    """What a selection by matching pursuit will take whose rows are split evenly over devices.
+
+    Args:
+        m, d, n: items in all, length of a row, signals.
+        k: picks, or a share of m: a float in (0, 1), or text such as "5%".
+        devices, kind: how many, and one of `gip_gpu.planning.hardware.KINDS`.
+        network_link: the link that messages pass, or its text, as in `gip_gpu.planning.hardware.network`.
+        precision: what Gram columns are computed and kept in, as in `gip_gpu.select`.
+        given: the format of the rows: "fp16", "bf16", "fp32" or "fp64".
+        memory_limit: bytes, text such as "70GB", or a share of the device's memory; None: all of it.
+        unforeseen: of the picks, the share that a look ahead does not foresee; each ends a batch.
+
+    Raises:
+        TypeError, ValueError: an unknown value, or too few devices for so many rows (says how many it takes).
+
+    >>> plan = estimate(10**9, 768, 1, 10**6, devices=64)
+    >>> plan.precision, plan.columns, sum(plan.memory.values()) < 80e9
+    ('tf32', 256, True)
+    >>> estimate(10**9, 768, 1, 10**6, devices=8)
+    Traceback (most recent call last):
+    ValueError: devices is 8, and 1,000,000,000 x 768 embeddings in fp16 need at least 22 x A100-80GB
+    """
+    for name, value in (("m", m), ("d", d), ("n", n), ("devices", devices)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be at least 1")
+    if devices > m:
+        raise ValueError(f"devices is {devices:,}; there are {m:,} items, and each device must have one")
+    if not 0 < unforeseen < 1:
+        raise ValueError(f"unforeseen is {unforeseen!r}; it must be a share in (0, 1)")
+    hardware, count = device_kind(kind), as_count(k, m)
+    host = hardware.chip is None
+    known = NumpyBackend.precisions if host else GpuBackend.precisions
+    one_of("precision", precision, ("auto", *known))
+    one_of("given", given, tuple(GIVEN_BYTES))
+    error_bounds.dot_error(d, error_bounds.U32)
+    link = network_link if isinstance(network_link, Link) else network(network_link, devices, hardware)
+    precisions = (known if host else GpuBackend.automatic) if precision == "auto" else (precision,)
+    asked = as_bytes(memory_limit, hardware.capacity)
+    limit = hardware.capacity if asked is None else min(asked, hardware.capacity)
+    layout = Local(m, d, n, hardware, given).costs.layouts()[0]
+
+    def need(ranks: int, slots: int, kept: str) -> int:
+        return sum(Local(-(-m // ranks), d, n, hardware, given).memory(slots, kept, ranks).values())
+
+    fitting = [kept for kept in precisions if need(devices, layout.least, kept) <= limit]
+    if not fitting:
+        pool, least = f"{m:,} x {d:,} embeddings in {given}", layout.least
+        enough = [_fewest(m, limit, partial(need, slots=least, kept=kept)) for kept in precisions]
+        if not any(enough):
+            raise ValueError(f"{memory.readable(limit)} of {kind} hold not even one row of {pool} and its batch")
+        within = "" if asked is None else f" with a memory_limit of {memory.readable(limit)} each"
+        least = min(filter(None, enough))
+        raise ValueError(f"devices is {devices:,}, and {pool} need at least {least:,} x {kind}{within}")
+    local, kept = Local(-(-m // devices), d, n, hardware, given), fitting[0]
+    column = need(devices, 2, kept) - need(devices, 1, kept)
+    slots = min(CACHE, local.m, layout.least + (limit - need(devices, layout.least, kept)) // column)
+    schedule = min(
+        (local.schedule(devices, link, batch, kept, unforeseen) for batch in LADDER if batch <= max(1, slots // 2)),
+        key=lambda schedule: schedule.seconds(count),
+    )
+    seconds = {"load": local.load_seconds(), **schedule.parts(count)}
+    # A run begins with one.
+    seconds["refreshes"] += schedule.refresh
+    as_built = None
+    if devices > 1 and not host:
+        single = replace(local.schedule(devices, link, 1, kept, unforeseen), by_items=True)
+        as_built = local.load_seconds() + single.refresh + single.seconds(count)
+    return ClusterPlan(
+        m, d, n, count, devices, hardware, given, kept, slots, local.memory(slots, kept, devices), limit, schedule,
+        seconds, as_built,
+    )  # fmt: skip
+
+
+def _fewest(m: int, limit: int, need: Callable[[int], int]) -> int | None:
+    """The smallest number of devices whose need does not exceed the limit, None where even m are too few."""
+    few, many = 0, 1
+    while need(many) > limit:
+        if many == m:
+            return None
+        few, many = many, min(2 * many, m)
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if need(middle) <= limit else (middle, many)
+    return many
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(0.00123), duration(95), duration(7200), duration(0)
+    ('1.23 ms', '95 s', '2 h', '0 s')
+    """
+    if seconds >= 86400:
+        return f"{seconds / 86400:.3g} days"
+    if seconds >= 3600:
+        return f"{seconds / 3600:.3g} h"
+    if seconds >= 120:
+        return f"{seconds / 60:.3g} min"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns" if seconds else "0 s"

@@ -1,0 +1,374 @@
+"""Cost models: the bytes that a run takes and the seconds that it will last, from the sizes of the problem."""
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from gip_gpu.data.rows import BLOCK_VALUES
+from gip_gpu.data.single_rows import CHUNK, READERS, VALUES
+from gip_gpu.greedy.float64.arrays import factor_rows, many_rows
+from gip_gpu.greedy.float64.columns import FEW
+from gip_gpu.numerics import error_bounds
+from gip_gpu.problem.normal_equations import MOST_WEAK
+from gip_gpu.system import cpu
+
+# What Gram columns are kept in, by precision; only the multiplication is done in tf32 and bf16.
+STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "fp16"}
+
+# Part of the memory of a run whose columns are made in the step: what lies beside another run's scores and residual.
+ITEMS = "scores, residual, distance"
+# Part of the memory of a run with columns on demand.
+GRAM_COLUMNS = "Gram columns"
+
+# Of a lookahead's working set the share of the pool, and the most that its rows may take; without much room the latter.
+WORKING_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
+# Where each batch waits for all rows to stream by, it pays to foresee more.
+STREAMED_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
+# With this share of the pool in the working set, one in (FORESEEN root(share)) picks is not foreseen; from there on a
+# batch of columns is of little use. Fitted to the times of pools of 7 and 52 thousand, with self-compression and with
+# random scores.
+FORESEEN = 90
+# Bytes that a system finds without help: it had them in use before.
+HANDY = 256 << 20
+# Seconds until the threads that convert rows have started, and the arrays of a run lie ready.
+START = 2e-3
+# Bytes that stay in the caches from one product with a vector to the next, and how many times faster these are then.
+CACHED, NEAR = 16 << 20, 2.5
+# Products with float64 vectors of what lies beyond them, against the rate of those with float32 ones.
+WIDE = 0.75
+# How many times longer a column that is used takes where several are made together, against its flops alone; and how
+# often these are the right ones at all.
+TOGETHER, FORESEEN_SHARE = 5.0, 0.8
+# Picks of a round where only positive residuals count: rows of a narrow cone have each taken from all others by then.
+POSITIVE_ROUND = 32
+# Picks from one refresh to the next where products are as exact as float32 has them.
+EXACT_PICKS = 2000
+
+
+def query_bytes(m: int, d: int, n: int) -> int:
+    """Bytes on the host that fitting a query takes: the scores of the fit and what is left of them, some columns,
+    blocks of rows and their factor."""
+    width = d + n
+    return 8 * m * (4 * n + 2 * MOST_WEAK) + 8 * width * (4 * max(BLOCK_VALUES // width, 4 * width) + 4 * width)
+
+
+def query_seconds(m: int, d: int, n: int, rates: "Rates | None") -> float:
+    """Seconds that fitting a query takes: F'F, its inverse, and three passes over the rows; a few times as much where
+    many directions of the rows are nearly dependent."""
+    rates = rates or Rates()
+    return (2.6 * m * d**2 + 25 * min(m, d) ** 3) / rates.gemm + 200 * m * d / rates.copy
+
+
+def entry_bytes(precision: str) -> int:
+    """Bytes of an entry of a Gram column."""
+    return error_bounds.FORMATS[STORAGE[precision]].bytes
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Properties of an objective's step that decide what it costs.
+
+    Attributes:
+        project: picks are projected out of the rows.
+        by_distance: what is left of the rows is the score.
+        positive: only positive residuals count.
+        metric: residuals are measured by one that changes with each pick.
+    """
+
+    project: bool = False
+    by_distance: bool = False
+    positive: bool = False
+    metric: bool = False
+
+
+PLAIN = Steps()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a lazy run keeps the embeddings, and how many columns it can use.
+
+    Attributes:
+        lookahead: items in the working set that predicts the next picks.
+        resident: whether the embeddings lie where the products are computed, or stream past chunk by chunk.
+        least, most: columns that it needs, and has a use for (None: any number).
+    """
+
+    lookahead: int = 0
+    resident: bool = True
+    least: int = 1
+    most: int | None = None
+
+
+class Costs(Protocol):
+    """The cost model of a backend for one problem."""
+
+    @property
+    def share(self) -> float:
+        """Of the free memory, what a Gram matrix may take unasked."""
+
+    @property
+    def widest(self) -> bool:
+        """Whether only the first precision makes a Gram matrix unasked."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether of the layouts that fit the fastest is taken, or the first."""
+
+    def layouts(self) -> tuple[Layout, ...]:
+        """Ways to keep the embeddings, the best first and the smallest last."""
+
+    def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
+        """Bytes by part with `slots` columns kept."""
+
+    def gram(self, precision: str) -> dict[str, int]:
+        """Bytes by part with the whole Gram matrix."""
+
+    def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
+        """Bytes by part where the column of a pick is made in its step, with a projector of the rows."""
+
+    def stepwise_seconds(
+        self, k: int, precision: str, layout: Layout, rates: "Rates | None", steps: Steps = PLAIN
+    ) -> float:
+        """Predicted time of k such picks."""
+
+    def column(self, precision: str, layout: Layout) -> int:
+        """Bytes of one kept column, with the scratch behind it."""
+
+    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: "Rates | None", slots: int) -> float:
+        """Predicted time of k picks with columns on demand, `slots` of them kept."""
+
+    def gram_seconds(self, k: int, precision: str, rates: "Rates | None") -> float:
+        """Predicted time of k picks with the whole Gram matrix, its computation included."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a CPU does per second.
+
+    Attributes:
+        gemm: flops of a large float32 product.
+        gemv: bytes read by a matrix-vector product.
+        copy: bytes read and written by array operations that miss the caches.
+        touch: bytes of memory written for the first time, which the system has to find and clear.
+        fresh: the same beyond `HANDY` bytes, where a virtual machine has to ask its host for it.
+        call: seconds that one array operation takes however small it is.
+    """
+
+    gemm: float = 2.0e11
+    gemv: float = 3.0e10
+    copy: float = 1.0e10
+    touch: float = 1.0e9
+    fresh: float = 3.5e8
+    call: float = 1.0e-6
+    source: str = "a CPU by assumption"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.source}, alone: products {self.gemm / 1e9:.3g} Gflop/s, with a vector {self.gemv / 1e9:.3g} GB/s, "
+            f"copies {self.copy / 1e9:.3g} GB/s, {self.call * 1e6:.2g} us a call"
+        )
+
+    def finding(self, size: int) -> float:
+        """Seconds until so many bytes of memory were found."""
+        return min(size, HANDY) / self.touch + max(0, size - HANDY) / self.fresh
+
+
+@dataclass(frozen=True)
+class HostCosts:
+    """The NumPy backend's: m items, rows of length d, n signals.
+
+    Unasked, a Gram matrix takes no more than half of what is free: other programs need memory too.
+    """
+
+    m: int
+    d: int
+    n: int
+    share: float = field(default=0.5, init=False)
+    widest: bool = field(default=True, init=False)
+    timed: bool = field(default=True, init=False)
+
+    def _shared(self, resident: bool = True) -> dict[str, int]:
+        """What every strategy needs; blocks of rows pass through float64 a few at a time."""
+        return {
+            **(
+                {"embeddings in float32": 4 * self.m * self.d}
+                if resident
+                else {"chunks of embeddings": chunk_bytes(self.m, self.d)}
+            ),
+            # Scores, residual in float32, the exact residual of a window of all items at worst; masks, norms and their
+            # reciprocals, indices.
+            "scores and residual": self.m * (8 * self.n + 4 * self.n + 8 * self.n + 5 * 4 + 8 * 5),
+            "blocks of rows": 4 * 8 * max(BLOCK_VALUES, self.d),
+        }
+
+    def layouts(self) -> tuple[Layout, ...]:
+        def ahead(sets: Iterable[tuple[float, int]], resident: bool) -> list[Layout]:
+            sizes = [min(int(self.m * share), most // (4 * self.d)) for share, most in sets]
+            return [Layout(min(self.m, max(1024, size)), resident, least=16) for size in dict.fromkeys(sizes)]
+
+        # Without room for a working set and a batch, each pick costs a matrix-vector product.
+        return (
+            *ahead(WORKING_SETS, True),
+            *ahead(STREAMED_SETS, False),
+            Layout(most=1),
+            Layout(resident=False, most=1),
+        )
+
+    def column(self, precision: str, layout: Layout) -> int:
+        # A product of float16 columns passes through float32, all of it or a chunk at a time.
+        scratch = 4 if entry_bytes(precision) == 2 and layout.resident else 0
+        return self.m * (entry_bytes(precision) + scratch)
+
+    def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
+        parts = {**self._shared(layout.resident), GRAM_COLUMNS: slots * self.column(precision, layout)}
+        if layout.lookahead:
+            # Rows of the working set and a copy of a quarter of them; where each item's row lies, its share in the
+            # common direction and the score that it may reach; the simulated residual.
+            rows = 5 * layout.lookahead * (self.d + 4 * self.n + 8)
+            parts["lookahead"] = rows + 3 * 4 * self.m
+        return parts
+
+    def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
+        parts = self._shared(layout.resident)
+        # A scaled copy of the scores; distance, column, part of it and bound of each item.
+        parts[ITEMS] = parts.pop("scores and residual") + self.m * (8 * self.n + 4 * 4)
+        # S, the products that change it, and blocks of rows times S.
+        return {**parts, "projector": 4 * 8 * self.d * self.d + 2 * 8 * max(BLOCK_VALUES, self.d)}
+
+    def stepwise_seconds(
+        self, k: int, precision: str, layout: Layout, rates: Rates | None, steps: Steps = PLAIN
+    ) -> float:
+        rates = rates or Rates()
+        projecting = 8 * self.d * self.d / rates.copy if steps.project else 0.0
+        passes = self.m * (self.n + 6) * 8 / rates.gemv
+        column = self.columns_seconds(1, rates, layout.resident)
+        if layout.resident and 4 * self.m * self.d <= CACHED:
+            column /= NEAR
+        anew = self.refresh_seconds(rates) / POSITIVE_ROUND if steps.positive and not steps.project else 0.0
+        calls = (400 if steps.metric else 140) * rates.call
+        return self._prepare_seconds(rates, 0) + k * (column + projecting + passes + anew + calls)
+
+    def direct(self, k: int, projects: bool) -> dict[str, int]:
+        """Bytes by part of the plain float64 loop, beside those of the stepper that it may hand over to."""
+        rows = factor_rows(k, self.m, self.d)
+        factor = {"Cholesky factor in float64": 8 * rows * (self.m + rows)} if projects else {}
+        return {
+            "embeddings in float64": 8 * self.m * self.d * (2 if projects else 1),
+            "residual and scores in float64": 8 * self.m * (self.n + 8),
+            **factor,
+        }
+
+    def direct_seconds(self, k: int, steps: Steps, rates: Rates | None) -> float:
+        """Predicted time of the plain float64 loop."""
+        rates = rates or Rates()
+        product = _wide_seconds(8 * self.m * self.d, rates)
+        # From some rows on new arrays are made, which takes as long as going through half of them each time.
+        rows = min(k / 2, many_rows(self.m, self.d))
+        factor = _wide_seconds(int(8 * self.m * rows), rates) if steps.project else 0.0
+        if steps.by_distance and self.m * self.d >= FEW:
+            together = min(product, TOGETHER * 4 * self.m * self.d / rates.gemm)
+            product, factor = FORESEEN_SHARE * together + (1 - FORESEEN_SHARE) * product, factor / 2
+        passes = self.m * (self.n + 6) * 8 / rates.gemv
+        calls = (140 if steps.metric else 16 if steps.project else 10) * rates.call
+        return START / 4 + 15 * self.m * self.d / rates.copy + k * (product + factor + passes + calls)
+
+    def gram(self, precision: str) -> dict[str, int]:
+        width = entry_bytes(precision)
+        scratch = 0 if width == 4 else 4 * self.m * min(self.m, 1024)
+        return {**self._shared(), "Gram matrix": self.m * self.m * width + scratch}
+
+    def least_seconds(self, k: int) -> float:
+        """Less than k picks are predicted to take with Gram columns, however these are made."""
+        return self._prepare_seconds(Rates(), k)
+
+    def _prepare_seconds(self, rates: Rates, k: int) -> float:
+        return START + 30 * self.m * self.d / rates.copy + k * self.step_seconds(rates)
+
+    def step_seconds(self, rates: Rates) -> float:
+        """A step of matching pursuit, its column at hand: passes over column, residual and scores."""
+        return 40 * rates.call + self.m * (self.n + 3) * 8 / rates.gemv
+
+    def columns_seconds(self, count: int, rates: Rates, resident: bool = True) -> float:
+        """`count` Gram columns in one product; for a batch the pool is repacked, and flops come at half rate."""
+        product = 4 * self.m * self.d / rates.gemv
+        if count > 1:
+            product = (2.5 * product if resident else 0.0) + count * 2 * 2 * self.m * self.d / rates.gemm
+        # Streamed rows are read, converted and written as float32, on all cores.
+        return product if resident else 7 * self.m * self.d / rates.copy + product
+
+    def refresh_seconds(self, rates: Rates) -> float:
+        """G - F A in float64, from blocks of rows that are cast on their way."""
+        return 30 * self.m * self.d / rates.copy + 2 * 2 * self.m * self.d * self.n / rates.gemm
+
+    def gram_seconds(self, k: int, precision: str, rates: Rates | None) -> float:
+        rates = rates or Rates()
+        product = self.m * self.m * self.d / rates.gemm
+        written = self.m * self.m * 4
+        return self._prepare_seconds(rates, k) + product + rates.finding(written) + 2 * written / rates.copy
+
+    def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None, slots: int) -> float:
+        rates = rates or Rates()
+        single = self.columns_seconds(1, rates, layout.resident) + 10 * rates.call
+        seconds = self._prepare_seconds(rates, k) + k * single
+        if layout.lookahead:
+            # A pass to know what all rows have in common; room for columns; reading the rows of the working set.
+            touched = 4 * self.m * min(slots, k, 64) + 8 * layout.lookahead * self.d
+            prepared = self._prepare_seconds(rates, k) + single + touched / rates.touch
+            column = 4 * 1.25 * layout.lookahead * self.d / rates.gemv + 50 * rates.call
+            sizes = [size for size in (16, 32, 64, 128) if size <= max(16, slots // 2)]
+            column += min(self._batch_seconds(size, layout, rates) for size in sizes)
+            seconds = prepared + k * column
+        if entry_bytes(precision) == 2:
+            # Written as float16 and read again, a value at a time.
+            seconds += k * 2 * 20 * self.m / rates.copy
+        return seconds
+
+    def _batch_seconds(self, size: int, layout: Layout, rates: Rates) -> float:
+        """Time of a batch of columns for each pick that it will serve."""
+        foreseen = max(2.0, FORESEEN * math.sqrt(layout.lookahead / self.m))
+        served = foreseen * (1 - (1 - 1 / foreseen) ** size)
+        return self.columns_seconds(size, rates, layout.resident) / served
+
+
+def _wide_seconds(size: int, rates: Rates) -> float:
+    """Seconds of a product of so many bytes of float64 values with a vector, made again and again."""
+    return (min(size, CACHED) / NEAR + max(0, size - CACHED) / WIDE) / rates.gemv
+
+
+def chunk_bytes(m: int, d: int) -> int:
+    """Bytes of what streams past: chunks in float32 and a product, blocks of them as they are read and in between."""
+    return (READERS + 2) * 4 * max(min(m * d, CHUNK), d) + READERS * 3 * 8 * max(VALUES, d)
+
+
+@cache
+def measured_rates() -> Rates:
+    """The rates of this machine, measured in a fraction of a second."""
+    left, right = np.ones((256, 512), np.float32), np.ones((512, 4096), np.float32)
+    out, long = np.empty((256, 4096), np.float32), np.ones((1 << 24), np.float32)
+    matrix = long.reshape(512, -1)
+    other = np.empty_like(long)
+    tiny = np.ones(1, np.float32)
+    return Rates(
+        gemm=2 * out.size * 512 / _seconds(lambda: np.matmul(left, right, out=out)),
+        gemv=long.nbytes / _seconds(lambda: np.matmul(left[0, :512], matrix)),
+        copy=2 * long.nbytes / _seconds(lambda: np.copyto(other, long)),
+        call=_seconds(lambda: [np.multiply(tiny, tiny, out=tiny) for _ in range(100)]) / 100,
+        source=f"{cpu.processor()}, {cpu.cores()} cores, as measured now",
+    )
+
+
+def _seconds(action: Any) -> float:
+    """The median of five runs after one that is not counted."""
+    action()
+    spans = []
+    for _ in range(5):
+        began = time.perf_counter()
+        action()
+        spans.append(time.perf_counter() - began)
+    return sorted(spans)[2]

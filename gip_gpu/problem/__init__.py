@@ -1,0 +1,1 @@
+"""The problem of a selection: options, objectives, the query behind the scores, the formulation."""

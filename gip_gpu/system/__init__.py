@@ -1,0 +1,1 @@
+"""The machine below: memory, CPU, CUDA driver, files, signals to the process."""
