@@ -10,8 +10,9 @@ from gip_gpu.data.rows import Rows
 from gip_gpu.data.user_arrays import as_initial, as_scores
 from gip_gpu.numerics import ties
 from gip_gpu.numerics.ties import exhausted, first_best
-from gip_gpu.problem.formulation import Options, Problem, pose
+from gip_gpu.problem.formulation import Problem, pose
 from gip_gpu.problem.objectives import energies, seen
+from gip_gpu.problem.options import Options
 from gip_gpu.validation.settings import as_count, as_epsilon, one_of
 
 Float = NDArray[np.float64]

@@ -11,8 +11,8 @@ from cuda_on_cpu.emulator import KERNELS, build
 from gip_gpu.backends.gpu import layout
 from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
 from gip_gpu.data.rows import Rows
+from gip_gpu.greedy import decision
 from gip_gpu.greedy import loop as engine
-from gip_gpu.greedy import matching_pursuit
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.numerics import error_bounds
 from gip_gpu.problem.objectives import OBJECTIVES
@@ -172,7 +172,5 @@ class Host:
         if reason is Code.DIVERGED:
             raise OverflowError("the residual diverges")
         if reason is Code.EMPTY_WINDOW:
-            return matching_pursuit.empty_window(
-                state, float(self.real[Real.LARGEST]), float(self.real[Real.FLOOR]), ""
-            )
+            return decision.empty_window(state, float(self.real[Real.LARGEST]), float(self.real[Real.FLOOR]), "")
         return Reason[reason.name]

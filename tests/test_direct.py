@@ -18,7 +18,7 @@ from gip_gpu.greedy.float64.arrays import Arrays, Best, Path
 from gip_gpu.greedy.float64.bounds import Bounds
 from gip_gpu.greedy.float64.carry import Carried
 from gip_gpu.greedy.float64.metric import share
-from gip_gpu.greedy.float64.stepper import Direct
+from gip_gpu.greedy.float64.stepper import Float64Stepper
 from gip_gpu.numerics.error_bounds import factor_errors
 from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import greedy, matching_pursuit
@@ -31,7 +31,7 @@ REFUSED = ("Q'Q is singular", "the residual diverges", "of its energy in the ran
 def counted(monkeypatch):
     """How many picks were made here, and how many rounds were handed over."""
     counts = {"picks": 0, "handed": 0}
-    enter, hand_over = Direct._enter, Direct._hand_over
+    enter, hand_over = Float64Stepper._enter, Float64Stepper._hand_over
 
     def entering(self, state, path, *more):
         counts["picks"] += len(path)
@@ -41,15 +41,15 @@ def counted(monkeypatch):
         counts["handed"] += 1
         hand_over(self, state)
 
-    monkeypatch.setattr(Direct, "_enter", entering)
-    monkeypatch.setattr(Direct, "_hand_over", handing)
+    monkeypatch.setattr(Float64Stepper, "_enter", entering)
+    monkeypatch.setattr(Float64Stepper, "_hand_over", handing)
     return counts
 
 
 @pytest.fixture
 def watched(monkeypatch):
     """Each pick by itself, and after it what a test notes of the stepper, its bounds and the run."""
-    notes, enter = SimpleNamespace(take=None, found=[]), Direct._enter
+    notes, enter = SimpleNamespace(take=None, found=[]), Float64Stepper._enter
     monkeypatch.setattr(direct, "AHEAD", 1)
     monkeypatch.setattr(direct, "FARTHEST", 1)
 
@@ -58,7 +58,7 @@ def watched(monkeypatch):
         bounds = self.bounds.along(Path.of([], [], state.n), self.arrays.C)
         notes.found.append(notes.take(self.arrays, bounds, state))
 
-    monkeypatch.setattr(Direct, "_enter", entering)
+    monkeypatch.setattr(Float64Stepper, "_enter", entering)
     return notes
 
 
@@ -366,7 +366,7 @@ def test_bounds_of_the_metric_hold(epsilon, watched, monkeypatch):
         now = bounds.picks[0], bounds.inverse[0], bounds.explained[0]
         return float(relative) / share(3, 20, *now, arrays.metric.norm, given())
 
-    whitened, steppers, init = [], [], Direct.__init__
+    whitened, steppers, init = [], [], Float64Stepper.__init__
 
     def given():
         bounds = steppers[0].bounds
@@ -377,7 +377,7 @@ def test_bounds_of_the_metric_hold(epsilon, watched, monkeypatch):
         steppers.append(self)
         init(self, rows, X, problem, other)
 
-    monkeypatch.setattr(Direct, "__init__", making)
+    monkeypatch.setattr(Float64Stepper, "__init__", making)
     watched.take = error
     select(F, G, 60, epsilon=epsilon, **MI)
     assert len(watched.found) == 60
@@ -450,7 +450,7 @@ def test_progress_does_not_cut_batches_short(monkeypatch):
     seen = []
     chosen = select(F, G, 200, sign="any", device="cpu", progress=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (200, 200)
-    assert len(runs) <= 200 / Direct.stride + 1
+    assert len(runs) <= 200 / Float64Stepper.stride + 1
     assert chosen == select(F, G, 200, sign="any", device="cpu")
 
 

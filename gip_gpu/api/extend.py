@@ -14,7 +14,7 @@ from gip_gpu.data.device_arrays import DeviceMatrix, on_gpu
 from gip_gpu.data.standardize import Standardization
 from gip_gpu.data.user_arrays import as_matrix
 from gip_gpu.greedy.projection import Projection
-from gip_gpu.problem.formulation import SIGNS
+from gip_gpu.problem.options import SIGNS
 from gip_gpu.sources import places
 from gip_gpu.validation.settings import flag, one_of
 

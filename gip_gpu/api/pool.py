@@ -13,30 +13,35 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu import backends
-from gip_gpu.api.certificate import Certificate
 from gip_gpu.api.progress import Progress, reporting
 from gip_gpu.api.request import Request, ask
+from gip_gpu.api.result import selection_of
 from gip_gpu.api.score_checks import Traits, check, check_order, sign_matters
 from gip_gpu.api.selection import Selection
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.devices import resolve
 from gip_gpu.checkpoint import file as checkpoint
+from gip_gpu.checkpoint.writer import CheckpointWriter
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.missing_values import Kept, as_on_nan, keep_finite
 from gip_gpu.data.user_arrays import as_matrix
-from gip_gpu.gram.columns import Columns, GramColumns, LazyColumns, NoColumns
-from gip_gpu.greedy import loop as engine
-from gip_gpu.greedy.float64.stepper import Direct
-from gip_gpu.greedy.projecting import Family
+from gip_gpu.gram.columns import Columns, GramColumns, LazyColumns
+from gip_gpu.greedy import loop
+from gip_gpu.greedy.float64.stepper import Float64Stepper
 from gip_gpu.greedy.projection import Projection
-from gip_gpu.greedy.state import State, Stored
+from gip_gpu.greedy.state import State
+from gip_gpu.greedy.stepper import Stepper
+from gip_gpu.greedy.steppers import stepper_for
 from gip_gpu.planning.cpu_costs import GRAM_COLUMNS, ITEMS, entry_bytes
 from gip_gpu.planning.plan import COLUMNS, PRECISIONS, Plan, log, make_plan, stepwise
-from gip_gpu.problem.formulation import Options, Problem, as_sign, first_measures, first_squares, pose
+from gip_gpu.problem.formulation import Problem, first_measures, first_squares, pose
 from gip_gpu.problem.objectives import OBJECTIVES
+from gip_gpu.problem.options import Options, as_sign
 from gip_gpu.sources import Matrix, places
-from gip_gpu.system import memory
 from gip_gpu.validation.settings import as_bytes, flag, one_of
+
+# A backend, columns where they are kept, and the plan.
+Prepared = tuple[Backend, Columns | None, Plan]
 
 
 class Pool:
@@ -166,7 +171,7 @@ class Pool:
         keeper = None
         if request.saving is not None:
             subject = checkpoint.subject(self._rows, scores, options, initial, prior)
-            keeper = checkpoint.Keeper(*request.saving, subject)
+            keeper = CheckpointWriter(*request.saving, subject)
         name = options.choose(scores is not None).name
         one_by_one = stepwise(name, options.sign)
         width = 0 if scores is None else scores.shape[1]
@@ -195,16 +200,17 @@ class Pool:
         state = State(problem.scores, total, self._rows.shape[1], problem.objective, squares, measures, initial, prior)
         computed, resumed = 0, 0 if keeper is None else keeper.resumed(state.first, total)
         if plan.direct or prepared is not None:
-            columns: Columns = NoColumns() if prepared is None else prepared[1]
-            stepper = (
-                self._direct(state, problem, prepare)
-                if prepared is None
-                else _stepper(prepared[0], state, problem, one_by_one)
-            )
+            columns: Columns | None = None
+            if prepared is None:
+                stepper: Stepper = self._direct(state, problem, prepare)
+            else:
+                backend, columns, _ = prepared
+                stepper = stepper_for(backend, columns, state, problem)
             with reporting(request.progress, k, resumed) as report, keeper.signals if keeper else nullcontext():
-                timings = engine.run(stepper, columns, state, options.on_exhausted, report, keeper)
+                timings = loop.run(stepper, state, options.on_exhausted, report, keeper)
             carried = stepper.carry(state) if state.projecting else None
-            computed = columns.computed - (before if columns is held else 0)
+            if columns is not None:
+                computed = columns.computed - (before if columns is held else 0)
             if isinstance(columns, LazyColumns) and columns.whole:
                 plan = self._changed(plan)
         else:
@@ -215,44 +221,20 @@ class Pool:
             carried, timings = keeper.stored if whole else None, {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
         done = time.perf_counter()
         check_order(state, traits)
-        return self._selection(
-            state, problem, carried, request, plan,
-            {"prepare": ready - began, "query": posed - ready, **timings, "total": done - began}, computed, resumed,
-        )  # fmt: skip
-
-    def _selection(
-        self,
-        state: State,
-        problem: Problem,
-        carried: Stored | None,
-        request: Request,
-        plan: Plan,
-        timings: dict[str, float],
-        computed: int,
-        resumed: int,
-    ) -> Selection:
-        """The result of a run; `carried` is what its stepper projected out, None where that is not all."""
-        picks = slice(state.first, state.t)
-        weights = state.weights[picks]
-        projection = None
-        if carried is not None and state.projecting and problem.range_share is None:
-            projection = Projection.of(state, carried, request.options, self._rows.normalize, self._rows.exponent)
-        return Selection(
-            indices=request.rows_of(state.indices[picks]),
-            gains=state.gains[picks],
-            weights=weights if problem.weights is None else weights @ problem.weights,
-            explained=state.explained[picks],
-            certificate=Certificate(
-                state.margins[picks], state.candidates[picks], state.ties[picks], state.refreshes, state.chosen_rounds
-            ),
+        return selection_of(
+            state,
+            carried,
             plan=plan,
-            timings=timings,
-            peak_bytes=memory.peak(),
-            range_share=problem.range_share,
-            projection=projection,
-            computed=computed,
+            options=options,
+            normalize=self._rows.normalize,
+            exponent=self._rows.exponent,
+            rows_of=request.rows_of,
             preparation=request.preparation,
+            timings={"prepare": ready - began, "query": posed - ready, **timings, "total": done - began},
+            computed=computed,
             resumed=resumed,
+            weights=problem.weights,
+            range_share=problem.range_share,
         )
 
     def _checked(self, request: Request, name: str, fresh: bool) -> Traits | None:
@@ -277,15 +259,15 @@ class Pool:
         """Whether the plain float64 loop may run: not where Gram columns are kept or wait to be used again."""
         return self._backend is None and (projects or self._rows.normalize) and (one_by_one or not keep)
 
-    def _direct(self, state: State, problem: Problem, prepare: Callable[[], tuple[Backend, Columns, Plan]]) -> Direct:
+    def _direct(self, state: State, problem: Problem, prepare: Callable[[], Prepared]) -> Float64Stepper:
         """The plain float64 loop."""
 
-        def other() -> tuple[Family | Backend, Columns]:
-            backend, columns, plan = prepare()
-            return _stepper(backend, state, problem, plan.columns == "none"), columns
+        def other() -> Stepper:
+            backend, columns, _ = prepare()
+            return stepper_for(backend, columns, state, problem)
 
         assert self._exact is not None
-        return Direct(self._rows, self._exact, problem, other)
+        return Float64Stepper(self._rows, self._exact, problem, other)
 
     def _planned(self, n: int, k: int, keep: bool, objective: str, options: Options, small: bool = False) -> Plan:
         """What a selection would do and take."""
@@ -296,8 +278,8 @@ class Pool:
             sign=options.sign, query=options.query, small=small, **self._settings,
         )  # fmt: skip
 
-    def _prepare(self, n: int, k: int, keep: bool, objective: str, options: Options) -> tuple[Backend, Columns, Plan]:
-        """The backend and the columns for such a selection; those at hand where they serve."""
+    def _prepare(self, n: int, k: int, keep: bool, objective: str, options: Options) -> Prepared:
+        """The backend and the columns for such a selection; those of the last one where they serve."""
         held = self._plan
         plan = self._planned(n, k, keep, objective, options)
         none = plan.columns == "none"
@@ -311,7 +293,7 @@ class Pool:
                     # Columns that are kept wait for a selection that has a use for them.
                     kept = replace(kept, columns="none", cache=0, reason=plan.reason)
                     log.info("plan: %s", kept)
-                    return self._backend, NoColumns(), kept
+                    return self._backend, None, kept
                 plan = kept
         log.info("plan: %s", plan)
         if self._backend is None or held is None or not (_same_storage(held, plan) and held.cache == plan.cache):
@@ -319,19 +301,13 @@ class Pool:
             self._backend = self._columns = self._plan = None
             self._backend = self._backend_type(self._rows, plan)
             if none:
-                self._columns = NoColumns()
+                self._columns = None
             elif plan.columns == "gram":
                 self._columns = GramColumns(self._backend)
             else:
                 self._columns = LazyColumns(self._backend, plan.cache, keep, plan.gram_seconds)
             self._plan = plan
-        assert self._columns is not None
         return self._backend, self._columns, plan
-
-
-def _stepper(backend: Backend, state: State, problem: Problem, one_by_one: bool) -> Family | Backend:
-    """The stepper for a problem on a backend."""
-    return Family(backend, state, problem.epsilon, problem.sign, problem.Q) if one_by_one else backend
 
 
 def _same_storage(held: Plan, plan: Plan) -> bool:

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.api.progress import Progress, check_progress
-from gip_gpu.checkpoint.file import Saving, as_saving
+from gip_gpu.checkpoint.settings import Saving, as_saving
 from gip_gpu.data.missing_values import Kept, as_on_nan, keep_finite
 from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.standardize import Standardization, standardized
 from gip_gpu.data.user_arrays import as_initial, as_scores
-from gip_gpu.problem.formulation import Options
+from gip_gpu.problem.options import Options
 from gip_gpu.sources import places
 from gip_gpu.validation.settings import LARGEST, as_count
 

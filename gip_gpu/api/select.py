@@ -10,7 +10,7 @@ from gip_gpu.api.request import ask
 from gip_gpu.api.selection import Selection
 from gip_gpu.data.device_arrays import DeviceMatrix, on_gpu
 from gip_gpu.data.user_arrays import as_matrix
-from gip_gpu.problem.formulation import Options, as_sign
+from gip_gpu.problem.options import Options, as_sign
 from gip_gpu.sources import Matrix, places
 
 

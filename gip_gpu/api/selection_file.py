@@ -17,8 +17,8 @@ from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.standardize import METHODS, Standardization
 from gip_gpu.greedy.projection import Projection
 from gip_gpu.planning.plan import Plan
-from gip_gpu.problem.formulation import Options
 from gip_gpu.problem.objectives import OBJECTIVES
+from gip_gpu.problem.options import Options
 from gip_gpu.system.files import suffix_of
 from gip_gpu.validation.json_fields import arguments, checked
 from gip_gpu.validation.settings import LARGEST, one_of

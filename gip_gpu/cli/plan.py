@@ -13,8 +13,8 @@ from gip_gpu.planning.cluster import GIVEN, estimate
 from gip_gpu.planning.gpu_costs import GIVEN_BYTES
 from gip_gpu.planning.hardware import KINDS, LINKS
 from gip_gpu.planning.plan import make_plan
-from gip_gpu.problem.formulation import Options, as_sign
 from gip_gpu.problem.objectives import Objective
+from gip_gpu.problem.options import Options, as_sign
 from gip_gpu.sources import open_matrix
 from gip_gpu.validation.settings import as_count
 

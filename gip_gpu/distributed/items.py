@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gip_gpu.backends.items import Doubt, Floats, Fresh, Items, Move, Rules, Whole
 from gip_gpu.distributed.exchange import Call, Star
 from gip_gpu.distributed.shard import ItemShard
-from gip_gpu.distributed.sharded import ShardedRows
+from gip_gpu.distributed.sharded_pool import ShardedRows
 from gip_gpu.greedy.state import State
 
 
@@ -87,7 +87,7 @@ class ShardedItems(Items):
 
 @dataclass(frozen=True)
 class ShardedPool:
-    """What `gip_gpu.greedy.projecting.Family` needs of a backend."""
+    """What `gip_gpu.greedy.projecting.Projecting` needs of a backend."""
 
     star: Star
     state: State

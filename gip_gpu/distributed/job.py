@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.api.certificate import Certificate
 from gip_gpu.api.progress import reporting
 from gip_gpu.api.request import counted
+from gip_gpu.api.result import selection_of
 from gip_gpu.api.score_checks import check_order
 from gip_gpu.api.selection import Selection
 from gip_gpu.checkpoint import file as checkpoint
@@ -19,21 +19,22 @@ from gip_gpu.checkpoint import fingerprint
 from gip_gpu.data.missing_values import Kept
 from gip_gpu.data.preparation import Preparation
 from gip_gpu.distributed import scores
-from gip_gpu.distributed.columns import ShardedColumns, kept_bytes
+from gip_gpu.distributed.columns import ShardedColumns
 from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.foresight import kept_bytes
 from gip_gpu.distributed.items import ShardedPool
 from gip_gpu.distributed.keeping import SharedKeeper
 from gip_gpu.distributed.member import Hello, Member, Settings
 from gip_gpu.distributed.shard import Shard
-from gip_gpu.distributed.sharded import ShardedRows, ShardedState, ShardedSteps
-from gip_gpu.gram.columns import Columns, NoColumns
-from gip_gpu.greedy import loop as engine
-from gip_gpu.greedy.projecting import Family
-from gip_gpu.greedy.projection import Projection
+from gip_gpu.distributed.sharded import ShardedPursuit
+from gip_gpu.distributed.sharded_pool import ShardedRows, ShardedState
+from gip_gpu.greedy import loop
+from gip_gpu.greedy.matching_pursuit import MatchingPursuit
+from gip_gpu.greedy.projecting import Projecting
 from gip_gpu.greedy.state import Stored
+from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.planning.plan import CACHE, Plan, log, stepwise
 from gip_gpu.problem.objectives import Objective
-from gip_gpu.system import memory
 
 
 def run(
@@ -56,7 +57,7 @@ def run(
         star.target = member
         if star.rank:
             star.answer(member.hello())
-            with engine.unchecked():
+            with loop.unchecked():
                 return _follow(star, member, outer)
         selection = _lead(star, member, settings, began)
         star.ask("finish", selection)
@@ -127,41 +128,30 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
         timings = {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
         carried: Stored | None = stored if state.t == len(stored["indices"]) else None
     else:
-        columns: Columns
-        stepper: engine.Stepper
+        stepper: Stepper
         if by_items:
-            pool = ShardedPool(star, state, rows, exponent)
-            columns, stepper = NoColumns(), Family(pool, state, settings.epsilon, member.options.sign)
+            stepper = Projecting(ShardedPool(star, state, rows, exponent), state, settings.epsilon, member.options.sign)
         else:
-            square = float(4.0**exponent)
-            stepper, columns = ShardedSteps(star, rows, gamma, square), ShardedColumns(star, rows, slots, square)
+            columns = ShardedColumns(star, rows, slots)
+            stepper = MatchingPursuit(ShardedPursuit(star, rows, gamma, float(4.0**exponent)), columns)
         with reporting(settings.progress, k, resumed) as report, keeper.signals if keeper else nullcontext():
-            timings = engine.run(stepper, columns, state, settings.on_exhausted, report, keeper)
+            timings = loop.run(stepper, state, settings.on_exhausted, report, keeper)
         carried = stepper.carry(state) if state.projecting else None
-        computed = columns.computed
+        computed = 0 if by_items else columns.computed
     check_order(state, traits)
-    projection = None
-    if carried is not None and state.projecting:
-        projection = Projection.of(state, carried, member.options, settings.normalize, exponent)
-    picks = slice(state.first, state.t)
-    indices = state.indices[picks]
-    return Selection(
-        indices=indices if finite is None else finite.rows_of(indices),
-        gains=state.gains[picks],
-        weights=state.weights[picks],
-        explained=state.explained[picks],
-        certificate=Certificate(
-            state.margins[picks], state.candidates[picks], state.ties[picks], state.refreshes, state.chosen_rounds
-        ),
+    preparation = Preparation.of(m if finite is None else finite.m, 0 if finite is None else len(finite.dropped), done)
+    return selection_of(
+        state,
+        carried,
         plan=plan,
+        options=member.options,
+        normalize=settings.normalize,
+        exponent=exponent,
+        rows_of=(lambda places: places) if finite is None else finite.rows_of,
+        preparation=preparation,
         timings={"prepare": prepared - began, **timings, "total": time.perf_counter() - began},
-        peak_bytes=memory.peak(),
-        projection=projection,
         computed=computed,
         resumed=resumed,
-        preparation=Preparation.of(
-            m if finite is None else finite.m, 0 if finite is None else len(finite.dropped), done
-        ),
     )
 
 

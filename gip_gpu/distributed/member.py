@@ -13,9 +13,8 @@ from gip_gpu import backends
 from gip_gpu.api.progress import Progress, check_progress
 from gip_gpu.backends.devices import resolve
 from gip_gpu.backends.items import Rules
-from gip_gpu.backends.numpy.backend import NumpyBackend
 from gip_gpu.checkpoint import fingerprint
-from gip_gpu.checkpoint.file import as_saving
+from gip_gpu.checkpoint.settings import as_saving
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.missing_values import as_on_nan, keep_finite
 from gip_gpu.data.rows import Rows
@@ -25,8 +24,9 @@ from gip_gpu.distributed.scores import OwnScores
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.greedy.state import State
 from gip_gpu.planning.plan import PRECISIONS, Plan, log, make_plan
-from gip_gpu.problem.formulation import QUERIES, Options, as_sign, first_measures, first_squares, pose
+from gip_gpu.problem.formulation import first_measures, first_squares, pose
 from gip_gpu.problem.objectives import Objective
+from gip_gpu.problem.options import QUERIES, Options, as_sign
 from gip_gpu.sources import places
 from gip_gpu.system.files import NoRows
 from gip_gpu.validation.settings import as_bytes, one_of
@@ -176,7 +176,7 @@ class Member(OwnScores):
             self.dropped,
             self.rows.largest if self.m else 0.0,
             platform.node(),
-            issubclass(self.kind, NumpyBackend),
+            self.kind.shards,
         )
 
     def prepare(self, k: int, largest: float, by_items: bool, neighbours: int) -> Plan:
@@ -230,7 +230,6 @@ class Member(OwnScores):
         # Rank 0 looks ahead, for all.
         backend = self.kind(self.rows, replace(self.plan, lookahead=0))
         if slots:
-            assert isinstance(backend, NumpyBackend)
             self.star.target = ColumnShard(backend, state, offset, slots)
         else:
             rules = Rules(

@@ -13,7 +13,7 @@ from gip_gpu.data.rows import Rows
 from gip_gpu.data.standardize import Floats, Levels, Standardization
 from gip_gpu.distributed.exchange import Star
 from gip_gpu.numerics import exact_sums
-from gip_gpu.problem.formulation import Options
+from gip_gpu.problem.options import Options
 
 
 class OwnScores:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from gip_gpu.api.selection import Selection
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.items import Doubt, Fresh, Move, Rules
-from gip_gpu.backends.numpy.backend import NumpyBackend
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy import matching_pursuit
+from gip_gpu.greedy import decision
+from gip_gpu.greedy.matching_pursuit import LocalPursuit, project_out
 from gip_gpu.greedy.state import Pick, State
 from gip_gpu.numerics import ties
+from gip_gpu.numerics.error_bounds import DIVERGED
+from gip_gpu.problem.objectives import energies
 from gip_gpu.system.deferred_signals import Deferred
 
 Floats = NDArray[np.float64]
@@ -139,21 +141,20 @@ class ColumnShard(Shard):
         slots: columns that are kept, as many on all ranks.
     """
 
-    def __init__(self, backend: NumpyBackend, state: State, offset: int, slots: int) -> None:
+    def __init__(self, backend: Backend, state: State, offset: int, slots: int) -> None:
         super().__init__(backend.rows_of, state, offset)
-        self.backend = backend
+        self.backend, self.arrays = backend, LocalPursuit(backend, state.n)
         self.ring = backend.empty_columns(slots)
         self.ring_rows = np.empty((slots, state.d))
         self.slot_of: dict[int, int] = {}
         self.nominated = np.zeros(state.m, dtype=bool)
-        backend.begin(state)
 
     def refresh(self, unit: float, scale: float, A: Floats, drift: float) -> Report:
         """Recomputes the residual, in the round's unit, from what was projected out so far."""
         state = self.state
         state.unit, state.scale, state.drift = unit, scale, drift
         state.A[:] = A
-        self.backend.refresh(state)
+        state.error = self.arrays.refresh(state)
         return self._report(0.0)
 
     def update(self, index: int, residual: Floats, gain: float) -> Report:
@@ -161,14 +162,14 @@ class ColumnShard(Shard):
         own = self._own(index)
         slot = self.slot_of[index]
         pick = Pick(index, self.ring_rows[slot], residual, gain, 0.0, 0, 0)
-        return self._report(matching_pursuit.project_out(self.backend, self.state, pick, own, self.ring[slot]))
+        return self._report(project_out(self.arrays, self.state, pick, own, self.ring[slot]))
 
     def rescore(self, reached: float) -> Found:
         """What `Report` left out; an item of the pool, here or elsewhere, has at least the exact norm `reached`."""
         # An approximate norm of this size would say as much.
-        best = max(self.backend.best(self.state), reached + self.state.error)
-        floor = matching_pursuit.window_floor(self.state, best, self._noise())
-        return self._found(self.backend.window(self.state, floor), floor)
+        best = max(self.arrays.best(), reached + self.state.error)
+        floor = decision.window_floor(self.state, best, self._noise())
+        return self._found(self.arrays.residual.window(floor), floor)
 
     def columns(self, indices: list[int], first: int, rows: Floats) -> None:
         """Computes the columns of these items of the pool, with their exact rows, into the slots from `first` on."""
@@ -191,7 +192,7 @@ class ColumnShard(Shard):
         """
         if forget:
             self.nominated[:] = False
-        members, residual = self.backend.nominees(count)
+        members, residual = self.arrays.residual.nominees(count)
         fresh = members[~self.nominated[members]]
         self.nominated[fresh] = True
         rows = (self.backend.rows(fresh) * 2.0**-self.backend.exponent).astype(np.float32)
@@ -201,10 +202,10 @@ class ColumnShard(Shard):
         return self.state.noise(self.backend.square)
 
     def _report(self, energy: float) -> Report:
-        best, found = self.backend.best(self.state), None
-        if best < matching_pursuit.DIVERGED:
-            floor = matching_pursuit.window_floor(self.state, best, self._noise())
-            window = self.backend.window(self.state, floor)
+        best, found = self.arrays.best(), None
+        if best < DIVERGED:
+            floor = decision.window_floor(self.state, best, self._noise())
+            window = self.arrays.residual.window(floor)
             if len(window) <= PROMPT:
                 found = self._found(window, floor)
         return Report(best, self.state.error, energy, found)
@@ -212,14 +213,13 @@ class ColumnShard(Shard):
     def _found(self, window: Whole, floor: float) -> Found:
         state = self.state
         if not len(window):
-            return Found(
-                window, np.empty((0, state.n)), matching_pursuit.beyond(state, floor) if self.remaining else 0.0, 0
-            )
-        _, residuals, gains = matching_pursuit.rescore(self.backend, state, window)
+            return Found(window, np.empty((0, state.n)), decision.beyond(state, floor) if self.remaining else 0.0, 0)
+        _, residuals = decision.rescore(self.arrays, state, window)
+        gains = energies(residuals)
         tied = gains >= ties.lowest_tied(float(gains.max()), state.scale)
         outside = float(gains.max(where=~tied, initial=0.0))
         if len(window) < self.remaining:
-            outside = max(outside, matching_pursuit.beyond(state, floor))
+            outside = max(outside, decision.beyond(state, floor))
         return Found(window[tied] + self.offset, residuals[tied], outside, len(window))
 
 

@@ -1,4 +1,4 @@
-"""The certified step of the whole GIP family, one pick at a time: the host decides, a backend passes over the items.
+"""Stepper for lr, mi, omp, entropy and sign="positive": the host decides each pick, a backend passes over the items.
 
 As in `gip_gpu.greedy.matching_pursuit`, float32 arrays with bounds on their errors say which items can be the argmax,
 and float64 decides among those. Here an item has two of them, the residual W~_j and the distance d2~_j of its row from
@@ -9,24 +9,22 @@ however much of one direction is explained.
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Doubt, Items, Move, Projector, Rules
+from gip_gpu.backends.residual import USUAL_WINDOW
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy import matching_pursuit
-from gip_gpu.greedy.matching_pursuit import DIVERGED, USUAL_WINDOW, diverged
+from gip_gpu.greedy import decision
+from gip_gpu.greedy.decision import diverged
 from gip_gpu.greedy.query_metric import Metric
 from gip_gpu.greedy.state import Pick, Reason, State, Stored
 from gip_gpu.greedy.window import Judged, Window, narrowed
 from gip_gpu.numerics import error_bounds, ties
-from gip_gpu.numerics.error_bounds import TINY32, U32, U64
+from gip_gpu.numerics.error_bounds import DIVERGED, TINY32, U32, U64
 from gip_gpu.problem.objectives import energies, seen
-
-if TYPE_CHECKING:
-    from gip_gpu.gram.columns import Columns
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -59,7 +57,7 @@ class Source(Protocol):
     def items(self, rules: Rules, n: int) -> Items: ...
 
 
-class Family:
+class Projecting:
     """What `gip_gpu.greedy.loop.run` drives for these objectives, as it drives a backend for matching pursuit.
 
     Args:
@@ -72,6 +70,8 @@ class Family:
     # No score may be positive, or all rows zero.
     empty_rounds: ClassVar[bool] = True
     stride: ClassVar[int] = 1
+    # Each is made in the step of its pick.
+    column_seconds: ClassVar[float] = 0.0
 
     def __init__(self, backend: Source, state: State, epsilon: float, sign: str, Q: Floats | None = None) -> None:
         objective = state.objective
@@ -131,7 +131,7 @@ class Family:
         """As `take`, of items that are entered as picks already."""
         self._begin_round(state)
         projector = Projector(self.rules, state.scores.shape[1], state.d)
-        for index, given, scores in matching_pursuit.given(self, state, indices):
+        for index, given, scores in decision.given(self, state, indices):
             row = given[0] * self.scale_down
             W, distances = projector.exact(scores / state.unit, row[None])
             square = float(self._squares(np.array([index]))[0])
@@ -175,7 +175,7 @@ class Family:
         self.items.restore(stored["A"] / self.scale_down, stored.get("S"), eligible)
         self.items.compose(stored)
 
-    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
+    def advance(self, state: State, until: int) -> Reason:
         """Takes certified steps until `until` picks are made or something is needed; returns what."""
         while state.t < until:
             if state.pending is None:
@@ -228,7 +228,7 @@ class Family:
             window = self._narrowed(state, floor) if self.items.wide(floor) else self._all(self.items.candidates(floor))
             if not window.count:
                 errors = f"error {state.error!r}, of distances {self.distance_error!r}, {self.rules.measure}"
-                return matching_pursuit.empty_window(state, best, floor, errors)
+                return decision.empty_window(state, best, floor, errors)
             if not window.dropped:
                 if self._stale(float(window.distances.max())):
                     return Reason.NEED_REFRESH

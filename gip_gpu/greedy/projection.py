@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gip_gpu.data.read_only import ReadOnlyArrays
 from gip_gpu.greedy.state import State, Stored
-from gip_gpu.problem.formulation import Options
 from gip_gpu.problem.objectives import Measure
+from gip_gpu.problem.options import Options
 from gip_gpu.validation.settings import LARGEST
 
 

@@ -24,10 +24,10 @@ KEPT = ("unit", "scale", "energy", "drift", "refreshes", "rounds", "ending")
 
 
 class Reason(Enum):
-    """Why a backend's `advance` came back."""
+    """Why a stepper's `advance` came back."""
 
     DONE = "the steps that were asked for are taken"
-    NEED_COLUMN = "the pick's Gram column is not at hand"
+    COLUMNS = "Gram columns were computed, and steps can go on"
     NEED_REFRESH = "the error bound is too wide to tell the candidates apart cheaply"
     EXHAUSTED = "the best score has fallen to the float64 floor"
 

@@ -19,6 +19,8 @@ U16 = 2.0**-11
 # compilers for GPUs may flush what lies below the normal range to zero.
 TINY32 = 2.0**-126
 TINY16 = 2.0**-25
+# Norm of a residual that grows without end: rows of norm above sqrt(2) are amplified, not projected out.
+DIVERGED = 2.0**60
 LARGEST32 = float(np.finfo(np.float32).max)
 
 

@@ -20,6 +20,9 @@ from gip_gpu.system import cpu
 # What Gram columns are kept in, by precision; only the multiplication is done in tf32 and bf16.
 STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "fp16"}
 
+# What a CPU keeps Gram columns in, the most exact first.
+HOST_PRECISIONS = ("fp32", "fp16")
+
 # Part of the memory of a run whose columns are made in the step: what lies beside another run's scores and residual.
 ITEMS = "scores, residual, distance"
 # Part of the memory of a run with columns on demand.

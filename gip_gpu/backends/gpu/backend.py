@@ -1,12 +1,13 @@
-"""What the GPU backends share: a selection's arrays on the device, and the host's side of the loop that runs there.
+"""What the GPU backends share: embeddings and a selection's arrays on the device, and launches.
 
-A backend supplies `Arrays` (memory, copies, casts, a vendor GEMM) and launches of its kernels.
+`gip_gpu.greedy.device_pursuit` is the host's side of the loop that runs there. A backend supplies `Arrays` (memory,
+copies, casts, a vendor GEMM) and launches of its kernels.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Container, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +15,18 @@ from numpy.typing import NDArray
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.items import GpuItems
-from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
+from gip_gpu.backends.gpu.layout import Real, Record
 from gip_gpu.backends.items import Doubt, Items, Move, Rules
+from gip_gpu.backends.residual import Pending
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy import matching_pursuit
-from gip_gpu.greedy.state import Pick, Reason, State, Stored
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning.cpu_costs import STORAGE, Costs
-from gip_gpu.planning.gpu_costs import STEPS, GpuCosts, chunk_rows, multiplied_as
+from gip_gpu.planning.gpu_costs import GPU_AUTOMATIC, GPU_PRECISIONS, STEPS, GpuCosts, chunk_rows, multiplied_as
 from gip_gpu.planning.plan import Plan
 
-if TYPE_CHECKING:
-    from gip_gpu.gram.columns import Columns
-
 Hook = TypeVar("Hook", bound=Callable[..., Any])
+Floats = NDArray[np.float64]
 
 HOST_TYPES = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
 # Rows whose norms lie in this range are multiplied as given: no product of theirs leaves the range of float32, and what
@@ -36,12 +34,6 @@ HOST_TYPES = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
 SMALLEST_NORM = 1e-300  # Its inverse is a float64.
 SIGNALS = 1024
 SANE_NORMS = (2.0**-40, 2.0**40)
-REASONS = {
-    Code.DONE: Reason.DONE,
-    Code.NEED_COLUMN: Reason.NEED_COLUMN,
-    Code.NEED_REFRESH: Reason.NEED_REFRESH,
-    Code.EXHAUSTED: Reason.EXHAUSTED,
-}
 
 
 def too_old(major: int, minor: int) -> str:
@@ -71,8 +63,9 @@ class GpuBackend(Backend):
     """
 
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "fp16", "bf16")
-    automatic: ClassVar[tuple[str, ...]] = ("tf32", "fp16")
+    precisions: ClassVar[tuple[str, ...]] = GPU_PRECISIONS
+    automatic: ClassVar[tuple[str, ...]] = GPU_AUTOMATIC
+    device_loop: ClassVar[bool] = True
     portable: ClassVar[bool] = False
     # Whether steps are kernels of a graph, or one kernel takes many.
     graph: ClassVar[bool] = False
@@ -165,9 +158,8 @@ class GpuBackend(Backend):
         return array
 
     @_on_device
-    def begin(self, state: State) -> None:
-        n = state.scores.shape[1]
-        self.round = -1
+    def begin_pursuit(self, n: int) -> None:
+        """Allocates the arrays of matching pursuit for n signals, where they are not there yet."""
         if n == self.ready_for:
             return
         if n > SIGNALS:
@@ -187,37 +179,35 @@ class GpuBackend(Backend):
         self.ready_for = n
 
     @_on_device
-    def carry(self, state: State) -> Stored:
-        state.A[:] = self.arrays.get(self.A)
-        return super().carry(state)
+    def open_round(self, scores: Floats, weight: NDArray[np.float32], A: Floats) -> None:
+        """Uploads what a round begins with: scores (m, n) in its unit, weight (m,), A (n, d), as `layout` has them."""
+        self.arrays.put(self.scores, scores)
+        self.arrays.put(self.weight, weight)
+        self.arrays.put(self.A, A)
 
     @_on_device
-    def refresh(self, state: State) -> None:
-        if self.round == len(state.rounds):
-            state.A[:] = self.arrays.get(self.A)
-        else:
-            self.round = len(state.rounds)
-            self.arrays.put(self.scores, np.where(state.pool[:, None], state.scores / state.unit, 0.0))
-            self.arrays.put(self.weight, np.where(state.pool, state.left, -1.0).astype(np.float32))
-            self.arrays.put(self.A, state.A)
-        largest = self._recompute()
-        projected = state.projected(self.square)
-        # The device divides a sum by the row's norm where the reference divides its terms: one more rounding each.
-        state.error = error_bounds.cast_error(largest) + state.noise(self.square) + 2 * error_bounds.U64 * projected
-        squared = float(np.vdot(state.A, state.A))
-        self.head[:] = 0
-        self.head[Real.ERROR], self.head[Real.DRIFT] = state.error, state.drift
-        # The square of a norm summed in float64, rounded up.
-        self.head[Real.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
-        self.head[Real.GAMMA], self.head[Real.SQUARE], self.head[Real.SCALE] = self.gamma, self.square, state.scale
-        # Each term of a product may be off by two roundings of the row more.
-        self.head[Real.PROJECTED] = projected
-        self.head[Real.ROUNDING] = error_bounds.dot_error(self.d + 2, error_bounds.U64)
-        self.places[:] = 0
-        self.places[[Whole.PENDING, Whole.SLOT]] = -1
-        state.pending = None
+    def projection(self) -> Floats:
+        """A (n, d), as the device has it."""
+        A: Floats = self.arrays.get(self.A)
+        return A
 
-    def _recompute(self) -> float:
+    @_on_device
+    def run(self, columns: Any) -> None:
+        """Takes steps with these Gram columns from the header in `head` and `places` on, until the device says in
+        `places` why not."""
+        self.arrays.put(self.real, self.head)
+        self.arrays.put(self.whole, self.places)
+        self._run(columns)
+        self.head, self.places = self.arrays.get(self.real), self.arrays.get(self.whole)
+
+    @_on_device
+    def records(self, count: int) -> Floats:
+        """(count, RECORD_WEIGHTS + n) what the picks of the last `run` entered."""
+        records: Floats = self.arrays.get(self.record[:count])
+        return records
+
+    @_on_device
+    def recompute(self) -> float:
         """W~ anew from scores and A; the largest ||W_j|| of the items left."""
         self.largest[:] = 0
         if self.resident:
@@ -230,55 +220,6 @@ class GpuBackend(Backend):
                     self._refresh(rows, start, stop - start, self.largest[turn % 2])
             self.arrays.synchronize()
         return float(self.arrays.get(self.largest).max())
-
-    @_on_device
-    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
-        until = min(until, state.t + STEPS)
-        self.places[[Whole.REASON, Whole.ARRIVED, Whole.COUNT]] = 0
-        self.places[[Whole.PICKS, Whole.BASE]] = state.t
-        self.places[Whole.UNTIL], self.places[Whole.EXCESS] = until, state.excess
-        self.arrays.put(self.real, self.head)
-        self.arrays.put(self.whole, self.places)
-        self._run(columns.table())
-        self.head, self.places = self.arrays.get(self.real), self.arrays.get(self.whole)
-        self._report(state)
-        code = Code(int(self.places[Whole.REASON]))
-        if code is Code.DIVERGED:
-            raise matching_pursuit.diverged(state.t, self.largest_norm)
-        if code is Code.EMPTY_WINDOW:
-            best, floor = float(self.head[Real.LARGEST]), float(self.head[Real.FLOOR])
-            return matching_pursuit.empty_window(state, best, floor, f"error {state.error!r}")
-        return REASONS[code]
-
-    def _report(self, state: State) -> None:
-        """Enters what the device did into the state."""
-        made = int(self.places[Whole.PICKS]) - state.t
-        if made:
-            record = self.arrays.get(self.record[:made])
-            counted = record[:, [Record.INDEX, Record.CANDIDATES, Record.TIES]].astype(np.int64)
-            state.record_all(
-                counted[:, 0],
-                record[:, Record.GAIN],
-                record[:, Record.WEIGHTS :],
-                record[:, Record.ENERGY],
-                _margin(record[:, Record.RIVAL], record[:, Record.GAIN]),
-                counted[:, 1],
-                counted[:, 2],
-            )
-        state.error, state.drift = float(self.head[Real.ERROR]), float(self.head[Real.DRIFT])
-        state.excess = int(self.places[Whole.EXCESS])
-        pending = int(self.places[Whole.PENDING])
-        state.pending = None
-        if pending >= 0:
-            state.pending = Pick(
-                index=pending,
-                row=np.empty(0),
-                residual=self.head[Real.RESIDUAL :],
-                gain=float(self.head[Real.GAIN]),
-                margin=float(_margin(self.head[Real.RIVAL], self.head[Real.GAIN])),
-                candidates=int(self.places[Whole.CANDIDATES]),
-                ties=int(self.places[Whole.TIES]),
-            )
 
     @_on_device
     def columns(self, indices: Sequence[int], out: Any) -> None:
@@ -331,14 +272,17 @@ class GpuBackend(Backend):
         if len(items):
             self.arrays.scatter(self.slots, np.asarray(items, np.int64), np.asarray(slots, np.int32))
 
+    def prepare(self, count: int) -> None:
+        """As `gip_gpu.backends.residual.Residual.prepare`; nothing is done once a round."""
+
     @_on_device
-    def speculate(self, state: State, known: Container[int], count: int) -> list[int]:
-        assert state.pending is not None
-        first = state.pending.index
-        # By rank: on a GPU a column in a batch costs a hundredth of a matrix-vector product, and a look ahead costs
-        # launches.
+    def speculate(self, pick: Pending, known: Container[int], count: int, most: int) -> list[int]:
+        """As `gip_gpu.backends.residual.Residual.speculate`, by rank.
+
+        On a GPU a column in a batch costs a hundredth of a matrix-vector product, and a look ahead costs launches.
+        """
         ranked = self.arrays.top(self.score, self.slots, count) if count > 1 else np.empty(0, np.int64)
-        return [first, *ranked[ranked != first].tolist()][:count]
+        return [pick.index, *ranked[ranked != pick.index].tolist()][:count]
 
     def items(self, rules: Rules, n: int) -> Items:
         if n > SIGNALS:
@@ -395,8 +339,3 @@ class GpuBackend(Backend):
     @abstractmethod
     def _products(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
         """out = (left @ right.T) * by_row * by_column, by our own kernel."""
-
-
-def _margin(rival: Any, gain: Any) -> Any:
-    """By how much of its gain a pick beats every other item."""
-    return np.maximum(0.0, 1 - rival / gain)

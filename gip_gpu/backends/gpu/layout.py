@@ -23,7 +23,7 @@ The device arrays of a selection (n signals, m items, rows of length d):
 
 from enum import IntEnum
 
-from gip_gpu.greedy import matching_pursuit
+from gip_gpu.backends.residual import USUAL_WINDOW
 from gip_gpu.numerics import error_bounds, ties
 
 
@@ -92,8 +92,8 @@ CONSTANTS = {
     "TIE_RELATIVE": ties.RELATIVE,
     "TIE_ABSOLUTE": ties.ABSOLUTE,
     "FLOOR": ties.FLOOR,
-    "DIVERGED_NORM": matching_pursuit.DIVERGED,
-    "USUAL_WINDOW": matching_pursuit.USUAL_WINDOW,
+    "DIVERGED_NORM": error_bounds.DIVERGED,
+    "USUAL_WINDOW": USUAL_WINDOW,
 }
 
 

@@ -10,7 +10,7 @@ from the rows.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,12 @@ from gip_gpu.greedy.float64.arrays import Arrays, Best, Path, factor_rows, many_
 from gip_gpu.greedy.float64.bounds import Bounds, Errors
 from gip_gpu.greedy.float64.carry import Carried, projector
 from gip_gpu.greedy.float64.metric import FULL
-from gip_gpu.greedy.loop import Stepper
 from gip_gpu.greedy.state import Reason, State, Stored
+from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.numerics import error_bounds, ties
 from gip_gpu.numerics.error_bounds import U64
 from gip_gpu.problem.formulation import Problem
 from gip_gpu.problem.objectives import energies, seen
-
-if TYPE_CHECKING:
-    from gip_gpu.gram.columns import Columns
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -51,22 +48,14 @@ AHEAD, FARTHEST = 64, 128
 CAREFUL = 16
 
 
-class Successor(Stepper, Protocol):
-    """A stepper that goes on with a round."""
-
-    def replay(self, state: State, indices: Whole) -> None:
-        """As `take`, of items that are entered as picks already."""
-
-
-class Direct:
+class Float64Stepper:
     """Stepper for small pools on the CPU; it asks for no columns.
 
     Args:
         rows: the exact rows; of norm 1 for matching pursuit.
         X: `rows.exact()`.
         problem: what is maximised.
-        other: a function that returns the stepper of larger pools, and its columns; called once at most, when the
-            bounds do not decide.
+        other: a function that returns the stepper of larger pools; called once at most, when the bounds do not decide.
     """
 
     name: ClassVar[str] = "float64"
@@ -74,9 +63,7 @@ class Direct:
     empty_rounds: ClassVar[bool] = True
     stride: ClassVar[int] = 8
 
-    def __init__(
-        self, rows: Rows, X: Floats, problem: Problem, other: Callable[[], "tuple[Successor, Columns]"]
-    ) -> None:
+    def __init__(self, rows: Rows, X: Floats, problem: Problem, other: Callable[[], Stepper]) -> None:
         self.rows_of, self.X, self.make = rows, X, other
         objective = problem.objective
         square = float(4.0**rows.exponent)
@@ -88,8 +75,12 @@ class Direct:
             self.query_condition = float(np.linalg.cond(problem.weights))
         units = {"norm": 1.0, "ratio": 1 / square, "distance": square}
         self.gain_unit = 1.0 if objective.metric else units[objective.measure]
-        self.made: tuple[Successor, Columns] | None = None
-        self.active: Successor | None = None
+        self.made: Stepper | None = None
+        self.active: Stepper | None = None
+
+    @property
+    def column_seconds(self) -> float:
+        return 0.0 if self.made is None else self.made.column_seconds
 
     def rows(self, indices: Any) -> Floats:
         return self.rows_of.take(indices)
@@ -130,16 +121,18 @@ class Direct:
     def take(self, state: State, indices: Whole) -> None:
         self._other(state).take(state, indices)
 
+    def replay(self, state: State, indices: Whole) -> None:
+        self._other(state).replay(state, indices)
+
     def restore(self, state: State, stored: Stored) -> None:
         self._other(state).restore(state, stored)
 
-    def _other(self, state: State) -> Successor:
+    def _other(self, state: State) -> Stepper:
         """The other stepper, which goes on with this round."""
         self.round, self.begun = len(state.rounds), state.t
         if self.made is None:
             self.made = self.make()
-        self.active, columns = self.made
-        columns.begin()
+        self.active = self.made
         self.active.begin(state)
         return self.active
 
@@ -151,15 +144,10 @@ class Direct:
             state.refreshes += 1
         other.refresh(state)
 
-    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
+    def advance(self, state: State, until: int) -> Reason:
         while state.t < until:
             if self.active is not None:
-                assert self.made is not None
-                reason = self.active.advance(state, self.made[1], until)
-                if reason is not Reason.NEED_COLUMN:
-                    return reason
-                self.made[1].provide(state)
-                continue
+                return self.active.advance(state, until)
             made = None if self.careful else self._run_ahead(state, until)
             if made is None:
                 made = self._decide(state)
