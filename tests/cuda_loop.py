@@ -11,8 +11,7 @@ from cuda_on_cpu.emulator import KERNELS, build
 from gip_gpu.backends.gpu import layout
 from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy import decision
-from gip_gpu.greedy import loop as engine
+from gip_gpu.greedy import decision, loop
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.numerics import error_bounds
 from gip_gpu.problem.objectives import OBJECTIVES
@@ -42,20 +41,15 @@ def compiled(op, n, threads, *, rows="fp32", columns="fp32", sanitize=None, fold
 class Slots:
     """Gram columns in a few slots: those missing are made for the pending pick and the most promising items."""
 
-    seconds = 0.0
-
     def __init__(self, host, count, batch):
         self.host, self.batch, self.next = host, min(batch, count), 0
         self.held = np.full(count, -1)
         # A slot that is read too early gives NaN.
         self.table = store(np.full((count, host.m), np.nan), host.kind)[0]
 
-    def begin(self):
-        pass
-
-    def provide(self, state):
+    def provide(self, pick):
         ranked = np.argsort(-self.host.score, kind="stable")
-        wanted = [state.pending.index, *ranked[self.host.slots[ranked] < 0].tolist()]
+        wanted = [pick.index, *ranked[self.host.slots[ranked] < 0].tolist()]
         for item in list(dict.fromkeys(wanted))[: self.batch]:
             slot = self.next % len(self.held)
             if self.held[slot] >= 0:
@@ -69,7 +63,7 @@ class Slots:
 class Host:
     """A selection whose steps are launches of loop.cu. `F` is rounded to `rows` first: `values` is what it became."""
 
-    stride = 1
+    stride, empty_rounds, column_seconds = 1, False, 0.0
 
     def __init__(
         self,
@@ -108,7 +102,7 @@ class Host:
         """The filled State of a selection."""
         G = np.asarray(G, np.float64).reshape(self.m, -1)
         state = State(scores=G, k=k, d=self.d, objective=OBJECTIVES["mp"])
-        engine.run(self, self.columns, state, on_exhausted)
+        loop.run(self, state, on_exhausted)
         return state
 
     def begin(self, state):
@@ -145,14 +139,14 @@ class Host:
         self.whole[[Whole.PENDING, Whole.SLOT]] = -1
         state.pending = None
 
-    def advance(self, state, columns, until):
+    def advance(self, state, until):
         whole, n = self.whole, len(self.A)
         whole[[Whole.REASON, Whole.ARRIVED, Whole.COUNT]] = Code.RUNNING, 0, 0
         whole[[Whole.PICKS, Whole.BASE]] = state.t
         whole[Whole.UNTIL], whole[Whole.EXCESS] = min(until, state.t + self.steps), state.excess
         shared = -(-self.m // self.blocks) * (n + 2) * 4 if self.in_shared else 0
         arrays = [self.stored, self.norms, self.scores, self.A, self.W, self.score, self.weight, self.slots]
-        arrays += [columns.table, self.best, self.energy, self.found, self.value, self.real, whole, self.record]
+        arrays += [self.columns.table, self.best, self.energy, self.found, self.value, self.real, whole, self.record]
         args = [self.m, self.d, *arrays, int(self.in_shared)]
         self.seed += 1
         self.loop.launch("loop", self.blocks, self.threads, args, shared_bytes=shared, seed=self.seed)
@@ -173,4 +167,7 @@ class Host:
             raise OverflowError("the residual diverges")
         if reason is Code.EMPTY_WINDOW:
             return decision.empty_window(state, float(self.real[Real.LARGEST]), float(self.real[Real.FLOOR]), "")
+        if reason is Code.NEED_COLUMN:
+            self.columns.provide(state.pending)
+            return Reason.COLUMNS
         return Reason[reason.name]

@@ -31,8 +31,8 @@ def pool(m, d, n, seed=0):
 class Checked(Host):
     """After each launch, compares the residual and the bounds with what the picks so far say."""
 
-    def advance(self, state, columns, until):
-        reason = super().advance(state, columns, until)
+    def advance(self, state, until):
+        reason = super().advance(state, until)
         picks = slice(state.rounds[-1], state.t)
         rows = self.exact.block(0, self.m).astype(np.longdouble)
         A = rows[state.indices[picks]].T @ (state.weights[picks] / state.unit)
@@ -208,9 +208,9 @@ def test_the_bound_grows_and_shrinks_as_in_the_step_on_the_cpu():
     host = Host(F, columns="bf16", steps=1)
     before = []
 
-    def advance(state, columns, until, inherited=host.advance):
+    def advance(state, until, inherited=host.advance):
         began = state.t, state.error, state.drift
-        reason = inherited(state, columns, until)
+        reason = inherited(state, until)
         if state.t > began[0]:
             norm = np.linalg.norm(state.weights[began[0]]) / state.unit
             error = error_bounds.step_error(began[1], host.gamma, norm, norm)
@@ -260,17 +260,17 @@ def test_columns_lie_beyond_2_31_entries():
     table = np.zeros((offset + 3, 4099), np.float16)
     provide = host.columns.provide
 
-    def far(state):
+    def far(pick):
+        host.columns.table = near
         held = host.slots >= 0
         host.slots[held] -= offset
-        provide(state)
+        provide(pick)
         held = host.slots >= 0
         host.slots[held] += offset
-        table[offset:] = host.columns.table
+        table[offset:] = near
+        host.columns.table = table
 
-    host.columns.provide = far
-    advance = host.advance
-    host.advance = lambda state, columns, until: advance(state, type("", (), {"table": table}), until)
+    near, host.columns.table, host.columns.provide = host.columns.table, table, far
     assert host.select(G, 12).indices.tolist() == matching_pursuit(host.values, G, 12).tolist()
 
 

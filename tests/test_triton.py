@@ -11,11 +11,12 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these selections run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
-from gip_gpu import Pool, backends, select, signals
+from gip_gpu import Pool, select, signals
 from gip_gpu.backends.gpu import backend as gpu
 from gip_gpu.backends.gpu.layout import Real
 from gip_gpu.backends.triton import backend as triton_
 from gip_gpu.backends.triton.backend import TritonBackend
+from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning import gpu_costs
@@ -286,39 +287,38 @@ def test_real_embeddings(real, precision, columns, n):
     assert_same(F, scores(F.astype(float), n), 12, precision=precision, columns=columns)
 
 
-class CheckedBackend(TritonBackend):
+class Checks:
     """After each pick, compares the residual with one computed in extended precision from the picks so far."""
 
-    name = "checked"
-    tightest, checks = np.inf, 0
+    def __init__(self):
+        self.tightest, self.checks = np.inf, 0
 
-    def advance(self, state, columns, until):
-        reason = Reason.DONE
-        while state.t < until and reason is Reason.DONE:
-            reason = super().advance(state, columns, state.t + 1)
-            self.check(state)
-        return reason
-
-    def check(self, state):
-        rows = self.rows_of.block(0, self.m).astype(np.longdouble)
+    def check(self, backend, state):
+        rows = backend.rows_of.block(0, backend.m).astype(np.longdouble)
         picks = slice(state.rounds[-1], state.t)
         A = rows[state.indices[picks]].T @ (state.weights[picks] / state.unit).astype(np.longdouble)
-        off = np.linalg.norm(self.W.numpy().T - (state.scores / state.unit - rows @ A), axis=1)[state.left]
+        off = np.linalg.norm(backend.W.numpy().T - (state.scores / state.unit - rows @ A), axis=1)[state.left]
         assert off.max(initial=0) <= state.error
-        held = self.A.numpy()
-        assert np.linalg.norm(held.T - A) * np.sqrt(self.square) <= state.drift + 1e-300
-        assert float(self.head[Real.ENERGY_A]) >= (held**2).sum()
-        CheckedBackend.checks += 1
-        CheckedBackend.tightest = min(CheckedBackend.tightest, state.error / max(off.max(initial=0), 1e-300))
+        held = backend.A.numpy()
+        assert np.linalg.norm(held.T - A) * np.sqrt(backend.square) <= state.drift + 1e-300
+        assert float(backend.head[Real.ENERGY_A]) >= (held**2).sum()
+        self.checks += 1
+        self.tightest = min(self.tightest, state.error / max(off.max(initial=0), 1e-300))
 
 
 @pytest.fixture
 def checked(monkeypatch):
-    monkeypatch.setattr(backends, "_TARGETS", dict(backends._TARGETS))
-    backends.register("checked", f"{__name__}:CheckedBackend")
-    monkeypatch.setattr(CheckedBackend, "checks", 0)
-    monkeypatch.setattr(CheckedBackend, "tightest", np.inf)
-    return CheckedBackend
+    checks, advance = Checks(), DeviceMatchingPursuit.advance
+
+    def one_by_one(stepper, state, until):
+        reason = Reason.DONE
+        while state.t < until and reason is Reason.DONE:
+            reason = advance(stepper, state, state.t + 1)
+            checks.check(stepper.backend, state)
+        return reason
+
+    monkeypatch.setattr(DeviceMatchingPursuit, "advance", one_by_one)
+    return checks
 
 
 def adversarial():
@@ -337,7 +337,7 @@ def adversarial():
 @pytest.mark.parametrize(("case", "F", "G"), list(adversarial()), ids=[case for case, *_ in adversarial()])
 def test_bound_holds_at_every_step(checked, case, F, G):
     for columns, precision in zip(COLUMNS, ("bf16", "fp32"), strict=True):
-        select(F, G, 12, device="cpu", backend="checked", columns=columns, precision=precision)
+        select(F, G, 12, device="cpu", backend="triton", columns=columns, precision=precision)
     assert checked.checks >= 20
     assert checked.tightest > 1
 
@@ -345,13 +345,13 @@ def test_bound_holds_at_every_step(checked, case, F, G):
 @pytest.mark.parametrize("scale", [1e-3, 1.0])
 def test_bound_holds_for_rows_that_are_not_unit(checked, scale):
     F = unit(np.random.default_rng(5).standard_normal((100, 30)), scale)
-    select(F, F.sum(axis=1), 10, device="cpu", backend="checked", precision="fp16", normalize=False)
+    select(F, F.sum(axis=1), 10, device="cpu", backend="triton", precision="fp16", normalize=False)
     assert checked.checks >= 10
 
 
 def test_bound_holds_on_real_rows(checked, real):
     F = real("gsm8k_minilm_f16.npy")[:300]
-    select(F, signals.self_compression(F), 12, device="cpu", backend="checked", precision="fp16", columns="gram")
+    select(F, signals.self_compression(F), 12, device="cpu", backend="triton", precision="fp16", columns="gram")
     assert checked.checks >= 12
 
 
