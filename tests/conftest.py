@@ -4,13 +4,17 @@ import ctypes
 import os
 import signal
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from shared_answers import SharedAnswers, folder_of_the_run
 
 from gip_gpu.system.cuda_driver import DRIVER
+
+# Before they are imported: an assertion of a helper that fails shows its values, as one of a test does.
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.paths import REAL_DATA
+from tests.support.shared_answers import SharedAnswers, folder_of_the_run
 
 try:
     ctypes.CDLL(DRIVER)
@@ -22,15 +26,13 @@ except OSError:
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-DATA = Path(os.environ.get("GIP_GPU_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-
 
 @pytest.fixture(scope="session")
 def real():
     """A function that loads a file of the real data; the test is skipped where there is none."""
 
     def load(name):
-        path = DATA / name
+        path = REAL_DATA / name
         if not path.exists():
             pytest.skip(f"real data: {name} is not in ../shared/data (or in $GIP_GPU_DATA)")
         return np.load(path)
@@ -107,12 +109,11 @@ def cupy_on_cpu(monkeypatch):
     """The stand-in for CuPy, with kernels of few threads, and a driver that reports one device."""
     import dataclasses
 
-    import cupy_stand_in
-    from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
-
     from gip_gpu.backends import devices
     from gip_gpu.backends.cuda import backend as cupy_
     from gip_gpu.backends.cuda import tuning as tuning_cuda
+    from tests.support import cupy_stand_in
+    from tests.support.cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
     if not AVAILABLE:
         pytest.skip(WHY_NOT)

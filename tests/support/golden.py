@@ -1,6 +1,6 @@
 """Selections whose results are on record: indices, gains and certificates over objectives, options, columns and files.
 
-`python tests/support/golden.py` records them anew, with a checkpoint and saved selections. Do so only where a change of
+`python -m tests.support.golden` records them anew, with a checkpoint and saved selections. Do so only where a change of
 results is meant.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 import gip_gpu
 from gip_gpu import Selection
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).with_name("golden_data")
 RECORD = DATA / "golden.npz"
 # Suffixes of saved selections.
 SAVED = (".npz", ".json")
