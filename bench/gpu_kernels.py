@@ -19,7 +19,7 @@ from gip_gpu.data.device_arrays import format_of
 from gip_gpu.data.rows import Rows
 from gip_gpu.planning.cpu_costs import entry_bytes
 from gip_gpu.planning.gpu_costs import GpuCosts
-from gip_gpu.planning.plan import make_plan
+from gip_gpu.strategies.choose import make_plan
 
 # Rows of a strip of the vendor's Gram matrix: as large a product as a GPU can use.
 STRIP = 8192
@@ -50,7 +50,7 @@ def step(session: Session, case: Case, name: str, precision: str) -> None:
     pool = gip_gpu.Pool(case.F, device=session.device, backend=name, precision=precision, columns="gram")
     # This prepares the pool and compiles what is not compiled yet.
     chosen = [pool.select(case.G, k)]
-    backend, spans = pool._backend, []
+    backend, spans = pool._prepared.backend, []
     for _ in range(session.sizes.repeats):
         with launches(backend, library) as marks:
             chosen.append(pool.select(case.G, k))

@@ -16,7 +16,7 @@ from bench import machine
 from bench.gpu_report import duration
 from bench.paper.section import table
 from bench.plain.sweep import OBJECTIVES, Point, pool
-from gip_gpu.planning.plan import make_plan
+from gip_gpu.strategies.choose import make_plan
 from gip_gpu.system.atomic_write import atomic_write
 
 TARGET = Path(__file__).parent / "results" / "plans.md"

@@ -57,9 +57,9 @@ def cone():
 @pytest.fixture
 def float32_loop(monkeypatch):
     """Small pools run the loop of larger ones too, and not `gip_gpu.greedy.float64.stepper`."""
-    from gip_gpu.api.pool import Pool
+    from gip_gpu.api.prepared import PreparedRows
 
-    monkeypatch.setattr(Pool, "_may_be_direct", lambda *_: False)
+    monkeypatch.setattr(PreparedRows, "_may_run_in_float64", lambda *_: False)
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from bench.scale.child import Job
 from bench.scale.inputs import Input
 from bench.scale.runs import Done
 from bench.scale.sizes import Sizes
-from gip_gpu.planning.plan import make_plan
+from gip_gpu.strategies.choose import make_plan
 from gip_gpu.system import memory
 from gip_gpu.validation.settings import as_bytes
 

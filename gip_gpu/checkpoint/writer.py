@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from gip_gpu.checkpoint import file
 from gip_gpu.greedy.state import State, Stored
@@ -61,6 +62,21 @@ class CheckpointWriter:
     def holds(self, k: int) -> bool:
         """Whether the file has the first k picks, those of `initial` included, or all that there will be."""
         return self.stored is not None and (self.saved >= k or self.stored["ending"] == "exhausted")
+
+    def __enter__(self) -> "CheckpointWriter":
+        """Signals wait until the file is written."""
+        self.signals.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self.signals.__exit__(*raised)
+
+    def recall(self, state: State) -> Stored | None:
+        """Enters the picks of a file that holds all that are wanted; returns what they project out, None where the file
+        has more picks than those."""
+        assert self.stored is not None
+        state.restore(self.stored)
+        return self.stored if state.t == self.saved else None
 
     def resumed(self, first: int, k: int) -> int:
         """How many of the picks `first` to k of a run came from the file; those before `first` are of `initial`."""

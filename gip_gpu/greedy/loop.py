@@ -12,8 +12,11 @@ from gip_gpu.greedy.state import Reason, State, Stored
 from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.numerics import ties
 
-Progress = Callable[[int, int], None]
+# Called with (picks made, k).
+Notify = Callable[[int, int], None]
 
+# Seconds by part, of a run that made no pick.
+NO_TIME = {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
 # Calls of `progress` in a run, about.
 REPORTS = 200
 # Refreshes in a row after which a pick must be possible.
@@ -49,7 +52,7 @@ def run(
     stepper: Stepper,
     state: State,
     on_exhausted: str,
-    progress: Progress | None = None,
+    progress: Notify | None = None,
     keeper: Writer | None = None,
 ) -> dict[str, float]:
     """Fills `state` with its k picks, or fewer where `on_exhausted` is "stop".
@@ -108,7 +111,7 @@ class _After:
 
     stepper: Stepper
     state: State
-    progress: Progress | None
+    progress: Notify | None
     keeper: Writer | None
 
     def steps(self) -> None:

@@ -73,8 +73,8 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
         _check_lengths(rows, scores, options.epsilon, objective.name)
     if scores is None:
         return Problem(objective, options.epsilon, options.sign, np.empty((rows.shape[0], 0)))
-    if objective.metric and scores.shape[1] == 1 and options.query == "direct":
-        objective = OBJECTIVES["lr"]
+    if objective.alone and scores.shape[1] == 1 and options.query == "direct":
+        objective = OBJECTIVES[objective.alone]
     if options.query == "direct" and not objective.metric:
         return Problem(objective, options.epsilon, options.sign, scores)
     found = queries.solve(rows, scores, options.epsilon if options.query == "ridge" else 0.0)
@@ -141,7 +141,7 @@ def _whitened(Q: Floats) -> tuple[Floats, Floats]:
 
 def first_squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
     """What the items have to give at first: squared scores, or squared norms where there are none."""
-    if problem.objective.measure != "distance":
+    if problem.objective.scored:
         return energies(problem.scores)
     return _squared_norms(rows)
 

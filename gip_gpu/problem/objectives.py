@@ -24,6 +24,8 @@ class Objective:
         projects: a pick's row is projected out of the other rows too: its column is `F P f_s`, not `F f_s`.
         metric: ||W_j|| is measured by the inverse of `Q' P Q`.
         signs: whether `sign="positive"` can be asked for.
+        alone: the name of the objective that picks the same from a single column of scores, without a query; "" for
+            none.
     """
 
     name: str
@@ -31,11 +33,26 @@ class Objective:
     projects: bool = True
     metric: bool = False
     signs: bool = True
+    alone: str = ""
+
+    @property
+    def scored(self) -> bool:
+        """Whether it takes scores."""
+        return self.measure != "distance"
+
+    def keeps_columns(self, sign: str) -> bool:
+        """Whether the columns of the Gram matrix serve, with such a `sign`; else each pick changes the columns of all,
+        and the column of a pick is multiplied in its step."""
+        return not self.projects and sign == "any"
+
+    def fits_query(self, query: str, n: int) -> bool:
+        """Whether a query is fitted to n columns of scores, with such a `query`."""
+        return query == "ridge" or (self.metric and n > 1)
 
     @property
     def scaled(self) -> bool:
         """Whether scores may be divided by any factor: a metric has its own unit, and a distance has none."""
-        return not self.metric and self.measure != "distance"
+        return not self.metric and self.scored
 
 
 OBJECTIVES = {
@@ -43,7 +60,7 @@ OBJECTIVES = {
     "mp": Objective("mp", "norm", projects=False),
     # Algorithm 2, corrected.
     "lr": Objective("lr", "ratio"),
-    "mi": Objective("mi", "ratio", metric=True, signs=False),
+    "mi": Objective("mi", "ratio", metric=True, signs=False, alone="lr"),
     "entropy": Objective("entropy", "distance", signs=False),
     "omp": Objective("omp", "norm"),
 }

@@ -54,20 +54,20 @@ class Options:
         """
         name = self.objective or ("mp" if scored else "entropy")
         objective = OBJECTIVES[name]
-        if not scored and name != "entropy":
+        if not scored and objective.scored:
             raise TypeError(
                 f"G is None; objective {name!r} needs scores of shape (m,) or (m, n): without any, objective='entropy' "
                 "chooses by the embeddings alone, and gip_gpu.signals.self_compression(F) makes scores from them"
             )
-        if scored and name == "entropy":
-            raise ValueError("objective 'entropy' takes no scores; G must be None")
+        if scored and not objective.scored:
+            raise ValueError(f"objective {name!r} takes no scores; G must be None")
         if self.query == "ridge" and not scored:
             raise ValueError("query is 'ridge', which fits scores; G is None")
         if self.standardize is not None and not scored:
             raise ValueError(f"standardize is {self.standardize!r}, which is for scores; G is None, so leave it out")
         if self.sign == "positive" and not objective.signs:
             raise ValueError(f"sign is 'positive', which objective {name!r} has no use for; it must be 'any'")
-        if self.on_exhausted == "continue" and (name != "mp" or self.sign != "any"):
+        if self.on_exhausted == "continue" and not objective.keeps_columns(self.sign):
             raise ValueError(
                 "on_exhausted is 'continue', the literal loop of objective 'mp' with sign 'any'; with objective "
                 f"{name!r} and sign {self.sign!r} it must be 'restart' or 'stop'"

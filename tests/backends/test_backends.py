@@ -149,7 +149,7 @@ def test_precision_that_a_backend_does_not_have():
 
 def test_gram_matrix_of_each_precision(cone):
     from gip_gpu.data.rows import Rows
-    from gip_gpu.planning.plan import make_plan
+    from gip_gpu.strategies.choose import make_plan
 
     rows = Rows(cone[:1500])
     exact = rows.block(0, 1500) @ rows.block(0, 1500).T

@@ -13,8 +13,8 @@ from bench.family.__main__ import main
 from bench.family.entries import DPP, ENTRIES
 from bench.family.runs import TEXTBOOK, Session
 from bench.runs import Run
-from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import brute_force
+from gip_gpu.strategies.choose import make_plan
 from gip_gpu.system import memory
 
 LR, MI, ENTROPY, MORE = (entries.find(name, quick=True) for name in ("lr", "mi", "entropy", DPP))

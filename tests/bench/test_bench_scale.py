@@ -17,7 +17,7 @@ from bench.scale.child import Job
 from bench.scale.inputs import Input
 from bench.scale.pool import BLOCK, DUPLICATES, embeddings, ratings
 from bench.scale.sizes import QUICK
-from gip_gpu.planning.plan import make_plan
+from gip_gpu.strategies.choose import make_plan
 
 POOL = Input("synthetic", Path("F.npy"), Path("G.npy"), 1000, 10, 1)
 

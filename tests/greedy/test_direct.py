@@ -19,8 +19,8 @@ from gip_gpu.greedy.float64.carry import Carried
 from gip_gpu.greedy.float64.metric import share
 from gip_gpu.greedy.float64.stepper import Float64Stepper
 from gip_gpu.numerics.error_bounds import factor_errors
-from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import greedy, matching_pursuit
+from gip_gpu.strategies.choose import make_plan
 from tests.support.random_problems import problem
 
 SCORED = ("mp", "lr", "omp")
@@ -227,10 +227,10 @@ def test_a_pool_keeps_its_rows():
     F, G = pool()
     kept = Pool(F, device="cpu")
     first = kept.select(G, 5, objective="lr", sign="any")
-    exact = kept._exact
+    exact = kept._prepared.exact
     assert first.plan.direct
     assert kept.select(None, 5) == select(F, None, 5, device="cpu")
-    assert kept._exact is exact
+    assert kept._prepared.exact is exact
     # Columns of matching pursuit serve again.
     assert not kept.select(G, 5, sign="any").plan.direct
 

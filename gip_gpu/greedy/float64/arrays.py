@@ -15,24 +15,8 @@ from gip_gpu.greedy.float64.metric import Downdated
 Floats = NDArray[np.float64]
 
 
-# Seconds that a value of a row of the factor takes in a pick, and that new arrays take: a value of a row with each
-# other, a value of a matrix of that size, and in all. Of one machine, so that nothing depends on the moment.
-OF_FACTOR, OF_ROWS, OF_MATRICES, OF_ALL = 1e-10, 3e-11, 4e-10, 3e-4
-# Fewest picks between new arrays; rows of the factor beyond those, for picks that are made one by one.
-FEWEST, ROOM = 16, 64
 # A rival of this share of the best score or more is not left to bounds that are seen later.
 NEXT = 1 - 1e-12
-
-
-def many_rows(m: int, d: int) -> int:
-    """Rows of the factor from which on going through them has taken as long as new arrays would, without any."""
-    anew = OF_ROWS * m * d**2 + OF_MATRICES * d**3 + OF_ALL
-    return max(FEWEST, math.ceil(math.sqrt(anew / (OF_FACTOR * m))))
-
-
-def factor_rows(k: int, m: int, d: int) -> int:
-    """Rows of the factor that there have to be for k picks from m rows of length d."""
-    return min(k, 2 * many_rows(m, d) + ROOM)
 
 
 class Best(NamedTuple):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Rules
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy.float64.arrays import Arrays, Best, Path, factor_rows, many_rows
+from gip_gpu.greedy.float64.arrays import Arrays, Best, Path
 from gip_gpu.greedy.float64.bounds import Bounds, Errors
 from gip_gpu.greedy.float64.carry import Carried, projector
 from gip_gpu.greedy.float64.metric import FULL
@@ -25,6 +25,7 @@ from gip_gpu.greedy.state import Reason, State, Stored
 from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.numerics import error_bounds, ties
 from gip_gpu.numerics.error_bounds import U64
+from gip_gpu.planning.float64_costs import factor_rows, many_rows
 from gip_gpu.problem.formulation import Problem
 from gip_gpu.problem.objectives import energies, seen
 

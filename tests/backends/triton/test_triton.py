@@ -21,8 +21,8 @@ from gip_gpu.greedy.state import Reason, State
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning import gpu_costs
 from gip_gpu.planning.gpu_costs import GpuCosts
-from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.strategies.choose import make_plan
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 COLUMNS = ("gram", "lazy")
