@@ -165,7 +165,7 @@ def triton_builds() -> Iterator[Build]:
     floats = dict.fromkeys(("W", "weight", "score", "best"), "*fp32")
     names = ("norms", "inverses", "scores", "A", "value", "real", "record", "energy", "largest")
     doubles = dict.fromkeys(names, "*fp64")
-    longs = {**dict.fromkeys(("whole", "found", "where"), "*i64"), **dict.fromkeys(("stride", "first"), "i64")}
+    longs = {**dict.fromkeys(("whole", "found"), "*i64"), **dict.fromkeys(("stride", "first"), "i64")}
     others = {**floats, **longs, "slots": "*i32", "blocks": "i32", "count": "i32"}
     common = {**integers, **doubles, **others}
     warps = {"num_warps": TRITON.step_warps}
@@ -343,7 +343,6 @@ def cuda_builds() -> Iterator[Build]:
             if kind == "tf32":
                 defines["ROUND_TF32"] = ""
             yield Build("cast", f"rows in {given} to {kind}", LOOP.cast_threads, _compile_cuda("cast", defines))
-    threads = {"loop": LOOP.threads, "step": LOOP.step_threads, "refresh": LOOP.refresh_threads}
     for turn, signals in enumerate(SIGNALS):
         # 52,002 items on 108 multiprocessors, W in shared memory.
         dynamic = LOOP.shared_bytes(52002, signals, LOOP.blocks(52002, 108), LIMITS[80].shared_of_block)
@@ -351,13 +350,10 @@ def cuda_builds() -> Iterator[Build]:
             stored = ("fp32", "fp16", "bf16")[(turn + other) % 3]
             what = f"{signals} signals, rows in {given}, columns in {stored}"
             make = _compile_cuda("loop", LOOP.macros("loop", signals, given, stored), dynamic)
-            yield Build("loop", what, threads["loop"], make)
+            yield Build("loop", what, LOOP.threads, make)
             what = f"{signals} signals, rows in {given}"
             make = _compile_cuda("refresh", LOOP.macros("refresh", signals, given, "fp32"))
-            yield Build("refresh", what, threads["refresh"], make)
-        for stored in ("fp32", "fp16", "bf16"):
-            make = _compile_cuda("step", LOOP.macros("step", signals, "fp32", stored))
-            yield Build("step", f"{signals} signals, columns in {stored}", threads["step"], make)
+            yield Build("refresh", what, LOOP.refresh_threads, make)
     # A metric is there or not at run time.
     scores = [score for score in SCORES if "metric" not in score]
     for turn, signals in enumerate(SIGNALS):

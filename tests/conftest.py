@@ -118,7 +118,7 @@ def cupy_on_cpu(monkeypatch):
         pytest.skip(WHY_NOT)
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
     monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
-    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
+    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, refresh_threads=64)
     monkeypatch.setattr(cupy_, "LOOP", few)
     monkeypatch.setattr(cupy_, "FAMILY", dataclasses.replace(tuning_cuda.FAMILY, threads=64))
     cupy_._module.cache_clear()

@@ -32,7 +32,7 @@ def store(values, kind):
 
 
 def compiled(op, n, threads, *, rows="fp32", columns="fp32", sanitize=None, folder=KERNELS):
-    kinds = {} if op == "step" else {f"ROWS_{rows.upper()}": ""}
+    kinds = {f"ROWS_{rows.upper()}": ""}
     if op != "refresh":
         kinds[f"COLUMN_{columns.upper()}"] = ""
     macros = {**layout.macros(), **kinds, "SIGNALS": n, "THREADS": threads}

@@ -156,7 +156,7 @@ class Function:
 
 class RawModule:
     def __init__(self, *, code, options, enable_cooperative_groups=False):
-        (op,) = (op for op in ("cast", "family", "gram", "loop", "refresh", "step") if code == cuda_source.expanded(op))
+        (op,) = (op for op in ("cast", "family", "gram", "loop", "refresh") if code == cuda_source.expanded(op))
         assert options[0] == "-std=c++17"
         macros = dict(option.removeprefix("-D").split("=", 1) for option in options[1:])
         self.cooperative = enable_cooperative_groups

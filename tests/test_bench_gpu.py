@@ -125,7 +125,7 @@ def cupy(monkeypatch, tmp_path):
     from gip_gpu.backends.cuda import backend as cupy_
     from gip_gpu.backends.cuda import tuning as tuning_cuda
 
-    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
+    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, refresh_threads=64)
     monkeypatch.setattr(cupy_, "LOOP", few)
     monkeypatch.setattr(gpu_ceilings, "LOOP", few)
     monkeypatch.setattr(gpu_ceilings, "CAPTURED", 2)

@@ -186,28 +186,27 @@ def launch_update(m, n, W, columns, weight, *, slot, residual=None, square=1.0, 
     if residual is not None:
         real[Real.RESIDUAL :] = torch.from_numpy(residual)
     out = SimpleNamespace(
-        score=poison(m), best=poison(parts), where=torch.full((parts,), -9), energy=poison(parts, kind="fp64"),
+        score=poison(m), best=poison(parts), energy=poison(parts, kind="fp64"),
         parts=[slice(p * each * block, min((p + 1) * each * block, m)) for p in range(parts)],
     )  # fmt: skip
     step_triton.update[(parts,)](
-        m, W, columns, columns.stride(0), weight, out.score, out.best, out.where, out.energy, real, whole, each,
-        SIGNALS=n, BLOCK=block,
+        m, W, columns, columns.stride(0), weight, out.score, out.best, out.energy, real, whole, each, SIGNALS=n,
+        BLOCK=block,
     )  # fmt: skip
-    for name in ("score", "best", "where", "energy"):
+    for name in ("score", "best", "energy"):
         setattr(out, name, getattr(out, name).numpy())
     return out
 
 
 def check_scores(out, W, weight, block):
-    """Scores, maxima, places and energies against the residual that was stored."""
-    n, m = W.shape
+    """Scores, maxima and energies against the residual that was stored."""
+    n = len(W)
     squares = (W.astype(np.float64) ** 2).sum(axis=0)
     wanted = np.where(weight > 0, squares * weight, 0)
     assert (np.abs(out.score - wanted) <= (n + 1) * error_bounds.U32 * wanted).all()
     ranked = np.where(weight > 0, out.score, -1)
     for p, part in enumerate(out.parts):
         assert out.best[p] == ranked[part].max()
-        assert out.where[p] == (part.start + np.argmax(ranked[part]) if (weight[part] > 0).any() else m)
         energy = squares[part][weight[part] >= 0].sum()
         assert abs(out.energy[p] - energy) <= (n + block) * error_bounds.U32 * energy
 
@@ -235,7 +234,7 @@ def test_update(m, block, n, kind, square):
     check_scores(out, W, weight, block)
 
 
-def test_update_takes_the_lowest_of_equal_scores():
+def test_update_takes_the_largest_eligible_score_of_each_program():
     W, weight = np.ones((1, 500), np.float32), np.ones(500, np.float32)
     W[0, [170, 333, 340, 499]] = -7
     weight[170], weight[:64], weight[490:] = 0, -1, 0
@@ -247,11 +246,10 @@ def test_update_takes_the_lowest_of_equal_scores():
     assert W.tobytes() == before.tobytes()
     check_scores(out, W, weight, 32)
     assert out.best.tolist() == [1, 1, 49, 1]
-    assert out.where.tolist() == [64, 128, 333, 384]
     assert out.energy.tolist() == [64, 127 + 49, 126 + 2 * 49, 115 + 49]
     weight[:128] = -1
     out = launch_update(500, 1, torch.from_numpy(W), columns, torch.from_numpy(weight), slot=-1, block=32, programs=4)
-    assert (out.best[0], out.where[0], out.energy[0]) == (-1, 500, 0)
+    assert (out.best[0], out.energy[0]) == (-1, 0)
     out = launch_update(
         500, 1, torch.from_numpy(W), columns, torch.from_numpy(weight), slot=-1, reason=Code.NEED_COLUMN
     )
@@ -278,7 +276,6 @@ class Device:
         self.weight, self.score, self.slots = torch.ones(m), poison(m), torch.arange(m, dtype=torch.int32)
         self.columns = torch.from_numpy((self.X @ self.X.T).astype(np.float32))
         self.best, self.energy = poison(self.parts), poison(self.parts, kind="fp64")
-        self.where = torch.full((self.parts,), -9)
         self.found, self.value = torch.full((m,), -9), poison(m, 1 + n, kind="fp64")
         self.record = poison(until, Record.WEIGHTS + n, kind="fp64")
         self.real, self.whole = torch.zeros(Real.RESIDUAL + n, dtype=torch.float64), torch.zeros(16, dtype=torch.int64)
@@ -292,8 +289,8 @@ class Device:
 
     def update(self):
         step_triton.update[(self.parts,)](
-            self.m, self.W, self.columns, self.columns.stride(0), self.weight, self.score, self.best, self.where,
-            self.energy, self.real, self.whole, self.blocks, SIGNALS=self.n, BLOCK=self.block,
+            self.m, self.W, self.columns, self.columns.stride(0), self.weight, self.score, self.best, self.energy,
+            self.real, self.whole, self.blocks, SIGNALS=self.n, BLOCK=self.block,
         )  # fmt: skip
 
     def pick(self):
@@ -586,8 +583,8 @@ def test_update_reads_columns_beyond_2_31_entries(far):
     real, whole = torch.ones(Real.RESIDUAL + 1, dtype=torch.float64), torch.zeros(16, dtype=torch.int64)
     whole[Whole.SLOT] = 2
     step_triton.update[(1,)](
-        m, torch.from_numpy(W), columns.tensor, stride, torch.ones(m), poison(m), poison(1), torch.zeros(1).long(),
-        poison(1, kind="fp64"), real, whole, 1, SIGNALS=1, BLOCK=512,
+        m, torch.from_numpy(W), columns.tensor, stride, torch.ones(m), poison(m), poison(1), poison(1, kind="fp64"),
+        real, whole, 1, SIGNALS=1, BLOCK=512,
     )  # fmt: skip
     np.testing.assert_allclose(W[0], 1 - entries.astype(float), atol=1e-7)
 
@@ -599,8 +596,8 @@ def test_update_writes_a_residual_beyond_2_31_entries(far):
     score, real = poison(64), torch.ones(Real.RESIDUAL + 3, dtype=torch.float64)
     # A single program takes the first items.
     step_triton.update[(1,)](
-        m, W, torch.ones(64), m, torch.ones(64), score, poison(1), torch.zeros(1).long(), poison(1, kind="fp64"),
-        real, torch.zeros(16, dtype=torch.int64), 1, SIGNALS=3, BLOCK=64,
+        m, W, torch.ones(64), m, torch.ones(64), score, poison(1), poison(1, kind="fp64"), real,
+        torch.zeros(16, dtype=torch.int64), 1, SIGNALS=3, BLOCK=64,
     )  # fmt: skip
     np.testing.assert_array_equal(array[2 * m : 2 * m + 64], given - 1)
     np.testing.assert_array_equal(array[:64], -1)

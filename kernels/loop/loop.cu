@@ -1,11 +1,12 @@
-// The certified greedy loop of gip_gpu/greedy/matching_pursuit.py in one cooperative launch: step after step, until the host is wanted.
+// The certified greedy loop of gip_gpu/greedy/matching_pursuit.py in one cooperative launch: step after step, until
+// the host is wanted.
 //
 // A step has two grid barriers: after the fused step, when every block knows its own best, and after the rescoring of
 // the window. Between them all blocks decide the same from the same numbers, so nobody waits for a leader.
 #include "../bounds.cuh"
 #include "../grid.cuh"
 #include "../rescore.cuh"
-#include "../step.cuh"
+#include "../step/step.cuh"
 
 // Of gip_gpu/backends/gpu/layout.py.
 struct Arrays {
@@ -292,8 +293,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             if (item >= 0 && item < own.count && item % THREADS == threadIdx.x)
                 own.weight[item] = weight[picked] = 0.0f;
         }
-        Best part = fused_step(own.count, first, m, own.W, own.stride, column, factors, own.weight, own.score);
-        part = block_reduce(bests, part, nothing(m));
+        Best part = fused_step(own.count, own.W, own.stride, column, factors, own.weight, own.score);
+        part = block_reduce(bests, part, nothing());
         if (threadIdx.x == 0) best[blockIdx.x] = part.score, energy[blockIdx.x] = part.energy;
         barrier.arrive();
         if (threadIdx.x == 0 && picked >= 0) enter(all, state, w);

@@ -41,19 +41,19 @@ USUAL_WINDOW = tl.constexpr(CONSTANTS["USUAL_WINDOW"])
 
 
 @triton.jit
-def update(m, W, columns, stride, weight, score, best, where, energy, real, whole, blocks,
-           SIGNALS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """The fused step: W~ -= column * square * w, squared norms, largest score and its lowest index, in one pass.
+def update(m, W, columns, stride, weight, score, best, energy, real, whole, blocks, SIGNALS: tl.constexpr,
+           BLOCK: tl.constexpr):  # fmt: skip
+    """The fused step: W~ -= column * square * w, squared norms and the largest score, in one pass.
 
     Each element of W~ is read and written once, each entry of the column read once. Program p takes `blocks` blocks of
-    items and writes entry p of `best`, `where` and `energy`. Without a pick to project out (SLOT -1) it only scores.
+    items and writes entry p of `best` and `energy`. Without a pick to project out (SLOT -1) it only scores.
     """
     p = tl.program_id(0).to(tl.int64)
     if tl.load(whole + REASON) == RUNNING:
         slot = tl.load(whole + SLOT)
         square = tl.load(real + SQUARE)
         covered = tl.where(slot >= 0, m, 0)
-        top, place, total = -1.0, tl.cast(m, tl.int64), tl.cast(0.0, tl.float64)
+        top, total = -1.0, tl.cast(0.0, tl.float64)
         for block in range(blocks):
             items = (p * blocks + block) * BLOCK + tl.arange(0, BLOCK)
             inside = items < m
@@ -72,12 +72,8 @@ def update(m, W, columns, stride, weight, score, best, where, energy, real, whol
             # Items that cannot be picked score 0, but never win against one that can. A maximum passes over what is no
             # number, which comes of an overflow: it counts as infinite, and `pick` says that the residual diverges.
             ranked = tl.where(held > 0, tl.where(scored == scored, scored, float("inf")), -1.0)
-            highest = tl.max(ranked)
-            lowest = tl.min(tl.where((ranked == highest) & inside, items, m))
-            place = tl.where(highest > top, lowest, place)
-            top = tl.maximum(top, highest)
+            top = tl.maximum(top, tl.max(ranked))
         tl.store(best + p, top)
-        tl.store(where + p, place)
         tl.store(energy + p, total)
 
 

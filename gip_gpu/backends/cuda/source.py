@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from gip_gpu.backends.gpu.layout import macros
 
-INCLUDE = re.compile(r'^#include "(?:\.\./)?(?:kernels/)?([\w.]+)"$', re.MULTILINE)
+INCLUDE = re.compile(r'^#include "(?:\.\./)?(?:kernels/)?((?:\w+/)?[\w.]+)"$', re.MULTILINE)
 
 
 @cache

@@ -64,7 +64,7 @@ GRAM = {precision: GramTuning(warps_across=4 if precision == "fp32" else 2) for 
 
 @dataclass(frozen=True)
 class LoopTuning:
-    """kernels/loop/loop.cu, step.cu and refresh.cu. Registers are those of NVRTC 12.9 for sm_80, sm_90 and sm_100."""
+    """kernels/loop/loop.cu, refresh.cu and cast.cu. Registers are those of NVRTC 12.9 for sm_80, sm_90 and sm_100."""
 
     # 16 warps: with one block on a multiprocessor they hide the latency of a step's few loads, 52k items are one for
     # each thread of 102 blocks, and 65536 registers allow 128 a thread; 64 signals take 112 to 126. With 1024
@@ -72,9 +72,6 @@ class LoopTuning:
     threads: int = 512
     # More blocks would make the two grid barriers of a step longer and the shared memory of each smaller.
     blocks_per_multiprocessor: int = 1
-    # `step` alone passes over W once, with 64 registers at most: four blocks on a multiprocessor, so that the tail of a
-    # launch is short.
-    step_threads: int = 256
     # `refresh` takes an item a warp, with 106 registers at most: two blocks or more on a multiprocessor, so that some
     # warps divide while others wait for rows.
     refresh_threads: int = 256
@@ -82,8 +79,8 @@ class LoopTuning:
     cast_threads: int = 256
 
     def macros(self, op: str, n: int, rows: str, columns: str) -> dict[str, str | int]:
-        """The macros of a build of "loop", "step" or "refresh", beside those of `layout.macros`."""
-        threads = {"loop": self.threads, "step": self.step_threads, "refresh": self.refresh_threads}[op]
+        """The macros of a build of "loop" or "refresh", beside those of `layout.macros`."""
+        threads = {"loop": self.threads, "refresh": self.refresh_threads}[op]
         return {f"ROWS_{rows.upper()}": "", f"COLUMN_{columns.upper()}": "", "SIGNALS": n, "THREADS": threads}
 
     def blocks(self, m: int, multiprocessors: int) -> int:

@@ -71,7 +71,6 @@ class TritonBackend(GpuBackend):
         empty = self.arrays.empty
         self.inverses = 1 / self.norms
         self.best, self.energy = empty((self.parts,), "fp32"), empty((self.parts,), "fp64")
-        self.where = empty((self.parts,), "int64")
         self.graphs: dict[int, Any] = {}
 
     @property
@@ -106,8 +105,8 @@ class TritonBackend(GpuBackend):
 
     def _update(self, columns: Any) -> None:
         self.kernels.update[(self.parts,)](
-            self.m, self.W, columns, columns.stride(0), self.weight, self.score, self.best, self.where, self.energy,
-            self.real, self.whole, self.blocks, SIGNALS=self.n, BLOCK=TRITON.step_block, num_warps=TRITON.step_warps,
+            self.m, self.W, columns, columns.stride(0), self.weight, self.score, self.best, self.energy, self.real,
+            self.whole, self.blocks, SIGNALS=self.n, BLOCK=TRITON.step_block, num_warps=TRITON.step_warps,
             **FUSED,
         )  # fmt: skip
 
