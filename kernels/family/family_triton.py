@@ -8,13 +8,8 @@ holds inverse norms.
 import triton
 import triton.language as tl
 
+from gip_gpu.kernels.bounds_triton import interval, positive, ratio_interval
 from gip_gpu.kernels.exact_triton import double
-
-
-@triton.jit
-def _positive(x):
-    """max(x, 0); NaN stays NaN, which fmax would hide."""
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
@@ -75,7 +70,7 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
             tl.debug_barrier()
             tl.store(distance + items, far, mask=inside)
             squares = far
-            lower, high = _positive(far - dd), far + dd
+            lower, high = interval(far, dd)
         else:
             seen = tl.zeros((ITEMS,), tl.float32)
             for low in range(0, SIGNALS, WIDE):
@@ -88,7 +83,7 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
                 tl.store(at, w, mask=held)
                 squares += tl.sum(w * w, axis=0)
                 if POSITIVE:
-                    above = _positive(w)
+                    above = positive(w)
                     seen += tl.sum(above * above, axis=0)
             if MEASURE != "norm":
                 tl.store(distance + items, far, mask=inside)
@@ -97,13 +92,9 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
                 tl.debug_barrier()
                 seen = _measured(m, W, metric, items, inside, SIGNALS, ITEMS, WIDE)
             norm = tl.sqrt(seen if POSITIVE or METRIC else squares)
-            lower, high = _positive(norm - dr), norm + dr
+            lower, high = interval(norm, dr)
         if MEASURE == "ratio":
-            farthest = tl.sqrt(a + b * _positive(far + dd))
-            nearest = tl.sqrt(a + b * _positive(far - dd))
-            # Over zero nothing is known: the lower bound is 0, the upper one infinite.
-            lower /= tl.where(farthest == 0, float("inf"), farthest)
-            high = tl.where(nearest == 0, float("inf"), high / tl.where(nearest == 0, 1.0, nearest))
+            lower, high = ratio_interval(lower, high, far, dd, a, b)
         kept = tl.load(weight + items, mask=inside, other=-1.0)
         tl.store(upper + items, tl.where(kept > 0, high, -1.0), mask=inside)
         # No number, which comes of an overflow, counts as infinite: the host says then that the residual diverges.

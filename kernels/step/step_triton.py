@@ -3,15 +3,27 @@
 `pick` finds the window, rescores its items in float64 and, in the program that finishes last, takes the argmax, records
 it and projects it out of A; `update` projects it out of the residual W~. The end of a kernel is the barrier. Each
 leaves at once when `whole[REASON]` says that the host is wanted. Arrays and places: `gip_gpu/backends/gpu/layout.py`;
-the formulas are those of `gip_gpu/greedy/matching_pursuit.py` and `gip_gpu/numerics/error_bounds.py`, where they are
-derived. Divisions and square roots of float64 are calls, and what lives across calls is spilled: so a row is multiplied
-by the inverse of its norm, two roundings for one, bounds use float32 roots, rounded up, and the host divides by gains.
+the steps are those of `gip_gpu/greedy/matching_pursuit.py`, the bounds those of `bounds_triton.py`. Divisions and square
+roots of float64 are calls, and what lives across calls is spilled: so a row is multiplied by the inverse of its norm, two
+roundings for one, and the host divides by gains.
 """
 
 import triton
 import triton.language as tl
 
 from gip_gpu.backends.gpu.layout import CONSTANTS, Code, Real, Record, Whole
+from gip_gpu.kernels.bounds_triton import (
+    cast_error,
+    drift_after,
+    energy_after,
+    gain_outside,
+    lowest_tied,
+    noise_of,
+    rival_above,
+    root_above,
+    step_error,
+    window_floor,
+)
 from gip_gpu.kernels.exact_triton import double
 
 ERROR, DRIFT, ENERGY_A = (tl.constexpr(int(place)) for place in (Real.ERROR, Real.DRIFT, Real.ENERGY_A))
@@ -34,8 +46,6 @@ AT_INDEX, AT_GAIN, AT_RIVAL = (tl.constexpr(int(place)) for place in (Record.IND
 AT_CANDIDATES, AT_TIES, AT_ENERGY, AT_WEIGHTS = (
     tl.constexpr(int(place)) for place in (Record.CANDIDATES, Record.TIES, Record.ENERGY, Record.WEIGHTS)
 )
-U32, U64, FLUSHED = (tl.constexpr(CONSTANTS[name]) for name in ("U32", "U64", "FLUSHED"))
-TIE_RELATIVE, TIE_ABSOLUTE = (tl.constexpr(CONSTANTS[name]) for name in ("TIE_RELATIVE", "TIE_ABSOLUTE"))
 FLOOR, DIVERGED_NORM = (tl.constexpr(CONSTANTS[name]) for name in ("FLOOR", "DIVERGED_NORM"))
 USUAL_WINDOW = tl.constexpr(CONSTANTS["USUAL_WINDOW"])
 
@@ -78,17 +88,10 @@ def update(m, W, columns, stride, weight, score, best, energy, real, whole, bloc
 
 
 @triton.jit
-def _above(square):
-    """A little more than the square root of a float64. The float32 root is off by 2^-22 at most, cast included, but for
-    values that float32 flushes. A float64 root is a call, and what lives across calls is spilled."""
-    return tl.sqrt(square.to(tl.float32)).to(tl.float64) * (1 + 2.0**-20) + 2.0**-62
-
-
-@triton.jit
 def _noise(real):
     """The bound on the float64 rounding of an exact residual, as State.noise."""
     scale, projected = tl.load(real + SCALE), tl.load(real + PROJECTED)
-    return tl.load(real + DRIFT) + tl.load(real + ROUNDING) * projected * (1 + 2 * U64) + 2 * U64 * (scale + projected)
+    return noise_of(tl.load(real + DRIFT), tl.load(real + ROUNDING), projected, scale)
 
 
 @triton.jit
@@ -99,10 +102,8 @@ def _norms(best, real, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIGNALS: 
     top = tl.max(tl.load(best + parts, mask=parts < PARTS, other=-1.0))
     largest = tl.sqrt(tl.maximum(top, 0.0)).to(tl.float64)
     error, scale, noise = tl.load(real + ERROR), tl.load(real + SCALE), _noise(real)
-    tie = TIE_RELATIVE * (largest + error) + TIE_ABSOLUTE * scale + 2 * noise
-    # The float32 root is off by 4 U32 at most.
-    norm = tl.maximum(largest * (1 - (SIGNALS + 6) * U32) - 2 * error - tie, 0.0)
-    return largest, noise, norm, norm * norm * (1 - 2 * (SIGNALS + 2) * U32)
+    norm, floor = window_floor(largest, error, scale, noise, SIGNALS)
+    return largest, noise, norm, floor
 
 
 @triton.jit
@@ -200,10 +201,7 @@ def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
         highest = tl.maximum(highest, tl.max(tl.load(value + at * (SIGNALS + 1), mask=at < count, other=-1.0)))
-    # ties.lowest_tied with its square multiplied out: the root is left in a term so small that float32 will do.
-    absolute, relative = TIE_ABSOLUTE * scale, 1 - TIE_RELATIVE / 2
-    tied = highest * (relative * relative) - 2 * absolute * relative * _above(highest) + absolute * absolute
-    tied = tl.where(highest > absolute * absolute, tied, 0.0)
+    tied = lowest_tied(highest, scale)
     item, ties = tl.cast(m, tl.int64), tl.cast(0, tl.int64)
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
@@ -218,12 +216,10 @@ def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.
         others = tl.load(value + at * (SIGNALS + 1), mask=(at < count) & (this == 0), other=0.0)
         runner_up = tl.maximum(runner_up, tl.max(others))
     if count < m - tl.load(whole + PICKS):
-        # No item outside the window can be better than this.
-        outside = norm * (1 + (SIGNALS + 2) * U32) + error
-        runner_up = tl.maximum(runner_up, outside * outside)
+        runner_up = tl.maximum(runner_up, gain_outside(norm, error, SIGNALS))
     gain = tl.load(value + place * (SIGNALS + 1))
-    rival = runner_up + 4 * noise * (_above(runner_up) + noise)
-    wide = error > 4 * (U32 * (largest + error) + FLUSHED + noise)
+    rival = rival_above(runner_up, noise)
+    wide = error > 4 * (cast_error(largest + error) + noise)
     reason = tl.cast(RUNNING, tl.int64)
     if (largest < DIVERGED_NORM) == 0:
         reason = tl.cast(DIVERGED, tl.int64)
@@ -268,21 +264,15 @@ def _project_out(item, d, rows, inverses, scores, A, weight, real, whole, record
     picks, base = tl.load(whole + PICKS), tl.load(whole + BASE)
     candidates, ties = tl.load(whole + CANDIDATES), tl.load(whole + TIES)
     given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
-    norm = _above(gain)
+    norm = root_above(gain)
     moved = norm * square
-    # ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where ||f||^2 is at most `square`, and A f is the score
-    # less the residual but for the residual's own rounding, `noise`. kernels/bounds.cuh derives the rest.
-    cross = tl.sum(w * (given - w))
-    sizes = before + 4 * norm * (scale + norm) + gain * square
-    slack = 2 * norm * noise + (d + SIGNALS + 18) * U64 * sizes
-    energy = before + 2 * cross + gain * square + slack
-    projected = _above(energy * square)
+    energy = energy_after(before, d, given, w, gain, norm, square, scale, noise, SIGNALS)
+    projected = root_above(energy * square)
     tl.debug_barrier()
     tl.store(real + ENERGY_A, energy)
     tl.store(real + PROJECTED, projected)
-    # As `matching_pursuit.add_to_projection`, and twice the rounding of a row multiplied by the inverse of its norm.
-    tl.store(real + DRIFT, drift + U64 * (projected + 4 * moved))
-    tl.store(real + ERROR, error * (1 + 2 * U32) + moved * (gamma + 4 * U32) + 2 * U32 * norm + 4 * FLUSHED)
+    tl.store(real + DRIFT, drift_after(drift, projected, moved))
+    tl.store(real + ERROR, step_error(error, gamma, norm, moved))
     row = record + (picks - base) * (AT_WEIGHTS + SIGNALS)
     tl.store(row + AT_INDEX, item.to(tl.float64))
     tl.store(row + AT_GAIN, gain)
