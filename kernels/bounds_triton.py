@@ -1,7 +1,7 @@
 """The error bounds and the tie rule as the Triton kernels compute them, the twin of bounds.cuh.
 
-The formulas are derived in `gip_gpu/numerics/error_bounds.py` and `gip_gpu/numerics/ties.py`. Float64 roots and divisions
-are calls in Triton, and what lives across calls is spilled: so bounds use float32 roots, rounded up.
+The formulas are derived in `gip_gpu/numerics/error_bounds.py` and `gip_gpu/numerics/ties.py`. Float64 roots and
+divisions are calls in Triton, and what lives across calls is spilled: so bounds use float32 roots, rounded up.
 """
 
 import triton
@@ -28,7 +28,7 @@ def positive(x):
 
 @triton.jit
 def noise_of(drift, rounding, projected, scale):
-    """The rounding of an exact residual, `State.noise`: `float64_error` and the drift. `rounding` is `dot_error` of d."""
+    """`State.noise`, the rounding of an exact residual: drift and `float64_error`; `rounding` is `dot_error` of d."""
     return drift + rounding * projected * (1 + 2 * U64) + 2 * U64 * (scale + projected)
 
 
@@ -54,8 +54,8 @@ def drift_after(drift, projected, moved):
 def energy_after(energy, d, scores, w, gain, norm, square, scale, noise, SIGNALS: tl.constexpr):
     """A bound on ||A + w f'||^2 from a bound on ||A||^2; bounds.cuh derives it.
 
-    ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where ||f||^2 is at most `square`, and A f is the score less
-    the residual but for the residual's own rounding, `noise`. `norm` is a little more than the root of `gain`.
+    ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where ||f||^2 is at most `square`, and A f is the score
+    less the residual but for the residual's own rounding, `noise`. `norm` is a little more than the root of `gain`.
     """
     cross = tl.sum(w * (scores - w))
     added = energy + 4 * norm * (scale + norm) + gain * square
@@ -65,8 +65,8 @@ def energy_after(energy, d, scores, w, gain, norm, square, scale, noise, SIGNALS
 
 @triton.jit
 def window_floor(best, error, scale, noise, SIGNALS: tl.constexpr):
-    """`error_bounds.window_floor` for items that tie within `ties.RELATIVE` and the noise: the norm from which an item is
-    a candidate, and the square of it that float32 scores are compared with."""
+    """`error_bounds.window_floor` for items that tie by `ties.lowest_tied` within the noise: the norm from which an
+    item is a candidate, and the square of it that float32 scores are compared with."""
     tie = TIE_RELATIVE * (best + error) + TIE_ABSOLUTE * scale + 2 * noise
     # The float32 root is off by 4 U32 at most.
     norm = tl.maximum(best * (1 - (SIGNALS + 6) * U32) - 2 * error - tie, 0.0)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from cuda_on_cpu.emulator import build
 
-from gip_gpu.backends.cuda import source as cuda_source
+from gip_gpu.kernels import cuda_source
 
 MULTIPROCESSORS = 3
 # Addresses of host memory that is mapped into the device's.

@@ -11,14 +11,15 @@ from cuda_loop import store
 from cuda_on_cpu.emulator import AVAILABLE, WHY_NOT, build
 from sanitized import assert_sanitized
 
-from gip_gpu.backends.cuda.tuning import FAMILY
 from gip_gpu.backends.gpu import layout
 from gip_gpu.backends.items import Rules
+from gip_gpu.kernels.family import tuning
 from gip_gpu.numerics import error_bounds
 from gip_gpu.numerics.error_bounds import U32, U64
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
 
+FAMILY = tuning.CUDA[80]
 FEW = replace(FAMILY, threads=64)
 
 

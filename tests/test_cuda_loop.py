@@ -12,8 +12,8 @@ from cuda_on_cpu.emulator import AVAILABLE, KERNELS, WHY_NOT
 from sanitized import assert_sanitized
 
 from gip_gpu import signals
-from gip_gpu.backends.cuda.tuning import LOOP
 from gip_gpu.backends.gpu.layout import Real
+from gip_gpu.kernels.loop import tuning
 from gip_gpu.numerics import error_bounds
 from gip_gpu.reference import matching_pursuit
 
@@ -311,11 +311,11 @@ def test_real_embeddings(real, columns):
 
 
 def test_launches_are_cut_to_the_pool_and_the_chip():
-    a100 = 163 << 10
-    assert (LOOP.blocks(1, 108), LOOP.blocks(52002, 108), LOOP.blocks(10**6, 108)) == (1, 102, 108)
-    assert LOOP.shared_bytes(52002, 1, 102, a100) == 510 * 3 * 4
-    assert LOOP.shared_bytes(52002, 64, 102, a100) == 510 * 66 * 4
-    assert LOOP.shared_bytes(10**6, 4, 108, a100) == 0
+    a100, loop = 163 << 10, tuning.CUDA[80]
+    assert (loop.blocks(1, 108), loop.blocks(52002, 108), loop.blocks(10**6, 108)) == (1, 102, 108)
+    assert loop.shared_bytes(52002, 1, 102, a100) == 510 * 3 * 4
+    assert loop.shared_bytes(52002, 64, 102, a100) == 510 * 66 * 4
+    assert loop.shared_bytes(10**6, 4, 108, a100) == 0
 
 
 SANITIZED = """

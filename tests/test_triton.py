@@ -14,9 +14,13 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 from gip_gpu import Pool, backends, select, signals
 from gip_gpu.backends.gpu import backend as gpu
 from gip_gpu.backends.gpu.layout import Real
-from gip_gpu.backends.triton import backend as triton_
 from gip_gpu.backends.triton.backend import TritonBackend
 from gip_gpu.greedy.state import Reason, State
+from gip_gpu.kernels.architectures import alike
+from gip_gpu.kernels.gram import tuning as gram
+from gip_gpu.kernels.loop import tuning as loop
+from gip_gpu.kernels.refresh import tuning as refresh
+from gip_gpu.kernels.step import tuning as step
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning import gpu_costs
 from gip_gpu.planning.gpu_costs import GpuCosts
@@ -32,13 +36,17 @@ OPTIONS = {"device": "cpu", "backend": "triton"}
 def small_launches(monkeypatch):
     """Several programs of several blocks in a small pool; Gram tiles that the interpreter needs few of."""
     tiles = {
-        kind: replace(tile, tile=128, wide=64, batch_tile=32, depth=64) for kind, tile in triton_.TRITON.gram.items()
+        kind: replace(tile, tile=128, wide=64, batch_tile=32, depth=64) for kind, tile in gram.TRITON[80].tiles.items()
     }
-    ragged = replace(triton_.TRITON.ragged, tile=128, wide=128, depth=64)
-    tuning = replace(
-        triton_.TRITON, gram=tiles, ragged=ragged, step_block=64, step_programs=3, refresh_items=64, graphs_ahead=4
-    )
-    monkeypatch.setattr(triton_, "TRITON", tuning)
+    ragged = replace(gram.TRITON[80].ragged, tile=128, wide=128, depth=64)
+    small = {
+        gram: {"tiles": tiles, "ragged": ragged},
+        step: {"block": 64, "most_programs": 3},
+        refresh: {"items": 64},
+        loop: {"graphs_ahead": 4},
+    }
+    for tuning, values in small.items():
+        monkeypatch.setattr(tuning, "TRITON", alike(replace(tuning.TRITON[80], **values)))
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +261,7 @@ def test_embeddings_streamed_from_the_host(cone, monkeypatch, stores, given, pre
     # The fewest rows that a chunk can hold.
     monkeypatch.setattr(gpu_costs, "CHUNK", 0)
     # As the plan says where they do not fit.
-    monkeypatch.setattr(triton_.TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
+    monkeypatch.setattr(TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
     chosen = assert_same(F, scores(F.astype(float), 1), 8, precision=precision)
     assert not chosen.plan.resident
     backend = stores[0]

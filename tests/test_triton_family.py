@@ -15,10 +15,10 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 from gip_gpu import reference, select
 from gip_gpu.backends.gpu import backend as gpu
 from gip_gpu.backends.gpu.items import GpuItems
-from gip_gpu.backends.triton import backend as triton_
 from gip_gpu.backends.triton.backend import TritonBackend
-from gip_gpu.backends.triton.tuning import TRITON
+from gip_gpu.kernels.architectures import alike
 from gip_gpu.kernels.family import family_triton
+from gip_gpu.kernels.family import tuning as family_tuning
 from gip_gpu.numerics import error_bounds
 from gip_gpu.numerics.error_bounds import TINY32, U32, U64, dot_error
 from gip_gpu.planning import gpu_costs
@@ -354,11 +354,11 @@ def test_empty_window():
 @pytest.fixture
 def small_launches(monkeypatch):
     """Few programs, with blocks that the interpreter is quick at."""
-    tuning = replace(
-        TRITON, family_items=64, family_programs=2, family_ragged=64, window_block=128, window_signals=2,
+    few = replace(
+        family_tuning.TRITON[80], items=64, most_programs=2, ragged=64, window_block=128, window_signals=2,
         window_values=64, distance_wide=16, distance_programs=2, distance_partial=24, distance_tile=(4, 2),
     )  # fmt: skip
-    monkeypatch.setattr(triton_, "TRITON", tuning)
+    monkeypatch.setattr(family_tuning, "TRITON", alike(few))
 
 
 def pool(m, d, given="float64"):

@@ -3,9 +3,9 @@
 `pick` finds the window, rescores its items in float64 and, in the program that finishes last, takes the argmax, records
 it and projects it out of A; `update` projects it out of the residual W~. The end of a kernel is the barrier. Each
 leaves at once when `whole[REASON]` says that the host is wanted. Arrays and places: `gip_gpu/backends/gpu/layout.py`;
-the steps are those of `gip_gpu/greedy/matching_pursuit.py`, the bounds those of `bounds_triton.py`. Divisions and square
-roots of float64 are calls, and what lives across calls is spilled: so a row is multiplied by the inverse of its norm, two
-roundings for one, and the host divides by gains.
+the steps are those of `gip_gpu/greedy/matching_pursuit.py`, the bounds those of `bounds_triton.py`. Divisions and
+square roots of float64 are calls, and what lives across calls is spilled: so a row is multiplied by the inverse of its
+norm, two roundings for one, and the host divides by gains.
 """
 
 import triton

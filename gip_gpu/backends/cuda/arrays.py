@@ -47,6 +47,11 @@ class CupyArrays:
         return context
 
     @property
+    def capability(self) -> int:
+        """Compute capability, 90 for 9.0."""
+        return int(self.device.compute_capability)
+
+    @property
     def multiprocessors(self) -> int:
         return int(self.device.attributes["MultiProcessorCount"])
 

@@ -116,14 +116,6 @@ class TorchArrays:
         if self.cuda:
             torch.cuda.synchronize(self.device)
 
-    def cast(self, rows: Any, norms: Any, factor: float, multiply: str) -> Any:
-        single = (rows.double() / norms[:, None] * factor).float()
-        if multiply == "tf32":
-            # To nearest even in the upper 19 bits.
-            bits = single.view(torch.int32)
-            single = ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
-        return single.to(KINDS[multiply])
-
     def double(self, array: Any, kind: str) -> Any:
         return array.to(torch.float64, copy=True)
 
