@@ -93,7 +93,7 @@ class CupyBackend(GpuBackend):
 
     def items(self, rules: "Rules", n: int) -> "Items":
         made = super().items(rules, n)
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.partial = self.arrays.empty((self._family_values().partial,), "fp64")
             self.ticket = self._upload(np.zeros(1, np.int64), "int64")
             self.family = family_launch.Family(

@@ -56,7 +56,7 @@ def _on_device(hook: Hook) -> Hook:
 
     @wraps(hook)
     def inside(self: "GpuBackend", *args: Any, **kwargs: Any) -> Any:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             return hook(self, *args, **kwargs)
 
     return cast(Hook, inside)
@@ -95,7 +95,7 @@ class GpuBackend(Backend):
     def __init__(self, rows: Rows, plan: Plan) -> None:
         super().__init__(rows, plan)
         self.arrays = self.make_arrays(plan.device)
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self._store(plan)
 
     def _store(self, plan: Plan) -> None:
@@ -225,7 +225,7 @@ class GpuBackend(Backend):
         else:
             self.arrays.synchronize()
             for turn, (start, stop) in enumerate(self._chunks()):
-                with self.arrays.lane(turn % 2):
+                with self.arrays.stream_scope(turn % 2):
                     rows = self.arrays.load(self.stored, start, stop)
                     self._refresh(rows, start, stop - start, self.largest[turn % 2])
             self.arrays.synchronize()
@@ -297,7 +297,7 @@ class GpuBackend(Backend):
             left = self._cast(left, self.arrays.take(self.norms, wanted))
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
-            with self.arrays.lane(turn % 2):
+            with self.arrays.stream_scope(turn % 2):
                 right = self.arrays.load(self.stored, start, stop)
                 if not self.as_given:
                     right = self._cast(right, self.norms[start:stop])

@@ -46,7 +46,7 @@ class GpuItems(Items):
         self.m, self.d, self.given_signals = backend.m, backend.d, n
         self.n = max(n, 1)
         empty = self.arrays.empty
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.scores, self.A = empty((self.m, self.n), "fp64"), empty((self.n, self.d), "fp64")
             self.S = empty((self.d, self.d), "fp64")
             self.W, self.distance = empty((self.n, self.m), "fp32"), empty((self.m,), "fp32")
@@ -66,7 +66,7 @@ class GpuItems(Items):
         self.identity = True
 
     def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             padded = scores if self.given_signals else np.zeros((self.m, 1))
             self.arrays.put(self.scores, padded)
             self.arrays.put(self.weight, np.where(pool, 1.0, -1.0).astype(np.float32))
@@ -75,17 +75,17 @@ class GpuItems(Items):
             self.identity = True
 
     def carry(self) -> tuple[Floats, Floats | None]:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             A: Floats = self.arrays.get(self.A)[: self.given_signals]
             return A, None if self.identity else self.arrays.get(self.S)
 
     def eligible_items(self) -> NDArray[np.bool_]:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             eligible: NDArray[np.bool_] = self.arrays.get(self.weight) > 0
             return eligible
 
     def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_] | None) -> None:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             if self.given_signals:
                 self.arrays.put(self.A, A)
             self.identity = S is None
@@ -98,7 +98,7 @@ class GpuItems(Items):
     def refresh(self, frame: Floats | None) -> Fresh:
         """By the library's float64 products, chunk by chunk; it is seldom called."""
         largest = farthest = 0.0
-        with self.arrays.here():
+        with self.arrays.device_scope():
             metric = None if frame is None else self.backend._upload(frame, "fp64")
             for start, stop in self.backend._chunks():
                 x = self.arrays.double(self._given(start, stop), self.backend.given)
@@ -134,11 +134,11 @@ class GpuItems(Items):
         return rows
 
     def rate(self, doubt: Doubt) -> float:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             return self._step(None, doubt)[0]
 
     def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.arrays.put(self.x, row)
             phi = g = self.x
             if self.rules.projects:
@@ -156,7 +156,7 @@ class GpuItems(Items):
             return self.arrays.get(phi) if self.rules.measure == "ratio" else row
 
     def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             if move.index is not None:
                 self.weight[move.index : move.index + 1] = 0
             return self._step(move, doubt)
@@ -177,7 +177,7 @@ class GpuItems(Items):
                 rows = backend.products[first : first + count] if backend.products is not None else self.value
                 backend._family_step(self, rows, first, count, parts, move, doubt)
                 continue
-            with self.arrays.lane(turn % 2):
+            with self.arrays.stream_scope(turn % 2):
                 rows = self.arrays.load(backend.stored, first, first + count)
                 if not backend.as_given:
                     rows = backend._cast(rows, backend.norms[first : first + count])
@@ -188,7 +188,7 @@ class GpuItems(Items):
         return float(found[:, 0].max()), float(found[:, 1].sum())
 
     def candidates(self, floor: float) -> tuple[NDArray[np.int64], Floats, Floats]:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.count[:] = 0
             self.backend._family_candidates(self, max(floor, 0.0))
             count = int(self.arrays.get(self.count)[0])
@@ -199,10 +199,10 @@ class GpuItems(Items):
     def remaining(self, x: Floats) -> Floats:
         if self.identity:
             return x
-        with self.arrays.here():
+        with self.arrays.device_scope():
             found: Floats = self.arrays.get(self.backend._upload(x, "fp64") @ self.S)
         return found
 
     def drop(self, indices: NDArray[np.int64]) -> None:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.arrays.scatter(self.weight, indices, np.zeros(len(indices), np.float32))

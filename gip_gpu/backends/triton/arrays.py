@@ -39,7 +39,7 @@ class TorchArrays:
         self.streams = [torch.cuda.Stream(self.device) for _ in range(2)] if self.cuda else []
         self.buffers: list[Any] = [None, None]
 
-    def here(self) -> AbstractContextManager[Any]:
+    def device_scope(self) -> AbstractContextManager[Any]:
         return torch.cuda.device(self.device) if self.cuda else nullcontext()
 
     def empty(self, shape: tuple[int, ...], kind: str) -> Any:
@@ -109,7 +109,7 @@ class TorchArrays:
     def load(self, mapped: Any, start: int, stop: int) -> Any:
         return mapped[start:stop].to(self.device, non_blocking=True)
 
-    def lane(self, number: int) -> AbstractContextManager[Any]:
+    def stream_scope(self, number: int) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self.streams[number]) if self.cuda else nullcontext()
 
     def synchronize(self) -> None:

@@ -107,7 +107,7 @@ class TritonBackend(GpuBackend):
 
     def items(self, rules: Rules, n: int) -> Items:
         made = super().items(rules, n)
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.scales = self.factor / self.norms
             self.partial = self.arrays.empty((self._family_values().distance_partial,), "fp64")
             self.arrived = self.arrays.empty((1,), "int64")
