@@ -12,7 +12,7 @@ from cuda_on_cpu.emulator import AVAILABLE, KERNELS, WHY_NOT
 from sanitized import assert_sanitized
 
 from gip_gpu import signals
-from gip_gpu.backends.gpu.layout import Real
+from gip_gpu.backends.gpu.layout import HeaderF64
 from gip_gpu.kernels.loop import tuning
 from gip_gpu.numerics import error_bounds
 from gip_gpu.reference import matching_pursuit
@@ -42,7 +42,7 @@ class Checked(Host):
         assert np.abs(A.T - self.A).max() * np.sqrt(self.square) <= state.drift
         squares = (self.W.astype(np.float64) ** 2).sum(axis=0)
         assert self.score == pytest.approx(np.where(state.left, squares, 0), rel=1e-5)
-        above = self.real[Real.ENERGY_A] - np.vdot(self.A, self.A)
+        above = self.header_f64[HeaderF64.ENERGY_A] - np.vdot(self.A, self.A)
         assert above >= 0
         # The bound takes the squared norm of each pick's row for `square`, as it is for unit rows.
         assert not self.normalize or above <= 1e-9 * np.vdot(A, A) + 1e-20

@@ -13,7 +13,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 
 from gip_gpu import Pool, backends, select, signals
 from gip_gpu.backends.gpu import backend as gpu
-from gip_gpu.backends.gpu.layout import Real
+from gip_gpu.backends.gpu.layout import HeaderF64
 from gip_gpu.backends.triton.backend import TritonBackend
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.kernels.architectures import alike
@@ -315,7 +315,7 @@ class CheckedBackend(TritonBackend):
         assert off.max(initial=0) <= state.error
         held = self.A.numpy()
         assert np.linalg.norm(held.T - A) * np.sqrt(self.square) <= state.drift + 1e-300
-        assert float(self.head[Real.ENERGY_A]) >= (held**2).sum()
+        assert float(self.head[HeaderF64.ENERGY_A]) >= (held**2).sum()
         CheckedBackend.checks += 1
         CheckedBackend.tightest = min(CheckedBackend.tightest, state.error / max(off.max(initial=0), 1e-300))
 

@@ -21,8 +21,8 @@ struct Arrays {
     double* energy;
     long long* found;
     double* value;
-    double* real;
-    long long* whole;
+    double* header_f64;
+    long long* header_i64;
     double* record;
 };
 
@@ -77,13 +77,15 @@ __device__ __forceinline__ double rounding(const Arrays& all, const State& state
 }
 
 __device__ __forceinline__ void read_header(const Arrays& all, State& state) {
-    state.error = all.real[REAL_ERROR], state.drift = all.real[REAL_DRIFT], state.energy = all.real[REAL_ENERGY_A];
-    state.gamma = all.real[REAL_GAMMA], state.square = all.real[REAL_SQUARE], state.scale = all.real[REAL_SCALE];
-    state.gain = all.real[REAL_GAIN], state.rival = all.real[REAL_RIVAL];
-    state.picks = all.whole[WHOLE_PICKS], state.until = all.whole[WHOLE_UNTIL], state.base = all.whole[WHOLE_BASE];
-    state.excess = all.whole[WHOLE_EXCESS], state.pending = all.whole[WHOLE_PENDING];
-    state.candidates = all.whole[WHOLE_CANDIDATES], state.ties = all.whole[WHOLE_TIES];
-    state.counted = all.whole[WHOLE_COUNT];
+    state.error = all.header_f64[HEADER_F64_ERROR], state.drift = all.header_f64[HEADER_F64_DRIFT];
+    state.energy = all.header_f64[HEADER_F64_ENERGY_A], state.gamma = all.header_f64[HEADER_F64_GAMMA];
+    state.square = all.header_f64[HEADER_F64_SQUARE], state.scale = all.header_f64[HEADER_F64_SCALE];
+    state.gain = all.header_f64[HEADER_F64_GAIN], state.rival = all.header_f64[HEADER_F64_RIVAL];
+    state.picks = all.header_i64[HEADER_I64_PICKS], state.until = all.header_i64[HEADER_I64_UNTIL];
+    state.base = all.header_i64[HEADER_I64_BASE];
+    state.excess = all.header_i64[HEADER_I64_EXCESS], state.pending = all.header_i64[HEADER_I64_PENDING];
+    state.candidates = all.header_i64[HEADER_I64_CANDIDATES], state.ties = all.header_i64[HEADER_I64_TIES];
+    state.counted = all.header_i64[HEADER_I64_COUNT];
     state.slot = state.pending < 0 ? -1 : all.slots[state.pending];
     state.noise = rounding(all, state);
     state.largest = state.floor = 0;
@@ -91,12 +93,13 @@ __device__ __forceinline__ void read_header(const Arrays& all, State& state) {
 }
 
 __device__ __forceinline__ void write_header(const Arrays& all, const State& state) {
-    all.real[REAL_ERROR] = state.error, all.real[REAL_DRIFT] = state.drift, all.real[REAL_ENERGY_A] = state.energy;
-    all.real[REAL_GAIN] = state.gain, all.real[REAL_RIVAL] = state.rival;
-    all.real[REAL_LARGEST] = state.largest, all.real[REAL_FLOOR] = state.floor;
-    all.whole[WHOLE_REASON] = state.reason, all.whole[WHOLE_PICKS] = state.picks;
-    all.whole[WHOLE_EXCESS] = state.excess, all.whole[WHOLE_PENDING] = state.pending;
-    all.whole[WHOLE_CANDIDATES] = state.candidates, all.whole[WHOLE_TIES] = state.ties;
+    all.header_f64[HEADER_F64_ERROR] = state.error, all.header_f64[HEADER_F64_DRIFT] = state.drift;
+    all.header_f64[HEADER_F64_ENERGY_A] = state.energy;
+    all.header_f64[HEADER_F64_GAIN] = state.gain, all.header_f64[HEADER_F64_RIVAL] = state.rival;
+    all.header_f64[HEADER_F64_LARGEST] = state.largest, all.header_f64[HEADER_F64_FLOOR] = state.floor;
+    all.header_i64[HEADER_I64_REASON] = state.reason, all.header_i64[HEADER_I64_PICKS] = state.picks;
+    all.header_i64[HEADER_I64_EXCESS] = state.excess, all.header_i64[HEADER_I64_PENDING] = state.pending;
+    all.header_i64[HEADER_I64_CANDIDATES] = state.candidates, all.header_i64[HEADER_I64_TIES] = state.ties;
 }
 
 // A += w f', 32 entries a warp, neighbouring ones on different multiprocessors.
@@ -172,8 +175,8 @@ __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& o
             // Asked for first: it is on its way while the sums are made.
             long long place = 0;
             if (lane == 0) {
-                unsigned long long* const counter = reinterpret_cast<unsigned long long*>(all.whole + WHOLE_COUNT);
-                place = (long long)atomicAdd(counter, 1ull) - state.counted;
+                long long* const counter = all.header_i64 + HEADER_I64_COUNT;
+                place = (long long)atomicAdd(reinterpret_cast<unsigned long long*>(counter), 1ull) - state.counted;
             }
             double* const value = all.value + place * (1 + SIGNALS);
             const double gain = rescore(
@@ -213,7 +216,7 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
     SHARED(Top, tops, WARPS);
     SHARED(Tied, ties, WARPS);
     const int t = threadIdx.x;
-    const long long count = load_strong(all.whole + WHOLE_COUNT) - state.counted;
+    const long long count = load_strong(all.header_i64 + HEADER_I64_COUNT) - state.counted;
     // A thread's first candidate, often the only one, is kept at hand.
     const double gain = t < count ? load_strong(all.value + t * (1 + SIGNALS)) : -1.0;
     const long long item = t < count ? load_strong(all.found + t) : all.m;
@@ -252,12 +255,13 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     loop(long long m, int d, const ROWS* rows, const double* norms, const double* scores, double* A, float* W,
          float* score, float* weight, const int* slots, const COLUMN* columns, float* best, double* energy,
-         long long* found, double* value, double* real, long long* whole, double* record, int in_shared) {
+         long long* found, double* value, double* header_f64, long long* header_i64, double* record, int in_shared) {
     SHARED(State, states, 1);
     SHARED(double, w, SIGNALS);
     SHARED(float, factors, SIGNALS);
     SHARED(Best, bests, WARPS);
-    const Arrays all = {m, d, rows, norms, scores, A, slots, best, energy, found, value, real, whole, record};
+    const Arrays all = {m, d, rows, norms, scores, A, slots, best, energy, found, value, header_f64, header_i64,
+                        record};
     State& state = states[0];
     const long long per = (m + gridDim.x - 1) / gridDim.x, first = min(blockIdx.x * per, m);
     Slice own = {first, (int)min(per, m - first), W + first, m, score + first, weight + first};
@@ -270,12 +274,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             own.weight[item] = weight[first + item];
         }
     }
-    GridBarrier barrier(whole + WHOLE_ARRIVED);
+    GridBarrier barrier(header_i64 + HEADER_I64_ARRIVED);
     if (threadIdx.x == 0) read_header(all, state);
     for (int i = threadIdx.x; i < SIGNALS; i += THREADS) {
         // Without a pick nothing moves, whatever was left here.
-        w[i] = whole[WHOLE_PENDING] < 0 ? 0.0 : real[REAL_RESIDUAL + i];
-        factors[i] = (float)(w[i] * real[REAL_SQUARE]);
+        w[i] = header_i64[HEADER_I64_PENDING] < 0 ? 0.0 : header_f64[HEADER_F64_RESIDUAL + i];
+        factors[i] = (float)(w[i] * header_f64[HEADER_F64_SQUARE]);
     }
     __syncthreads();
     while (true) {
@@ -320,6 +324,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     barrier.sync();
     if (blockIdx.x == 0) {
         if (threadIdx.x == 0) write_header(all, state);
-        for (int i = threadIdx.x; i < SIGNALS; i += THREADS) real[REAL_RESIDUAL + i] = w[i];
+        for (int i = threadIdx.x; i < SIGNALS; i += THREADS) header_f64[HEADER_F64_RESIDUAL + i] = w[i];
     }
 }

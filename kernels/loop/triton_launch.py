@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from gip_gpu.backends.gpu.layout import Code, Whole
+from gip_gpu.backends.gpu.layout import Code, HeaderI64
 from gip_gpu.kernels.architectures import tuned
 from gip_gpu.kernels.loop import tuning
 
@@ -12,12 +12,12 @@ class StepGraphs:
     """Launches steps until the header says that the host is wanted.
 
     Args:
-        whole: the header of the selection.
+        header_i64: the header of the selection.
         capability: of the device, whose tuning values are taken.
     """
 
-    def __init__(self, whole: Any, capability: int) -> None:
-        self.whole, self.values = whole, tuned(tuning.TRITON, capability)
+    def __init__(self, header_i64: Any, capability: int) -> None:
+        self.header_i64, self.values = header_i64, tuned(tuning.TRITON, capability)
         # By the address of the columns that the steps read.
         self.graphs: dict[int, Any] = {}
 
@@ -28,7 +28,7 @@ class StepGraphs:
         ahead = 1
         while True:
             self._launch(pick, update, columns, ahead)
-            if int(self.whole[Whole.REASON]) != Code.RUNNING:
+            if int(self.header_i64[HeaderI64.REASON]) != Code.RUNNING:
                 return
             # Where no column is missing the host looks ever more seldom.
             ahead = min(2 * ahead, self.values.graphs_ahead)
@@ -50,11 +50,11 @@ class StepGraphs:
         """A graph of steps. The kernels are compiled by then or here, where they find nothing to do."""
         import torch
 
-        held = self.whole.clone()
-        self.whole[Whole.REASON] = int(Code.DONE)
+        held = self.header_i64.clone()
+        self.header_i64[HeaderI64.REASON] = int(Code.DONE)
         pick()
         torch.cuda.synchronize()
-        self.whole.copy_(held)
+        self.header_i64.copy_(held)
         graph = torch.cuda.CUDAGraph()
         # Other threads may allocate meanwhile.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):

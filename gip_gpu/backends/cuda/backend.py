@@ -82,7 +82,7 @@ class CupyBackend(GpuBackend):
     def _run(self, columns: Any) -> None:
         self.loop.run(
             self.stored, self.norms, self.scores, self.A, self.W, self.score, self.weight, self.slots, columns,
-            self.best, self.energy, self.found, self.value, self.real, self.whole, self.record,
+            self.best, self.energy, self.found, self.value, self.header_f64, self.header_i64, self.record,
         )  # fmt: skip
 
     def _gram(self, rows: Any, out: Any) -> None:

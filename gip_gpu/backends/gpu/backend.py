@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.items import GpuItems
-from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
+from gip_gpu.backends.gpu.layout import Code, HeaderF64, HeaderI64, Record
 from gip_gpu.backends.items import Doubt, Items, Move, Rules
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.rows import Rows
@@ -178,10 +178,10 @@ class GpuBackend(Backend):
         self.scores, self.A, self.W = empty((self.m, n), "fp64"), empty((n, self.d), "fp64"), empty((n, self.m), "fp32")
         self.weight, self.score = empty((self.m,), "fp32"), empty((self.m,), "fp32")
         self.found, self.value = empty((self.m,), "int64"), empty((self.m, 1 + n), "fp64")
-        self.real, self.whole = empty((Real.RESIDUAL + n,), "fp64"), empty((16,), "int64")
+        self.header_f64, self.header_i64 = empty((HeaderF64.RESIDUAL + n,), "fp64"), empty((16,), "int64")
         self.record = empty((min(STEPS, self.m), Record.WEIGHTS + n), "fp64")
         self.largest = empty((2, self._parts()), "fp64")
-        self.head = np.zeros(Real.RESIDUAL + n)
+        self.head = np.zeros(HeaderF64.RESIDUAL + n)
         self.places = np.zeros(16, np.int64)
         self._begin()
         self.ready_for = n
@@ -206,15 +206,16 @@ class GpuBackend(Backend):
         state.error = error_bounds.cast_error(largest) + state.noise(self.square) + 2 * error_bounds.U64 * projected
         squared = float(np.vdot(state.A, state.A))
         self.head[:] = 0
-        self.head[Real.ERROR], self.head[Real.DRIFT] = state.error, state.drift
+        self.head[HeaderF64.ERROR], self.head[HeaderF64.DRIFT] = state.error, state.drift
         # The square of a norm summed in float64, rounded up.
-        self.head[Real.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
-        self.head[Real.GAMMA], self.head[Real.SQUARE], self.head[Real.SCALE] = self.gamma, self.square, state.scale
+        self.head[HeaderF64.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
+        self.head[HeaderF64.GAMMA], self.head[HeaderF64.SQUARE] = self.gamma, self.square
+        self.head[HeaderF64.SCALE] = state.scale
         # Each term of a product may be off by two roundings of the row more.
-        self.head[Real.PROJECTED] = projected
-        self.head[Real.ROUNDING] = error_bounds.dot_error(self.d + 2, error_bounds.U64)
+        self.head[HeaderF64.PROJECTED] = projected
+        self.head[HeaderF64.ROUNDING] = error_bounds.dot_error(self.d + 2, error_bounds.U64)
         self.places[:] = 0
-        self.places[[Whole.PENDING, Whole.SLOT]] = -1
+        self.places[[HeaderI64.PENDING, HeaderI64.SLOT]] = -1
         state.pending = None
 
     def _recompute(self) -> float:
@@ -234,25 +235,25 @@ class GpuBackend(Backend):
     @_on_device
     def advance(self, state: State, columns: "Columns", until: int) -> Reason:
         until = min(until, state.t + STEPS)
-        self.places[[Whole.REASON, Whole.ARRIVED, Whole.COUNT]] = 0
-        self.places[[Whole.PICKS, Whole.BASE]] = state.t
-        self.places[Whole.UNTIL], self.places[Whole.EXCESS] = until, state.excess
-        self.arrays.put(self.real, self.head)
-        self.arrays.put(self.whole, self.places)
+        self.places[[HeaderI64.REASON, HeaderI64.ARRIVED, HeaderI64.COUNT]] = 0
+        self.places[[HeaderI64.PICKS, HeaderI64.BASE]] = state.t
+        self.places[HeaderI64.UNTIL], self.places[HeaderI64.EXCESS] = until, state.excess
+        self.arrays.put(self.header_f64, self.head)
+        self.arrays.put(self.header_i64, self.places)
         self._run(columns.table())
-        self.head, self.places = self.arrays.get(self.real), self.arrays.get(self.whole)
+        self.head, self.places = self.arrays.get(self.header_f64), self.arrays.get(self.header_i64)
         self._report(state)
-        code = Code(int(self.places[Whole.REASON]))
+        code = Code(int(self.places[HeaderI64.REASON]))
         if code is Code.DIVERGED:
             raise matching_pursuit.diverged(state.t, self.largest_norm)
         if code is Code.EMPTY_WINDOW:
-            best, floor = float(self.head[Real.LARGEST]), float(self.head[Real.FLOOR])
+            best, floor = float(self.head[HeaderF64.LARGEST]), float(self.head[HeaderF64.FLOOR])
             return matching_pursuit.empty_window(state, best, floor, f"error {state.error!r}")
         return REASONS[code]
 
     def _report(self, state: State) -> None:
         """Enters what the device did into the state."""
-        made = int(self.places[Whole.PICKS]) - state.t
+        made = int(self.places[HeaderI64.PICKS]) - state.t
         if made:
             record = self.arrays.get(self.record[:made])
             counted = record[:, [Record.INDEX, Record.CANDIDATES, Record.TIES]].astype(np.int64)
@@ -265,19 +266,19 @@ class GpuBackend(Backend):
                 counted[:, 1],
                 counted[:, 2],
             )
-        state.error, state.drift = float(self.head[Real.ERROR]), float(self.head[Real.DRIFT])
-        state.excess = int(self.places[Whole.EXCESS])
-        pending = int(self.places[Whole.PENDING])
+        state.error, state.drift = float(self.head[HeaderF64.ERROR]), float(self.head[HeaderF64.DRIFT])
+        state.excess = int(self.places[HeaderI64.EXCESS])
+        pending = int(self.places[HeaderI64.PENDING])
         state.pending = None
         if pending >= 0:
             state.pending = Pick(
                 index=pending,
                 row=np.empty(0),
-                residual=self.head[Real.RESIDUAL :],
-                gain=float(self.head[Real.GAIN]),
-                margin=float(_margin(self.head[Real.RIVAL], self.head[Real.GAIN])),
-                candidates=int(self.places[Whole.CANDIDATES]),
-                ties=int(self.places[Whole.TIES]),
+                residual=self.head[HeaderF64.RESIDUAL :],
+                gain=float(self.head[HeaderF64.GAIN]),
+                margin=float(_margin(self.head[HeaderF64.RIVAL], self.head[HeaderF64.GAIN])),
+                candidates=int(self.places[HeaderI64.CANDIDATES]),
+                ties=int(self.places[HeaderI64.TIES]),
             )
 
     @_on_device
@@ -386,7 +387,7 @@ class GpuBackend(Backend):
 
     @abstractmethod
     def _run(self, columns: Any) -> None:
-        """Takes steps with these Gram columns until `whole[REASON]` says why not."""
+        """Takes steps with these Gram columns until `header_i64[REASON]` says why not."""
 
     @abstractmethod
     def _gram(self, rows: Any, out: Any) -> None:

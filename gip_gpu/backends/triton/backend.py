@@ -77,7 +77,7 @@ class TritonBackend(GpuBackend):
         empty = self.arrays.empty
         self.inverses = 1 / self.norms
         self.best, self.energy = empty((self.parts,), "fp32"), empty((self.parts,), "fp64")
-        self.steps = StepGraphs(self.whole, self.arrays.capability)
+        self.steps = StepGraphs(self.header_i64, self.arrays.capability)
 
     def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:
         from gip_gpu.kernels.refresh import triton_launch
@@ -91,14 +91,14 @@ class TritonBackend(GpuBackend):
 
         triton_launch.pick(
             self.stored, self.inverses, self.scores, self.A, self.weight, self.score, self.slots, self.best,
-            self.energy, self.found, self.value, self.real, self.whole, self.record, self.arrays.capability,
+            self.energy, self.found, self.value, self.header_f64, self.header_i64, self.record, self.arrays.capability,
         )  # fmt: skip
 
     def _update(self, columns: Any) -> None:
         from gip_gpu.kernels.step import triton_launch
 
         triton_launch.update(
-            self.W, columns, self.weight, self.score, self.best, self.energy, self.real, self.whole,
+            self.W, columns, self.weight, self.score, self.best, self.energy, self.header_f64, self.header_i64,
             self.arrays.capability,
         )  # fmt: skip
 
