@@ -168,9 +168,9 @@ def triton_builds(chip: int) -> Iterator[Build]:
                 make = _compile_triton(gram_triton.products, batch, shape, options, aligned)
                 yield Build("products", variant, 32 * tile.warps, make)
     floats = dict.fromkeys(("W", "weight", "score", "best"), "*fp32")
-    names = ("norms", "inverses", "scores", "A", "value", "header_f64", "record", "energy", "largest")
+    names = ("norms", "inverses", "scores", "A", "candidate_value", "header_f64", "record", "energy", "largest")
     doubles = dict.fromkeys(names, "*fp64")
-    longs = {**dict.fromkeys(("header_i64", "found"), "*i64"), **dict.fromkeys(("stride", "first"), "i64")}
+    longs = {**dict.fromkeys(("header_i64", "candidate_index"), "*i64"), **dict.fromkeys(("stride", "first"), "i64")}
     others = {**floats, **longs, "slots": "*i32", "blocks": "i32", "count": "i32"}
     common = {**integers, **doubles, **others}
     warps = {"num_warps": taken.warps}

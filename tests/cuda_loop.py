@@ -116,7 +116,7 @@ class Host:
         self.slots = np.full(self.m, -1, np.int32)
         self.scores, self.A, self.W = np.empty((self.m, n)), np.empty((n, self.d)), np.empty((n, self.m), np.float32)
         self.score, self.weight = np.empty(self.m, np.float32), np.empty(self.m, np.float32)
-        self.found, self.value = np.full(self.m, -1 << 60), np.empty((self.m, 1 + n))
+        self.candidate_index, self.candidate_value = np.full(self.m, -1 << 60), np.empty((self.m, 1 + n))
         self.best, self.energy = np.empty(self.blocks, np.float32), np.empty(self.blocks)
         self.header_f64, self.header_i64 = np.empty(HeaderF64.RESIDUAL + n), np.full(16, -1 << 60)
         self.record = np.empty((self.steps, Record.WEIGHTS + n))
@@ -153,7 +153,7 @@ class Host:
         header_i64[HeaderI64.UNTIL], header_i64[HeaderI64.EXCESS] = min(until, state.t + self.steps), state.excess
         shared = -(-self.m // self.blocks) * (n + 2) * 4 if self.in_shared else 0
         arrays = [self.stored, self.norms, self.scores, self.A, self.W, self.score, self.weight, self.slots]
-        arrays += [columns.table, self.best, self.energy, self.found, self.value]
+        arrays += [columns.table, self.best, self.energy, self.candidate_index, self.candidate_value]
         arrays += [self.header_f64, header_i64, self.record]
         args = [self.m, self.d, *arrays, int(self.in_shared)]
         self.seed += 1

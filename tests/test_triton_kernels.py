@@ -276,7 +276,7 @@ class Device:
         self.weight, self.score, self.slots = torch.ones(m), poison(m), torch.arange(m, dtype=torch.int32)
         self.columns = torch.from_numpy((self.X @ self.X.T).astype(np.float32))
         self.best, self.energy = poison(self.parts), poison(self.parts, kind="fp64")
-        self.found, self.value = torch.full((m,), -9), poison(m, 1 + n, kind="fp64")
+        self.candidate_index, self.candidate_value = torch.full((m,), -9), poison(m, 1 + n, kind="fp64")
         self.record = poison(until, Record.WEIGHTS + n, kind="fp64")
         self.header_f64 = torch.zeros(HeaderF64.RESIDUAL + n, dtype=torch.float64)
         self.header_i64 = torch.zeros(16, dtype=torch.int64)
@@ -299,9 +299,9 @@ class Device:
     def pick(self):
         step_triton.pick[(self.parts,)](
             self.m, self.d, self.rows, self.inverses, self.scores, self.A, self.weight, self.score, self.slots,
-            self.best, self.energy, self.found, self.value, self.header_f64, self.header_i64, self.record, self.blocks,
-            SIGNALS=self.n, WIDE=1 << (self.n - 1).bit_length(), BLOCK=self.block, DEPTH=self.depth, PARTS=self.parts,
-            PARTS_BLOCK=1 << (self.parts - 1).bit_length(), CHUNK=self.chunk,
+            self.best, self.energy, self.candidate_index, self.candidate_value, self.header_f64, self.header_i64,
+            self.record, self.blocks, SIGNALS=self.n, WIDE=1 << (self.n - 1).bit_length(), BLOCK=self.block,
+            DEPTH=self.depth, PARTS=self.parts, PARTS_BLOCK=1 << (self.parts - 1).bit_length(), CHUNK=self.chunk,
         )  # fmt: skip
 
     def exact(self):
@@ -348,14 +348,14 @@ def check_pick(device):
     made = int(device.header_i64[HeaderI64.PICKS])
     device.pick()
     count = int(device.record[made, Record.CANDIDATES])
-    found, value = device.found[:count].numpy(), device.value[:count].numpy()
+    found, value = device.candidate_index[:count].numpy(), device.candidate_value[:count].numpy()
     # Every item whose score reaches the floor, and none far below it.
     assert set(found) >= set(np.flatnonzero((score >= np.float32(floor)) & left))
     window = np.flatnonzero((score >= score[found].min()) & left)
     assert sorted(found) == window.tolist()
     assert score[found].min() >= floor * (1 - LOOSE)
     gains = (W[window] ** 2).sum(axis=1)
-    assert (device.found[max(count, getattr(device, "most", 0)) :] == -9).all()
+    assert (device.candidate_index[max(count, getattr(device, "most", 0)) :] == -9).all()
     device.most = max(count, getattr(device, "most", 0))
     order = np.argsort(found)
     size = np.abs(W[window]).max()
@@ -457,7 +457,7 @@ def test_the_lowest_of_tied_items_is_picked():
     assert (row[Record.INDEX], row[Record.TIES]) == (left[0], len(left))
     assert row[Record.CANDIDATES] >= len(left)
     assert row[Record.RIVAL] >= row[Record.GAIN]
-    assert sorted(device.found[: int(row[Record.CANDIDATES])].tolist())[:1] >= left[:1]
+    assert sorted(device.candidate_index[: int(row[Record.CANDIDATES])].tolist())[:1] >= left[:1]
 
 
 def test_items_that_differ_by_more_than_a_tie_do_not_tie():
@@ -487,11 +487,11 @@ def test_missing_column():
     # The column lies in another place now, and nothing is rescored again.
     device.slots[picked], device.header_i64[HeaderI64.REASON] = 42, 0
     device.columns[42] = other.columns[picked]
-    device.found[:], device.value[:] = -9, torch.nan
+    device.candidate_index[:], device.candidate_value[:] = -9, torch.nan
     device.update()
     device.pick()
     assert device.code() is Code.RUNNING
-    assert (device.found == -9).all()
+    assert (device.candidate_index == -9).all()
     for each in (device, other):
         each.update()
     for name in ("A", "W", "weight", "score", "header_f64"):
@@ -680,11 +680,11 @@ def test_pick_reads_rows_beyond_2_31_entries(far):
     device.inverses, device.scores = torch.full((m,), inverse, dtype=torch.float64), torch.ones(m, 1).double()
     device.weight, device.score, device.slots = torch.ones(m), torch.zeros(m), torch.zeros(m, dtype=torch.int32)
     device.score[item] = device.best[0] = 1.0
-    device.found, device.value = torch.full((m,), -9), poison(m, 2, kind="fp64")
+    device.candidate_index, device.candidate_value = torch.full((m,), -9), poison(m, 2, kind="fp64")
     device.pick()
     exact = 1 - A[0] @ row.astype(float) * inverse
-    assert device.found[0] == item
-    assert float(device.value[0, 1]) == pytest.approx(exact, rel=1e-10)
+    assert device.candidate_index[0] == item
+    assert float(device.candidate_value[0, 1]) == pytest.approx(exact, rel=1e-10)
     assert int(device.record[0, Record.INDEX]) == item
     np.testing.assert_allclose(device.A[0], A[0] + exact * row.astype(float) * inverse, rtol=1e-10)
 

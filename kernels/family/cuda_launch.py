@@ -43,8 +43,8 @@ class Family:
         )  # fmt: skip
 
     def candidates(
-        self, rows: Any, norms: Any, scores: Any, A: Any, weight: Any, upper: Any, found: Any, value: Any, count: Any,
-        floor: float, factor: float, identity: bool,
+        self, rows: Any, norms: Any, scores: Any, A: Any, weight: Any, upper: Any, candidate_index: Any,
+        candidate_value: Any, count: Any, floor: float, factor: float, identity: bool,
     ) -> None:  # fmt: skip
         """Lists the items whose upper bound reaches `floor`, with exact residuals, x = row / norm * factor.
 
@@ -53,19 +53,19 @@ class Family:
         m, d = rows.shape
         self._candidates(
             (self.values.blocks(m, self.multiprocessors),), (self.values.threads,),
-            (int64(m), int32(d), rows, norms, scores, A, weight, upper, found, value, count, float64(floor),
-             float64(factor), int32(identity)),
+            (int64(m), int32(d), rows, norms, scores, A, weight, upper, candidate_index, candidate_value, count,
+             float64(floor), float64(factor), int32(identity)),
         )  # fmt: skip
 
     def distances(
-        self, rows: Any, norms: Any, S: Any, found: Any, value: Any, count: Any, partial: Any, ticket: Any,
-        factor: float,
+        self, rows: Any, norms: Any, S: Any, candidate_index: Any, candidate_value: Any, count: Any, partial: Any,
+        ticket: Any, factor: float,
     ) -> None:  # fmt: skip
         """Exact distances ||S'x||^2 of the listed items; `ticket` is 0 before and after."""
         self._distances(
             (self.values.most_blocks(self.multiprocessors),), (self.values.threads,),
-            (int32(rows.shape[1]), rows, norms, S, found, value, count, partial, int64(len(partial)), ticket,
-             float64(factor)),
+            (int32(rows.shape[1]), rows, norms, S, candidate_index, candidate_value, count, partial,
+             int64(len(partial)), ticket, float64(factor)),
         )  # fmt: skip
 
 

@@ -34,27 +34,28 @@ def step(
 
 
 def candidates(
-    rows: Any, scales: Any, scores: Any, A: Any, weight: Any, upper: Any, floor: float, found: Any, value: Any,
-    count: Any, capability: int,
+    rows: Any, scales: Any, scores: Any, A: Any, weight: Any, upper: Any, floor: float, candidate_index: Any,
+    candidate_value: Any, count: Any, capability: int,
 ) -> None:  # fmt: skip
     """Lists the items whose upper bound reaches `floor`, with exact residuals and ||x||^2, x = row * scale."""
     (m, n), d = scores.shape, rows.shape[1]
     values = tuned(tuning.TRITON, capability)
     wide, depth = values.window_tile(n)
     family_triton.candidates[(-(-m // values.window_block),)](
-        m, d, rows, scales, scores, A, weight, upper, float(floor), found, value, count, SIGNALS=n, WIDE=wide,
-        BLOCK=values.window_block, DEPTH=depth, num_warps=values.warps, **FUSED,
+        m, d, rows, scales, scores, A, weight, upper, float(floor), candidate_index, candidate_value, count, SIGNALS=n,
+        WIDE=wide, BLOCK=values.window_block, DEPTH=depth, num_warps=values.warps, **FUSED,
     )  # fmt: skip
 
 
 def distances(
-    rows: Any, scales: Any, S: Any, found: Any, value: Any, count: Any, partial: Any, arrived: Any, capability: int
-) -> None:
+    rows: Any, scales: Any, S: Any, candidate_index: Any, candidate_value: Any, count: Any, partial: Any, arrived: Any,
+    capability: int,
+) -> None:  # fmt: skip
     """Exact distances ||S'x||^2 of the listed items, in place of ||x||^2; `arrived` is 0 before and after."""
     values = tuned(tuning.TRITON, capability)
     places, shares = values.distance_tile
     family_triton.distances[(values.distance_programs,)](
-        rows.shape[1], rows, scales, S, found, value, count, partial, arrived, SIGNALS=value.shape[1] - 1,
-        PARTIAL=len(partial), WIDE=values.distance_wide, DEPTH=values.distance_depth, PLACES=places, SHARES=shares,
-        num_warps=values.warps, **FUSED,
+        rows.shape[1], rows, scales, S, candidate_index, candidate_value, count, partial, arrived,
+        SIGNALS=candidate_value.shape[1] - 1, PARTIAL=len(partial), WIDE=values.distance_wide,
+        DEPTH=values.distance_depth, PLACES=places, SHARES=shares, num_warps=values.warps, **FUSED,
     )  # fmt: skip

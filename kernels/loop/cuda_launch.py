@@ -31,13 +31,14 @@ class Loop:
 
     def run(
         self, rows: Any, norms: Any, scores: Any, A: Any, W: Any, score: Any, weight: Any, slots: Any, columns: Any,
-        best: Any, energy: Any, found: Any, value: Any, header_f64: Any, header_i64: Any, record: Any,
+        best: Any, energy: Any, candidate_index: Any, candidate_value: Any, header_f64: Any, header_i64: Any,
+        record: Any,
     ) -> None:  # fmt: skip
         """Takes steps until the header says that the host is wanted. Arrays as `backends/gpu/layout.py` lists them."""
         m, d = rows.shape
         self.kernel(
             (self.blocks,), (self.threads,),
-            (int64(m), int32(d), rows, norms, scores, A, W, score, weight, slots, columns, best, energy, found, value,
-             header_f64, header_i64, record, int32(self.shared > 0)),
+            (int64(m), int32(d), rows, norms, scores, A, W, score, weight, slots, columns, best, energy,
+             candidate_index, candidate_value, header_f64, header_i64, record, int32(self.shared > 0)),
             shared_mem=self.shared,
         )  # fmt: skip

@@ -19,8 +19,8 @@ struct Arrays {
     const int* slots;
     float* best;
     double* energy;
-    long long* found;
-    double* value;
+    long long* candidate_index;
+    double* candidate_value;
     double* header_f64;
     long long* header_i64;
     double* record;
@@ -178,11 +178,11 @@ __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& o
                 long long* const counter = all.header_i64 + HEADER_I64_COUNT;
                 place = (long long)atomicAdd(reinterpret_cast<unsigned long long*>(counter), 1ull) - state.counted;
             }
-            double* const value = all.value + place * (1 + SIGNALS);
+            double* const exact = all.candidate_value + place * (1 + SIGNALS);
             const double gain = rescore(
                 all.rows + j * all.d, all.norms[j], all.scores + j * SIGNALS, all.d,
-                [=](long long at) { return load_strong(A + at); }, [=](int i, double w) { value[1 + i] = w; });
-            if (lane == 0) all.found[place] = j, value[0] = gain;
+                [=](long long at) { return load_strong(A + at); }, [=](int i, double w) { exact[1 + i] = w; });
+            if (lane == 0) all.candidate_index[place] = j, exact[0] = gain;
         }
     }
 }
@@ -218,21 +218,21 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
     const int t = threadIdx.x;
     const long long count = load_strong(all.header_i64 + HEADER_I64_COUNT) - state.counted;
     // A thread's first candidate, often the only one, is kept at hand.
-    const double gain = t < count ? load_strong(all.value + t * (1 + SIGNALS)) : -1.0;
-    const long long item = t < count ? load_strong(all.found + t) : all.m;
+    const double gain = t < count ? load_strong(all.candidate_value + t * (1 + SIGNALS)) : -1.0;
+    const long long item = t < count ? load_strong(all.candidate_index + t) : all.m;
     const int slot = t < count ? all.slots[item] : -1;
     Top top = {gain, -1.0};
     for (long long c = t + THREADS; c < count; c += THREADS)
-        top = top.merged({load_strong(all.value + c * (1 + SIGNALS)), -1.0});
+        top = top.merged({load_strong(all.candidate_value + c * (1 + SIGNALS)), -1.0});
     top = block_reduce(tops, top, Top{-1.0, -1.0});
     Tied own = {all.m, -1.0, 0};
     long long place = 0;
     if (t < count) {
         const double enough = lowest_tied(top.first, state.scale);
         for (long long c = t; c < count; c += THREADS) {
-            const double other = c == t ? gain : load_strong(all.value + c * (1 + SIGNALS));
+            const double other = c == t ? gain : load_strong(all.candidate_value + c * (1 + SIGNALS));
             if (other < enough) continue;
-            const long long candidate = c == t ? item : load_strong(all.found + c);
+            const long long candidate = c == t ? item : load_strong(all.candidate_index + c);
             if (candidate < own.item) own.item = candidate, own.gain = other, place = c;
             ++own.count;
         }
@@ -242,7 +242,7 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
         state.slot = place == t ? slot : all.slots[tied.item];
 #pragma unroll 4
         for (int i = 0; i < SIGNALS; ++i) {
-            w[i] = load_strong(all.value + place * (1 + SIGNALS) + 1 + i);
+            w[i] = load_strong(all.candidate_value + place * (1 + SIGNALS) + 1 + i);
             factors[i] = (float)(w[i] * state.square);
         }
     }
@@ -255,13 +255,14 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     loop(long long m, int d, const ROWS* rows, const double* norms, const double* scores, double* A, float* W,
          float* score, float* weight, const int* slots, const COLUMN* columns, float* best, double* energy,
-         long long* found, double* value, double* header_f64, long long* header_i64, double* record, int in_shared) {
+         long long* candidate_index, double* candidate_value, double* header_f64, long long* header_i64,
+         double* record, int in_shared) {
     SHARED(State, states, 1);
     SHARED(double, w, SIGNALS);
     SHARED(float, factors, SIGNALS);
     SHARED(Best, bests, WARPS);
-    const Arrays all = {m, d, rows, norms, scores, A, slots, best, energy, found, value, header_f64, header_i64,
-                        record};
+    const Arrays all = {m, d, rows, norms, scores, A, slots, best, energy, candidate_index, candidate_value,
+                        header_f64, header_i64, record};
     State& state = states[0];
     const long long per = (m + gridDim.x - 1) / gridDim.x, first = min(blockIdx.x * per, m);
     Slice own = {first, (int)min(per, m - first), W + first, m, score + first, weight + first};

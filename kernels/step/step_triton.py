@@ -109,8 +109,8 @@ def _norms(best, header_f64, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIG
 
 
 @triton.jit
-def _rescore(item, m, d, rows, inverses, scores, A, found, value, header_i64, SIGNALS: tl.constexpr, WIDE: tl.constexpr,
-             DEPTH: tl.constexpr):  # fmt: skip
+def _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_value, header_i64, SIGNALS: tl.constexpr,
+             WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """Enters the exact gain and residual of an item into the list of candidates."""
     i = tl.arange(0, WIDE)
     scale = tl.load(inverses + item)
@@ -124,15 +124,15 @@ def _rescore(item, m, d, rows, inverses, scores, A, found, value, header_i64, SI
     given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
     residual = given - tl.sum(products, axis=1)
     place = tl.atomic_add(header_i64 + COUNT, 1)
-    tl.store(found + place, item)
-    tl.store(value + place * (SIGNALS + 1), tl.sum(residual * residual))
-    tl.store(value + place * (SIGNALS + 1) + 1 + i, residual, mask=i < SIGNALS)
+    tl.store(candidate_index + place, item)
+    tl.store(candidate_value + place * (SIGNALS + 1), tl.sum(residual * residual))
+    tl.store(candidate_value + place * (SIGNALS + 1) + 1 + i, residual, mask=i < SIGNALS)
 
 
 @triton.jit
-def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, found, value, header_f64, header_i64,
-         record, blocks, SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr,
-         PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
+def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, candidate_index, candidate_value,
+         header_f64, header_i64, record, blocks, SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+         DEPTH: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     """Window, exact rescoring and, in the last of the PARTS programs, the choice. WIDE: SIGNALS to a power of two."""
     p = tl.program_id(0).to(tl.int64)
     if tl.load(header_i64 + REASON) == RUNNING:
@@ -148,7 +148,8 @@ def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, fo
                 open_ = tl.sum(marked.to(tl.int32))
                 while open_ > 0:
                     item = tl.min(tl.where(marked, items, m))
-                    _rescore(item, m, d, rows, inverses, scores, A, found, value, header_i64, SIGNALS, WIDE, DEPTH)
+                    _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_value, header_i64,
+                             SIGNALS, WIDE, DEPTH)  # fmt: skip
                     marked = marked & (items != item)
                     open_ -= 1
         # What this program wrote is visible before its ticket is; who draws the last one sees all.
@@ -156,13 +157,13 @@ def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, fo
         if tl.atomic_add(header_i64 + ARRIVED, 1, sem="acq_rel") == PARTS - 1:
             tl.debug_barrier()
             tl.store(header_i64 + ARRIVED, 0)
-            _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found, value, header_f64, header_i64,
-                    record, SIGNALS, WIDE, DEPTH, PARTS, PARTS_BLOCK, CHUNK)  # fmt: skip
+            _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, candidate_index, candidate_value,
+                    header_f64, header_i64, record, SIGNALS, WIDE, DEPTH, PARTS, PARTS_BLOCK, CHUNK)  # fmt: skip
 
 
 @triton.jit
-def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found, value, header_f64, header_i64, record,
-            SIGNALS: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PARTS: tl.constexpr,
+def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, candidate_index, candidate_value, header_f64,
+            header_i64, record, SIGNALS: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PARTS: tl.constexpr,
             PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     parts = tl.arange(0, PARTS_BLOCK)
     picks, base = tl.load(header_i64 + PICKS), tl.load(header_i64 + BASE)
@@ -174,7 +175,8 @@ def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found,
         if picks >= tl.load(header_i64 + UNTIL):
             reason = tl.cast(DONE, tl.int64)
         else:
-            reason = _argmax(m, best, found, value, header_f64, header_i64, SIGNALS, WIDE, PARTS, PARTS_BLOCK, CHUNK)
+            reason = _argmax(m, best, candidate_index, candidate_value, header_f64, header_i64, SIGNALS, WIDE, PARTS,
+                             PARTS_BLOCK, CHUNK)  # fmt: skip
     if reason == RUNNING:
         item = tl.load(header_i64 + PENDING)
         slot = tl.load(slots + item).to(tl.int64)
@@ -190,8 +192,8 @@ def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found,
 
 
 @triton.jit
-def _argmax(m, best, found, value, header_f64, header_i64, SIGNALS: tl.constexpr, WIDE: tl.constexpr,
-            PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
+def _argmax(m, best, candidate_index, candidate_value, header_f64, header_i64, SIGNALS: tl.constexpr,
+            WIDE: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     """Makes the exact argmax of the candidates the pending pick, or says why it cannot."""
     largest, noise, norm, floor = _norms(best, header_f64, PARTS, PARTS_BLOCK, SIGNALS)
     error, scale = tl.load(header_f64 + ERROR), tl.load(header_f64 + SCALE)
@@ -204,24 +206,25 @@ def _argmax(m, best, found, value, header_f64, header_i64, SIGNALS: tl.constexpr
     highest = tl.cast(-1.0, tl.float64)
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
-        highest = tl.maximum(highest, tl.max(tl.load(value + at * (SIGNALS + 1), mask=at < count, other=-1.0)))
+        gains = tl.load(candidate_value + at * (SIGNALS + 1), mask=at < count, other=-1.0)
+        highest = tl.maximum(highest, tl.max(gains))
     tied = lowest_tied(highest, scale)
     item, ties = tl.cast(m, tl.int64), tl.cast(0, tl.int64)
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
-        equal = tl.load(value + at * (SIGNALS + 1), mask=at < count, other=-1.0) >= tied
-        item = tl.minimum(item, tl.min(tl.where(equal, tl.load(found + at, mask=at < count, other=0), m)))
+        equal = tl.load(candidate_value + at * (SIGNALS + 1), mask=at < count, other=-1.0) >= tied
+        item = tl.minimum(item, tl.min(tl.where(equal, tl.load(candidate_index + at, mask=at < count, other=0), m)))
         ties += tl.sum(equal.to(tl.int64))
     place, runner_up = tl.cast(0, tl.int64), tl.cast(0.0, tl.float64)
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
-        this = tl.load(found + at, mask=at < count, other=-1) == item
+        this = tl.load(candidate_index + at, mask=at < count, other=-1) == item
         place = tl.maximum(place, tl.max(tl.where(this, at, 0)).to(tl.int64))
-        others = tl.load(value + at * (SIGNALS + 1), mask=(at < count) & (this == 0), other=0.0)
+        others = tl.load(candidate_value + at * (SIGNALS + 1), mask=(at < count) & (this == 0), other=0.0)
         runner_up = tl.maximum(runner_up, tl.max(others))
     if count < m - tl.load(header_i64 + PICKS):
         runner_up = tl.maximum(runner_up, gain_outside(norm, error, SIGNALS))
-    gain = tl.load(value + place * (SIGNALS + 1))
+    gain = tl.load(candidate_value + place * (SIGNALS + 1))
     rival = rival_above(runner_up, noise)
     wide = error > 4 * (cast_error(largest + error) + noise)
     reason = tl.cast(RUNNING, tl.int64)
@@ -242,7 +245,7 @@ def _argmax(m, best, found, value, header_f64, header_i64, SIGNALS: tl.constexpr
         tl.store(header_f64 + GAIN, gain)
         tl.store(header_f64 + RIVAL, rival)
         i = tl.arange(0, WIDE)
-        residual = tl.load(value + place * (SIGNALS + 1) + 1 + i, mask=i < SIGNALS, other=0.0)
+        residual = tl.load(candidate_value + place * (SIGNALS + 1) + 1 + i, mask=i < SIGNALS, other=0.0)
         tl.store(header_f64 + RESIDUAL + i, residual, mask=i < SIGNALS)
         # Read again by other threads of this program.
         tl.debug_barrier()

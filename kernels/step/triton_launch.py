@@ -22,15 +22,15 @@ def update(
 
 def pick(
     rows: Any, inverses: Any, scores: Any, A: Any, weight: Any, score: Any, slots: Any, best: Any, energy: Any,
-    found: Any, value: Any, header_f64: Any, header_i64: Any, record: Any, capability: int,
+    candidate_index: Any, candidate_value: Any, header_f64: Any, header_i64: Any, record: Any, capability: int,
 ) -> None:  # fmt: skip
     """Rescores the window, makes its argmax the pick, and projects it out of A, or enters into the header why not."""
     (m, n), d, programs = scores.shape, rows.shape[1], len(best)
     wide = 1 << (n - 1).bit_length()
     values = tuned(tuning.TRITON, capability)
     step_triton.pick[(programs,)](
-        m, d, rows, inverses, scores, A, weight, score, slots, best, energy, found, value, header_f64, header_i64,
-        record, values.blocks(m, programs), SIGNALS=n, WIDE=wide, BLOCK=values.block, DEPTH=values.rescore_depth(wide),
-        PARTS=programs, PARTS_BLOCK=1 << (programs - 1).bit_length(), CHUNK=values.choose_chunk(wide),
-        num_warps=values.warps, **FUSED,
+        m, d, rows, inverses, scores, A, weight, score, slots, best, energy, candidate_index, candidate_value,
+        header_f64, header_i64, record, values.blocks(m, programs), SIGNALS=n, WIDE=wide, BLOCK=values.block,
+        DEPTH=values.rescore_depth(wide), PARTS=programs, PARTS_BLOCK=1 << (programs - 1).bit_length(),
+        CHUNK=values.choose_chunk(wide), num_warps=values.warps, **FUSED,
     )  # fmt: skip

@@ -82,7 +82,8 @@ class CupyBackend(GpuBackend):
     def _run(self, columns: Any) -> None:
         self.loop.run(
             self.stored, self.norms, self.scores, self.A, self.W, self.score, self.weight, self.slots, columns,
-            self.best, self.energy, self.found, self.value, self.header_f64, self.header_i64, self.record,
+            self.best, self.energy, self.candidate_index, self.candidate_value, self.header_f64, self.header_i64,
+            self.record,
         )  # fmt: skip
 
     def _gram(self, rows: Any, out: Any) -> None:
@@ -121,7 +122,7 @@ class CupyBackend(GpuBackend):
         )  # fmt: skip
 
     def _family_candidates(self, items: "GpuItems", floor: float) -> None:
-        listed = (items.found, items.value, items.count)
+        listed = (items.candidate_index, items.candidate_value, items.count)
         self.family.candidates(
             self.stored, self.norms, items.scores, items.A, items.weight, items.upper, *listed, floor, self.factor,
             items.identity,

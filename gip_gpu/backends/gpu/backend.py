@@ -177,7 +177,7 @@ class GpuBackend(Backend):
         empty = self.arrays.empty
         self.scores, self.A, self.W = empty((self.m, n), "fp64"), empty((n, self.d), "fp64"), empty((n, self.m), "fp32")
         self.weight, self.score = empty((self.m,), "fp32"), empty((self.m,), "fp32")
-        self.found, self.value = empty((self.m,), "int64"), empty((self.m, 1 + n), "fp64")
+        self.candidate_index, self.candidate_value = empty((self.m,), "int64"), empty((self.m, 1 + n), "fp64")
         self.header_f64, self.header_i64 = empty((HeaderF64.RESIDUAL + n,), "fp64"), empty((16,), "int64")
         self.record = empty((min(STEPS, self.m), Record.WEIGHTS + n), "fp64")
         self.largest = empty((2, self._parts()), "fp64")

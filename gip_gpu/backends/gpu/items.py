@@ -6,17 +6,20 @@ host reads a few hundred bytes after each of the two, and decides.
 
 The device arrays, beside the rows and norms of the backend (n signals, of which there is one at least):
 
-    scores    (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
-    A         (n, d)  float64            S         (d, d)  float64
-    W         (n, m)  float32, the residual W~ in the metric's frame
-    distance  (m,)    float32, d2~
-    weight    (m,)    float32: 1 eligible, 0 picked or dropped in this round, -1 left the pool earlier
-    upper     (m,)    float32, the upper bound of an eligible item's score, else -1
-    parts     (parts, 2) float64: largest lower bound, and energy over the items with weight >= 0
-    h         (d,)    float32            weights (n,), metric (n, n)  float32
-    found     (m,)    int64, the candidates in any order
-    value     (m, 1 + n) float64, their exact distances and residuals
-    count     (1,)    int64, how many
+    scores           (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
+    A                (n, d)  float64
+    S                (d, d)  float64
+    W                (n, m)  float32, the residual W~ in the metric's frame
+    distance         (m,)    float32, d2~
+    weight           (m,)    float32: 1 eligible, 0 picked or dropped in this round, -1 left the pool earlier
+    upper            (m,)    float32, the upper bound of an eligible item's score, else -1
+    parts            (parts, 2) float64: largest lower bound, and energy over the items with weight >= 0
+    h                (d,)    float32
+    weights          (n,)    float32
+    metric           (n, n)  float32
+    candidate_index  (m,)    int64, the candidates in any order
+    candidate_value  (m, 1 + n) float64, their exact distances and residuals
+    count            (1,)    int64, how many
 """
 
 from typing import TYPE_CHECKING, Any
@@ -51,7 +54,7 @@ class GpuItems(Items):
             self.S = empty((self.d, self.d), "fp64")
             self.W, self.distance = empty((self.n, self.m), "fp32"), empty((self.m,), "fp32")
             self.weight, self.upper = empty((self.m,), "fp32"), empty((self.m,), "fp32")
-            self.found, self.value = empty((self.m,), "int64"), empty((self.m, 1 + self.n), "fp64")
+            self.candidate_index, self.candidate_value = empty((self.m,), "int64"), empty((self.m, 1 + self.n), "fp64")
             self.count = empty((1,), "int64")
             self.x, self.phi, self.g = (empty((self.d,), "fp64") for _ in range(3))
             self.h = empty((self.d,), "fp32")
@@ -174,7 +177,7 @@ class GpuItems(Items):
         for turn, (first, count, before) in enumerate(self.launches):
             parts = self.parts[before : before + backend._step_parts(count)]
             if not streaming:
-                rows = backend.products[first : first + count] if backend.products is not None else self.value
+                rows = backend.products[first : first + count] if backend.products is not None else self.candidate_value
                 backend._family_step(self, rows, first, count, parts, move, doubt)
                 continue
             with self.arrays.stream_scope(turn % 2):
@@ -192,7 +195,7 @@ class GpuItems(Items):
             self.count[:] = 0
             self.backend._family_candidates(self, max(floor, 0.0))
             count = int(self.arrays.get(self.count)[0])
-            found, value = self.arrays.get(self.found[:count]), self.arrays.get(self.value[:count])
+            found, value = self.arrays.get(self.candidate_index[:count]), self.arrays.get(self.candidate_value[:count])
         order = np.argsort(found)
         return found[order], value[order, 1 : 1 + self.given_signals], value[order, 0]
 

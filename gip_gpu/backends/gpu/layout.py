@@ -4,22 +4,22 @@ One source for both kernel languages: Triton kernels read these as constants, CU
 
 The device arrays of a selection (n signals, m items, rows of length d):
 
-    rows        (m, d)  as given: fp16, bf16, fp32 or fp64
-    norms       (m,)    float64, what a row is divided by; `inverses` what it is multiplied by
-    scores      (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
-    A           (n, d)  float64
-    W           (n, m)  float32, the residual W~
-    weight      (m,)    float32: 1 eligible, 0 picked in this round, -1 picked in an earlier one
-    score       (m,)    float32, ||W~_j||^2 times the weight where that is positive, else 0
-    slots       (m,)    int32, where the item's Gram column lies; -1: not at hand
-    columns     (slots, m) fp32, fp16 or bf16
-    best        (parts,) float32, the largest score of each part of the items
-    energy      (parts,) float64, ||W~||^2 over the items with weight >= 0 of each part
-    found       (m,)    int64, the candidates of a step, in any order
-    value       (m, 1 + n) float64, their exact gains and residuals
-    header_f64  (HEADER_F64_RESIDUAL + n,) float64, numbers of the selection at the places of `HeaderF64`
-    header_i64  (16,)   int64, numbers of the selection at the places of `HeaderI64`
-    record      (steps, RECORD_WEIGHTS + n) float64, what each pick enters
+    rows             (m, d)  as given: fp16, bf16, fp32 or fp64
+    norms            (m,)    float64, what a row is divided by; `inverses` what it is multiplied by
+    scores           (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
+    A                (n, d)  float64
+    W                (n, m)  float32, the residual W~
+    weight           (m,)    float32: 1 eligible, 0 picked in this round, -1 picked in an earlier one
+    score            (m,)    float32, ||W~_j||^2 times the weight where that is positive, else 0
+    slots            (m,)    int32, where the item's Gram column lies; -1: not at hand
+    columns          (slots, m) fp32, fp16 or bf16
+    best             (parts,) float32, the largest score of each part of the items
+    energy           (parts,) float64, ||W~||^2 over the items with weight >= 0 of each part
+    candidate_index  (m,)    int64, the candidates of a step, in any order
+    candidate_value  (m, 1 + n) float64, their exact gains and residuals
+    header_f64       (HEADER_F64_RESIDUAL + n,) float64, numbers of the selection at the places of `HeaderF64`
+    header_i64       (16,)   int64, numbers of the selection at the places of `HeaderI64`
+    record           (steps, RECORD_WEIGHTS + n) float64, what each pick enters
 """
 
 from enum import IntEnum

@@ -91,7 +91,8 @@ class TritonBackend(GpuBackend):
 
         triton_launch.pick(
             self.stored, self.inverses, self.scores, self.A, self.weight, self.score, self.slots, self.best,
-            self.energy, self.found, self.value, self.header_f64, self.header_i64, self.record, self.arrays.capability,
+            self.energy, self.candidate_index, self.candidate_value, self.header_f64, self.header_i64, self.record,
+            self.arrays.capability,
         )  # fmt: skip
 
     def _update(self, columns: Any) -> None:
@@ -139,7 +140,7 @@ class TritonBackend(GpuBackend):
     def _family_candidates(self, items: GpuItems, floor: float) -> None:
         from gip_gpu.kernels.family import triton_launch
 
-        listed, capability = (items.found, items.value, items.count), self.arrays.capability
+        listed, capability = (items.candidate_index, items.candidate_value, items.count), self.arrays.capability
         triton_launch.candidates(
             self.stored, self.scales, items.scores, items.A, items.weight, items.upper, floor, *listed, capability
         )
