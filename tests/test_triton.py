@@ -105,7 +105,7 @@ def test_equals_the_reference(narrow, precision, n, columns):
 
 
 @pytest.mark.parametrize(
-    ("given", "precision", "multiply", "as_given", "normalize"),
+    ("given", "precision", "multiply", "multiplied_without_cast", "normalize"),
     [
         ("float16", "tf32", "fp16", True, True),
         ("float16", "fp16", "fp16", True, False),
@@ -120,7 +120,7 @@ def test_equals_the_reference(narrow, precision, n, columns):
         ("bfloat16", "fp32", "fp32", True, False),
     ],
 )
-def test_rows_of_every_type(narrow, stores, given, precision, multiply, as_given, normalize):
+def test_rows_of_every_type(narrow, stores, given, precision, multiply, multiplied_without_cast, normalize):
     F = unit(narrow, 100 if given == "int8" else 1)
     if given == "int8":
         F = np.round(F)
@@ -133,7 +133,7 @@ def test_rows_of_every_type(narrow, stores, given, precision, multiply, as_given
     options = {"precision": precision, "columns": columns, "normalize": normalize}
     assert_same(F, scores(values.astype(float), 1), 8, values, **options)
     backend = stores[0]
-    assert (backend.multiply, backend.as_given) == (multiply, as_given)
+    assert (backend.multiply, backend.multiplied_without_cast) == (multiply, multiplied_without_cast)
     if multiply == "tf32":
         # Nothing is left for a tensor core to cut.
         assert not (backend.products.view(torch.int32) & 0x1FFF).any()
@@ -155,7 +155,7 @@ def test_tensors_taken_as_they_lie(narrow, stores, monkeypatch, given, precision
     G = scores(values, 1)
     chosen = Pool(F, **OPTIONS, precision=precision, columns="gram").select(G, 8)
     np.testing.assert_array_equal(chosen.indices, matching_pursuit(values, G, 8))
-    assert (stores[0].stored.data_ptr() == F.data_ptr()) == stores[0].as_given == bool(multiply)
+    assert (stores[0].stored.data_ptr() == F.data_ptr()) == stores[0].multiplied_without_cast == bool(multiply)
     assert stores[0].multiply == (multiply or "tf32")
 
 
@@ -169,7 +169,7 @@ def test_rows_far_from_unit_length_are_not_multiplied_as_they_are(stores):
     F[:, 0] = 1e-18
     F[0, 0] = 1e18
     assert_same(F, G, 6, precision="fp32", columns="lazy")
-    assert not any(backend.as_given for backend in stores)
+    assert not any(backend.multiplied_without_cast for backend in stores)
 
 
 @pytest.mark.parametrize(("length", "k"), [(40.0, 90), (1e25, 3)])

@@ -14,11 +14,11 @@ class CudaCast:
     # Blocks of a launch for each multiprocessor: the 2048 threads that it holds.
     blocks_per_multiprocessor: int = 8
 
-    def macros(self, given: str, multiply: str) -> dict[str, str | int]:
-        """The macros of a build for rows given in `given` and multiplied in `multiply`."""
+    def macros(self, input_dtype: str, multiply: str) -> dict[str, str | int]:
+        """The macros of a build for rows given in `input_dtype` and multiplied in `multiply`."""
         # tf32 is float32 with a shorter mantissa.
         output = {"OUTPUT_FP32": "", "ROUND_TF32": ""} if multiply == "tf32" else {f"OUTPUT_{multiply.upper()}": ""}
-        return {f"ROWS_{given.upper()}": "", "THREADS": self.threads, **output}
+        return {f"ROWS_{input_dtype.upper()}": "", "THREADS": self.threads, **output}
 
     def blocks(self, count: int, multiprocessors: int) -> int:
         """Blocks of a launch for so many rows."""

@@ -13,11 +13,11 @@ NULL = int64(0)
 
 
 class Family:
-    """The three kernels built for n signals, rows given in `given` and multiplied in `multiply`, and one score."""
+    """The three kernels built for n signals, rows given in `input_dtype`, multiplied in `multiply`, and one score."""
 
-    def __init__(self, n: int, given: str, multiply: str, measure: str, positive: bool, chip: Chip) -> None:
+    def __init__(self, n: int, input_dtype: str, multiply: str, measure: str, positive: bool, chip: Chip) -> None:
         self.values, self.multiprocessors = tuned(tuning.CUDA, chip.capability), chip.multiprocessors
-        defines = self.values.macros(n, given, multiply, measure, positive)
+        defines = self.values.macros(n, input_dtype, multiply, measure, positive)
         names = ("step", "candidates", "distances")
         self._step, self._candidates, self._distances = (cuda_source.kernel("family", name, defines) for name in names)
 

@@ -81,8 +81,8 @@ __device__ __forceinline__ float products(const INPUT* rows, const float* h, lon
 #pragma unroll
             for (int r = 0; r < half; ++r) {
                 const float kept = lane & half ? sums[r + half] : sums[r];
-                const float given = lane & half ? sums[r] : sums[r + half];
-                sums[r] = kept + __shfl_xor_sync(ALL_LANES, given, half);
+                const float sent = lane & half ? sums[r] : sums[r + half];
+                sums[r] = kept + __shfl_xor_sync(ALL_LANES, sent, half);
             }
 #pragma unroll
         for (int lanes = ROWS_AT_ONCE; lanes < 32; lanes *= 2) sums[0] += __shfl_xor_sync(ALL_LANES, sums[0], lanes);

@@ -129,8 +129,8 @@ def _rescore(item, d, rows, scales, scores, A, candidate_index, candidate_value,
             x = double(tl.load(rows + c, mask=c < d, other=0.0)) * scale
             held = (i < SIGNALS)[:, None] & (c < d)[None, :]
             products += tl.load(A + i[:, None] * d + c[None, :], mask=held, other=0.0) * x[None, :]
-        given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
-        tl.store(candidate_value + 1 + i, given - tl.sum(products, axis=1), mask=i < SIGNALS)
+        initial = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+        tl.store(candidate_value + 1 + i, initial - tl.sum(products, axis=1), mask=i < SIGNALS)
 
 
 @triton.jit

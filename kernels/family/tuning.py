@@ -88,10 +88,10 @@ class CudaFamily:
     # there are more, each block has one of its own.
     partial: int = 1 << 13
 
-    def macros(self, n: int, given: str, multiply: str, measure: str, positive: bool) -> dict[str, str | int]:
+    def macros(self, n: int, input_dtype: str, multiply: str, measure: str, positive: bool) -> dict[str, str | int]:
         """The macros of a build for rows as given and as multiplied, beside those of `layout.macros`."""
         return {
-            f"ROWS_{given.upper()}": "",
+            f"ROWS_{input_dtype.upper()}": "",
             f"INPUT_{multiply.upper()}": "",
             f"MEASURE_{measure.upper()}": "",
             **({"POSITIVE": ""} if positive else {}),

@@ -21,11 +21,11 @@ class Loop:
         shared: bytes of a block in which W~ stays during a launch; 0 where it does not fit.
     """
 
-    def __init__(self, m: int, n: int, given: str, storage: str, chip: Chip) -> None:
+    def __init__(self, m: int, n: int, input_dtype: str, storage: str, chip: Chip) -> None:
         values = tuned(tuning.CUDA, chip.capability)
         self.threads, self.blocks = values.threads, blocks(m, chip)
         self.shared = values.shared_bytes(m, n, self.blocks, chip.shared_of_block)
-        self.kernel = cuda_source.kernel("loop", "loop", values.macros(n, given, storage))
+        self.kernel = cuda_source.kernel("loop", "loop", values.macros(n, input_dtype, storage))
         if self.shared:
             self.kernel.max_dynamic_shared_size_bytes = self.shared
 

@@ -28,9 +28,10 @@ class CudaLoop:
     # More blocks would make the two grid barriers of a step longer and the shared memory of each smaller.
     blocks_per_multiprocessor: int = 1
 
-    def macros(self, n: int, rows: str, columns: str) -> dict[str, str | int]:
+    def macros(self, n: int, input_dtype: str, columns: str) -> dict[str, str | int]:
         """The macros of a build for n signals, beside those of `layout.macros`."""
-        return {f"ROWS_{rows.upper()}": "", f"COLUMN_{columns.upper()}": "", "SIGNALS": n, "THREADS": self.threads}
+        types = {f"ROWS_{input_dtype.upper()}": "", f"COLUMN_{columns.upper()}": ""}
+        return {**types, "SIGNALS": n, "THREADS": self.threads}
 
     def blocks(self, m: int, multiprocessors: int) -> int:
         """Blocks of a launch for m items, the parts of `best` and `energy`: no thread without an item."""

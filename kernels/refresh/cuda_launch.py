@@ -15,12 +15,12 @@ def blocks(chip: Chip) -> int:
 
 
 def refresh(
-    rows: Any, given: str, norms: Any, scores: Any, A: Any, W: Any, weight: Any, largest: Any, first: int, count: int,
-    chip: Chip,
+    rows: Any, input_dtype: str, norms: Any, scores: Any, A: Any, W: Any, weight: Any, largest: Any, first: int,
+    count: int, chip: Chip,
 ) -> None:  # fmt: skip
-    """W~ of `count` items from `first`, whose `rows` are of type `given`; by block, the `largest` ||W_j||."""
+    """W~ of `count` items from `first`, whose `rows` are of type `input_dtype`; by block, the `largest` ||W_j||."""
     (n, m), d = W.shape, rows.shape[1]
     values = tuned(tuning.CUDA, chip.capability)
-    kernel = cuda_source.kernel("refresh", "refresh", values.macros(n, given))
+    kernel = cuda_source.kernel("refresh", "refresh", values.macros(n, input_dtype))
     arguments = (rows, norms, scores, A, W, weight, largest, int64(first), int64(count))
     kernel((values.blocks(chip.multiprocessors),), (values.threads,), (int64(m), int32(d), *arguments))

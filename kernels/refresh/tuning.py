@@ -32,9 +32,9 @@ class CudaRefresh:
     # Blocks of a launch for each multiprocessor: two that run and two that follow, as blocks do not end together.
     blocks_per_multiprocessor: int = 4
 
-    def macros(self, n: int, rows: str) -> dict[str, str | int]:
-        """The macros of a build for n signals and rows given in `rows`, beside those of `layout.macros`."""
-        return {f"ROWS_{rows.upper()}": "", "SIGNALS": n, "THREADS": self.threads}
+    def macros(self, n: int, input_dtype: str) -> dict[str, str | int]:
+        """The macros of a build for n signals and rows given in `input_dtype`, beside those of `layout.macros`."""
+        return {f"ROWS_{input_dtype.upper()}": "", "SIGNALS": n, "THREADS": self.threads}
 
     def blocks(self, multiprocessors: int) -> int:
         """Blocks of a launch, the entries of `largest`."""

@@ -121,8 +121,8 @@ def _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_v
         x = double(tl.load(rows + item * d + c, mask=c < d, other=0.0)) * scale
         a = tl.load(A + i[:, None] * d + c[None, :], mask=(i[:, None] < SIGNALS) & (c[None, :] < d), other=0.0)
         products += a * x[None, :]
-    given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
-    residual = given - tl.sum(products, axis=1)
+    initial = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+    residual = initial - tl.sum(products, axis=1)
     place = tl.atomic_add(header_i64 + COUNT, 1)
     tl.store(candidate_index + place, item)
     tl.store(candidate_value + place * (SIGNALS + 1), tl.sum(residual * residual))
@@ -270,10 +270,10 @@ def _project_out(item, d, rows, inverses, scores, A, weight, header_f64, header_
     before, scale, noise = tl.load(header_f64 + ENERGY_A), tl.load(header_f64 + SCALE), _noise(header_f64)
     picks, base = tl.load(header_i64 + PICKS), tl.load(header_i64 + BASE)
     candidates, ties = tl.load(header_i64 + CANDIDATES), tl.load(header_i64 + TIES)
-    given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+    initial = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
     norm = root_above(gain)
     moved = norm * square
-    energy = energy_after(before, d, given, w, gain, norm, square, scale, noise, SIGNALS)
+    energy = energy_after(before, d, initial, w, gain, norm, square, scale, noise, SIGNALS)
     projected = root_above(energy * square)
     tl.debug_barrier()
     tl.store(header_f64 + ENERGY_A, energy)

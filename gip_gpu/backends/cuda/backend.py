@@ -66,18 +66,19 @@ class CupyBackend(GpuBackend):
     def _begin(self) -> None:
         blocks = loop_launch.blocks(self.m, self.arrays)
         self.best, self.energy = self.arrays.empty((blocks,), "fp32"), self.arrays.empty((blocks,), "fp64")
-        self.loop = loop_launch.Loop(self.m, self.n, self.given, self.storage, self.arrays)
+        self.loop = loop_launch.Loop(self.m, self.n, self.input_dtype, self.storage, self.arrays)
         self.shared = self.loop.shared
 
     def _cast(self, rows: Any, norms: Any) -> Any:
         out = self.arrays.empty(rows.shape, self.multiply)
-        cast_launch.cast(rows, self.given, norms, self.factor, out, self.multiply, self.arrays)
+        cast_launch.cast(rows, self.input_dtype, norms, self.factor, out, self.multiply, self.arrays)
         return out
 
     def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:
         refresh_launch.refresh(
-            rows, self.given, self.norms, self.scores, self.A, self.W, self.weight, largest, first, count, self.arrays
-        )
+            rows, self.input_dtype, self.norms, self.scores, self.A, self.W, self.weight, largest, first, count,
+            self.arrays,
+        )  # fmt: skip
 
     def _run(self, columns: Any) -> None:
         self.loop.run(
@@ -98,7 +99,7 @@ class CupyBackend(GpuBackend):
             self.partial = self.arrays.empty((self._family_values().partial,), "fp64")
             self.ticket = self._upload(np.zeros(1, np.int64), "int64")
             self.family = family_launch.Family(
-                max(n, 1), self.given, self.multiply, rules.measure, rules.positive, self.arrays
+                max(n, 1), self.input_dtype, self.multiply, rules.measure, rules.positive, self.arrays
             )
         return made
 

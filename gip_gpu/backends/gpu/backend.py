@@ -101,7 +101,7 @@ class GpuBackend(Backend):
     def _store(self, plan: Plan) -> None:
         """Puts the embeddings where the plan says."""
         rows = self.rows_of
-        self.given = format_of(rows.values)
+        self.input_dtype = format_of(rows.values)
         norms = rows.norms if rows.normalize else np.ones(self.m)
         if norms.min() < SMALLEST_NORM:
             row = int(norms.argmin())
@@ -111,20 +111,20 @@ class GpuBackend(Backend):
             )
         lengths = norms if rows.normalize else np.array([rows.largest])
         sane = bool(((lengths >= SANE_NORMS[0]) & (lengths <= SANE_NORMS[1])).all())
-        self.multiply, self.as_given = multiplied_as(plan.precision, self.given, sane)
+        self.multiply, self.multiplied_without_cast = multiplied_as(plan.precision, self.input_dtype, sane)
         # Rows that lie on the device and are multiplied as they are need no place of their own.
-        self.resident = plan.resident or (self.as_given and isinstance(rows.values, DeviceMatrix))
+        self.resident = plan.resident or (self.multiplied_without_cast and isinstance(rows.values, DeviceMatrix))
         self.storage = STORAGE[plan.precision]
         self.factor = 2.0**-self.exponent
         self.gamma = error_bounds.gram_entry_error(
             self.d,
             self.storage,
             self.multiply,
-            given=self.as_given,
+            given=self.multiplied_without_cast,
             adding=error_bounds.U32 if self.multiply == "fp32" else error_bounds.TENSOR_CORE,
         )
         self.norms = self._upload(norms, "fp64")
-        inverse = self.factor / norms if self.as_given else np.ones(self.m)
+        inverse = self.factor / norms if self.multiplied_without_cast else np.ones(self.m)
         self.inverse = self._upload(inverse.astype(np.float32), "fp32")
         self.chunk = chunk_rows(self.d)
         self.stored = self._place_rows()
@@ -144,10 +144,10 @@ class GpuBackend(Backend):
         """The rows as given, on the device or mapped into its address space."""
         values = self.rows_of.values
         if isinstance(values, DeviceMatrix):
-            return self.arrays.adopt(values.array, self.given)
+            return self.arrays.adopt(values.array, self.input_dtype)
         if not self.resident:
-            return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.given]))
-        array = self.arrays.empty((self.m, self.d), self.given)
+            return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.input_dtype]))
+        array = self.arrays.empty((self.m, self.d), self.input_dtype)
         # The memory may have been another array's, in another stream.
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
@@ -157,7 +157,7 @@ class GpuBackend(Backend):
 
     def _make_products(self) -> Any:
         """The rows as they are multiplied."""
-        if self.as_given:
+        if self.multiplied_without_cast:
             return self.stored
         array = self.arrays.empty((self.m, self.d), self.multiply)
         for start, stop in self._chunks():
@@ -293,14 +293,14 @@ class GpuBackend(Backend):
         if isinstance(values, DeviceMatrix):
             left = self.arrays.take(self.stored, wanted)
         else:
-            left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.given]), self.given)
-        if not self.as_given:
+            left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.input_dtype]), self.input_dtype)
+        if not self.multiplied_without_cast:
             left = self._cast(left, self.arrays.take(self.norms, wanted))
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
             with self.arrays.stream_scope(turn % 2):
                 right = self.arrays.load(self.stored, start, stop)
-                if not self.as_given:
+                if not self.multiplied_without_cast:
                     right = self._cast(right, self.norms[start:stop])
                 self._multiply(left, by_row, right, self.inverse[start:stop], out[:, start:stop])
         self.arrays.synchronize()
@@ -311,7 +311,7 @@ class GpuBackend(Backend):
         float32 goes to the vendor's GEMM: a batch has no symmetry to save arithmetic by, and its tiles are tuned for
         every shape and chip. 16-bit rows go to our own kernel, for vendors round 16-bit products on their way out.
         """
-        if self.multiply in ("fp32", "tf32") and not self.as_given and self.storage == "fp32":
+        if self.multiply in ("fp32", "tf32") and not self.multiplied_without_cast and self.storage == "fp32":
             self.arrays.matmul(left, right, out, self.multiply == "tf32")
         else:
             self._products(left, by_row, right, by_column, out)

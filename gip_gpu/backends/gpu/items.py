@@ -44,7 +44,7 @@ class GpuItems(Items):
         self.backend, self.rules, self.arrays = backend, rules, backend.arrays
         # A column stays in float32 and in registers, without tensor cores.
         self.gamma = error_bounds.gram_entry_error(
-            backend.d, multiply=backend.multiply, given=backend.as_given, terms=backend._step_terms()
+            backend.d, multiply=backend.multiply, given=backend.multiplied_without_cast, terms=backend._step_terms()
         )
         self.m, self.d, self.given_signals = backend.m, backend.d, n
         self.n = max(n, 1)
@@ -104,7 +104,7 @@ class GpuItems(Items):
         with self.arrays.device_scope():
             metric = None if frame is None else self.backend._upload(frame, "fp64")
             for start, stop in self.backend._chunks():
-                x = self.arrays.double(self._given(start, stop), self.backend.given)
+                x = self.arrays.double(self._given(start, stop), self.backend.input_dtype)
                 x /= self.backend.norms[start:stop, None]
                 x *= self.backend.factor
                 exact = self.scores[start:stop] - x @ self.A.T
@@ -182,7 +182,7 @@ class GpuItems(Items):
                 continue
             with self.arrays.stream_scope(turn % 2):
                 rows = self.arrays.load(backend.stored, first, first + count)
-                if not backend.as_given:
+                if not backend.multiplied_without_cast:
                     rows = backend._cast(rows, backend.norms[first : first + count])
                 backend._family_step(self, rows, first, count, parts, move, doubt)
         if streaming:
