@@ -4,14 +4,12 @@ from typing import Any
 
 import torch
 
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-
-def cast(rows: Any, norms: Any, factor: float, multiply: str) -> Any:
-    """Rows (count, d) / norms * factor in `multiply`; `factor` is a power of two."""
+def cast(rows: Any, norms: Any, factor: float, out: Any, multiply: str) -> None:
+    """out (count, d) in `multiply` = rows / norms * factor; `factor` is a power of two."""
     single = (rows.double() / norms[:, None] * factor).float()
     if multiply == "tf32":
         # To nearest even in the upper 19 bits.
         bits = single.view(torch.int32)
         single = ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
-    return single.to(DTYPES[multiply])
+    out.copy_(single)

@@ -21,8 +21,7 @@ constexpr bool ONLY_POSITIVE = false;
 // which stays in the first-level cache as rows go past it. Then lane l has the product of item l, and what the items
 // have is read and written 128 bytes at a time.
 
-constexpr int CHUNK = 16 / sizeof(INPUT);  // values of 16 bytes
-constexpr int SPAN = 32 * CHUNK;           // values of a row that a warp takes at a time
+constexpr int SPAN = 32 * CHUNK;  // values of a row that a warp takes at a time
 constexpr int OUTPUTS_AT_ONCE = SIGNALS < 16 ? SIGNALS : 16;
 
 // CHUNK values of a row, and those of h that go with them. WIDE: neighbours, 16 bytes a load; else 32 apart, so that

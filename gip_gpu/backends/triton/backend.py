@@ -60,7 +60,9 @@ class TritonBackend(GpuBackend):
     def _cast(self, rows: Any, norms: Any) -> Any:
         from gip_gpu.kernels.cast import cast_torch
 
-        return cast_torch.cast(rows, norms, self.factor, self.multiply)
+        out = self.arrays.empty(rows.shape, self.multiply)
+        cast_torch.cast(rows, norms, self.factor, out, self.multiply)
+        return out
 
     def _parts(self) -> int:
         capability = self.arrays.capability
