@@ -66,12 +66,12 @@ class TritonBackend(GpuBackend):
 
     def _parts(self) -> int:
         capability = self.arrays.capability
-        return max(self.parts, int(tuned(refresh_tuning.TRITON, capability).programs(self.m)))
+        return max(self.parts, tuned(refresh_tuning.TRITON, capability).programs(self.m))
 
     @property
     def parts(self) -> int:
         """Programs of the step kernels."""
-        return int(tuned(step_tuning.TRITON, self.arrays.capability).programs(self.m))
+        return tuned(step_tuning.TRITON, self.arrays.capability).programs(self.m)
 
     def _begin(self) -> None:
         from gip_gpu.kernels.loop.triton_launch import StepGraphs
