@@ -202,7 +202,7 @@ def measure(
     session = Session(sizes, device, libraries, budget, results)
     with ExitStack() as stack:
         for library in libraries.values():
-            stack.enter_context(library.arrays.here())
+            stack.enter_context(library.arrays.device_scope())
         run_parts(session, parts, save)
         results.machine.update({f"{name}, at the end": value for name, value in clocks().items() if "clocks" in name})
     save(results)

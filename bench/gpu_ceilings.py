@@ -6,7 +6,8 @@ from bench.gpu_budget import LeftOut
 from bench.gpu_device import Library
 from bench.gpu_results import Entry
 from bench.gpu_session import Session
-from gip_gpu.backends.cuda.tuning import LOOP
+from gip_gpu.kernels.architectures import tuned
+from gip_gpu.kernels.loop import tuning
 from gip_gpu.planning.gpu_costs import A100
 
 FORMATS = ("fp32", "tf32", "fp16", "bf16")
@@ -81,8 +82,8 @@ def launches(session: Session, library: Library) -> None:
 def barrier(session: Session, library: Library) -> None:
     """Seconds of one barrier over all blocks of a launch as large as that of the loop; the launch itself taken off."""
     sizes = session.sizes
-    blocks = LOOP.blocks_per_multiprocessor * library.arrays.multiprocessors
-    make = library.barriers(blocks, LOOP.threads)
+    values = tuned(tuning.CUDA, library.arrays.capability)
+    make = library.barriers(values.blocks_per_multiprocessor * library.arrays.multiprocessors, values.threads)
     none = library.timer.seconds(lambda: make(0), sizes.repeats)
     seconds = max(0.0, library.timer.seconds(lambda: make(sizes.barriers), sizes.repeats) - none) / sizes.barriers
     _note(session, "grid barrier", seconds, seconds, A100.barrier)

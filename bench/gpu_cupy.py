@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.gpu_device import Action, Library, Timer
-from gip_gpu.backends.cuda import source as cuda_source
+from gip_gpu.kernels import cuda_source
 
 # Of library_types.h and cublas_api.h: the type of a product's arrays, the arithmetic.
 CUBLAS = {"fp32": (0, 68), "tf32": (0, 77), "fp16": (2, 68), "bf16": (14, 68)}

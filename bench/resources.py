@@ -14,7 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-CHIPS = (80, 90, 100)
+from gip_gpu.kernels.architectures import ARCHITECTURES as CHIPS
+from gip_gpu.kernels.architectures import tuned
+
 POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "fp32": "*fp32", "fp64": "*fp64", "tf32": "*fp32"}
 
 
@@ -109,7 +111,7 @@ def _compile_triton(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from gip_gpu.backends.triton.backend import FUSED
+    from gip_gpu.kernels.exact_triton import FUSED
 
     # An integer that is 1 is a constant to Triton.
     ones = {name: 1 for name, kind in arguments.items() if tiny and kind in ("i32", "i64") and name in fn.arg_names}
@@ -138,17 +140,20 @@ def _compile_triton(
 SIGNALS = (1, 3, 8, 64)
 
 
-def triton_builds() -> Iterator[Build]:
+def triton_builds(chip: int) -> Iterator[Build]:
     """Every Triton kernel with each tuning value, type and a range of signals."""
-    from gip_gpu.backends.triton.tuning import TRITON
     from gip_gpu.kernels.gram import gram_triton
+    from gip_gpu.kernels.gram import tuning as gram
     from gip_gpu.kernels.refresh import refresh_triton
+    from gip_gpu.kernels.refresh import tuning as refresh
     from gip_gpu.kernels.step import step_triton
+    from gip_gpu.kernels.step import tuning as step
 
+    cut, taken = tuned(refresh.TRITON, chip), tuned(step.TRITON, chip)
     integers = {"m": "i64", "d": "i32"}
-    for kind in TRITON.gram:
+    for kind in tuned(gram.TRITON, chip).tiles:
         for length in (768, 767):
-            tile = TRITON.tile(kind, length)
+            tile = tuned(gram.TRITON, chip).tile(kind, length)
             aligned = length % 16 == 0
             options = {"num_warps": tile.warps, "num_stages": tile.stages}
             fixed = {"DEPTH": tile.depth, "PRECISION": "tf32" if kind == "tf32" else "ieee", "WIDEN": False}
@@ -163,30 +168,30 @@ def triton_builds() -> Iterator[Build]:
                 make = _compile_triton(gram_triton.products, batch, shape, options, aligned)
                 yield Build("products", variant, 32 * tile.warps, make)
     floats = dict.fromkeys(("W", "weight", "score", "best"), "*fp32")
-    names = ("norms", "inverses", "scores", "A", "value", "real", "record", "energy", "largest")
+    names = ("norms", "inverses", "scores", "A", "candidate_value", "header_f64", "record", "energy", "largest")
     doubles = dict.fromkeys(names, "*fp64")
-    longs = {**dict.fromkeys(("whole", "found", "where"), "*i64"), **dict.fromkeys(("stride", "first"), "i64")}
+    longs = {**dict.fromkeys(("header_i64", "candidate_index"), "*i64"), **dict.fromkeys(("stride", "first"), "i64")}
     others = {**floats, **longs, "slots": "*i32", "blocks": "i32", "count": "i32"}
     common = {**integers, **doubles, **others}
-    warps = {"num_warps": TRITON.step_warps}
+    warps = {"num_warps": taken.warps}
     for signals in SIGNALS:
         for stored in ("fp32", "fp16", "bf16"):
-            fixed = {"SIGNALS": signals, "BLOCK": TRITON.step_block}
+            fixed = {"SIGNALS": signals, "BLOCK": taken.block}
             types = {**common, "columns": POINTERS[stored]}
             make = _compile_triton(step_triton.update, types, fixed, warps)
-            yield Build("update", f"{signals} signals, columns in {stored}", 32 * TRITON.step_warps, make)
+            yield Build("update", f"{signals} signals, columns in {stored}", 32 * taken.warps, make)
         for given in ("fp16", "bf16", "fp32", "fp64"):
             wide = 1 << (signals - 1).bit_length()
-            fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": TRITON.step_block, "DEPTH": TRITON.rescore_depth(wide),
-                     "PARTS": 102, "PARTS_BLOCK": 128, "CHUNK": TRITON.choose_chunk(wide)}  # fmt: skip
+            fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": taken.block, "DEPTH": taken.rescore_depth(wide),
+                     "PARTS": 102, "PARTS_BLOCK": 128, "CHUNK": taken.choose_chunk(wide)}  # fmt: skip
             types = {**common, "rows": POINTERS[given]}
             make = _compile_triton(step_triton.pick, types, fixed, warps)
-            yield Build("pick", f"{signals} signals, rows in {given}", 32 * TRITON.step_warps, make)
-            fixed = {"SIGNALS": signals, "ITEMS": TRITON.refresh_items, "DEPTH": TRITON.refresh_depth}
-            make = _compile_triton(refresh_triton.refresh, types, fixed, {"num_warps": TRITON.refresh_warps})
-            yield Build("refresh", f"{signals} signals, rows in {given}", 32 * TRITON.refresh_warps, make)
-    yield from _family(common)
-    yield from _of_size_one({**common, **FAMILY_ARGUMENTS})
+            yield Build("pick", f"{signals} signals, rows in {given}", 32 * taken.warps, make)
+            fixed = {"SIGNALS": signals, "ITEMS": cut.items, "DEPTH": cut.depth}
+            make = _compile_triton(refresh_triton.refresh, types, fixed, {"num_warps": cut.warps})
+            yield Build("refresh", f"{signals} signals, rows in {given}", 32 * cut.warps, make)
+    yield from _family(common, chip)
+    yield from _of_size_one({**common, **FAMILY_ARGUMENTS}, chip)
 
 
 FAMILY_ARGUMENTS = {
@@ -207,14 +212,14 @@ SCORES = {
 }
 
 
-def _family(common: dict[str, str]) -> Iterator[Build]:
+def _family(common: dict[str, str], chip: int) -> Iterator[Build]:
     """The kernels of the family: each type with each score and range of signals, though not each pair with each."""
-    from gip_gpu.backends.triton.tuning import TRITON
-    from gip_gpu.kernels.family import family_triton
+    from gip_gpu.kernels.family import family_triton, tuning
 
+    values = tuned(tuning.TRITON, chip)
     types = {**common, **FAMILY_ARGUMENTS, "inverse": "*fp32"}
     listing = {**types, "count": "*i64"}
-    warps = {"num_warps": TRITON.step_warps}
+    warps = {"num_warps": values.warps}
     kinds = ("fp16", "bf16", "fp32")
     for turn, signals in enumerate(SIGNALS):
         built = [score for score, (*_, used) in SCORES.items() if signals in used]
@@ -225,57 +230,59 @@ def _family(common: dict[str, str]) -> Iterator[Build]:
             steps.append(("ratio", "fp64", 768))
         for score, kind, length in steps:
             measure, positive, metric, _ = SCORES[score]
-            depth, wide = TRITON.family_depth(length, int(kind[2:]) // 8), TRITON.family_wide(signals)
+            depth, wide = values.depth(length, int(kind[2:]) // 8), values.wide(signals)
             fixed = {"SIGNALS": signals, "MEASURE": measure, "POSITIVE": positive, "METRIC": metric,
-                     "ITEMS": TRITON.family_items, "DEPTH": depth, "WIDE": wide}  # fmt: skip
-            options, aligned = {"num_warps": TRITON.family_warps}, length % 16 == 0
-            make = _compile_triton(family_triton.step, {**types, "rows": POINTERS[kind]}, fixed, options, aligned)
+                     "ITEMS": values.items, "DEPTH": depth, "WIDE": wide}  # fmt: skip
+            aligned = length % 16 == 0
+            make = _compile_triton(family_triton.step, {**types, "rows": POINTERS[kind]}, fixed, warps, aligned)
             variant = f"{score}, {signals} signals, rows in {kind}{'' if aligned else ', ragged'}"
-            yield Build("step", variant, 32 * TRITON.family_warps, make)
+            yield Build("step", variant, 32 * values.warps, make)
         for given in (("fp16", "fp64"), ("bf16", "fp32"))[turn % 2]:
-            wide, depth = TRITON.window_tile(signals)
-            fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": TRITON.window_block, "DEPTH": depth}
+            wide, depth = values.window_tile(signals)
+            fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": values.window_block, "DEPTH": depth}
             make = _compile_triton(family_triton.candidates, {**listing, "rows": POINTERS[given]}, fixed, warps)
-            yield Build("candidates", f"{signals} signals, rows in {given}", 32 * TRITON.step_warps, make)
+            yield Build("candidates", f"{signals} signals, rows in {given}", 32 * values.warps, make)
     for given in ("fp16", "bf16", "fp32", "fp64"):
-        fixed = {"SIGNALS": 3, **_distance_tile()}
+        fixed = {"SIGNALS": 3, **_distance_tile(values)}
         make = _compile_triton(family_triton.distances, {**listing, "rows": POINTERS[given]}, fixed, warps)
-        yield Build("distances", f"rows in {given}", 32 * TRITON.step_warps, make)
+        yield Build("distances", f"rows in {given}", 32 * values.warps, make)
 
 
-def _distance_tile() -> dict[str, int]:
-    from gip_gpu.backends.triton.tuning import TRITON
-
-    places, shares = TRITON.distance_tile
-    return {"PARTIAL": TRITON.distance_partial, "WIDE": TRITON.distance_wide, "DEPTH": TRITON.distance_depth,
+def _distance_tile(values: Any) -> dict[str, int]:
+    places, shares = values.distance_tile
+    return {"PARTIAL": values.distance_partial, "WIDE": values.distance_wide, "DEPTH": values.distance_depth,
             "PLACES": places, "SHARES": shares}  # fmt: skip
 
 
-def _of_size_one(common: dict[str, str]) -> Iterator[Build]:
+def _of_size_one(common: dict[str, str], chip: int) -> Iterator[Build]:
     """Every Triton kernel where all sizes are 1: one item of length 1 in one block of one batch."""
-    from gip_gpu.backends.triton.tuning import TRITON
     from gip_gpu.kernels.family import family_triton
+    from gip_gpu.kernels.family import tuning as family_tuning
     from gip_gpu.kernels.gram import gram_triton
+    from gip_gpu.kernels.gram import tuning as gram
     from gip_gpu.kernels.refresh import refresh_triton
+    from gip_gpu.kernels.refresh import tuning as refresh
     from gip_gpu.kernels.step import step_triton
+    from gip_gpu.kernels.step import tuning as step
 
+    taken, cut, values = tuned(step.TRITON, chip), tuned(refresh.TRITON, chip), tuned(family_tuning.TRITON, chip)
     pointers = dict.fromkeys(("rows", "columns", "left", "left_inverse", "inverse", "out"), "*fp32")
-    one = {"SIGNALS": 1, "WIDE": 1, "BLOCK": TRITON.step_block, "DEPTH": TRITON.rescore_depth(1), "PARTS": 1,
-           "PARTS_BLOCK": 1, "CHUNK": TRITON.choose_chunk(1)}  # fmt: skip
-    tile = TRITON.ragged
+    one = {"SIGNALS": 1, "WIDE": 1, "BLOCK": taken.block, "DEPTH": taken.rescore_depth(1), "PARTS": 1,
+           "PARTS_BLOCK": 1, "CHUNK": taken.choose_chunk(1)}  # fmt: skip
+    tile = tuned(gram.TRITON, chip).ragged
     tiled = {"TILE": tile.tile, "WIDE": tile.wide, "DEPTH": tile.depth, "PRECISION": "ieee", "WIDEN": False}
-    family = {**one, "MEASURE": "ratio", "POSITIVE": False, "METRIC": True, "ITEMS": TRITON.family_items,
-              "DEPTH": TRITON.family_ragged}  # fmt: skip
-    listing = {**one, "BLOCK": TRITON.window_block, "DEPTH": TRITON.window_values}
+    family = {**one, "MEASURE": "ratio", "POSITIVE": False, "METRIC": True, "ITEMS": values.items,
+              "DEPTH": values.ragged}  # fmt: skip
+    listing = {**one, "BLOCK": values.window_block, "DEPTH": values.window_values}
     kernels = (
         (gram_triton.gram, tiled, tile.warps),
         (gram_triton.products, tiled, tile.warps),
-        (step_triton.update, one, TRITON.step_warps),
-        (step_triton.pick, one, TRITON.step_warps),
-        (refresh_triton.refresh, {**one, "ITEMS": TRITON.refresh_items}, TRITON.refresh_warps),
-        (family_triton.step, family, TRITON.family_warps),
-        (family_triton.candidates, listing, TRITON.step_warps),
-        (family_triton.distances, {**one, **_distance_tile()}, TRITON.step_warps),
+        (step_triton.update, one, taken.warps),
+        (step_triton.pick, one, taken.warps),
+        (refresh_triton.refresh, {**one, "ITEMS": cut.items}, cut.warps),
+        (family_triton.step, family, values.warps),
+        (family_triton.candidates, listing, values.warps),
+        (family_triton.distances, {**one, **_distance_tile(values)}, values.warps),
     )
     lists = {family_triton.candidates, family_triton.distances}
     for fn, constants, warps in kernels:
@@ -285,15 +292,12 @@ def _of_size_one(common: dict[str, str]) -> Iterator[Build]:
         yield Build(fn.__name__, "all sizes 1", 32 * warps, make)
 
 
-# Kernels whose blocks wait for one another.
-COOPERATIVE = ("loop",)
-
-
 def _compile_cuda(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
-    from gip_gpu.backends.cuda import source as cuda_source
+    from gip_gpu.kernels import cuda_source
 
     def compiled(target: str, read: str) -> bytes:
-        return compile_cuda_source(cuda_source.expanded(op), target, defines, cooperative=op in COOPERATIVE, read=read)
+        cooperative = op in cuda_source.COOPERATIVE
+        return compile_cuda_source(cuda_source.expanded(op), target, defines, cooperative=cooperative, read=read)
 
     # The kernels of one source come from one compilation.
     @cache
@@ -310,7 +314,7 @@ def compile_cuda_source(
     """A source compiled by NVRTC as CuPy does it: machine code for "sm_80", or PTX for "compute_80" by "getPTX"."""
     from cupy_backends.cuda.libs import nvrtc
 
-    from gip_gpu.backends.cuda import source as cuda_source
+    from gip_gpu.kernels import cuda_source
 
     # What CuPy adds of its own; a cooperative kernel is compiled to be linked.
     linked = ("--device-c",) if cooperative else ()
@@ -327,47 +331,46 @@ def compile_cuda_source(
     return found + b"\0" if read == "getCUBIN" else found
 
 
-def cuda_builds() -> Iterator[Build]:
+def cuda_builds(chip: int) -> Iterator[Build]:
     """Every kernel of every .cu: each type with each range of signals, though not each pair of types with each."""
-    from gip_gpu.backends.cuda.tuning import FAMILY, GRAM, LOOP
+    from gip_gpu.kernels.cast import tuning as cast
+    from gip_gpu.kernels.family import tuning as family
+    from gip_gpu.kernels.gram import tuning as gram
+    from gip_gpu.kernels.loop import tuning as loop
+    from gip_gpu.kernels.refresh import tuning as refresh
 
-    for kind, tile in GRAM.items():
+    casting, looping, refreshing = tuned(cast.CUDA, chip), tuned(loop.CUDA, chip), tuned(refresh.CUDA, chip)
+    stepping = tuned(family.CUDA, chip)
+    for kind, tile in tuned(gram.CUDA, chip).items():
         for stored in ("fp32", "fp16", "bf16"):
             make = _compile_cuda("gram", tile.macros(kind, stored))
             for kernel in ("gram", "products"):
                 yield Build(kernel, f"{kind} to {stored}", tile.threads, make)
     for given in ("fp16", "bf16", "fp32", "fp64"):
         for kind in ("fp32", "tf32", "fp16", "bf16"):
-            defines: dict[str, Any] = {f"ROWS_{given.upper()}": "", "THREADS": LOOP.cast_threads}
-            defines["OUTPUT_FP32" if kind == "tf32" else f"OUTPUT_{kind.upper()}"] = ""
-            if kind == "tf32":
-                defines["ROUND_TF32"] = ""
-            yield Build("cast", f"rows in {given} to {kind}", LOOP.cast_threads, _compile_cuda("cast", defines))
-    threads = {"loop": LOOP.threads, "step": LOOP.step_threads, "refresh": LOOP.refresh_threads}
+            make = _compile_cuda("cast", casting.macros(given, kind))
+            yield Build("cast", f"rows in {given} to {kind}", casting.threads, make)
     for turn, signals in enumerate(SIGNALS):
         # 52,002 items on 108 multiprocessors, W in shared memory.
-        dynamic = LOOP.shared_bytes(52002, signals, LOOP.blocks(52002, 108), LIMITS[80].shared_of_block)
+        dynamic = looping.shared_bytes(52002, signals, looping.blocks(52002, 108), LIMITS[80].shared_of_block)
         for other, given in enumerate(("fp16", "bf16", "fp32", "fp64")):
             stored = ("fp32", "fp16", "bf16")[(turn + other) % 3]
             what = f"{signals} signals, rows in {given}, columns in {stored}"
-            make = _compile_cuda("loop", LOOP.macros("loop", signals, given, stored), dynamic)
-            yield Build("loop", what, threads["loop"], make)
+            make = _compile_cuda("loop", looping.macros(signals, given, stored), dynamic)
+            yield Build("loop", what, looping.threads, make)
             what = f"{signals} signals, rows in {given}"
-            make = _compile_cuda("refresh", LOOP.macros("refresh", signals, given, "fp32"))
-            yield Build("refresh", what, threads["refresh"], make)
-        for stored in ("fp32", "fp16", "bf16"):
-            make = _compile_cuda("step", LOOP.macros("step", signals, "fp32", stored))
-            yield Build("step", f"{signals} signals, columns in {stored}", threads["step"], make)
+            make = _compile_cuda("refresh", refreshing.macros(signals, given))
+            yield Build("refresh", what, refreshing.threads, make)
     # A metric is there or not at run time.
     scores = [score for score in SCORES if "metric" not in score]
     for turn, signals in enumerate(SIGNALS):
         for other, given in enumerate((("fp16", "fp64"), ("bf16", "fp32"))[turn % 2]):
             score, multiply = scores[(2 * turn + other) % 5], ("fp16", "bf16", "fp32", "tf32")[(turn + 2 * other) % 4]
             measure, positive, _, _ = SCORES[score]
-            make = _compile_cuda("family", FAMILY.macros(signals, given, multiply, measure, positive))
-            yield Build("step", f"{score}, {signals} signals, rows in {multiply}", FAMILY.threads, make)
+            make = _compile_cuda("family", stepping.macros(signals, given, multiply, measure, positive))
+            yield Build("step", f"{score}, {signals} signals, rows in {multiply}", stepping.threads, make)
             for kernel in ("candidates", "distances"):
-                yield Build(kernel, f"{signals} signals, rows in {given}", FAMILY.threads, make)
+                yield Build(kernel, f"{signals} signals, rows in {given}", stepping.threads, make)
 
 
 LANGUAGES = {"Triton": triton_builds, "CUDA C++": cuda_builds}
@@ -375,14 +378,14 @@ LANGUAGES = {"Triton": triton_builds, "CUDA C++": cuda_builds}
 
 def assembly(language: str, kernels: tuple[str, ...], chip: int = 80, form: str = "ptx") -> dict[str, str]:
     """PTX of some kernels, or for Triton "ttgir", its code with layouts, by kernel and variant."""
-    builds = [build for build in LANGUAGES[language]() if build.kernel in kernels]
+    builds = [build for build in LANGUAGES[language](chip) if build.kernel in kernels]
     return {f"{build.kernel}, {build.variant}": getattr(build.make, form)(chip) for build in builds}
 
 
 def measured(language: str, share: int = 0, shares: int = 1) -> list[Resources]:
     """Resources of every kernel of a language, or of every `shares`-th from `share` on."""
-    builds = list(LANGUAGES[language]())[share::shares]
-    return [found for build in builds for chip in CHIPS for found in measure(build, chip)]
+    builds = list(zip(*(LANGUAGES[language](chip) for chip in CHIPS), strict=True))[share::shares]
+    return [found for same in builds for build, chip in zip(same, CHIPS, strict=True) for found in measure(build, chip)]
 
 
 def report(found: dict[str, list[Resources]]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.gpu.backend import GpuBackend
-from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
+from gip_gpu.backends.gpu.layout import Code, HeaderF64, HeaderI64, Record
 from gip_gpu.gram.columns import Columns
 from gip_gpu.greedy import decision
 from gip_gpu.greedy.state import Pick, Reason, State, Stored
@@ -84,31 +84,31 @@ class DeviceMatchingPursuit:
         squared = float(np.vdot(state.A, state.A))
         head = backend.head
         head[:] = 0
-        head[Real.ERROR], head[Real.DRIFT] = state.error, state.drift
+        head[HeaderF64.ERROR], head[HeaderF64.DRIFT] = state.error, state.drift
         # The square of a norm summed in float64, rounded up.
-        head[Real.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
-        head[Real.GAMMA], head[Real.SQUARE], head[Real.SCALE] = backend.gamma, self.square, state.scale
-        head[Real.PROJECTED] = projected
+        head[HeaderF64.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
+        head[HeaderF64.GAMMA], head[HeaderF64.SQUARE], head[HeaderF64.SCALE] = backend.gamma, self.square, state.scale
+        head[HeaderF64.PROJECTED] = projected
         # Each term of a product may be off by two roundings of the row more.
-        head[Real.ROUNDING] = error_bounds.dot_error(backend.d + 2, error_bounds.U64)
+        head[HeaderF64.ROUNDING] = error_bounds.dot_error(backend.d + 2, error_bounds.U64)
         backend.places[:] = 0
-        backend.places[[Whole.PENDING, Whole.SLOT]] = -1
+        backend.places[[HeaderI64.PENDING, HeaderI64.SLOT]] = -1
         state.pending = None
 
     def advance(self, state: State, until: int) -> Reason:
         backend = self.backend
         until = min(until, state.t + STEPS)
         places = backend.places
-        places[[Whole.REASON, Whole.ARRIVED, Whole.COUNT]] = 0
-        places[[Whole.PICKS, Whole.BASE]] = state.t
-        places[Whole.UNTIL], places[Whole.EXCESS] = until, state.excess
+        places[[HeaderI64.REASON, HeaderI64.ARRIVED, HeaderI64.COUNT]] = 0
+        places[[HeaderI64.PICKS, HeaderI64.BASE]] = state.t
+        places[HeaderI64.UNTIL], places[HeaderI64.EXCESS] = until, state.excess
         backend.run(self.columns.table())
         self._report(state)
-        code = Code(int(backend.places[Whole.REASON]))
+        code = Code(int(backend.places[HeaderI64.REASON]))
         if code is Code.DIVERGED:
             raise decision.diverged(state.t, backend.largest_norm)
         if code is Code.EMPTY_WINDOW:
-            best, floor = float(backend.head[Real.LARGEST]), float(backend.head[Real.FLOOR])
+            best, floor = float(backend.head[HeaderF64.LARGEST]), float(backend.head[HeaderF64.FLOOR])
             return decision.empty_window(state, best, floor, f"error {state.error!r}")
         if code is Code.NEED_COLUMN:
             assert state.pending is not None
@@ -119,7 +119,7 @@ class DeviceMatchingPursuit:
     def _report(self, state: State) -> None:
         """Enters what the device did into the state."""
         head, places = self.backend.head, self.backend.places
-        made = int(places[Whole.PICKS]) - state.t
+        made = int(places[HeaderI64.PICKS]) - state.t
         if made:
             record = self.backend.records(made)
             counted = record[:, [Record.INDEX, Record.CANDIDATES, Record.TIES]].astype(np.int64)
@@ -132,19 +132,19 @@ class DeviceMatchingPursuit:
                 counted[:, 1],
                 counted[:, 2],
             )
-        state.error, state.drift = float(head[Real.ERROR]), float(head[Real.DRIFT])
-        state.excess = int(places[Whole.EXCESS])
-        pending = int(places[Whole.PENDING])
+        state.error, state.drift = float(head[HeaderF64.ERROR]), float(head[HeaderF64.DRIFT])
+        state.excess = int(places[HeaderI64.EXCESS])
+        pending = int(places[HeaderI64.PENDING])
         state.pending = None
         if pending >= 0:
             state.pending = Pick(
                 index=pending,
                 row=np.empty(0),
-                residual=head[Real.RESIDUAL :],
-                gain=float(head[Real.GAIN]),
-                margin=float(_margin(head[Real.RIVAL], head[Real.GAIN])),
-                candidates=int(places[Whole.CANDIDATES]),
-                ties=int(places[Whole.TIES]),
+                residual=head[HeaderF64.RESIDUAL :],
+                gain=float(head[HeaderF64.GAIN]),
+                margin=float(_margin(head[HeaderF64.RIVAL], head[HeaderF64.GAIN])),
+                candidates=int(places[HeaderI64.CANDIDATES]),
+                ties=int(places[HeaderI64.TIES]),
             )
 
 

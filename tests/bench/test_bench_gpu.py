@@ -118,17 +118,18 @@ def cupy(monkeypatch, tmp_path):
     if not emulator.AVAILABLE:
         pytest.skip(emulator.WHY_NOT)
     from gip_gpu.backends import devices
-    from gip_gpu.backends.cuda import backend as cupy_
-    from gip_gpu.backends.cuda import tuning as tuning_cuda
+    from gip_gpu.kernels import cuda_source
+    from gip_gpu.kernels.architectures import alike
+    from gip_gpu.kernels.loop import tuning as loop
+    from gip_gpu.kernels.refresh import tuning as refresh
     from tests.support import cupy_stand_in
 
-    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
-    monkeypatch.setattr(cupy_, "LOOP", few)
-    monkeypatch.setattr(gpu_ceilings, "LOOP", few)
+    for tuning in (loop, refresh):
+        monkeypatch.setattr(tuning, "CUDA", alike(dataclasses.replace(tuning.CUDA[80], threads=64)))
     monkeypatch.setattr(gpu_ceilings, "CAPTURED", 2)
     monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
-    cupy_._module.cache_clear()
+    cuda_source.module.cache_clear()
 
     class Module(cupy_stand_in.RawModule):
         def __init__(self, *, code, options, enable_cooperative_groups=False):
@@ -175,7 +176,7 @@ def cupy(monkeypatch, tmp_path):
         runtime.runtimeGetVersion = runtime.driverGetVersion = lambda: 12090
         yield module
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
-    cupy_._module.cache_clear()
+    cuda_source.module.cache_clear()
 
 
 def on_device(function):

@@ -42,9 +42,14 @@ class CupyArrays:
             self.streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
         self.buffers: list[Any] = [None, None]
 
-    def here(self) -> AbstractContextManager[Any]:
+    def device_scope(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.device
         return context
+
+    @property
+    def capability(self) -> int:
+        """Compute capability, 90 for 9.0."""
+        return int(self.device.compute_capability)
 
     @property
     def multiprocessors(self) -> int:
@@ -118,7 +123,7 @@ class CupyArrays:
     def load(self, mapped: Any, start: int, stop: int) -> Any:
         return mapped[start:stop].copy()
 
-    def lane(self, number: int) -> AbstractContextManager[Any]:
+    def stream_scope(self, number: int) -> AbstractContextManager[Any]:
         stream: AbstractContextManager[Any] = self.streams[number]
         return stream
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.items import GpuItems
-from gip_gpu.backends.gpu.layout import Real, Record
+from gip_gpu.backends.gpu.layout import HeaderF64, Record
 from gip_gpu.backends.items import Doubt, Items, Move, Rules
 from gip_gpu.backends.residual import Pending
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
@@ -48,7 +48,7 @@ def _on_device(hook: Hook) -> Hook:
 
     @wraps(hook)
     def inside(self: "GpuBackend", *args: Any, **kwargs: Any) -> Any:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             return hook(self, *args, **kwargs)
 
     return cast(Hook, inside)
@@ -88,13 +88,13 @@ class GpuBackend(Backend):
     def __init__(self, rows: Rows, plan: Plan) -> None:
         super().__init__(rows, plan)
         self.arrays = self.make_arrays(plan.device)
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self._store(plan)
 
     def _store(self, plan: Plan) -> None:
         """Puts the embeddings where the plan says."""
         rows = self.rows_of
-        self.given = format_of(rows.values)
+        self.input_dtype = format_of(rows.values)
         norms = rows.norms if rows.normalize else np.ones(self.m)
         if norms.min() < SMALLEST_NORM:
             row = int(norms.argmin())
@@ -104,20 +104,20 @@ class GpuBackend(Backend):
             )
         lengths = norms if rows.normalize else np.array([rows.largest])
         sane = bool(((lengths >= SANE_NORMS[0]) & (lengths <= SANE_NORMS[1])).all())
-        self.multiply, self.as_given = multiplied_as(plan.precision, self.given, sane)
+        self.multiply, self.multiplied_without_cast = multiplied_as(plan.precision, self.input_dtype, sane)
         # Rows that lie on the device and are multiplied as they are need no place of their own.
-        self.resident = plan.resident or (self.as_given and isinstance(rows.values, DeviceMatrix))
+        self.resident = plan.resident or (self.multiplied_without_cast and isinstance(rows.values, DeviceMatrix))
         self.storage = STORAGE[plan.precision]
         self.factor = 2.0**-self.exponent
         self.gamma = error_bounds.gram_entry_error(
             self.d,
             self.storage,
             self.multiply,
-            given=self.as_given,
+            given=self.multiplied_without_cast,
             adding=error_bounds.U32 if self.multiply == "fp32" else error_bounds.TENSOR_CORE,
         )
         self.norms = self._upload(norms, "fp64")
-        inverse = self.factor / norms if self.as_given else np.ones(self.m)
+        inverse = self.factor / norms if self.multiplied_without_cast else np.ones(self.m)
         self.inverse = self._upload(inverse.astype(np.float32), "fp32")
         self.chunk = chunk_rows(self.d)
         self.stored = self._place_rows()
@@ -137,10 +137,10 @@ class GpuBackend(Backend):
         """The rows as given, on the device or mapped into its address space."""
         values = self.rows_of.values
         if isinstance(values, DeviceMatrix):
-            return self.arrays.adopt(values.array, self.given)
+            return self.arrays.adopt(values.array, self.input_dtype)
         if not self.resident:
-            return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.given]))
-        array = self.arrays.empty((self.m, self.d), self.given)
+            return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.input_dtype]))
+        array = self.arrays.empty((self.m, self.d), self.input_dtype)
         # The memory may have been another array's, in another stream.
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
@@ -150,7 +150,7 @@ class GpuBackend(Backend):
 
     def _make_products(self) -> Any:
         """The rows as they are multiplied."""
-        if self.as_given:
+        if self.multiplied_without_cast:
             return self.stored
         array = self.arrays.empty((self.m, self.d), self.multiply)
         for start, stop in self._chunks():
@@ -169,11 +169,11 @@ class GpuBackend(Backend):
         empty = self.arrays.empty
         self.scores, self.A, self.W = empty((self.m, n), "fp64"), empty((n, self.d), "fp64"), empty((n, self.m), "fp32")
         self.weight, self.score = empty((self.m,), "fp32"), empty((self.m,), "fp32")
-        self.found, self.value = empty((self.m,), "int64"), empty((self.m, 1 + n), "fp64")
-        self.real, self.whole = empty((Real.RESIDUAL + n,), "fp64"), empty((16,), "int64")
+        self.candidate_index, self.candidate_value = empty((self.m,), "int64"), empty((self.m, 1 + n), "fp64")
+        self.header_f64, self.header_i64 = empty((HeaderF64.RESIDUAL + n,), "fp64"), empty((16,), "int64")
         self.record = empty((min(STEPS, self.m), Record.WEIGHTS + n), "fp64")
         self.largest = empty((2, self._parts()), "fp64")
-        self.head = np.zeros(Real.RESIDUAL + n)
+        self.head = np.zeros(HeaderF64.RESIDUAL + n)
         self.places = np.zeros(16, np.int64)
         self._begin()
         self.ready_for = n
@@ -195,10 +195,10 @@ class GpuBackend(Backend):
     def run(self, columns: Any) -> None:
         """Takes steps with these Gram columns from the header in `head` and `places` on, until the device says in
         `places` why not."""
-        self.arrays.put(self.real, self.head)
-        self.arrays.put(self.whole, self.places)
+        self.arrays.put(self.header_f64, self.head)
+        self.arrays.put(self.header_i64, self.places)
         self._run(columns)
-        self.head, self.places = self.arrays.get(self.real), self.arrays.get(self.whole)
+        self.head, self.places = self.arrays.get(self.header_f64), self.arrays.get(self.header_i64)
 
     @_on_device
     def records(self, count: int) -> Floats:
@@ -215,7 +215,7 @@ class GpuBackend(Backend):
         else:
             self.arrays.synchronize()
             for turn, (start, stop) in enumerate(self._chunks()):
-                with self.arrays.lane(turn % 2):
+                with self.arrays.stream_scope(turn % 2):
                     rows = self.arrays.load(self.stored, start, stop)
                     self._refresh(rows, start, stop - start, self.largest[turn % 2])
             self.arrays.synchronize()
@@ -233,14 +233,14 @@ class GpuBackend(Backend):
         if isinstance(values, DeviceMatrix):
             left = self.arrays.take(self.stored, wanted)
         else:
-            left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.given]), self.given)
-        if not self.as_given:
+            left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.input_dtype]), self.input_dtype)
+        if not self.multiplied_without_cast:
             left = self._cast(left, self.arrays.take(self.norms, wanted))
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
-            with self.arrays.lane(turn % 2):
+            with self.arrays.stream_scope(turn % 2):
                 right = self.arrays.load(self.stored, start, stop)
-                if not self.as_given:
+                if not self.multiplied_without_cast:
                     right = self._cast(right, self.norms[start:stop])
                 self._multiply(left, by_row, right, self.inverse[start:stop], out[:, start:stop])
         self.arrays.synchronize()
@@ -251,7 +251,7 @@ class GpuBackend(Backend):
         float32 goes to the vendor's GEMM: a batch has no symmetry to save arithmetic by, and its tiles are tuned for
         every shape and chip. 16-bit rows go to our own kernel, for vendors round 16-bit products on their way out.
         """
-        if self.multiply in ("fp32", "tf32") and not self.as_given and self.storage == "fp32":
+        if self.multiply in ("fp32", "tf32") and not self.multiplied_without_cast and self.storage == "fp32":
             self.arrays.matmul(left, right, out, self.multiply == "tf32")
         else:
             self._products(left, by_row, right, by_column, out)
@@ -330,7 +330,7 @@ class GpuBackend(Backend):
 
     @abstractmethod
     def _run(self, columns: Any) -> None:
-        """Takes steps with these Gram columns until `whole[REASON]` says why not."""
+        """Takes steps with these Gram columns until `header_i64[REASON]` says why not."""
 
     @abstractmethod
     def _gram(self, rows: Any, out: Any) -> None:

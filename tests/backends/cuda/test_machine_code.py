@@ -6,8 +6,8 @@ Compiled as CuPy does it, for each chip, with no GPU present; read as `machine_c
 import pytest
 
 from bench import gpu_cupy, resources
-from gip_gpu.backends.cuda import source as cuda_source
-from gip_gpu.backends.cuda.tuning import LOOP
+from gip_gpu.kernels import cuda_source
+from gip_gpu.kernels.loop import tuning
 from tests.support import machine_code
 
 CHIPS = resources.CHIPS
@@ -71,7 +71,7 @@ def faults(source, kernel, chip, defines):
 @pytest.mark.parametrize(("signals", "rows", "columns"), VARIANTS)
 @pytest.mark.parametrize("chip", CHIPS)
 def test_every_barrier_of_the_loop(chip, signals, rows, columns):
-    defines = LOOP.macros("loop", signals, rows, columns)
+    defines = tuning.CUDA[chip].macros(signals, rows, columns)
     found = faults(cuda_source.expanded("loop"), "loop", chip, defines)
     # The compiler may have copied one.
     assert len(found) >= LOOP_BARRIERS
@@ -88,7 +88,7 @@ def test_the_barrier_that_is_measured(chip):
 def test_the_barrier_that_was_deleted_is_noticed(chip):
     source = cuda_source.expanded("loop")
     begin, end = source.index("class GridBarrier {"), source.index("};", source.index("goal_;  //")) + 2
-    found = faults(source[:begin] + DELETED + source[end:], "loop", chip, LOOP.macros("loop", 1, "fp16", "fp32"))
+    found = faults(source[:begin] + DELETED + source[end:], "loop", chip, tuning.CUDA[chip].macros(1, "fp16", "fp32"))
     assert len(found) >= LOOP_BARRIERS
     assert all("no strong load in a loop between the arrival and the next BAR" in wrong for wrong in found)
 

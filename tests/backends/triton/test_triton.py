@@ -13,11 +13,15 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 
 from gip_gpu import Pool, select, signals
 from gip_gpu.backends.gpu import backend as gpu
-from gip_gpu.backends.gpu.layout import Real
-from gip_gpu.backends.triton import backend as triton_
+from gip_gpu.backends.gpu.layout import HeaderF64
 from gip_gpu.backends.triton.backend import TritonBackend
 from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
 from gip_gpu.greedy.state import Reason, State
+from gip_gpu.kernels.architectures import alike
+from gip_gpu.kernels.gram import tuning as gram
+from gip_gpu.kernels.loop import tuning as loop
+from gip_gpu.kernels.refresh import tuning as refresh
+from gip_gpu.kernels.step import tuning as step
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning import gpu_costs
 from gip_gpu.planning.gpu_costs import GpuCosts
@@ -33,13 +37,17 @@ OPTIONS = {"device": "cpu", "backend": "triton"}
 def small_launches(monkeypatch):
     """Several programs of several blocks in a small pool; Gram tiles that the interpreter needs few of."""
     tiles = {
-        kind: replace(tile, tile=128, wide=64, batch_tile=32, depth=64) for kind, tile in triton_.TRITON.gram.items()
+        kind: replace(tile, tile=128, wide=64, batch_tile=32, depth=64) for kind, tile in gram.TRITON[80].tiles.items()
     }
-    ragged = replace(triton_.TRITON.ragged, tile=128, wide=128, depth=64)
-    tuning = replace(
-        triton_.TRITON, gram=tiles, ragged=ragged, step_block=64, step_programs=3, refresh_items=64, graphs_ahead=4
-    )
-    monkeypatch.setattr(triton_, "TRITON", tuning)
+    ragged = replace(gram.TRITON[80].ragged, tile=128, wide=128, depth=64)
+    small = {
+        gram: {"tiles": tiles, "ragged": ragged},
+        step: {"block": 64, "most_programs": 3},
+        refresh: {"items": 64},
+        loop: {"graphs_ahead": 4},
+    }
+    for tuning, values in small.items():
+        monkeypatch.setattr(tuning, "TRITON", alike(replace(tuning.TRITON[80], **values)))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +106,7 @@ def test_equals_the_reference(narrow, precision, n, columns):
 
 
 @pytest.mark.parametrize(
-    ("given", "precision", "multiply", "as_given", "normalize"),
+    ("given", "precision", "multiply", "multiplied_without_cast", "normalize"),
     [
         ("float16", "tf32", "fp16", True, True),
         ("float16", "fp16", "fp16", True, False),
@@ -113,7 +121,7 @@ def test_equals_the_reference(narrow, precision, n, columns):
         ("bfloat16", "fp32", "fp32", True, False),
     ],
 )
-def test_rows_of_every_type(narrow, stores, given, precision, multiply, as_given, normalize):
+def test_rows_of_every_type(narrow, stores, given, precision, multiply, multiplied_without_cast, normalize):
     F = unit(narrow, 100 if given == "int8" else 1)
     if given == "int8":
         F = np.round(F)
@@ -126,7 +134,7 @@ def test_rows_of_every_type(narrow, stores, given, precision, multiply, as_given
     options = {"precision": precision, "columns": columns, "normalize": normalize}
     assert_same(F, scores(values.astype(float), 1), 8, values, **options)
     backend = stores[0]
-    assert (backend.multiply, backend.as_given) == (multiply, as_given)
+    assert (backend.multiply, backend.multiplied_without_cast) == (multiply, multiplied_without_cast)
     if multiply == "tf32":
         # Nothing is left for a tensor core to cut.
         assert not (backend.products.view(torch.int32) & 0x1FFF).any()
@@ -148,7 +156,7 @@ def test_tensors_taken_as_they_lie(narrow, stores, monkeypatch, given, precision
     G = scores(values, 1)
     chosen = Pool(F, **OPTIONS, precision=precision, columns="gram").select(G, 8)
     np.testing.assert_array_equal(chosen.indices, matching_pursuit(values, G, 8))
-    assert (stores[0].stored.data_ptr() == F.data_ptr()) == stores[0].as_given == bool(multiply)
+    assert (stores[0].stored.data_ptr() == F.data_ptr()) == stores[0].multiplied_without_cast == bool(multiply)
     assert stores[0].multiply == (multiply or "tf32")
 
 
@@ -162,7 +170,7 @@ def test_rows_far_from_unit_length_are_not_multiplied_as_they_are(stores):
     F[:, 0] = 1e-18
     F[0, 0] = 1e18
     assert_same(F, G, 6, precision="fp32", columns="lazy")
-    assert not any(backend.as_given for backend in stores)
+    assert not any(backend.multiplied_without_cast for backend in stores)
 
 
 @pytest.mark.parametrize(("length", "k"), [(40.0, 90), (1e25, 3)])
@@ -254,7 +262,7 @@ def test_embeddings_streamed_from_the_host(cone, monkeypatch, stores, given, pre
     # The fewest rows that a chunk can hold.
     monkeypatch.setattr(gpu_costs, "CHUNK", 0)
     # As the plan says where they do not fit.
-    monkeypatch.setattr(triton_.TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
+    monkeypatch.setattr(TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
     chosen = assert_same(F, scores(F.astype(float), 1), 8, precision=precision)
     assert not chosen.plan.resident
     backend = stores[0]
@@ -301,7 +309,7 @@ class Checks:
         assert off.max(initial=0) <= state.error
         held = backend.A.numpy()
         assert np.linalg.norm(held.T - A) * np.sqrt(backend.square) <= state.drift + 1e-300
-        assert float(backend.head[Real.ENERGY_A]) >= (held**2).sum()
+        assert float(backend.head[HeaderF64.ENERGY_A]) >= (held**2).sum()
         self.checks += 1
         self.tightest = min(self.tightest, state.error / max(off.max(initial=0), 1e-300))
 

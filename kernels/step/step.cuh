@@ -2,8 +2,8 @@
 #ifndef GIP_STEP_CUH
 #define GIP_STEP_CUH
 
-#include "reduce.cuh"
-#include "types.cuh"
+#include "../reduce.cuh"
+#include "../types.cuh"
 
 // Items whose loads a thread has in flight at once; more signals are as many loads already.
 constexpr int ITEMS_AT_ONCE = SIGNALS < 4 ? 4 : 1;
@@ -13,32 +13,29 @@ __device__ __forceinline__ bool exceeds(float score, float best) {
     return score > best || (score != score && best == best);
 }
 
-// Largest score of the eligible items, the lowest index that has it, and ||W||^2 over the items of this round.
+// Largest score of the eligible items, and ||W||^2 over the items of this round.
 struct Best {
     float score;
-    long long where;
     double energy;
 
     __device__ __forceinline__ Best across(int lanes) const {
-        return {__shfl_xor_sync(ALL_LANES, score, lanes), __shfl_xor_sync(ALL_LANES, where, lanes),
-                __shfl_xor_sync(ALL_LANES, energy, lanes)};
+        return {__shfl_xor_sync(ALL_LANES, score, lanes), __shfl_xor_sync(ALL_LANES, energy, lanes)};
     }
     __device__ __forceinline__ Best merged(const Best& other) const {
-        const bool lost = exceeds(other.score, score) || (other.score == score && other.where < where);
-        return {lost ? other.score : score, lost ? other.where : where, energy + other.energy};
+        return {exceeds(other.score, score) ? other.score : score, energy + other.energy};
     }
 };
 
 // No item is eligible: it loses against any.
-__device__ __forceinline__ Best nothing(long long m) { return {-1.0f, m, 0.0}; }
+__device__ __forceinline__ Best nothing() { return {-1.0f, 0.0}; }
 
-// W_j -= column_j w, score_j = weight_j ||W_j||^2 where the weight is positive, else 0, for `count` items that begin
-// with number `first` of m. The pointers are those of the first item; signal i of W begins `stride` values behind
-// signal i - 1. Thread t takes the items t, t + THREADS, ... A null column leaves W as it is.
+// W_j -= column_j w, score_j = weight_j ||W_j||^2 where the weight is positive, else 0, for `count` items. The pointers
+// are those of the first item; signal i of W begins `stride` values behind signal i - 1. Thread t takes the items t,
+// t + THREADS, ... A null column leaves W as it is.
 template <class Column>
-__device__ __forceinline__ Best fused_step(int count, long long first, long long m, float* W, long long stride,
-                                           const Column* column, const float* w, const float* weight, float* score) {
-    Best best = nothing(m);
+__device__ __forceinline__ Best fused_step(int count, float* W, long long stride, const Column* column, const float* w,
+                                           const float* weight, float* score) {
+    Best best = nothing();
     for (int start = threadIdx.x; start < count; start += ITEMS_AT_ONCE * THREADS) {
         float entry[ITEMS_AT_ONCE], squares[ITEMS_AT_ONCE], held[ITEMS_AT_ONCE];
 #pragma unroll
@@ -69,7 +66,7 @@ __device__ __forceinline__ Best fused_step(int count, long long first, long long
             const float scored = held[k] > 0 ? held[k] * squares[k] : 0.0f;
             score[item] = scored;
             if (held[k] >= 0) best.energy += squares[k];
-            if (held[k] > 0 && exceeds(scored, best.score)) best.score = scored, best.where = first + item;
+            if (held[k] > 0 && exceeds(scored, best.score)) best.score = scored;
         }
     }
     return best;
