@@ -97,7 +97,7 @@ def select(
         OSError: a checkpoint cannot be written, on rank 0.
 
     Warns:
-        As `gip_gpu.select`, on rank 0.
+        gip_gpu.exceptions.ScoreWarning: as `gip_gpu.select`, on rank 0.
 
     >>> import os, torch.distributed as dist
     >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
