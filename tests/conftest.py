@@ -5,6 +5,12 @@ import os
 import signal
 import sys
 
+# Threads of a BLAS spin while they wait: with a thread on each core for every worker, `pytest -n 2` takes twice the CPU
+# time. They read this when NumPy and torch are imported.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, str(max(1, (os.cpu_count() or 1) // workers)))
+
 import numpy as np
 import pytest
 
@@ -13,6 +19,7 @@ from gip_gpu.system.cuda_driver import DRIVER
 # Before they are imported: an assertion of a helper that fails shows its values, as one of a test does.
 pytest.register_assert_rewrite("tests.support")
 
+from tests.support.blas import on_all_threads
 from tests.support.paths import REAL_DATA
 from tests.support.shared_answers import SharedAnswers, folder_of_the_run
 
@@ -52,6 +59,13 @@ def cone():
     rng = np.random.default_rng(7)
     scales = 1 / np.arange(1, 49)
     return (rng.standard_normal((2000, 48)) * scales + 1.5 * scales).astype(np.float32)
+
+
+@pytest.fixture
+def all_threads():
+    """NumPy's BLAS splits its sums over all cores, also in a worker of `pytest -n`."""
+    with on_all_threads():
+        yield
 
 
 @pytest.fixture

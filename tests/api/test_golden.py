@@ -9,6 +9,7 @@ import pytest
 import gip_gpu
 from gip_gpu import Selection
 from tests.support import golden
+from tests.support.blas import on_all_threads
 
 RECORD = dict(np.load(golden.RECORD))
 
@@ -17,7 +18,7 @@ RECORD = dict(np.load(golden.RECORD))
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("golden")
     # Of scores outside the range of F, and of some that decide nothing.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), on_all_threads():
         warnings.simplefilter("ignore", UserWarning)
         return {name: golden.found(run()) for name, run in golden.runs(folder)}
 
@@ -42,6 +43,7 @@ def test_same_results(found):
                 assert field in golden.ROUNDED
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_earlier_checkpoint_is_read(tmp_path):
     path = tmp_path / "mp.checkpoint"
     shutil.copy(golden.DATA / path.name, path)
@@ -51,6 +53,7 @@ def test_earlier_checkpoint_is_read(tmp_path):
     assert selection == gip_gpu.select(p["F"], p["g"], 45, device="cpu")
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("suffix", golden.SAVED)
 def test_earlier_selection_is_read(suffix):
     saved = Selection.load(golden.DATA / f"lr{suffix}")

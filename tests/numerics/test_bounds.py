@@ -10,7 +10,7 @@ from gip_gpu.greedy.state import Reason, State
 from gip_gpu.numerics import error_bounds
 from gip_gpu.reference import matching_pursuit
 
-pytestmark = pytest.mark.usefixtures("float32_loop")
+pytestmark = pytest.mark.usefixtures("float32_loop", "all_threads")
 
 
 class Checks:

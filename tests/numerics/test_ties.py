@@ -7,6 +7,8 @@ from gip_gpu import select
 from gip_gpu.numerics import ties
 from gip_gpu.reference import matching_pursuit
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 
 def rescaled_copies(seed):
     """Rows beside three and a seventh times themselves: equal once normalised, but for the last bit."""

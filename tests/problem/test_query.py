@@ -120,6 +120,7 @@ def test_epsilon_zero_is_the_limit_of_small_epsilon() -> None:
         np.testing.assert_allclose(solve(F, G, epsilon).weights, limit, rtol=0, atol=1e-9)
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 40])
 @pytest.mark.parametrize("d", [1, 2, 3, 7, 64, 384])
 def test_equal_rows_have_equal_values_wherever_they_stand(d: int, n: int) -> None:

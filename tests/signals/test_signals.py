@@ -40,6 +40,7 @@ def test_sums_over_many_blocks() -> None:
     np.testing.assert_allclose(self_compression(F, normalize=False), (F @ F.T).sum(axis=1), rtol=0, atol=1e-8)
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("d", [1, 2, 3, 7, 64, 384])
 def test_equal_rows_have_equal_scores_wherever_they_stand(d: int) -> None:
     step = BLOCK_VALUES // d
@@ -194,6 +195,7 @@ def test_scores_of_a_query_are_its_products_with_the_rows(dtype: type, normalize
     assert (from_query(F.tolist(), Q.tolist(), normalize=normalize) == found).all()
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("n", [1, 2, 9])
 @pytest.mark.parametrize("d", [1, 2, 3, 64, 384])
 def test_equal_rows_say_the_same_of_a_query_wherever_they_stand(d: int, n: int) -> None:

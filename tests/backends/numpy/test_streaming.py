@@ -18,6 +18,8 @@ from gip_gpu.planning.cpu_costs import HostCosts
 from gip_gpu.reference import greedy, matching_pursuit
 from gip_gpu.validation.settings import as_bytes
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 
 def every_half():
     """All finite float16 values, 2 a row."""

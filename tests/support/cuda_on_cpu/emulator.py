@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from tests.support.paths import ROOT
 
@@ -121,7 +122,10 @@ def build(
         content.update(repr((path.name, path.read_bytes())).encode())
     library = _cache() / f"{op}-{content.hexdigest()[:32]}.so"
     if not library.exists():
-        _compile(folder / op / f"{op}.cu", flags, library)
+        # Of the workers of `pytest -n`, one compiles and the others wait for it.
+        with FileLock(library.with_suffix(".lock")):
+            if not library.exists():
+                _compile(folder / op / f"{op}.cu", flags, library)
     return _load(library)
 
 
