@@ -16,7 +16,7 @@ from gip_gpu.backends.base import Backend
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.items import GpuItems
 from gip_gpu.backends.gpu.layout import HeaderF64, Record
-from gip_gpu.backends.items import Doubt, Items, Move, Rules
+from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 from gip_gpu.backends.residual import Pending
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.rows import Rows
@@ -299,7 +299,14 @@ class GpuBackend(Backend):
 
     @abstractmethod
     def _family_step(
-        self, items: GpuItems, rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+        self,
+        items: GpuItems,
+        rows: Any,
+        first: int,
+        count: int,
+        parts: Any,
+        move: RankOneUpdate | None,
+        errors: ErrorBounds,
     ) -> None:
         """Projects a pick out of W~ and d2~ of `count` items from `first`, and rates them; without a move only rates.
 
