@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.problem.objectives import Measure, residual
+from gip_gpu.problem.objectives import residual
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -31,7 +31,7 @@ class Rules:
         ridge: eta = epsilon / 4**exponent.
     """
 
-    measure: Measure
+    measure: str
     projects: bool
     positive: bool
     ridge: float

@@ -22,6 +22,7 @@ from gip_gpu.greedy.state import Pick, Reason, State
 from gip_gpu.greedy.window import Judged, Window, narrowed
 from gip_gpu.numerics import error_bounds, ties
 from gip_gpu.numerics.error_bounds import DIVERGED, U32
+from gip_gpu.problem.objectives import MEASURES
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -194,9 +195,9 @@ class Projecting(ProjectingRound):
         """The bounds after a step."""
         gamma = self.items.gamma
         if not self.rules.positive:
-            # What no eligible ||W_j|| exceeds: they are not above the best norm, and the metric only grows.
-            roots = math.sqrt(self.rules.ridge + self.largest) if self.rules.measure == "ratio" else 1.0
-            self.largest_residual = min(self.largest_residual, self.top * roots * (1 + 1e-9))
+            # No eligible score is above the best one, and a metric only grows.
+            longest = MEASURES[self.rules.measure].longest(self.top, self.rules.ridge, self.largest)
+            self.largest_residual = min(self.largest_residual, longest * (1 + 1e-9))
         moved = math.sqrt(float(move.weights @ move.weights))
         state.error = error_bounds.step_error(state.error, gamma, self.largest_residual, moved)
         self.largest_residual += moved * (1 + gamma)

@@ -14,6 +14,7 @@ from gip_gpu.greedy.query_metric import QueryMetric
 from gip_gpu.greedy.state import State, Stored
 from gip_gpu.numerics import error_bounds, ties
 from gip_gpu.numerics.error_bounds import TINY32, U32, U64
+from gip_gpu.problem.objectives import MEASURES
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -57,9 +58,8 @@ class ProjectingRound:
         self.sign = sign
         self.scale_down = 2.0**-backend.exponent
         self.square, self.largest_norm = backend.square, backend.largest_norm
-        # What the square of a norm here is in the unit of the rows as given; a metric has none.
-        units = {"norm": 1.0, "ratio": 1 / self.square, "distance": self.square}
-        self.gain_unit = 1.0 if Q is not None else units[objective.measure]
+        # A metric has no unit.
+        self.gain_unit = 1.0 if Q is not None else MEASURES[objective.measure].gain_unit(self.square)
         self.items: Items = backend.items(self.rules, state.scores.shape[1])
         self.metric = None if Q is None else QueryMetric(Q)
         self.judge = Judge(self.items, self.rules, sign, self.rows_of, self.scale_down, self.square, self.metric)

@@ -24,6 +24,7 @@ from gip_gpu.numerics import error_bounds
 from gip_gpu.planning.cpu_costs import STORAGE, Costs
 from gip_gpu.planning.gpu_costs import GPU_AUTOMATIC, GPU_PRECISIONS, STEPS, GpuCosts, chunk_rows, multiplied_as
 from gip_gpu.planning.plan import Plan
+from gip_gpu.problem.objectives import MEASURES
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 Floats = NDArray[np.float64]
@@ -193,8 +194,7 @@ class GpuBackend(Backend):
 
     @_on_device
     def run(self, columns: Any) -> None:
-        """Takes steps with these Gram columns from the header in `head` and `places` on, until the device says in
-        `places` why not."""
+        """Takes steps with these Gram columns, from `head` and `places` on, until `places` says why not."""
         self.arrays.put(self.header_f64, self.head)
         self.arrays.put(self.header_i64, self.places)
         self._run(columns)
@@ -287,6 +287,8 @@ class GpuBackend(Backend):
     def items(self, rules: Rules, n: int) -> Items:
         if n > SIGNALS:
             raise ValueError(f"G has {n:,} columns; the GPU backends take up to {SIGNALS:,}")
+        if not MEASURES[rules.measure].on_gpu:
+            raise ValueError(f"backend {self.name!r} has no objective measured by {rules.measure!r}; use device='cpu'")
         return GpuItems(self, rules, n)
 
     @abstractmethod

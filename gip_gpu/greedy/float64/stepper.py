@@ -28,7 +28,7 @@ from gip_gpu.numerics import error_bounds, ties
 from gip_gpu.numerics.error_bounds import U64
 from gip_gpu.planning.float64_costs import factor_rows, many_rows
 from gip_gpu.problem.formulation import Problem
-from gip_gpu.problem.objectives import energies
+from gip_gpu.problem.objectives import MEASURES, energies
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -74,8 +74,7 @@ class Float64Stepper:
         if problem.Q is not None:
             assert problem.weights is not None
             self.query_condition = float(np.linalg.cond(problem.weights))
-        units = {"norm": 1.0, "ratio": 1 / square, "distance": square}
-        self.gain_unit = 1.0 if objective.metric else units[objective.measure]
+        self.gain_unit = 1.0 if objective.metric else MEASURES[objective.measure].gain_unit(square)
         self.made: Stepper | None = None
         self.active: Stepper | None = None
 
