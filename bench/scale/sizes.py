@@ -1,6 +1,9 @@
 """How large the pools of each section are, and how often each is measured."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+Done = Callable[[str], object]
 
 
 @dataclass(frozen=True)
