@@ -352,15 +352,17 @@ def test_table_6_shows_what_could_not_run(timed):
 
 
 def test_table_6_tells_failures_from_missing_memory(at_hand, monkeypatch):
-    unknown = table6.Timed(table6.POOLS[0], 200, 0.1, "no such columns")
-    unknown.run(quick=True)
+    def measured(columns):
+        timed = table6.Timed(table6.POOLS[0], 200, 0.1, columns)
+        timed.found.add(timed.job(quick=True))
+        return timed
+
+    unknown = measured("no such columns")
     assert unknown.found.failed
     assert unknown.found.trouble.startswith("failed with status 1: ValueError: columns is 'no such columns'")
     monkeypatch.setattr(memory, "available", lambda: 100_000)
-    whole = table6.Timed(table6.POOLS[0], 200, 0.1, "gram")
-    whole.run(quick=True)
+    whole = measured("gram")
     assert (whole.found.trouble, whole.found.failed) == ("not run: needs 160 kB, 100 kB free", False)
     assert table6._rows([whole])[1][3] == "not run: needs 160 kB, 100 kB free"
-    own = table6.Timed(table6.POOLS[0], 200, 0.1, "auto")
-    own.run(quick=True)
+    own = measured("auto")
     assert len(own.found.runs[0].indices) == 20

@@ -15,7 +15,6 @@ from bench.scale import suite as program
 from bench.scale.inputs import Input
 from bench.scale.pool import BLOCK, DUPLICATES, embeddings, ratings
 from bench.scale.sizes import QUICK
-from gip_gpu.planning.plan import make_plan
 
 POOL = Input("synthetic", Path("F.npy"), Path("G.npy"), 1000, 10, 1)
 
@@ -235,16 +234,6 @@ def test_slow_or_large_runs_break_the_claims(measured):
     text = file.verdict([(found, "from the file, 2GB")])
     assert "It does not hold: 3.0 x (n = 1, from the file, 2GB)." in text
     assert "It does not hold: 3 GB (n = 1, from the file, 2GB)." in text
-
-
-def test_a_limit_that_is_too_small_becomes_the_next_round_one():
-    pool = replace(POOL, m=1_000_000, d=256, n=4)
-    assert file.tight("700MB", pool, 2000) == "700MB"
-    asked = file.tight("50MB", pool, 2000)
-    assert asked.endswith("00MB")
-    assert make_plan(pool.m, pool.d, 4, 2000, device="cpu", memory_limit=asked).limit == int(asked[:-2]) * 10**6
-    with pytest.raises(ValueError, match="need at least"):
-        make_plan(pool.m, pool.d, 4, 2000, device="cpu", memory_limit=f"{int(asked[:-2]) - 100}MB")
 
 
 def test_ratios_in_memory_know_noise_and_wrong_picks():

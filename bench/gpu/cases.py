@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.gpu.pools import Array, cone, ratings, similarities
+from bench.gpu.pools import Array, cone, similarities
+from bench.runner.pools import ratings
 
 # The objectives of the part "family", the slowest last. mi of one column is lr, so it gets ratings, and fits a query.
 OBJECTIVES: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.runner.pools import CLUSTERS, JUDGES
+from bench.runner.pools import CLUSTERS
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -52,11 +52,6 @@ def cone(m: int, d: int, kind: str) -> Array:
 
     _threaded(fill, range(0, m, BLOCK))
     return F
-
-
-def ratings(m: int) -> NDArray[np.int8]:
-    """(m, 3) ratings from 0 to 5: ties are the rule."""
-    return np.random.default_rng(m).integers(0, 6, size=(m, JUDGES), dtype=np.int8)
 
 
 def similarities(F: Array, n: int = 1) -> NDArray[np.float64]:

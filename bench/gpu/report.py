@@ -7,6 +7,7 @@ from bench.runner.report import duration, paragraphs, table
 from gip_gpu.system import memory
 
 PARTS = {
+    "ceilings": "Ceilings",
     "steps": "Steps, by device events around the launches",
     "selections": "Whole selections",
     "gram": "Gram matrices",
@@ -28,12 +29,11 @@ def report(results: Results) -> str:
     """All of it."""
     machine = tabulate(list(results.machine.items()), tablefmt="plain", disable_numparse=True)
     parts = [f"# gip_gpu on a GPU, sizes: {results.sizes}", machine]
-    ceilings = [entry for entry in results.entries if entry.part == "ceilings"]
-    if ceilings:
-        parts += ["## Ceilings", _ceilings(ceilings)]
     for part, title in PARTS.items():
         entries = [entry for entry in results.entries if entry.part == part]
-        if entries:
+        if entries and part == "ceilings":
+            parts += [f"## {title}", _ceilings(entries)]
+        elif entries:
             parts += [f"## {title}", table([_row(results, entry) for entry in entries], HEADER)]
     if results.checks:
         parts += ["## Equivalence, a sample", checks(results)]
@@ -54,9 +54,8 @@ def checks(results: Results) -> str:
         found = [check for check in results.checks if (check.case, check.backend) == (case, backend)]
         wrong = [check for check in found if check.difference is not None]
         told = "; ".join(f"{each.precision} {each.columns}: pick {each.difference}" for each in wrong)
-        rows.append(
-            (case, f"{found[0].k:,}", backend, found[0].against, f"{len(found) - len(wrong)} of {len(found)}", told)
-        )
+        equal = f"{len(found) - len(wrong)} of {len(found)}"
+        rows.append((case, f"{found[0].k:,}", backend, found[0].against, equal, told))
     return table(rows, ("pool", "k", "backend", "compared with", "equal", "first differing pick"))
 
 
@@ -72,17 +71,12 @@ def _ceilings(entries: list[Entry]) -> str:
 
 def _row(results: Results, entry: Entry) -> tuple[str, ...]:
     floor = results.floor(entry.phases)
-    return (
-        entry.case,
-        entry.variant,
-        duration(entry.seconds),
-        "" if floor is None else duration(floor),
-        "" if not floor else f"{entry.seconds / floor:.3g}",
-        "" if entry.peak is None else memory.readable(entry.peak),
-        "" if entry.model is None else duration(entry.model),
-        _indices(entry),
-        speed_up(results, entry),
-    )
+    least = "" if floor is None else duration(floor)
+    beyond = f"{entry.seconds / floor:.3g}" if floor else ""
+    peak = "" if entry.peak is None else memory.readable(entry.peak)
+    model = "" if entry.model is None else duration(entry.model)
+    times = (duration(entry.seconds), least, beyond, peak, model)
+    return (entry.case, entry.variant, *times, _indices(entry), speed_up(results, entry))
 
 
 def _indices(entry: Entry) -> str:

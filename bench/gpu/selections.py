@@ -71,15 +71,13 @@ def _picks(pool: Placed, share: float) -> int:
 
 
 def device_arrays(session: Session, pool: Placed, k: int) -> None:
-    selection(session, pool, k, "device arrays", _select(session, pool.name, pool.F, pool.G, k))
+    options = {"device": session.device, "backend": pool.name}
+    selection(session, pool, k, "device arrays", lambda: gip_gpu.select(pool.F, pool.G, k, **options))
 
 
 def host_arrays(session: Session, pool: Placed, k: int) -> None:
-    selection(session, pool, k, "host arrays", _select(session, pool.name, pool.case.F, pool.case.G, k))
-
-
-def _select(session: Session, name: str, F: Any, G: Any, k: int) -> Callable[[], gip_gpu.Selection]:
-    return lambda: gip_gpu.select(F, G, k, device=session.device, backend=name)
+    F, G, options = pool.case.F, pool.case.G, {"device": session.device, "backend": pool.name}
+    selection(session, pool, k, "host arrays", lambda: gip_gpu.select(F, G, k, **options))
 
 
 def prepared(session: Session, placed: Placed) -> None:

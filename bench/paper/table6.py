@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bench.paper.data import load
 from bench.runner import child, pools
 from bench.runner.report import PAPER, Section, chart, legend, table
-from bench.runner.runs import Job, Runs
+from bench.runner.runs import Job, Runs, in_turn
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.signals import self_compression
 from gip_gpu.system import memory
@@ -78,10 +78,10 @@ class Timed:
         """Median seconds of the selection; columns on demand are part of it."""
         return self.found.median("picking" if self.whole else "total")
 
-    def run(self, quick: bool) -> None:
-        """Adds a run."""
+    def job(self, quick: bool) -> Job:
+        """One run."""
         arguments = (self.pool.embeddings, self.k, self.columns, quick)
-        self.found.add(Job(run, arguments, 4 * self.m**2 if self.columns == "gram" else 0))
+        return Job(run, arguments, 4 * self.m**2 if self.columns == "gram" else 0)
 
 
 def run(pool: str, k: int, columns: str, quick: bool) -> dict[str, Any]:
@@ -99,10 +99,9 @@ def measure(quick: bool) -> Section:
     for pool in POOLS:
         m = len(F[pool.title])
         found = [Timed(pool, m, share, columns) for share in SHARES for columns in COLUMNS]
-        # One after the other, so that drift hits all alike.
-        for _ in range(count):
-            for one in found:
-                one.run(quick)
+        runs = in_turn({str(one): one.job(quick) for one in found}, count, str)
+        for one in found:
+            one.found = runs[str(one)]
         told, wrong = verify(found, F[pool.title], int(pool.verified * m))
         timed += found
         verified.append(told)

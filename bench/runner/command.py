@@ -49,7 +49,7 @@ def suite(
         quick: help of `--quick`; None leaves the option out.
         options: the suite's own.
     """
-    kept = f"  [default: bench/results/{target}; none with --quick or for a part]" if target else ""
+    kept = f"  [default: bench/results/{target}, if that stays whole; with --quick none]" if target else ""
     path = click.Path(path_type=Path)
     params = [*options, click.Option(["--output"], type=path, help=f"Write the report here too.{kept}")]
     if quick:

@@ -116,9 +116,12 @@ def load(case: Case) -> tuple[NDArray[np.float16], NDArray[Any]]:
     F = clustered(case.m, case.d) if case.synthetic else real(case.embeddings, case.m)
     if case.judges is None:
         return F, self_compression(F)
-    if case.synthetic:
-        return F, np.random.default_rng(case.m).integers(0, 6, size=(case.m, JUDGES), dtype=np.int8)
-    return F, real(case.judges, case.m)
+    return F, ratings(case.m) if case.synthetic else real(case.judges, case.m)
+
+
+def ratings(m: int) -> NDArray[np.int8]:
+    """(m, 3) ratings from 0 to 5: ties are the rule."""
+    return np.random.default_rng(m).integers(0, 6, size=(m, JUDGES), dtype=np.int8)
 
 
 def clustered(m: int, d: int) -> NDArray[np.float16]:

@@ -1,6 +1,5 @@
 """Rows in a file, within a memory limit, against a pass over the file for each pick."""
 
-import itertools
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,10 @@ from bench.runner.runs import Runs, first_difference, in_turn, parted
 from bench.scale import inputs, naive
 from bench.scale.inputs import Input
 from bench.scale.sizes import Done, Sizes
-from gip_gpu.planning.plan import make_plan
 from gip_gpu.system import memory
-from gip_gpu.validation.settings import as_bytes
 
 # What is claimed of the time against the baseline's, the aim beyond, and the peak.
 FASTER, AIM, PEAK = 4, 8, 2.5e9
-# Limits that are tried, where the first is too small, are multiples of this.
-ROUND = 10**8
 IN_MEMORY = "in memory, no limit"
 CONVERTED, MAPPED = "converted", "mapped"
 BASELINES = {CONVERTED: "gip_gpu's reading and conversion", MAPPED: "a memory map in plain NumPy"}
@@ -174,31 +169,13 @@ def limit_rows(found: Measured, passes: float, flops: float) -> list[list[str]]:
     return lines
 
 
-def tight(wanted: str, pool: Input, k: int) -> str:
-    """The limit, or the next round number of bytes that is enough for a run."""
-    if _runs(wanted, pool, k):
-        return wanted
-    first = (as_bytes(wanted, 0) or 0) // ROUND + 1
-    found = next(count for count in itertools.count(first) if _runs(count * ROUND, pool, k))
-    return f"{found * ROUND // 10**6}MB"
-
-
-def _runs(limit: str | int, pool: Input, k: int) -> bool:
-    try:
-        make_plan(pool.m, pool.d, pool.n, k, device="cpu", memory_limit=limit)
-    except ValueError:
-        return False
-    return True
-
-
 def _signals(sizes: Sizes, folder: Path, n: int, count: int, done: Done) -> Measured:
     pool, k = inputs.synthetic(folder, sizes.large, sizes.d, n), sizes.large_k
     done(f"file: n = {n}")
-    small = tight(sizes.tight, pool, k)
     jobs = {
         IN_MEMORY: pool.job(k, "float16", runs=1),
         f"from the file, {sizes.roomy}": pool.job(k, memory_limit=sizes.roomy),
-        f"from the file, {small}": pool.job(k, memory_limit=small, runs=1),
+        f"from the file, {sizes.tight}": pool.job(k, memory_limit=sizes.tight, runs=1),
     }
     # One before the selections and one behind them.
     baselines = {way: _baseline(sizes, pool, way, done) for way in BASELINES}

@@ -67,7 +67,7 @@ def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
     """The section of rows in memory."""
     pool = inputs.alpaca(folder, sizes.quick)
     wanted = [(pool, k, count) for k, count in sizes.shares]
-    wanted += [(inputs.synthetic(folder, each.m, sizes.d), each.k, each.runs) for each in sizes.synthetic]
+    wanted += [(inputs.synthetic(folder, m, sizes.d), k, count) for m, k, count in sizes.synthetic]
     measured = []
     for pool, k, count in wanted:
         jobs = {OURS: pool.job(k, "float32"), SINGLE: pool.job(k, "float32", single=True)}

@@ -107,11 +107,8 @@ def paper(picks: int, done: Callable[[str], None]) -> tuple[ClusterPlan, list[Co
     plain, link = base.schedule, base.schedule.link
     local = Local(-(-base.m // base.devices), base.d, base.n, base.kind, base.given)
 
-    def devices(count: int) -> Schedule:
-        return estimate(base.m, base.d, base.n, base.k, devices=count).schedule
-
-    def unforeseen(share: float) -> Schedule:
-        return estimate(base.m, base.d, base.n, base.k, devices=64, unforeseen=share).schedule
+    def planned(devices: int = 64, **rest: float) -> Schedule:
+        return estimate(base.m, base.d, base.n, base.k, devices=devices, **rest).schedule
 
     def messages(factor: float) -> Schedule:
         slower = replace(link, latency=factor * link.latency, overhead=factor * link.overhead)
@@ -120,22 +117,19 @@ def paper(picks: int, done: Callable[[str], None]) -> tuple[ClusterPlan, list[Co
     def batch(size: int) -> Schedule:
         return local.schedule(64, link, size, base.precision, 1 / 30)
 
-    def tree(schedule: Schedule) -> Schedule:
-        return replace(schedule, tree=True)
-
     cases = {
         "as planned, 64 devices": plain,
-        "32 devices": devices(32),
-        "256 devices": devices(256),
+        "32 devices": planned(32),
+        "256 devices": planned(256),
         "as built on GPUs: a column a pick": replace(batch(1), by_items=True),
-        "a tree instead of a star": tree(plain),
-        "a tree of 256 devices": tree(devices(256)),
+        "a tree instead of a star": replace(plain, tree=True),
+        "a tree of 256 devices": replace(planned(256), tree=True),
         "messages take a tenth": messages(0.1),
         "messages take ten times": messages(10),
         "ends of messages take 5 us": replace(plain, link=replace(link, overhead=5e-6)),
         "4,096 nominees": replace(plain, nominees=4096, lookahead=plain.lookahead * 4096 / plain.nominees),
-        "unforeseen 1 in 100": unforeseen(1 / 100),
-        "unforeseen 1 in 10": unforeseen(1 / 10),
+        "unforeseen 1 in 100": planned(unforeseen=1 / 100),
+        "unforeseen 1 in 10": planned(unforeseen=1 / 10),
         "a look ahead takes ten times": replace(plain, lookahead=10 * plain.lookahead),
         "batches of 1": batch(1),
         "batches of 16": batch(16),
