@@ -1,7 +1,7 @@
 """The cost model of a run whose rows are split over many devices: does it fit, and what will it take.
 
 All times are a model's figures, from datasheets and from assumptions that are named where they stand; the schedule of
-steps and messages is simulated in `bench.schedule`. The objective is matching pursuit, its columns made in batches:
+steps and messages is simulated in `bench schedule`. The objective is matching pursuit, its columns made in batches:
 `gip_gpu.distributed` has them on CPUs, and on GPUs only a column a pick so far, which `ClusterPlan.as_built` is of.
 """
 

@@ -29,6 +29,7 @@ import numpy as np
 import pytest
 
 import gip_gpu
+from bench.suites import SUITES
 from gip_gpu import cli, metrics, reference, signals
 from gip_gpu.backends import devices
 from tests.docs.support import BLOCK, DOCS, blocks
@@ -264,8 +265,10 @@ def test_links(name):
             assert anchor in anchors(target), f"{place}#{anchor}"
     for place in re.findall(r"`((?:bench|docs|tests|kernels|gip_gpu)/[\w./]+)`", text):
         assert (ROOT / place).exists(), place
-    for module in re.findall(r"`python -m (bench[\w.]*)", text):
-        assert importlib.util.find_spec(module), module
+    for command in re.findall(r"python -m (bench[^\n`]*)", text):
+        program, suite, *_ = [*command.split(), "--help"]
+        assert program == "bench", command
+        assert suite.startswith("-") or suite in SUITES, command
 
 
 def test_pages_stay_in_docs():

@@ -5,12 +5,13 @@ Compiled as CuPy does it, for each chip, with no GPU present; read as `machine_c
 
 import pytest
 
-from bench import gpu_cupy, resources
+from bench.gpu import cupy_library
+from bench.resources import kernels
 from gip_gpu.kernels import cuda_source
+from gip_gpu.kernels.architectures import ARCHITECTURES as CHIPS
 from gip_gpu.kernels.loop import tuning
 from tests.support import machine_code
 
-CHIPS = resources.CHIPS
 # The barriers of loop.cu: before the window is looked for, before the choice, before the header is written.
 LOOP_BARRIERS = 3
 VARIANTS = ((1, "fp16", "fp32"), (8, "fp32", "bf16"), (64, "fp64", "fp16"))
@@ -61,8 +62,10 @@ def compilers():
 
 def faults(source, kernel, chip, defines):
     """The faults of each barrier of a kernel."""
-    cubin = resources.compile_cuda_source(source, f"sm_{chip}", defines, cooperative=True)
-    code = machine_code.instructions(cubin, kernel, resources.cuobjdump())
+    from bench.resources.cuda_builds import compiled
+
+    cubin = compiled(source, f"sm_{chip}", defines, cooperative=True)
+    code = machine_code.instructions(cubin, kernel, kernels.cuobjdump())
     assert len(code) > 20
     return [wrong for _, wrong in machine_code.barriers(code)]
 
@@ -80,7 +83,7 @@ def test_every_barrier_of_the_loop(chip, signals, rows, columns):
 
 @pytest.mark.parametrize("chip", CHIPS)
 def test_the_barrier_that_is_measured(chip):
-    assert faults(gpu_cupy.barrier_source(), "barriers", chip, {}) == [[]]
+    assert faults(cupy_library.barrier_source(), "barriers", chip, {}) == [[]]
 
 
 @pytest.mark.slow
