@@ -1,7 +1,7 @@
 """A rank of real exchanges, as selections have them.
 
-The messages are those of `gip_gpu.distributed`: through its `Communicator`, by gloo, pickled, a pick for each rank and a report
-from each. What a rank does with its rows is left out.
+The messages are those of `gip_gpu.distributed`: through its `Communicator`, by gloo, pickled, a pick for each rank and
+a report from each. What a rank does with its rows is left out.
 """
 
 import time

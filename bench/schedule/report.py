@@ -15,8 +15,8 @@ ALLOWED = 0.2
 RANKS = (1, 2, 4, 8, 16, 32, 64, 256)
 HEADER = ("", "messages", "batch", "model, a pick", "simulated, a pick", "simulated / model", "/ without waiting")
 LINK = """\
-Messages: those of `gip_gpu.distributed`, by its `Communicator`, between two processes over gloo on loopback: a pick of one
-signal there, a report back, each a pickle in a message of 4,096 bytes; the fastest tenth of the exchanges. The ends
+Messages: those of `gip_gpu.distributed`, by its `Communicator`, between two processes over gloo on loopback: a pick of
+one signal there, a report back, each a pickle in a message of 4,096 bytes; the fastest tenth of the exchanges. The ends
 hold what Python takes for them, and are at most a quarter of a round trip. The star was measured with 2 to 4 real
 processes, the median; where there are more processes than cores they wait for a core, which a rank of a cluster does
 not, and the model has no such wait. Steps and batches are those of real selections from Alpaca by the NumPy backend;
