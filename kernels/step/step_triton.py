@@ -65,7 +65,7 @@ def update(m, W, columns, stride, weight, score, best, energy, header_f64, heade
         slot = tl.load(header_i64 + SLOT)
         square = tl.load(header_f64 + SQUARE)
         covered = tl.where(slot >= 0, m, 0)
-        top, total = -1.0, tl.cast(0.0, tl.float64)
+        top, total = tl.full((BLOCK,), -1.0, tl.float32), tl.cast(0.0, tl.float64)
         for block in range(blocks):
             items = (p * blocks + block) * BLOCK + tl.arange(0, BLOCK)
             inside = items < m
@@ -84,8 +84,8 @@ def update(m, W, columns, stride, weight, score, best, energy, header_f64, heade
             # Items that cannot be picked score 0, but never win against one that can. A maximum passes over what is no
             # number, which comes of an overflow: it counts as infinite, and `pick` says that the residual diverges.
             ranked = tl.where(held > 0, tl.where(scored == scored, scored, float("inf")), -1.0)
-            top = tl.maximum(top, tl.max(ranked))
-        tl.store(best + p, top)
+            top = tl.maximum(top, ranked)
+        tl.store(best + p, tl.max(top))
         tl.store(energy + p, total)
 
 
