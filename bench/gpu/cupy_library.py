@@ -43,12 +43,12 @@ class CupyLibrary(Library):
         self.timer = CupyTimer(cupy)
 
     def put(self, values: Any, kind: str) -> Any:
-        from gip_gpu.backends.cuda.arrays import KINDS
+        from gip_gpu.backends.cuda.arrays import CUPY_DTYPES
 
         if kind == "bf16":
             # Its bits, rounded towards zero.
             values = np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16
-        return self.cupy.asarray(np.ascontiguousarray(values, KINDS[kind]))
+        return self.cupy.asarray(np.ascontiguousarray(values, CUPY_DTYPES[kind]))
 
     def poison(self, array: Any) -> None:
         # bfloat16 is kept as its bits.

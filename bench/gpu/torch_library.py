@@ -39,9 +39,9 @@ class TorchLibrary(Library):
         self.timer = TorchTimer(torch) if self.cuda else Timer()
 
     def put(self, values: Any, kind: str) -> Any:
-        from gip_gpu.backends.triton.arrays import KINDS
+        from gip_gpu.backends.triton.arrays import TORCH_DTYPES
 
-        return self.torch.from_numpy(np.ascontiguousarray(values)).to(self.arrays.device, KINDS[kind])
+        return self.torch.from_numpy(np.ascontiguousarray(values)).to(self.arrays.device, TORCH_DTYPES[kind])
 
     def poison(self, array: Any) -> None:
         array.fill_(float("nan"))

@@ -10,9 +10,9 @@ from bench.model.a100 import selection_seconds
 from bench.runner.report import duration, paragraphs, table
 from gip_gpu.planning.cpu_costs import Layout
 from gip_gpu.planning.gpu_costs import GpuCosts
-from gip_gpu.planning.hardware import KINDS
+from gip_gpu.planning.hardware import DEVICE_KINDS
 
-H200 = KINDS["H200-141GB"].chip
+H200 = DEVICE_KINDS["H200-141GB"].chip
 HEADER = ("pool", "selection", "backend", "measured", "predicted, H200", "measured / predicted")
 NOTES = """\
 Measured: one NVIDIA H200, 2026-11-27, as [gpu.md](gpu.md) describes; predicted: `gip_gpu/planning/gpu_costs.py` with

@@ -1,7 +1,7 @@
 """A rank of real exchanges, as selections have them.
 
-The messages are those of `gip_gpu.distributed`: through its `Star`, by gloo, pickled, a pick for each rank and a report
-from each. What a rank does with its rows is left out.
+The messages are those of `gip_gpu.distributed`: through its `Communicator`, by gloo, pickled, a pick for each rank and
+a report from each. What a rank does with its rows is left out.
 """
 
 import time
@@ -24,7 +24,7 @@ def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]
     import torch
     from torch import distributed
 
-    from gip_gpu.distributed.exchange import Star
+    from gip_gpu.distributed.exchange import Communicator
     from gip_gpu.distributed.shard import Found, Report
 
     class Shard:
@@ -42,7 +42,7 @@ def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]
     told: dict[str, list[float]] = {}
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=Path(file).as_uri(), rank=rank, world_size=ranks)
-    with Star(None, timeout=120.0) as star:
+    with Communicator(None, timeout=120.0) as star:
         star.target = Shard()
         if rank:
             star.serve("release")

@@ -8,15 +8,15 @@ from bench.schedule.constants import HELD_UP, Constants
 from bench.schedule.simulate import Run
 from gip_gpu.planning.cluster import ClusterPlan, Local, duration, estimate
 from gip_gpu.planning.cluster_schedule import Schedule, tailed
-from gip_gpu.planning.hardware import END, KINDS
+from gip_gpu.planning.hardware import DEVICE_KINDS, END
 
 # How far the model may be from the simulation before it must be made better.
 ALLOWED = 0.2
 RANKS = (1, 2, 4, 8, 16, 32, 64, 256)
 HEADER = ("", "messages", "batch", "model, a pick", "simulated, a pick", "simulated / model", "/ without waiting")
 LINK = """\
-Messages: those of `gip_gpu.distributed`, by its `Star`, between two processes over gloo on loopback: a pick of one
-signal there, a report back, each a pickle in a message of 4,096 bytes; the fastest tenth of the exchanges. The ends
+Messages: those of `gip_gpu.distributed`, by its `Communicator`, between two processes over gloo on loopback: a pick of
+one signal there, a report back, each a pickle in a message of 4,096 bytes; the fastest tenth of the exchanges. The ends
 hold what Python takes for them, and are at most a quarter of a round trip. The star was measured with 2 to 4 real
 processes, the median; where there are more processes than cores they wait for a core, which a rank of a cluster does
 not, and the model has no such wait. Steps and batches are those of real selections from Alpaca by the NumPy backend;
@@ -81,7 +81,7 @@ class Compared:
 def here(found: Constants, m: int, ranks: int, tree: bool) -> Schedule:
     """m rows split over ranks, each of which is as fast as this machine was."""
     rows = m / ranks
-    nominees = Local(-(-m // ranks), found.d, 1, KINDS["cpu"]).nominees(ranks)
+    nominees = Local(-(-m // ranks), found.d, 1, DEVICE_KINDS["cpu"]).nominees(ranks)
     return Schedule(
         ranks=ranks, d=found.d, n=1, link=found.link, step=found.step(rows), batch=found.batch,
         product=found.batch * found.column(rows), nominees=nominees, nominate=0.0,

@@ -34,6 +34,7 @@ from gip_gpu.greedy.steppers import stepper_for
 from gip_gpu.planning.cpu_costs import GRAM_COLUMNS, ITEMS, entry_bytes
 from gip_gpu.planning.plan import Plan, log
 from gip_gpu.problem.formulation import Problem, first_measures, first_squares, pose
+from gip_gpu.problem.objectives import MEASURES
 from gip_gpu.strategies.choose import build_columns, plan_for
 from gip_gpu.strategies.setting import Demand
 from gip_gpu.validation.settings import as_bytes
@@ -201,7 +202,7 @@ class PreparedRows:
     def _may_run_in_float64(self, demand: Demand) -> bool:
         """Whether the plain float64 loop may run: not where Gram columns are kept or wait to be used again."""
         keeps_columns = demand.objective.keeps_columns(demand.sign)
-        sound = demand.objective.projects or self.rows.normalize
+        sound = MEASURES[demand.objective.measure].small and (demand.objective.projects or self.rows.normalize)
         return self.backend is None and sound and not (keeps_columns and demand.keep)
 
     def _in_float64(self, state: State, problem: Problem, demand: Demand) -> Float64Stepper:

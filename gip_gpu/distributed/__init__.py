@@ -19,7 +19,7 @@ if not _torch.is_available() or not _torch.is_gloo_available():
 
 from gip_gpu.api.progress import Progress
 from gip_gpu.api.selection import Selection
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.distributed.job import run
 from gip_gpu.sources import Matrix
 from gip_gpu.validation.settings import as_seconds
@@ -136,4 +136,4 @@ def select(
             raise bad
         return F, G
 
-    return run(Star(group, seconds), k, settings, read)
+    return run(Communicator(group, seconds), k, settings, read)

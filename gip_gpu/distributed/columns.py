@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from gip_gpu.backends.residual import Pending
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.distributed.shard import ColumnShard
 from gip_gpu.distributed.sharded_pool import ShardedRows
-from gip_gpu.gram.columns import Ring
+from gip_gpu.gram.columns import ColumnCache
 
 
 class ShardedStorage:
@@ -28,7 +28,7 @@ class ShardedStorage:
         """Each rank keeps its own table."""
 
 
-class ShardedColumns(Ring):
+class ShardedColumns(ColumnCache):
     """Columns on demand; the picks' exact rows reach all ranks with their batch.
 
     Args:
@@ -37,7 +37,7 @@ class ShardedColumns(Ring):
         slots: columns that each rank keeps.
     """
 
-    def __init__(self, star: Star, rows: ShardedRows, slots: int) -> None:
+    def __init__(self, star: Communicator, rows: ShardedRows, slots: int) -> None:
         assert isinstance(star.target, ColumnShard)
         self.star, self.rows = star, rows
         super().__init__(ShardedStorage(star.target), slots)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.backends.numpy.simulation import simulate
 from gip_gpu.backends.residual import Pending
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.distributed.shard import ColumnShard
 from gip_gpu.distributed.sharded_pool import ShardedRows
 from gip_gpu.planning.cpu_costs import HostCosts
@@ -32,7 +32,7 @@ def kept_bytes(m: int, d: int, n: int) -> int:
 class Foresight:
     """The next picks, simulated by rank 0 among the items that the ranks nominate."""
 
-    def __init__(self, star: Star, rows: ShardedRows, square: float, own: ColumnShard) -> None:
+    def __init__(self, star: Communicator, rows: ShardedRows, square: float, own: ColumnShard) -> None:
         m, d = rows.shape
         self.star, self.square, self.own = star, square, own
         wanted = working_set(m, d, own.state.n)

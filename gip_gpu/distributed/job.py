@@ -19,10 +19,10 @@ from gip_gpu.checkpoint import fingerprint
 from gip_gpu.data.missing_values import Kept
 from gip_gpu.distributed import scores
 from gip_gpu.distributed.columns import ShardedColumns
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.distributed.foresight import kept_bytes
 from gip_gpu.distributed.items import ShardedPool
-from gip_gpu.distributed.keeping import SharedKeeper
+from gip_gpu.distributed.keeping import SharedCheckpointWriter
 from gip_gpu.distributed.member import Hello, Member
 from gip_gpu.distributed.shard import Shard
 from gip_gpu.distributed.sharded import ShardedPursuit
@@ -35,7 +35,7 @@ from gip_gpu.planning.plan import CACHE, Plan, log
 
 
 def run(
-    star: Star,
+    star: Communicator,
     k: Any,
     settings: Mapping[str, Any],
     read: Callable[[], tuple[Any, Any]],
@@ -65,7 +65,7 @@ def run(
         return selection
 
 
-def _follow(star: Star, member: Member, outer: ExitStack) -> Selection:
+def _follow(star: Communicator, member: Member, outer: ExitStack) -> Selection:
     """Another rank's part; where there is a checkpoint, its signals wait until rank 0 has written."""
     star.serve("build")
     own = star.target
@@ -113,7 +113,7 @@ class Agreed:
         return offsets
 
 
-def _agree(star: Star, member: Member) -> Agreed:
+def _agree(star: Communicator, member: Member) -> Agreed:
     """Gathers what each rank brings, compares it, and standardises and checks the scores of all."""
     hellos: list[Hello] = star.gather(member.hello())
     star.common()
@@ -144,7 +144,7 @@ def _agree(star: Star, member: Member) -> Agreed:
     )
 
 
-def _lead(star: Star, member: Member, began: float) -> Selection:
+def _lead(star: Communicator, member: Member, began: float) -> Selection:
     """Rank 0's part up to the result."""
     agreed, options = _agree(star, member), member.options
     k, total = agreed.k, len(agreed.initial) + agreed.k
@@ -186,7 +186,7 @@ def _lead(star: Star, member: Member, began: float) -> Selection:
     return selection_of(state, None, outcome, options.how, rows, agreed.input)
 
 
-def _state(star: Star, member: Member, agreed: Agreed, total: int, rows: ShardedRows) -> ShardedState:
+def _state(star: Communicator, member: Member, agreed: Agreed, total: int, rows: ShardedRows) -> ShardedState:
     """The state of a selection from the items of all ranks."""
     own = star.target
     assert isinstance(own, Shard)
@@ -200,7 +200,7 @@ def _state(star: Star, member: Member, agreed: Agreed, total: int, rows: Sharded
     )
 
 
-def _writer(star: Star, member: Member, agreed: Agreed) -> SharedKeeper:
+def _writer(star: Communicator, member: Member, agreed: Agreed) -> SharedCheckpointWriter:
     """Writer of the checkpoints of this selection, which has found the one to go on from."""
     assert member.saving is not None
     parts = star.ask_each([("fingerprints", (offset,)) for offset in agreed.offsets[:-1]])
@@ -208,7 +208,7 @@ def _writer(star: Star, member: Member, agreed: Agreed) -> SharedKeeper:
     sizes = agreed.offsets[-1], member.rows.shape[1], member.n
     scored = None if member.scores is None else G
     of = checkpoint.described(sizes, F, scored, member.options.how, member.rows.normalize, agreed.initial)
-    return SharedKeeper(star, *member.saving, of)
+    return SharedCheckpointWriter(star, *member.saving, of)
 
 
 def _finite(hellos: Sequence[Hello]) -> Kept | None:

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gip_gpu.checkpoint.writer import LOOK, CheckpointWriter
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.greedy.state import State, Stored
 from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.system.deferred_signals import Deferred
 
 # A terminal, and what starts processes, may each send the same signal to all of them.
-PATIENCE = 5.0
+SAME_SIGNAL = 5.0
 
 
-class SharedKeeper(CheckpointWriter):
+class SharedCheckpointWriter(CheckpointWriter):
     """As the keeper of one process; a signal to any rank ends all of them, once the file is written.
 
     Args:
@@ -23,10 +23,10 @@ class SharedKeeper(CheckpointWriter):
         path, every, of: as in `CheckpointWriter`.
     """
 
-    def __init__(self, star: Star, path: Path, every: int | float, of: Stored) -> None:
+    def __init__(self, star: Communicator, path: Path, every: int | float, of: Stored) -> None:
         super().__init__(path, every, of)
         self.star, self.asked = star, time.monotonic()
-        self.signals = Deferred(PATIENCE)
+        self.signals = Deferred(SAME_SIGNAL)
 
     def look(self, state: State, stepper: Stepper) -> None:
         # A rank that has died is the reason for a signal to the others, and is found out here.

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from gip_gpu.api.selection import Selection
 from gip_gpu.backends.devices import resolve
 from gip_gpu.distributed import TIMEOUT
-from gip_gpu.distributed.exchange import Star, brief
+from gip_gpu.distributed.exchange import Communicator, brief
 from gip_gpu.distributed.job import run
 from gip_gpu.sources import Part, Source
 
@@ -48,7 +48,7 @@ def select_launched(
         raise OSError(f"rank {os.environ['RANK']} cannot connect to the other ranks: {brief(error)}") from error
     star = None
     try:
-        star = Star(None, TIMEOUT)
+        star = Communicator(None, TIMEOUT)
         run(star, k, *_inputs(star, options, read), finish)
     except Exception as error:
         if star is not None and star.told and star.rank:
@@ -78,7 +78,7 @@ def _end_later() -> None:
 
 
 def _inputs(
-    star: Star, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
+    star: Communicator, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
 ) -> tuple[dict[str, Any], Callable[[], tuple[Any, Any]]]:
     """The settings, and what reads this process's share of the pool."""
 

@@ -20,7 +20,7 @@ from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.missing_values import keep_finite
 from gip_gpu.data.rows import Rows
 from gip_gpu.data.user_arrays import as_initial, as_matrix, as_scores
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.distributed.scores import OwnScores
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.greedy.state import State
@@ -82,7 +82,7 @@ class Member(OwnScores):
     rows: Rows
     objective: Objective
 
-    def __init__(self, star: Star, F: Any, G: Any, k: Any, settings: Mapping[str, Any]) -> None:
+    def __init__(self, star: Communicator, F: Any, G: Any, k: Any, settings: Mapping[str, Any]) -> None:
         self.star, self.k = star, k
         self.options = options = SelectOptions(**settings)
         one_of("columns", options.columns, COLUMNS)

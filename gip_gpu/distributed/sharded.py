@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.residual import Pending
-from gip_gpu.distributed.exchange import Call, Star
+from gip_gpu.distributed.exchange import Call, Communicator
 from gip_gpu.distributed.foresight import Foresight
 from gip_gpu.distributed.shard import ColumnShard, Found, Report
 from gip_gpu.distributed.sharded_pool import ShardedRows
@@ -17,7 +17,7 @@ from gip_gpu.greedy.state import Pick, State
 from gip_gpu.numerics import error_bounds, ties
 
 Floats = NDArray[np.float64]
-Whole = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 class ShardedRescored:
@@ -36,7 +36,7 @@ class ShardedRescored:
 
 @dataclass(frozen=True)
 class ShardedWindow:
-    """`gip_gpu.greedy.matching_pursuit.Window` of all ranks: they have answered with their best."""
+    """`gip_gpu.greedy.matching_pursuit.PursuitWindow` of all ranks: they have answered with their best."""
 
     arrays: "ShardedPursuit"
     found: list[Found]
@@ -63,7 +63,7 @@ class ShardedPursuit:
 
     name: ClassVar[str] = "distributed"
 
-    def __init__(self, star: Star, rows: ShardedRows, gamma: float, square: float) -> None:
+    def __init__(self, star: Communicator, rows: ShardedRows, gamma: float, square: float) -> None:
         assert isinstance(star.target, ColumnShard)
         self.star, self.rows_of, self.gamma, self.square = star, rows, gamma, square
         self.own = star.target

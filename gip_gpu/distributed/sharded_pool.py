@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.data.rows import Rows
-from gip_gpu.distributed.exchange import Call, Star
+from gip_gpu.distributed.exchange import Call, Communicator
 from gip_gpu.greedy.state import State
 
 Floats = NDArray[np.float64]
-Whole = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 class ShardedRows(Rows):
@@ -25,7 +25,7 @@ class ShardedRows(Rows):
         largest: norm of a row, of those that `take` returns.
     """
 
-    def __init__(self, star: Star, sizes: list[int], d: int, *, normalize: bool, largest: float) -> None:
+    def __init__(self, star: Communicator, sizes: list[int], d: int, *, normalize: bool, largest: float) -> None:
         self.star = star
         self.offsets = np.concatenate([[0], np.cumsum(sizes)])
         self.shape = (int(self.offsets[-1]), d)
@@ -67,24 +67,24 @@ class ShardedState(State):
         super().__post_init__()
         self.m = self.rows.shape[0]
 
-    def scores_of(self, indices: Whole) -> Floats:
+    def scores_of(self, indices: Indices) -> Floats:
         return self.rows.collect("scores", indices, self.n)
 
-    def measures_of(self, indices: Whole) -> Floats:
+    def measures_of(self, indices: Indices) -> Floats:
         return self.rows.collect("measures", indices)
 
     def open_round(self) -> tuple[float, float]:
         found = self.rows.star.ask("open_round")
         return max(largest for largest, _ in found), math.fsum(energy for _, energy in found)
 
-    def first_left(self, count: int) -> Whole:
+    def first_left(self, count: int) -> Indices:
         return np.concatenate(self.rows.star.ask("first_left", count))[:count]
 
-    def skip(self, indices: Whole) -> None:
+    def skip(self, indices: Indices) -> None:
         super().skip(indices)
         self.rows.star.ask("take_again", indices[:0], indices)
 
-    def take_again(self, before: Whole, chosen: Whole) -> None:
+    def take_again(self, before: Indices, chosen: Indices) -> None:
         self.rows.star.ask("take_again", before, chosen)
 
     def take(self, items: Any) -> None:

@@ -13,7 +13,7 @@ from gip_gpu.gram.batch_size import BatchSize
 log = logging.getLogger("gip_gpu")
 
 # Batches after which their time is known, and how much longer than the Gram matrix they must seem to take.
-PATIENCE, DOUBT = 32, 1.5
+TRIAL_BATCHES, MARGIN = 32, 1.5
 # Slots that go round for a single selection: a few batches, and some more where those are small.
 BATCHES, LEAST = 4, 64
 
@@ -87,7 +87,7 @@ class Storage(Protocol):
     def place(self, items: Sequence[int], slots: Sequence[int]) -> None: ...
 
 
-class Ring(ABC):
+class ColumnCache(ABC):
     """Columns computed on demand, in speculative batches, into a ring of slots.
 
     Each batch takes consecutive slots, the oldest first, so that the product writes straight into its place. A column
@@ -162,7 +162,7 @@ class Ring(ABC):
         return first
 
 
-class LazyColumns(Ring):
+class LazyColumns(ColumnCache):
     """The columns of a backend's own items.
 
     Args:
@@ -183,7 +183,7 @@ class LazyColumns(Ring):
         self.made = 0.0
 
     def provide(self, pick: Pending, made: int, most: int, forecast: Forecast) -> None:
-        if self.gram_seconds and self.batches >= PATIENCE and self._slower(made, most):
+        if self.gram_seconds and self.batches >= TRIAL_BATCHES and self._slower(made, most):
             self._compute_all()
             return
         if not self.batches:
@@ -199,7 +199,7 @@ class LazyColumns(Ring):
         # Memory for the matrix has to be found as it was for these columns.
         found = (self.seconds - self.making) / max(1, self.touched) * m
         whole = max(self.gram_seconds, each * m / 2 + found)
-        return self.made / max(1, made - self.begun) * most > DOUBT * whole
+        return self.made / max(1, made - self.begun) * most > MARGIN * whole
 
     def _compute_all(self) -> None:
         began = time.perf_counter()

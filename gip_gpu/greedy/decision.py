@@ -30,7 +30,7 @@ class ExactRows(Protocol):
     def rows(self, indices: Any) -> Floats: ...
 
 
-class Projection(ExactRows, Protocol):
+class PursuitRows(ExactRows, Protocol):
     """What `replay` needs of the arrays of matching pursuit."""
 
     @property
@@ -142,7 +142,7 @@ def add_to_projection(state: State, row: Floats, residual: Floats, gain: float, 
     return norm, moved
 
 
-def replay(arrays: Projection, state: State, indices: NDArray[np.int64]) -> None:
+def replay(arrays: PursuitRows, state: State, indices: NDArray[np.int64]) -> None:
     """Takes these items out of A, one after the other."""
     for taken, (_, row, scores) in enumerate(given(arrays, state, indices)):
         residual = objectives.residual(scores / state.unit, row, state.A)

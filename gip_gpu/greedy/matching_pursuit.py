@@ -38,7 +38,7 @@ class Rescored(Protocol):
         """(d,) the exact row of one of them."""
 
 
-class Window(Protocol):
+class PursuitWindow(Protocol):
     """The items that the bounds leave in doubt."""
 
     @property
@@ -83,7 +83,7 @@ class PursuitArrays(Forecast, Protocol):
     def best(self) -> float:
         """The largest ||W~_j|| over the items left."""
 
-    def window(self, state: State, best: float, noise: float) -> Window:
+    def window(self, state: State, best: float, noise: float) -> PursuitWindow:
         """The items in doubt, where some item has the norm `best` and float64 rounding makes `noise` of a norm."""
 
     def update(self, state: State, pick: Pick, index: int | None, column: Any) -> float:
@@ -114,7 +114,7 @@ class LocalRescored:
 
 
 class LocalWindow:
-    """`Window` of one process."""
+    """`PursuitWindow` of one process."""
 
     def __init__(self, arrays: "LocalPursuit", state: State, best: float, noise: float) -> None:
         self.arrays, self.state = arrays, state

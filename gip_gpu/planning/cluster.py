@@ -194,7 +194,7 @@ def estimate(
     Args:
         m, d, n: items in all, length of a row, signals.
         k: picks, or a share of m: a float in (0, 1), or text such as "5%".
-        devices, kind: how many, and one of `gip_gpu.planning.hardware.KINDS`.
+        devices, kind: how many, and one of `gip_gpu.planning.hardware.DEVICE_KINDS`.
         network_link: the link that messages pass, or its text, as in `gip_gpu.planning.hardware.network`.
         precision: what Gram columns are computed and kept in, as in `gip_gpu.select`.
         given: the format of the rows: "fp16", "bf16", "fp32" or "fp64".

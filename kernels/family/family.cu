@@ -145,7 +145,7 @@ __device__ __forceinline__ float measured(const float* W, long long m, const flo
 }
 
 // How far W and distance may be off, and the denominator a + b distance of a ratio.
-struct Doubt {
+struct ErrorBounds {
     float residual, distance, a, b;
 };
 
@@ -153,7 +153,7 @@ struct Interval {
     float lower, upper;
 };
 
-__device__ __forceinline__ Interval bounds_of(float norm, float distance, const Doubt& doubt) {
+__device__ __forceinline__ Interval bounds_of(float norm, float distance, const ErrorBounds& doubt) {
     if constexpr (!HAS_RESIDUAL) return {clipped(distance - doubt.distance), distance + doubt.distance};
     const Interval found = {clipped(norm - doubt.residual), norm + doubt.residual};
     if constexpr (!HAS_DISTANCE) return found;
@@ -187,7 +187,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     SHARED(Part, scratch, WARPS);
     const int lane = threadIdx.x % 32;
     const bool wide = d % CHUNK == 0 && aligned(rows) && aligned(h);
-    const Doubt doubt = {residual_doubt, distance_doubt, a, b};
+    const ErrorBounds doubt = {residual_doubt, distance_doubt, a, b};
     Part own = {-1.0f, 0.0};
     const long long warp = (long long)blockIdx.x * WARPS + threadIdx.x / 32, stride = 32ll * gridDim.x * WARPS;
     for (long long start = 32 * warp; start < count; start += stride) {

@@ -22,7 +22,6 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,9 +32,10 @@ import gip_gpu
 from bench.suites import SUITES
 from gip_gpu import cli, metrics, reference, signals
 from gip_gpu.backends import devices
+from tests.docs.support import BLOCK, DOCS, blocks
 from tests.support.paths import ROOT
 
-README, DOCS, MKDOCS = ROOT / "README.md", ROOT / "docs", ROOT / "mkdocs.yml"
+README, MKDOCS = ROOT / "README.md", ROOT / "mkdocs.yml"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
@@ -54,45 +54,8 @@ SLOW = {"docs/distributed.md", "docs/tutorial.md"}
 # What pages need beyond the extra `test`.
 NEEDS = {"docs/distributed.md": ("torch.distributed", "many processes need torch")}
 
-BLOCK = re.compile(
-    r'^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>\w*)(?: title="(?P<title>[\w.]+)")?\n(?P<text>.*?)^```$',
-    re.MULTILINE | re.DOTALL,
-)
-MARK = re.compile(r"(not run|output varies): (.+)")
 FAILURE = re.compile(r"^\w+(Error|Warning): ", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
-
-
-@dataclass
-class Block:
-    """A fenced block of a page. `not_run` and `varies` are its reasons, or None."""
-
-    language: str
-    text: str
-    title: str | None = None
-    not_run: str | None = None
-    varies: str | None = None
-
-
-def blocks(text):
-    """The blocks of a page in order.
-
-    Raises:
-        AssertionError: a fence that is none of them, or a mark that is not known.
-    """
-    found = list(BLOCK.finditer(text))
-    # Also fences that are indented, of tildes, or with options.
-    fences = re.findall(r"^.*(?:```|~~~).*$", text, re.MULTILINE)
-    assert len(fences) == 2 * len(found), f"of {len(fences)} fences {len(found)} blocks were read"
-    made = []
-    for match in found:
-        block = Block(match["language"], match["text"], match["title"])
-        if match["mark"] is not None:
-            known = MARK.fullmatch(match["mark"])
-            assert known, f"the mark {match['mark']!r} is not known"
-            setattr(block, known[1].replace("not run", "not_run").replace("output varies", "varies"), known[2])
-        made.append(block)
-    return made
 
 
 def lines_of(text):
@@ -129,6 +92,9 @@ class Runner:
                 self.printed = None
             elif block.language == "text":
                 self.compare(block)
+            elif block.language == "diff":
+                # tests/docs/test_recipes.py applies and tries each.
+                self.printed = None
             else:
                 assert block.varies is None, f"only text varies: {block}"
                 fails = after is not None and after.language == "text" and bool(FAILURE.search(after.text))

@@ -13,7 +13,7 @@ from gip_gpu import Pool, extend, select, signals
 from gip_gpu.backends.items import Rules
 from gip_gpu.greedy.float64 import columns as direct_columns
 from gip_gpu.greedy.float64 import stepper as direct
-from gip_gpu.greedy.float64.arrays import Arrays, Best, Path
+from gip_gpu.greedy.float64.arrays import Best, Float64Arrays, Path
 from gip_gpu.greedy.float64.bounds import Bounds
 from gip_gpu.greedy.float64.carry import Carried
 from gip_gpu.greedy.float64.metric import share
@@ -302,7 +302,7 @@ def test_errors_of_picks_add_up():
     wrong = 1e-6
     F = np.vstack([np.eye(4), np.full((1, 4), 0.5)])
     G = np.array([[4.0], [3.0], [2.0], [1.0], [0.0]])
-    arrays = Arrays(F, np.ones(5), Rules("norm", False, False, 0.0), 1, 4)
+    arrays = Float64Arrays(F, np.ones(5), Rules("norm", False, False, 0.0), 1, 4)
     bounds = Bounds(4, 1, arrays.rules, None, 4)
     arrays.begin(np.ones(5, bool), G, False)
     bounds.begin(4.0)
@@ -398,14 +398,14 @@ def test_errors_grow_with_what_they_are_made_of():
 @pytest.fixture
 def columns_together(monkeypatch):
     """Several columns by one product, however few values the rows have; the stores of columns that were made."""
-    made, make = [], direct_columns.DirectColumns._make
+    made, make = [], direct_columns.Float64Columns._make
 
     def making(self, index, t, score):
         made.append(self)
         return make(self, index, t, score)
 
     monkeypatch.setattr(direct_columns, "FEW", 0)
-    monkeypatch.setattr(direct_columns.DirectColumns, "_make", making)
+    monkeypatch.setattr(direct_columns.Float64Columns, "_make", making)
     return made
 
 
@@ -440,13 +440,13 @@ def test_columns_that_nobody_wants_end_it(columns_together, monkeypatch):
 
 def test_progress_does_not_cut_batches_short(monkeypatch):
     F, G = pool(500)
-    runs, run = [], Arrays.run
+    runs, run = [], Float64Arrays.run
 
     def running(self, count, wanted):
         runs.append(count)
         return run(self, count, wanted)
 
-    monkeypatch.setattr(Arrays, "run", running)
+    monkeypatch.setattr(Float64Arrays, "run", running)
     seen = []
     chosen = select(F, G, 200, sign="any", device="cpu", progress=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (200, 200)

@@ -48,16 +48,16 @@ class LateWarp:
     def __init__(self, inherited, every):
         self.inherited, self.every, self.calls = inherited, every, 0
 
-    def __call__(self, backend, items, rows, first, count, parts, move, doubt):
+    def __call__(self, backend, items, rows, first, count, parts, move, errors):
         before = items.W.clone()
-        self.inherited(backend, items, rows, first, count, parts, move, doubt)
+        self.inherited(backend, items, rows, first, count, parts, move, errors)
         self.calls += 1
         if move is None or self.calls % self.every:
             return
         twice = (2 * items.W - before).numpy().astype(float)
         a, b = items.rules.share
-        roots = np.sqrt(a + b * np.maximum(items.distance.numpy() + doubt.distance, 0))
-        lower = np.maximum(np.linalg.norm(twice, axis=0) - doubt.residual, 0) / roots
+        roots = np.sqrt(a + b * np.maximum(items.distance.numpy() + errors.distance, 0))
+        lower = np.maximum(np.linalg.norm(twice, axis=0) - errors.residual, 0) / roots
         parts[0, 0] = max(float(parts[0, 0]), lower[items.weight.numpy() > 0].max())
 
 

@@ -141,9 +141,9 @@ def test_bounds_that_reach_a_backend_are_rounded_up(monkeypatch, cone, objective
 
     seen = []
 
-    def rate(items, start, stop, doubt, inherited=NumpyItems._rate):
-        seen.append((doubt.residual, doubt.distance))
-        return inherited(items, start, stop, doubt)
+    def rate(items, start, stop, errors, inherited=NumpyItems._rate):
+        seen.append((errors.residual, errors.distance))
+        return inherited(items, start, stop, errors)
 
     monkeypatch.setattr(error_bounds, "float32_above", noted)
     monkeypatch.setattr(NumpyItems, "_rate", rate)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gip_gpu.system import memory
 
 # CuPy has no bfloat16: its bits are kept, and the kernels know what they are.
-KINDS = {
+CUPY_DTYPES = {
     "fp16": np.float16,
     "bf16": np.uint16,
     "fp32": np.float32,
@@ -62,9 +62,9 @@ class CupyArrays:
 
     def empty(self, shape: tuple[int, ...], kind: str) -> Any:
         try:
-            return cupy.empty(shape, KINDS[kind])
+            return cupy.empty(shape, CUPY_DTYPES[kind])
         except cupy.cuda.memory.OutOfMemoryError as error:
-            wanted = int(np.prod(shape)) * np.dtype(KINDS[kind]).itemsize
+            wanted = int(np.prod(shape)) * np.dtype(CUPY_DTYPES[kind]).itemsize
             raise memory.out_of_memory(wanted, self.free(), f"cuda:{self.number}") from error
 
     def free(self) -> int:
@@ -103,7 +103,7 @@ class CupyArrays:
             taken = cupy.array(taken)
         if kind == "bf16":
             return cupy.ascontiguousarray(taken.view(np.uint16))
-        return cupy.ascontiguousarray(taken.astype(KINDS[kind], copy=False))
+        return cupy.ascontiguousarray(taken.astype(CUPY_DTYPES[kind], copy=False))
 
     def map_host(self, values: NDArray[Any]) -> Any:
         owner, address = _Owner(values), values.ctypes.data

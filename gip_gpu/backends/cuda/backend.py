@@ -18,7 +18,7 @@ from gip_gpu.system import cuda_driver
 
 if TYPE_CHECKING:
     from gip_gpu.backends.gpu.items import GpuItems
-    from gip_gpu.backends.items import Doubt, Items, Move, Rules
+    from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 
 
 def advice() -> str:
@@ -113,12 +113,19 @@ class CupyBackend(GpuBackend):
         return self._family_values().blocks(count, self.arrays.multiprocessors)
 
     def _family_step(
-        self, items: "GpuItems", rows: Any, first: int, count: int, parts: Any, move: "Move | None", doubt: "Doubt"
+        self,
+        items: "GpuItems",
+        rows: Any,
+        first: int,
+        count: int,
+        parts: Any,
+        move: "RankOneUpdate | None",
+        errors: "ErrorBounds",
     ) -> None:
         self.family.step(
             None if move is None else rows, self.inverse, items.h, items.weights,
-            None if doubt.metric is None else items.metric, items.W, items.distance, items.weight, items.upper, parts,
-            first, count, errors=(doubt.residual, doubt.distance), share=items.rules.share,
+            None if errors.metric is None else items.metric, items.W, items.distance, items.weight, items.upper, parts,
+            first, count, errors=(errors.residual, errors.distance), share=items.rules.share,
             shrink=0.0 if move is None else move.shrink,
         )  # fmt: skip
 

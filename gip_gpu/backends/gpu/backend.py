@@ -16,7 +16,7 @@ from gip_gpu.backends.base import Backend
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.items import GpuItems
 from gip_gpu.backends.gpu.layout import HeaderF64, Record
-from gip_gpu.backends.items import Doubt, Items, Move, Rules
+from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 from gip_gpu.backends.residual import Pending
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.rows import Rows
@@ -24,6 +24,7 @@ from gip_gpu.numerics import error_bounds
 from gip_gpu.planning.cpu_costs import STORAGE, Costs
 from gip_gpu.planning.gpu_costs import GPU_AUTOMATIC, GPU_PRECISIONS, STEPS, GpuCosts, chunk_rows, multiplied_as
 from gip_gpu.planning.plan import Plan
+from gip_gpu.problem.objectives import MEASURES
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 Floats = NDArray[np.float64]
@@ -193,8 +194,7 @@ class GpuBackend(Backend):
 
     @_on_device
     def run(self, columns: Any) -> None:
-        """Takes steps with these Gram columns from the header in `head` and `places` on, until the device says in
-        `places` why not."""
+        """Takes steps with these Gram columns, from `head` and `places` on, until `places` says why not."""
         self.arrays.put(self.header_f64, self.head)
         self.arrays.put(self.header_i64, self.places)
         self._run(columns)
@@ -287,6 +287,8 @@ class GpuBackend(Backend):
     def items(self, rules: Rules, n: int) -> Items:
         if n > SIGNALS:
             raise ValueError(f"G has {n:,} columns; the GPU backends take up to {SIGNALS:,}")
+        if not MEASURES[rules.measure].on_gpu:
+            raise ValueError(f"backend {self.name!r} has no objective measured by {rules.measure!r}; use device='cpu'")
         return GpuItems(self, rules, n)
 
     @abstractmethod
@@ -299,7 +301,14 @@ class GpuBackend(Backend):
 
     @abstractmethod
     def _family_step(
-        self, items: GpuItems, rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+        self,
+        items: GpuItems,
+        rows: Any,
+        first: int,
+        count: int,
+        parts: Any,
+        move: RankOneUpdate | None,
+        errors: ErrorBounds,
     ) -> None:
         """Projects a pick out of W~ and d2~ of `count` items from `first`, and rates them; without a move only rates.
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.gpu.arrays import Arrays
-from gip_gpu.backends.items import Doubt, Fresh, Items, Move, Rules
+from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, RefreshStatistics, Rules
 from gip_gpu.data.device_arrays import DeviceMatrix
 from gip_gpu.data.rows import Rows
 from gip_gpu.numerics import error_bounds, ties
@@ -58,7 +58,14 @@ class ItemsBackend(Protocol):
     def _step_terms(self) -> int: ...
     def _step_parts(self, count: int) -> int: ...
     def _family_step(
-        self, items: "GpuItems", rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+        self,
+        items: "GpuItems",
+        rows: Any,
+        first: int,
+        count: int,
+        parts: Any,
+        move: RankOneUpdate | None,
+        errors: ErrorBounds,
     ) -> None: ...
     def _family_candidates(self, items: "GpuItems", floor: float) -> None: ...
 
@@ -124,7 +131,7 @@ class GpuItems(Items):
                 weight = self.arrays.get(self.weight)
                 self.arrays.put(self.weight, np.where((weight > 0) & ~eligible, 0, weight).astype(np.float32))
 
-    def refresh(self, frame: Floats | None) -> Fresh:
+    def refresh(self, frame: Floats | None) -> RefreshStatistics:
         """By the library's float64 products, chunk by chunk; it is seldom called."""
         largest = farthest = 0.0
         with self.arrays.device_scope():
@@ -150,7 +157,7 @@ class GpuItems(Items):
                 largest = max(largest, float(((exact * exact).sum(axis=1) * eligible).max()))
                 farthest = max(farthest, float((distances * eligible).max()))
             projected = float((self.A * self.A).sum()) ** 0.5
-        return Fresh(largest**0.5, farthest, projected)
+        return RefreshStatistics(largest**0.5, farthest, projected)
 
     def _given(self, start: int, stop: int) -> Any:
         """Rows as given, on the device."""
@@ -162,11 +169,11 @@ class GpuItems(Items):
         self.arrays.synchronize()
         return rows
 
-    def rate(self, doubt: Doubt) -> float:
+    def rate(self, errors: ErrorBounds) -> float:
         with self.arrays.device_scope():
-            return self._step(None, doubt)[0]
+            return self._step(None, errors)[0]
 
-    def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
+    def project(self, move: RankOneUpdate, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
         with self.arrays.device_scope():
             self.arrays.put(self.x, row)
             phi = g = self.x
@@ -184,16 +191,16 @@ class GpuItems(Items):
             self.h[:] = g / unit
             return self.arrays.get(phi) if self.rules.measure == "ratio" else row
 
-    def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
+    def update(self, move: RankOneUpdate, errors: ErrorBounds) -> tuple[float, float]:
         with self.arrays.device_scope():
             if move.index is not None:
                 self.weight[move.index : move.index + 1] = 0
-            return self._step(move, doubt)
+            return self._step(move, errors)
 
-    def _step(self, move: Move | None, doubt: Doubt) -> tuple[float, float]:
+    def _step(self, move: RankOneUpdate | None, errors: ErrorBounds) -> tuple[float, float]:
         """The largest lower bound, and the energy."""
         weights = np.zeros(self.n) if move is None or not self.given_signals else move.weights
-        metric = np.eye(self.n) if doubt.metric is None else doubt.metric
+        metric = np.eye(self.n) if errors.metric is None else errors.metric
         self.arrays.put(self.weights, weights.astype(np.float32))
         self.arrays.put(self.metric, metric.astype(np.float32))
         backend = self.backend
@@ -204,13 +211,13 @@ class GpuItems(Items):
             parts = self.parts[before : before + backend._step_parts(count)]
             if not streaming:
                 rows = backend.products[first : first + count] if backend.products is not None else self.candidate_value
-                backend._family_step(self, rows, first, count, parts, move, doubt)
+                backend._family_step(self, rows, first, count, parts, move, errors)
                 continue
             with self.arrays.stream_scope(turn % 2):
                 rows = self.arrays.load(backend.stored, first, first + count)
                 if not backend.multiplied_without_cast:
                     rows = backend._cast(rows, backend.norms[first : first + count])
-                backend._family_step(self, rows, first, count, parts, move, doubt)
+                backend._family_step(self, rows, first, count, parts, move, errors)
         if streaming:
             self.arrays.synchronize()
         found = self.arrays.get(self.parts)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.system import memory
 
-KINDS = {
+TORCH_DTYPES = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
     "fp32": torch.float32,
@@ -44,11 +44,11 @@ class TorchArrays:
 
     def empty(self, shape: tuple[int, ...], kind: str) -> Any:
         try:
-            array = torch.empty(shape, dtype=KINDS[kind], device=self.device)
+            array = torch.empty(shape, dtype=TORCH_DTYPES[kind], device=self.device)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "alloc" not in str(error):
                 raise
-            wanted = int(np.prod(shape)) * KINDS[kind].itemsize
+            wanted = int(np.prod(shape)) * TORCH_DTYPES[kind].itemsize
             raise memory.out_of_memory(wanted, self.free(), str(self.device)) from error
         return array
 
@@ -83,7 +83,7 @@ class TorchArrays:
 
     def adopt(self, array: Any, kind: str) -> Any:
         tensor = array if isinstance(array, torch.Tensor) else torch.from_dlpack(array)
-        return tensor.to(self.device, KINDS[kind]).contiguous()
+        return tensor.to(self.device, TORCH_DTYPES[kind]).contiguous()
 
     def map_host(self, values: NDArray[Any]) -> Any:
         tensor = _tensor(values)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.backend import GpuBackend, too_old
 from gip_gpu.backends.gpu.items import GpuItems
-from gip_gpu.backends.items import Doubt, Items, Move, Rules
+from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 from gip_gpu.kernels.architectures import tuned
 from gip_gpu.kernels.family import tuning as family_tuning
 from gip_gpu.kernels.refresh import tuning as refresh_tuning
@@ -127,16 +127,23 @@ class TritonBackend(GpuBackend):
         return self._family_values().programs(count)
 
     def _family_step(
-        self, items: GpuItems, rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+        self,
+        items: GpuItems,
+        rows: Any,
+        first: int,
+        count: int,
+        parts: Any,
+        move: RankOneUpdate | None,
+        errors: ErrorBounds,
     ) -> None:
         from gip_gpu.kernels.family import triton_launch
 
         rules = items.rules
         triton_launch.step(
             rows, self.inverse, items.h, items.weights, items.metric, items.W, items.distance, items.weight,
-            items.upper, parts, first, count, moves=move is not None, errors=(doubt.residual, doubt.distance),
+            items.upper, parts, first, count, moves=move is not None, errors=(errors.residual, errors.distance),
             share=rules.share, shrink=0.0 if move is None else move.shrink, measure=rules.measure,
-            positive=rules.positive, measured=doubt.metric is not None, capability=self.arrays.capability,
+            positive=rules.positive, measured=errors.metric is not None, capability=self.arrays.capability,
         )  # fmt: skip
 
     def _family_candidates(self, items: GpuItems, floor: float) -> None:

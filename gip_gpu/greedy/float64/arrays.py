@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Rules
-from gip_gpu.greedy.float64.columns import DirectColumns
+from gip_gpu.greedy.float64.columns import Float64Columns
 from gip_gpu.greedy.float64.metric import Downdated
+from gip_gpu.numerics import ties
 
 Floats = NDArray[np.float64]
 
@@ -35,9 +36,9 @@ class Path:
         indices, scores, rivals: (b,) the picks, and as in `Best`.
         residuals: (b, n), W of each.
         divisors: (b,), q of each.
-        least: (b,), as `Arrays.least`.
+        least: (b,), as `Float64Arrays.least`.
         norms: (b,), of the metric.
-        energies: (b,), what `Arrays.energy` was after each.
+        energies: (b,), what `Float64Arrays.energy` was after each.
     """
 
     indices: NDArray[np.int64]
@@ -89,7 +90,7 @@ class Noted(NamedTuple):
         return 0 < self.score < math.inf and 0 < self.divisor < math.inf and self.norm < math.inf
 
 
-class Arrays:
+class Float64Arrays:
     """Arrays of a round.
 
     Args:
@@ -122,7 +123,7 @@ class Arrays:
         self.score = self.q if rules.measure == "distance" else np.empty(m)
         # Infinite for items that are not eligible.
         self.blocked = np.empty(m if rules.measure == "norm" else 0)
-        self.columns = DirectColumns(X, self.C if rules.projects else None, rules.measure == "distance")
+        self.columns = Float64Columns(X, self.C if rules.projects else None, rules.measure == "distance")
         self.metric: Downdated | None = None
         self.parts = self.W
         self.shift = rules.ridge if rules.measure == "distance" else 0.0
@@ -179,6 +180,15 @@ class Arrays:
             self.blocked[items] = math.inf
         if self.rules.projects:
             self.q[items] = -math.inf if self.rules.measure == "distance" else math.inf
+
+    def drop_dependent(self, error: float) -> None:
+        """Takes out the items of which nothing is left beyond this error of a distance."""
+        if self.least() > 2 * ties.DEPENDENT:
+            return
+        dependent = (self.q <= ties.DEPENDENT * self.squares - error).nonzero()[0]
+        if len(dependent):
+            self.block(dependent)
+            self.rate()
 
     def rate(self) -> None:
         """Scores of all items."""

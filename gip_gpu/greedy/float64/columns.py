@@ -17,7 +17,7 @@ TRIAL, WANTED = 64, 0.3
 SETS = 512
 
 
-class DirectColumns:
+class Float64Columns:
     """Columns of K - C'C for the picks, K = X X'.
 
     How many are made together does not depend on times, so that a selection is the same to the last bit each time.

@@ -503,8 +503,8 @@ class CheckedItems(GpuItems):
         self.exact = self.backend.rows_of.block(0, self.m).astype(np.longdouble) * self.backend.factor
         self.residual, self.rows = scores.astype(np.longdouble), self.exact.copy()
 
-    def update(self, move, doubt):
-        found = super().update(move, doubt)
+    def update(self, move, errors):
+        found = super().update(move, errors)
         ridge, phi, w = self.rules.ridge, self.rows[move.index].copy(), self.residual[move.index].copy()
         q = ridge + phi @ phi
         column = self.rows @ phi
@@ -516,7 +516,7 @@ class CheckedItems(GpuItems):
             np.abs(np.linalg.norm(self.W.numpy().T, axis=1) - np.linalg.norm(self.residual, axis=1))[left].max(),
             np.abs(self.distance.numpy() - distances)[left].max(),
         )
-        for value, bound in zip(off, (doubt.residual, doubt.distance), strict=True):
+        for value, bound in zip(off, (errors.residual, errors.distance), strict=True):
             assert value <= bound
             CheckedItems.tightest = min(CheckedItems.tightest, float(bound / max(value, 1e-300)))
         norms = np.linalg.norm(self.residual, axis=1) / np.sqrt(ridge + distances)
