@@ -1,1 +1,1 @@
-"""Benchmark: `gip_gpu.select` against plain NumPy, in time, memory and agreement with float64 (`python -m bench`)."""
+"""Benchmarks: `python -m bench SUITE`; bench/README.md says how they are run and how their numbers are made."""

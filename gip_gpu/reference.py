@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from gip_gpu.data.rows import Rows
 from gip_gpu.data.user_arrays import as_initial, as_scores
 from gip_gpu.numerics import ties
+from gip_gpu.numerics.regularised_fit import RegularisedFit, log_det
 from gip_gpu.numerics.ties import exhausted, first_best
-from gip_gpu.problem.formulation import Options, Problem, pose
+from gip_gpu.problem.formulation import Problem, pose
 from gip_gpu.problem.objectives import energies, seen
+from gip_gpu.problem.options import Options
 from gip_gpu.validation.settings import as_count, as_epsilon, one_of
 
 Float = NDArray[np.float64]
@@ -307,7 +309,7 @@ def brute_force(
                     kept -= np.outer(X @ X[s], kept[s])
                 values[j] = w @ w
                 continue
-            whole = _Fit(X[tried], G_[tried], epsilon)
+            whole = RegularisedFit(X[tried], G_[tried], epsilon)
             if objective == "entropy":
                 values[j] = whole.log_det
             elif objective == "omp":
@@ -316,51 +318,8 @@ def brute_force(
             elif Q is None:
                 values[j] = whole.explained
             else:
-                values[j] = -_log_det(whole.unexplained(Q))
+                values[j] = -log_det(whole.unexplained(Q))
         best = values.max()
         tie = 1e-10 * (max(abs(best), 1.0) if objective in ("mi", "entropy") else best)
         picks.append(int((values >= best - tie).argmax()))
     return np.array(picks, dtype=np.int64)
-
-
-class _Fit:
-    """The ridge regression of scores (t, n) on rows S (t, d) from an orthogonal decomposition: without epsilon of S',
-    whose columns must be independent, else of [S; sqrt(epsilon) I].
-
-    Attributes:
-        log_det: log det(S S' + epsilon I).
-        explained: tr(G_S' (S S' + epsilon I)^-1 G_S).
-        solution: (d, n) S' (S S' + epsilon I)^-1 G_S.
-    """
-
-    def __init__(self, S: Float, G_S: Float, epsilon: float) -> None:
-        t, d = S.shape
-        self.epsilon = epsilon
-        if epsilon:
-            self.basis, self.triangle = np.linalg.qr(np.vstack([S, np.sqrt(epsilon) * np.eye(d)]))
-            target = np.vstack([G_S, np.zeros((d, G_S.shape[1]))])
-            along = self.basis.T @ target
-            self.solution = np.linalg.solve(self.triangle, along)
-            left = target - self.basis @ along
-            self.explained = float(np.vdot(left, left)) / epsilon
-            self.log_det = _log_det(self.triangle) + (t - d) * np.log(epsilon)
-        else:
-            self.basis, self.triangle = np.linalg.qr(S.T)
-            along = np.linalg.solve(self.triangle.T, G_S)
-            self.solution = self.basis @ along
-            self.explained = float(np.vdot(along, along))
-            self.log_det = _log_det(self.triangle)
-
-    def unexplained(self, Q: Float) -> Float:
-        """L with L'L = Q'PQ, of which P = epsilon (epsilon I + S'S)^-1, or I less the projector on the rows."""
-        if self.epsilon:
-            return np.asarray(np.sqrt(self.epsilon) * np.linalg.solve(self.triangle.T, Q))
-        left: Float = Q - self.basis @ (self.basis.T @ Q)
-        left -= self.basis @ (self.basis.T @ left)
-        return left
-
-
-def _log_det(factor: Float) -> float:
-    """log det(L'L)."""
-    with np.errstate(divide="ignore"):
-        return 2 * float(np.log(np.abs(np.diagonal(np.linalg.qr(factor)[1]))).sum())

@@ -38,15 +38,6 @@ __device__ __forceinline__ void add_release(long long* sum, long long value) {
 }
 
 // Both; returns the sum before. If all blocks add 1, the last one to do so sees the earlier writes of the others.
-__device__ __forceinline__ unsigned add_acq_rel(unsigned* sum, unsigned value) {
-    unsigned before;
-    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"
-                 : "=r"(before)
-                 : "l"(sum), "r"(value)
-                 : "memory");
-    return before;
-}
-
 __device__ __forceinline__ unsigned long long add_acq_rel(unsigned long long* sum, unsigned long long value) {
     unsigned long long before;
     asm volatile("atom.acq_rel.gpu.global.add.u64 %0, [%1], %2;"

@@ -28,20 +28,20 @@ __device__ __forceinline__ double rescore(const Row* row, double norm, const dou
         double sums[SIGNALS_AT_ONCE] = {};
 #pragma unroll 1
         for (int start = lane; start < d; start += 32 * TERMS_AT_ONCE) {
-            Row given[TERMS_AT_ONCE];
+            Row elements[TERMS_AT_ONCE];
             double factors[TERMS_AT_ONCE][SIGNALS_AT_ONCE];
             // All are asked for before the first division: the compiler does not move loads that `A` may make.
 #pragma unroll
             for (int term = 0; term < TERMS_AT_ONCE; ++term) {
                 const int c = start + 32 * term;
-                given[term] = row[min(c, d - 1)];
+                elements[term] = row[min(c, d - 1)];
 #pragma unroll
                 for (int i = 0; i < SIGNALS_AT_ONCE; ++i)
                     factors[term][i] = c < d && first + i < SIGNALS ? A((long long)(first + i) * d + c) : 0.0;
             }
 #pragma unroll
             for (int term = 0; term < TERMS_AT_ONCE; ++term) {
-                const double f = to_double(given[term]) / norm;
+                const double f = to_double(elements[term]) / norm;
 #pragma unroll
                 for (int i = 0; i < SIGNALS_AT_ONCE; ++i) sums[i] = __fma_rn(f, factors[term][i], sums[i]);
             }

@@ -67,6 +67,9 @@ typedef half_bits INPUT;
 #elif defined(INPUT_BF16)
 typedef bf16_bits INPUT;
 #endif
+#if defined(INPUT_FP32) || defined(INPUT_TF32) || defined(INPUT_FP16) || defined(INPUT_BF16)
+constexpr int CHUNK = 16 / sizeof(INPUT);  // values of a 16-byte load
+#endif
 
 #if defined(OUTPUT_FP32)
 typedef float OUTPUT;

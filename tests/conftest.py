@@ -71,9 +71,9 @@ def all_threads():
 @pytest.fixture
 def float32_loop(monkeypatch):
     """Small pools run the loop of larger ones too, and not `gip_gpu.greedy.float64.stepper`."""
-    from gip_gpu.api.pool import Pool
+    from gip_gpu.api.prepared import PreparedRows
 
-    monkeypatch.setattr(Pool, "_may_be_direct", lambda *_: False)
+    monkeypatch.setattr(PreparedRows, "_may_run_in_float64", lambda *_: False)
 
 
 @pytest.fixture(autouse=True)
@@ -111,11 +111,13 @@ def triton_in_interpreter(monkeypatch):
     pytest.importorskip("triton", reason="Triton is not installed")
     if os.environ.get("TRITON_INTERPRET") != "1":
         pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1")
-    from gip_gpu.backends.triton import backend as triton_
+    from gip_gpu.backends.triton.backend import TritonBackend
+    from gip_gpu.kernels.architectures import alike
+    from gip_gpu.kernels.family import tuning
 
-    few = dataclasses.replace(triton_.TRITON, distance_programs=2, family_programs=4)
-    monkeypatch.setattr(triton_, "TRITON", few)
-    return triton_.TritonBackend
+    few = dataclasses.replace(tuning.TRITON[80], distance_programs=2, most_programs=4)
+    monkeypatch.setattr(tuning, "TRITON", alike(few))
+    return TritonBackend
 
 
 @pytest.fixture
@@ -124,8 +126,11 @@ def cupy_on_cpu(monkeypatch):
     import dataclasses
 
     from gip_gpu.backends import devices
-    from gip_gpu.backends.cuda import backend as cupy_
-    from gip_gpu.backends.cuda import tuning as tuning_cuda
+    from gip_gpu.kernels import cuda_source
+    from gip_gpu.kernels.architectures import alike
+    from gip_gpu.kernels.family import tuning as family
+    from gip_gpu.kernels.loop import tuning as loop
+    from gip_gpu.kernels.refresh import tuning as refresh
     from tests.support import cupy_stand_in
     from tests.support.cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
@@ -133,12 +138,11 @@ def cupy_on_cpu(monkeypatch):
         pytest.skip(WHY_NOT)
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
     monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
-    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
-    monkeypatch.setattr(cupy_, "LOOP", few)
-    monkeypatch.setattr(cupy_, "FAMILY", dataclasses.replace(tuning_cuda.FAMILY, threads=64))
-    cupy_._module.cache_clear()
+    for tuning in (family, loop, refresh):
+        monkeypatch.setattr(tuning, "CUDA", alike(dataclasses.replace(tuning.CUDA[80], threads=64)))
+    cuda_source.module.cache_clear()
     cupy_stand_in.Function.LAUNCHES.clear()
     with cupy_stand_in.installed(monkeypatch) as module:
         yield module
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
-    cupy_._module.cache_clear()
+    cuda_source.module.cache_clear()

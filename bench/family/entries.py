@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import cases
-from bench.cases import Case
+from bench.runner import child, pools
+from bench.runner.pools import Case
 from gip_gpu.reference import greedy, matching_pursuit
 
 
@@ -35,13 +35,11 @@ class Entry:
     @property
     def scores(self) -> str:
         """What the items are scored by, for people."""
-        if self.objective == "entropy":
-            return "none"
-        return "self-compression" if self.case.judges is None else f"{cases.JUDGES} judges"
+        return "none" if self.objective == "entropy" else self.case.scores
 
     def load(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Embeddings (m, d), and scores or None."""
-        F, G = cases.load(self.case)
+        F, G = pools.load(self.case)
         return F, None if self.objective == "entropy" else G
 
     def reference(self, k: int) -> NDArray[np.int64]:
@@ -58,7 +56,7 @@ class Entry:
         return f"{self.objective}{query}{epsilon}"
 
 
-POOL, JUDGED = cases.find("alpaca-520", quick=False), cases.find("alpaca-judges-520", quick=False)
+POOL, JUDGED = pools.find("alpaca-520", quick=False), pools.find("alpaca-judges-520", quick=False)
 # A determinantal point process with more picks than dimensions, which its ridge allows.
 DPP = "dpp"
 ENTRIES = (
@@ -75,3 +73,11 @@ def find(name: str, quick: bool) -> Entry:
     """The entry of that name, or its quick form."""
     entry = next(entry for entry in ENTRIES if entry.name == name)
     return replace(entry, case=entry.case.shrunk()) if quick else entry
+
+
+def run(name: str, quick: bool) -> dict[str, Any]:
+    """One selection on the CPU, for a process of its own, with "picking": seconds without preparation and query."""
+    entry = find(name, quick)
+    told = child.selection(*entry.load(), entry.case.k, device="cpu", **entry.options)
+    timings = told["timings"]
+    return {**told, "picking": timings["total"] - timings["prepare"] - timings["query"]}

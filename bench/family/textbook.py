@@ -1,17 +1,16 @@
-"""Greedy MAP of a determinantal point process as its paper has it, in a process of its own, JSON on standard output.
+"""Greedy MAP of a determinantal point process as its paper has it.
 
 Source: Chen, Zhang, Zhou, Fast Greedy MAP Inference for Determinantal Point Process, NeurIPS 2018, algorithm 1.
 """
 
-import json
-import time
+from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.family.entries import DPP, find
-from gip_gpu.system import memory
+from bench.runner import child
+from bench.runner.pools import unit_rows
 
 
 def greedy_map(F: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
@@ -23,8 +22,7 @@ def greedy_map(F: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
     >>> greedy_map([[1, 0], [0.8, 0.6], [0, 1]], 2, 0.01).tolist()
     [0, 2]
     """
-    X = np.asarray(F, np.float64)
-    X = X / np.linalg.norm(X, axis=1, keepdims=True)
+    X = unit_rows(F)
     d2, C = np.full(len(X), 1 + epsilon), np.empty((k, len(X)))
     picks = np.empty(k, np.int64)
     for t in range(k):
@@ -40,17 +38,8 @@ def needed_bytes(m: int, d: int, k: int) -> int:
     return 8 * (k * m + 2 * m * d + 4 * m)
 
 
-@click.command()
-@click.option("--quick", is_flag=True)
-def main(quick: bool) -> None:
-    """Prints seconds, peak bytes and indices of one run; loading the data is not timed."""
+def run(quick: bool) -> dict[str, Any]:
+    """One run, for a process of its own."""
     entry = find(DPP, quick)
     F, _ = entry.load()
-    began = time.perf_counter()
-    indices = greedy_map(F, entry.case.k, entry.epsilon)
-    seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "peak": memory.peak(), "indices": indices.tolist()}))
-
-
-if __name__ == "__main__":
-    main()
+    return child.timed(lambda: greedy_map(F, entry.case.k, entry.epsilon))

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 import gip_gpu
 from bench.paper import data
 from bench.paper.data import Float
-from bench.paper.figures import chart, legend
-from bench.paper.section import PAPER, Section, table
+from bench.runner.report import PAPER, Section, chart, legend, table
 from gip_gpu import metrics
 from gip_gpu.signals import ridge_query
 

@@ -3,13 +3,12 @@
 import json
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import cases
+from bench.runner import pools
 from gip_gpu.signals import self_compression
 
 Float = NDArray[np.float64]
@@ -17,10 +16,6 @@ Float = NDArray[np.float64]
 GSM8K_TEXTS = "gsm8k_train.jsonl"
 # Quick runs take this many rows.
 QUICK_ROWS = 600
-
-
-class Missing(Exception):
-    """A file of the real data that a claim needs is not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +39,14 @@ def load(name: str, quick: bool = False) -> NDArray[Any]:
     """An array of the real data, or its first `QUICK_ROWS` rows.
 
     Raises:
-        Missing: there is no such file.
+        Missing: there is no such file; so do the functions below.
     """
-    return np.asarray(np.load(_path(name))[: QUICK_ROWS if quick else None])
+    return pools.real(name, QUICK_ROWS if quick else None)
 
 
 def gsm8k(quick: bool) -> Scored:
-    """GSM8K with four scores read off the data: it has no judges.
-
-    Raises:
-        Missing: the embeddings or the texts are not there.
-    """
-    F = load(cases.GSM8K, quick)
+    """GSM8K with four scores read off the data: it has no judges."""
+    F = load(pools.GSM8K, quick)
     items = _texts(len(F))
     lengths = [[len(item["answer"]), len(item["question"])] for item in items]
     G = np.column_stack([self_compression(F), lengths, calculations(len(F))])
@@ -64,20 +55,12 @@ def gsm8k(quick: bool) -> Scored:
 
 
 def calculations(m: int) -> Float:
-    """(m,) how many calculations the answers of the first m items of GSM8K write out, as in <<48/2=24>>.
-
-    Raises:
-        Missing: the texts are not there.
-    """
+    """(m,) how many calculations the answers of the first m items of GSM8K write out, as in <<48/2=24>>."""
     return np.array([float(item["answer"].count("<<")) for item in _texts(m)])
 
 
 def judged(name: str, embeddings: str, judges: str, quick: bool) -> Scored:
-    """A pool with the ratings of its judges.
-
-    Raises:
-        Missing: the embeddings or the ratings are not there.
-    """
+    """A pool with the ratings of its judges."""
     F, G = load(embeddings, quick), load(judges, quick)
     return Scored(name, F, standardised(G), f"ratings by {G.shape[1]} judges")
 
@@ -94,12 +77,5 @@ def standardised(G: NDArray[Any]) -> Float:
 
 
 def _texts(m: int) -> list[dict[str, str]]:
-    with _path(GSM8K_TEXTS).open(encoding="utf-8") as file:
+    with pools.path(GSM8K_TEXTS).open(encoding="utf-8") as file:
         return [json.loads(line) for line in islice(file, m)]
-
-
-def _path(name: str) -> Path:
-    path = cases.DATA / name
-    if not path.is_file():
-        raise Missing(f"real data: {name} is not in ../shared/data (or in $GIP_GPU_DATA)")
-    return path

@@ -1,6 +1,6 @@
 """What algorithm 1 picks in other arithmetic than float64: the first pick that differs, and what stays common."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
-from bench import cases
+from bench.cpu.variants import greedy
 from bench.paper.data import load
-from bench.paper.figures import chart, legend
-from bench.paper.section import PAPER, Section, table
-from bench.runs import first_difference
+from bench.runner import pools
+from bench.runner.report import PAPER, Section, chart, legend, table
+from bench.runner.runs import first_difference
 from gip_gpu.metrics import iou
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.signals import self_compression
@@ -37,22 +37,9 @@ def rounded(values: Array, bits: int) -> Array:
     return near
 
 
-def greedy(Phi: Array, G: Array, k: int, store: Callable[[Array], Array] = np.asarray) -> Indices:
-    """Algorithm 1 as written, in the type of `Phi`; `store` rounds what is kept of the residual after each step."""
-    W = store(G.astype(Phi.dtype).reshape(len(Phi), -1))
-    left = np.ones(len(Phi), dtype=bool)
-    picks = np.empty(k, dtype=np.int64)
-    for t in range(k):
-        picks[t] = s = np.where(left, np.einsum("jn,jn->j", W, W), -np.inf).argmax()
-        left[s] = False
-        W = store(W - np.outer(Phi[s], W[s]))
-    return picks
-
-
 def plain(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
     """Algorithm 1 with its Gram matrix and residual in several precisions; one Gram matrix is held at a time."""
-    X = F.astype(np.float64)
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    X = pools.unit_rows(F)
     yield "float64", greedy(X @ X.T, G, k)
     single = X.astype(np.float32)
     yield "float32", greedy(single @ single.T, G, k)
@@ -63,10 +50,8 @@ def plain(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
         low = rounded(single, bits)
         Phi = low @ low.T
         yield f"{name}: F rounded, sums and residual float32", greedy(Phi, G, k)
-        yield (
-            f"{name}: Gram matrix and residual rounded too",
-            greedy(rounded(Phi, bits), G, k, partial(rounded, bits=bits)),
-        )
+        picks = greedy(rounded(Phi, bits), G, k, partial(rounded, bits=bits))
+        yield f"{name}: Gram matrix and residual rounded too", picks
 
 
 def certified(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
@@ -79,7 +64,7 @@ def certified(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
 
 def measure(quick: bool) -> Section:
     """Compares picks with those of the float64 reference."""
-    F = load(cases.GSM8K, quick)
+    F = load(pools.GSM8K, quick)
     G = self_compression(F)
     budgets = [int(share * len(F)) for share in SHARES]
     k = max(budgets)
@@ -91,6 +76,7 @@ def measure(quick: bool) -> Section:
         [name, _pick(first[name]), *(f"{iou(picks[:budget], reference[:budget]):.3f}" for budget in budgets)]
         for name, picks in {**others, **ours}.items()
     ]
+    header = ("Gram matrix and residual", "first pick that differs", *(f"IoU at {b:,} picks" for b in budgets))
     parted = "; ".join(f"{name}: {_pick(first[name])}" for name in others)
     equal = "differ as well: see the failures" if failures else "are the reference's in every precision"
     return Section(
@@ -98,9 +84,7 @@ def measure(quick: bool) -> Section:
         f"The picks of gip_gpu {equal}. First pick (from 0) of plain arithmetic that is not: {parted}.",
         "One run of each: nothing is drawn.",
         [
-            table(
-                rows, ("Gram matrix and residual", "first pick that differs", *(f"IoU at {b:,} picks" for b in budgets))
-            ),
+            table(rows, header),
             f"GSM8K, {F.shape[0]:,} x {F.shape[1]}, self-compression scores. The reference is `gip_gpu.reference`, "
             "algorithm 1 in float64. tf32 and bf16 are emulated: values are rounded to 10 and 7 explicit bits, "
             "products and sums are float32, as in a tensor core. float32 sums are taken in two orders; other "

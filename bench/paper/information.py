@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
-from bench import cases
 from bench.paper import data
-from bench.paper.data import Float, Missing, Scored
-from bench.paper.figures import chart, legend
-from bench.paper.section import PAPER, Section, table
+from bench.paper.data import Float, Scored
+from bench.runner import pools
+from bench.runner.pools import Missing
+from bench.runner.report import PAPER, Section, chart, legend, table
 from gip_gpu import metrics
 from gip_gpu.signals import from_query, ridge_query
 
@@ -25,8 +25,8 @@ SAME = 1e-9
 
 POOLS: tuple[Callable[[bool], Scored], ...] = (
     data.gsm8k,
-    lambda quick: data.judged("WildBench", "wildbench_minilm_f16.npy", "wildbench_judges.npy", quick),
-    lambda quick: data.judged("Alpaca", cases.ALPACA, cases.ALPACA_JUDGES, quick),
+    lambda quick: data.judged("WildBench", pools.WILDBENCH, pools.WILDBENCH_JUDGES, quick),
+    lambda quick: data.judged("Alpaca", pools.ALPACA, pools.ALPACA_JUDGES, quick),
 )
 
 
@@ -60,12 +60,16 @@ def losses(found: dict[str, Float], budgets: Sequence[int]) -> list[str]:
 def measure(quick: bool) -> Section:
     """Measures every selector on every pool that is at hand."""
     budgets, seeds = (QUICK_BUDGETS, QUICK_SEEDS) if quick else (BUDGETS, SEEDS)
-    pools = [_found(make, quick) for make in POOLS]
-    missing = [str(pool) for pool in pools if isinstance(pool, Missing)]
-    at_hand = [pool for pool in pools if isinstance(pool, Scored)]
-    if not at_hand:
+    found, missing = [], []
+    for make in POOLS:
+        try:
+            pool = make(quick)
+        except Missing as reason:
+            missing.append(str(reason))
+            continue
+        found.append((pool, reached(pool.F, pool.G, max(budgets), seeds)))
+    if not found:
         raise Missing("; ".join(missing))
-    found = [(pool, reached(pool.F, pool.G, max(budgets), seeds)) for pool in at_hand]
     return section(found, budgets, seeds, missing)
 
 
@@ -92,8 +96,8 @@ def section(
             "Nats; the most in bold. 'mp' is the paper's matching pursuit on the trace bound, 'lr' its Greedy LR, "
             "'mi' the greedy on mutual information itself, 'omp' orthogonal matching pursuit, 'top k' the rows with "
             "the largest norm of the fitted scores. Scores have mean 0 and standard deviation 1 in each column and "
-            "are replaced by "
-            'what least squares on F gives of them (`query="ridge"`, epsilon 0). The paper has no such table.',
+            'are replaced by what least squares on F gives of them (`query="ridge"`, epsilon 0). The paper has no such '
+            "table.",
             *(f"{pool.name}: {pool.F.shape[0]:,} x {pool.F.shape[1]}; {pool.columns}." for pool, _ in found),
             "mi is greedy: it gains the most at each pick, not over all of them. "
             + (f"It is not the best here: {'; '.join(lost)}." if lost else "It loses nowhere in this table."),
@@ -105,13 +109,6 @@ def section(
 
 def _cell(value: float, best: float) -> str:
     return f"**{value:.4g}**" if value >= best * (1 - SAME) else f"{value:.4g}"
-
-
-def _found(make: Callable[[bool], Scored], quick: bool) -> Scored | Missing:
-    try:
-        return make(quick)
-    except Missing as reason:
-        return reason
 
 
 def _share(found: list[tuple[Scored, dict[str, Float]]], budgets: Sequence[int]) -> str:

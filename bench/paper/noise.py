@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
-from bench import cases
 from bench.paper.data import Float, calculations, load
-from bench.paper.figures import chart, legend
-from bench.paper.section import PAPER, Section, table
+from bench.runner import pools
+from bench.runner.report import PAPER, Section, chart, legend, table
 from gip_gpu.metrics import iou
 from gip_gpu.signals import self_compression
 
@@ -60,8 +59,7 @@ READINGS = (
 
 def overlaps(F: NDArray[Any], given: Float, trials: int) -> dict[str, Float]:
     """IoU with the undisturbed choice by reading, each (shares, levels, trials); `given` are the scores to hold."""
-    X = F.astype(np.float64)
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    X = pools.unit_rows(F)
     budgets = [int(share * len(X)) for share in PUBLISHED]
     found = {}
     for reading in READINGS:
@@ -78,7 +76,7 @@ def overlaps(F: NDArray[Any], given: Float, trials: int) -> dict[str, Float]:
 
 def measure(quick: bool) -> Section:
     """Measures the overlap under noise in every reading of "noise"."""
-    F = load(cases.GSM8K, quick)
+    F = load(pools.GSM8K, quick)
     return section(overlaps(F, calculations(len(F)), QUICK_TRIALS if quick else TRIALS), *F.shape)
 
 
@@ -130,9 +128,8 @@ def _cell(values: Float) -> str:
 
 def _plot(found: dict[str, Float], published: Float, m: int) -> Any:
     first = next(iter(PUBLISHED))
-    figure, axes = chart(
-        f"Choices of {int(first * m):,} rows", "noise", "IoU with the undisturbed choice", xscale="log"
-    )
+    title = f"Choices of {int(first * m):,} rows"
+    figure, axes = chart(title, "noise", "IoU with the undisturbed choice", xscale="log")
     axes.plot(LEVELS, published[0], "k--", marker="o", label="paper")
     for name, values in found.items():
         axes.plot(LEVELS, values[0].mean(axis=-1), marker="o", label=name)

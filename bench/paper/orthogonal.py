@@ -4,10 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
-from bench.paper.figures import chart
 from bench.paper.optimum import Float, optima, reached
-from bench.paper.section import PAPER, Section, table
-from bench.runs import first_difference
+from bench.runner.report import PAPER, Section, chart, table
+from bench.runner.runs import first_difference
 
 # (m, d) of F.
 SIZES, QUICK_SIZES = ((16, 16), (64, 128), (256, 256), (512, 512)), ((8, 8), (16, 32))
@@ -46,19 +45,15 @@ def measure(quick: bool) -> Section:
     rows, failures = [], []
     for m, d in QUICK_SIZES if quick else SIZES:
         for objective in OBJECTIVES:
-            differing = 0
+            equal = trials
             for seed in range(trials):
                 rng = np.random.default_rng([m, seed])
-                F, g = orthogonal_rows(m, d, rng), rng.standard_normal(m)
-                first = difference(F, g, objective)
+                first = difference(orthogonal_rows(m, d, rng), rng.standard_normal(m), objective)
                 if first is not None:
-                    differing += 1
-                    failures.append(
-                        f"{m} x {d}, {objective}, seed {seed}: pick {first} is not the largest |score| left"
-                    )
-            rows.append(
-                [f"{m:,} x {d:,}", objective, "top k by \\|score\\|", f"{trials - differing} of {trials} trials"]
-            )
+                    equal -= 1
+                    what = f"{m} x {d}, {objective}, seed {seed}"
+                    failures.append(f"{what}: pick {first} is not the largest |score| left")
+            rows.append([f"{m:,} x {d:,}", objective, "top k by \\|score\\|", f"{equal} of {trials} trials"])
     misses = []
     for seed in range(trials):
         rng = np.random.default_rng(seed)

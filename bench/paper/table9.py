@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
-from bench.paper.figures import chart, legend
 from bench.paper.optimum import Float, optima, reached
-from bench.paper.section import PAPER, Section, table
+from bench.runner.pools import unit_rows
+from bench.runner.report import PAPER, Section, chart, legend, table
 
 # arXiv 2603.13790, table 9: matching pursuit / optimum for k = 1 to 10, mean of 100 trials.
 PUBLISHED = (0.958, 0.911, 0.877, 0.874, 0.870, 0.889, 0.905, 0.934, 0.969, 1.0)
@@ -18,11 +18,8 @@ ROWS, DIMENSIONS = 10, 30
 TRIALS, QUICK_TRIALS = 100, 5
 # Two means agree if they differ by less than this many standard errors of their difference (and table 9's last digit).
 ERRORS, DIGIT = 3.0, 0.0005
-TOP, PURSUIT, LR = (
-    "A: top k by score, rows as drawn, no update",
-    "B: matching pursuit, unit rows",
-    "Greedy LR, unit rows",
-)
+TOP = "A: top k by score, rows as drawn, no update"
+PURSUIT, LR = "B: matching pursuit, unit rows", "Greedy LR, unit rows"
 
 Indices = NDArray[np.int64]
 
@@ -34,7 +31,7 @@ def top(F: Float, q: Float) -> Indices:
 
 def greedy(F: Float, q: Float, objective: str) -> Indices:
     """The order in which `gip_gpu.select` picks the rows at unit length; scores are their products with the query."""
-    unit = F / np.linalg.norm(F, axis=1, keepdims=True)
+    unit = unit_rows(F)
     return gip_gpu.select(unit, unit @ q, len(F), objective=objective, sign="any", device="cpu").indices
 
 

@@ -8,13 +8,7 @@ arXiv 2603.13790, algorithms 1 and 2, corrected (mp, lr).
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
-
-
-def unit_rows(F: ArrayLike) -> Floats:
-    """Rows in float64, of length 1."""
-    X = np.asarray(F, np.float64)
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
+from bench.runner.pools import unit_rows
 
 
 def mp(F: ArrayLike, G: ArrayLike, k: int, positive: bool = False) -> NDArray[np.int64]:

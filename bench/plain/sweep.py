@@ -2,17 +2,18 @@
 
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
-from bench import cases
 from bench.family.textbook import greedy_map
 from bench.plain import loops
+from bench.runner import pools
+from bench.runner.runs import first_difference
 
 SIZES, LENGTHS = (1000, 7473, 52_002), (64, 384, 1024)
 OBJECTIVES = ("mp", "mp, positive", "lr", "omp", "entropy", "mi")
@@ -21,6 +22,8 @@ BUDGETS: tuple[float, ...] = (0.01, 0.05, 370)
 # Without a ridge, what is left of the rows is rounding from d picks on; near d the objectives with one are measured.
 NEAR, RIDGE = 0.9, 0.01
 SIGNALS = 3
+# A first run of both that takes more seconds counts, and no more than 3 are made.
+SPARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,26 +48,29 @@ class Point:
         return RIDGE if self.objective == "mi" or self.k >= NEAR * self.d else 0.0
 
     @property
-    def scored(self) -> bool:
-        """Whether it has scores."""
-        return self.objective != "entropy"
+    def signals(self) -> int:
+        """Number of scores of an item."""
+        return {"entropy": 0, "mi": SIGNALS}.get(self.objective, 1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments for `gip_gpu.select`, without epsilon."""
+        objective, _, sign = self.objective.partition(", ")
+        query = "ridge" if objective == "mi" else "direct"
+        return {"objective": objective, "sign": sign or "any", "query": query}
 
     def scores(self) -> NDArray[np.float64]:
         """(m, 1) or, for mi, (m, 3) random scores, of which a residual stays after any number of picks."""
-        n = SIGNALS if self.objective == "mi" else 1
-        return np.random.default_rng(self.m + self.d).standard_normal((self.m, n))
+        return np.random.default_rng(self.m + self.d).standard_normal((self.m, self.signals or 1))
 
     def ours(self, F: NDArray[Any], G: NDArray[np.float64]) -> NDArray[np.int64]:
         """The picks of gip_gpu."""
-        objective, _, sign = self.objective.partition(", ")
-        how: dict[str, Any] = {"objective": objective, "sign": sign or "any", "epsilon": self.epsilon}
-        if objective == "mi":
-            how["query"] = "ridge"
-        return gip_gpu.select(F, G if self.scored else None, self.k, device="cpu", **how).indices
+        scores = G if self.signals else None
+        return gip_gpu.select(F, scores, self.k, device="cpu", epsilon=self.epsilon, **self.options).indices
 
     def plain(self, F: NDArray[Any], G: NDArray[np.float64]) -> NDArray[np.int64]:
         """The picks of the plain loop."""
-        if not self.scored:
+        if not self.signals:
             return greedy_map(F, self.k, self.epsilon)
         if self.objective.startswith("mp"):
             return loops.mp(F, G, self.k, self.objective != "mp")
@@ -75,20 +81,20 @@ class Point:
 
 @dataclass(frozen=True)
 class Compared:
-    """Seconds of a point by either code, and from which pick on they part (None: never)."""
+    """Median seconds of a point by either code, and from which pick on they part (None: never)."""
 
     point: Point
-    ours: tuple[float, ...]
-    plain: tuple[float, ...]
+    ours: float
+    plain: float
     parted: int | None
 
     @property
     def speed_up(self) -> float:
-        """The ratio of the medians, plain over ours."""
-        return statistics.median(self.plain) / statistics.median(self.ours)
+        """Plain over ours."""
+        return self.plain / self.ours
 
 
-def points(quick: bool, only: tuple[str, ...] = ()) -> list[Point]:
+def points(quick: bool, only: tuple[str, ...] = OBJECTIVES) -> list[Point]:
     """The selections to measure; the quick form leaves out the largest pools and the longest rows."""
     found = []
     for m in SIZES[:2] if quick else SIZES:
@@ -96,34 +102,22 @@ def points(quick: bool, only: tuple[str, ...] = ()) -> list[Point]:
             for k in sorted({round(budget * m) if budget < 1 else int(budget) for budget in BUDGETS}):
                 # Minutes for the plain loops, which say what fewer picks say.
                 if k * m * d < 2e10 and k * m < 1e8:
-                    found += [Point(name, m, d, k) for name in OBJECTIVES if not only or name in only]
+                    found += [Point(name, m, d, k) for name in only]
     return found
 
 
+@lru_cache(maxsize=1)
 def pool(m: int, d: int) -> NDArray[np.float16]:
     """Embeddings of that shape: real ones where they are at hand, else synthetic ones of their geometry."""
-    for case in cases.CASES:
+    for case in pools.CASES:
         if (case.m, case.d) == (m, d):
-            return cases.load(case)[0]
-    return cases.clustered(m, d)
+            return pools.load(case)[0]
+    return pools.clustered(m, d)
 
 
-def compare(chosen: list[Point], runs: int, spare: float) -> Iterator[Compared]:
-    """Measures the points.
-
-    Args:
-        runs: of each code, in turn, after one of each that is not counted where it took less than `spare` seconds.
-        spare: seconds from which on a first run counts, and no more than 3 are made.
-    """
-    held: tuple[tuple[int, int], NDArray[Any]] | None = None
-    for point in chosen:
-        if held is None or held[0] != (point.m, point.d):
-            held = ((point.m, point.d), pool(point.m, point.d))
-        yield _compared(point, held[1], runs, spare)
-
-
-def _compared(point: Point, F: NDArray[Any], runs: int, spare: float) -> Compared:
-    G = point.scores()
+def compare(point: Point, runs: int) -> Compared:
+    """Measures a point: runs of each code, in turn, after one of each that is not counted unless it was long."""
+    F, G = pool(point.m, point.d), point.scores()
     seconds: tuple[list[float], list[float]] = ([], [])
     picks: list[NDArray[np.int64]] = []
     while len(seconds[0]) < runs:
@@ -132,9 +126,8 @@ def _compared(point: Point, F: NDArray[Any], runs: int, spare: float) -> Compare
             picks.append(code(F, G))
             spans.append(time.perf_counter() - began)
         if len(picks) == 2:
-            if seconds[0][0] + seconds[1][0] > spare:
+            if seconds[0][0] + seconds[1][0] > SPARE:
                 runs = min(runs, 3)
             else:
                 seconds = ([], [])
-    parted = (picks[0] != picks[1]).nonzero()[0]
-    return Compared(point, tuple(seconds[0]), tuple(seconds[1]), int(parted[0]) if len(parted) else None)
+    return Compared(point, *map(statistics.median, seconds), first_difference(*picks[:2]))

@@ -1,16 +1,11 @@
 """What a checkpoint costs: a run with one against a run without, its file, and what it takes to go on from it."""
 
-import inspect
-from dataclasses import replace
 from pathlib import Path
 
-import gip_gpu
-from bench.paper.section import Section, table
-from bench.runs import Run
-from bench.scale import inputs, runs
-from bench.scale.child import Job
-from bench.scale.runs import Done
-from bench.scale.sizes import Sizes
+from bench.runner.report import Section, table, withheld
+from bench.runner.runs import Runs, in_turn, parted, ratio
+from bench.scale import inputs
+from bench.scale.sizes import Done, Sizes
 from gip_gpu.system import memory
 
 TITLE = "Checkpoints"
@@ -23,64 +18,45 @@ half and asked for all picks; "again" one that finds all of them there: reading 
 fingerprints of F and G that it is of this selection. A ratio is given only where the picks are equal."""
 
 
-def missing() -> str | None:
-    """Why checkpoints cannot be measured here."""
-    found = "checkpoint" in inspect.signature(gip_gpu.select).parameters
-    return None if found else "select has no checkpoint"
-
-
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
     """The section of checkpoints."""
-    if reason := missing():
-        return Section(TITLE, f"Not measured: {reason}.", "", ())
     pool, k = inputs.alpaca(folder, sizes.quick), sizes.kept_k
     kept, half = folder / "whole.checkpoint", folder / "half.checkpoint"
-    plain = Job(str(pool.F), str(pool.G), k, loaded="float16")
-    saved = replace(plain, checkpoint=str(kept), every=sizes.every)
-    jobs = {
-        WITHOUT: plain,
-        WITH: saved,
-        HALF: replace(saved, k=k // 2, checkpoint=str(half)),
-        REST: replace(saved, checkpoint=str(half)),
-        AGAIN: saved,
-    }
-    found: dict[str, list[Run]] = {name: [] for name in jobs}
+    written = {WITH: (k, kept), HALF: (k // 2, half), REST: (k, half), AGAIN: (k, kept)}
+    jobs = {WITHOUT: pool.job(k, "float16")}
+    for name, (count, path) in written.items():
+        jobs[name] = pool.job(count, "float16", checkpoint=str(path), checkpoint_every=sizes.every)
+    found = {name: Runs() for name in jobs}
     for _ in range(sizes.runs):
         for path in (kept, half):
             path.unlink(missing_ok=True)
         for name, job in jobs.items():
-            run = runs.once(job)
-            if job.checkpoint:
-                run.notes["file"] = Path(job.checkpoint).stat().st_size
-            found[name].append(run)
-            done(f"checkpoint: {name}")
+            in_turn({name: job}, 1, done, found, strict=True)
+            if name in written:
+                found[name].notes["file"] = written[name][1].stat().st_size
     return section(f"{pool}, self-compression, k = {k:,}.", found, sizes.every)
 
 
-def section(basis: str, found: dict[str, list[Run]], every: float) -> Section:
+def section(basis: str, found: dict[str, Runs], every: float) -> Section:
     """What was measured, told."""
     whole = found[WITHOUT]
-    reasons = {name: None if name == HALF else runs.wrong(of_name, whole) for name, of_name in found.items()}
+    reasons = {name: "" if name == HALF else parted(whole, of_name) for name, of_name in found.items()}
     rows = []
     for name, of_name in found.items():
-        size = memory.readable(of_name[-1].notes["file"]) if "file" in of_name[-1].notes else "none"
+        size = memory.readable(of_name.notes["file"]) if "file" in of_name.notes else "none"
         if reason := reasons[name]:
-            rows.append([name, f"withheld: {reason}", "", size, ""])
+            rows.append(withheld([name], reason, HEADER))
+            rows[-1][3] = size
             continue
-        ratio = "" if name == WITHOUT else f"{runs.seconds(of_name) / runs.seconds(whole):.3f}"
-        rows.append([name, runs.spread(of_name), ratio, size, runs.size(of_name)])
+        against = "" if name == WITHOUT else f"{ratio(of_name, whole):.3f}"
+        rows.append([name, of_name.spread(), against, size, of_name.size])
+    differ = [reason for reason in reasons.values() if reason]
+    overhead = ratio(found[WITH], whole) - 1
+    verdict = f"A checkpoint adds {overhead:.1%} of the time; to resume takes {found[AGAIN].median():.3g} s."
     return Section(
         title=TITLE,
-        verdict=verdict(found, [reason for reason in reasons.values() if reason]),
+        verdict=f"Withheld: {differ[0]}." if differ else verdict,
         basis=basis,
         body=(table(rows, HEADER), NOTES.format(every=every)),
         failures=[f"{name}: {reason}" for name, reason in reasons.items() if reason],
     )
-
-
-def verdict(found: dict[str, list[Run]], reasons: list[str]) -> str:
-    """The costs in a sentence."""
-    if reasons:
-        return f"Withheld: {reasons[0]}."
-    overhead = runs.seconds(found[WITH]) / runs.seconds(found[WITHOUT]) - 1
-    return f"A checkpoint adds {overhead:.1%} of the time; to resume takes {runs.seconds(found[AGAIN]):.3g} s."

@@ -1,28 +1,21 @@
 """Rows in a file, within a memory limit, against a pass over the file for each pick."""
 
-import itertools
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bench.paper.section import Section, table
-from bench.runs import Run, child_output, first_difference
-from bench.scale import inputs, runs
-from bench.scale.child import Job
+from bench.runner import child
+from bench.runner.ceilings import ceilings
+from bench.runner.report import Section, kept, spread, table, withheld
+from bench.runner.runs import Runs, first_difference, in_turn, parted
+from bench.scale import inputs, naive
 from bench.scale.inputs import Input
-from bench.scale.runs import Done
-from bench.scale.sizes import Sizes
-from gip_gpu.planning.plan import make_plan
+from bench.scale.sizes import Done, Sizes
 from gip_gpu.system import memory
-from gip_gpu.validation.settings import as_bytes
 
 # What is claimed of the time against the baseline's, the aim beyond, and the peak.
 FASTER, AIM, PEAK = 4, 8, 2.5e9
-# Limits that are tried, where the first is too small, are multiples of this.
-ROUND = 10**8
 IN_MEMORY = "in memory, no limit"
 CONVERTED, MAPPED = "converted", "mapped"
 BASELINES = {CONVERTED: "gip_gpu's reading and conversion", MAPPED: "a memory map in plain NumPy"}
@@ -58,13 +51,13 @@ class Measured:
     """Of one number of signals: the runs by variant, and what the baselines told."""
 
     pool: Input
-    found: dict[str, list[Run]]
+    found: dict[str, Runs]
     baselines: dict[str, dict[str, Any]]
     k: int
 
-    def wrong(self, name: str) -> str | None:
+    def wrong(self, name: str) -> str:
         """Why a variant's times do not count."""
-        return runs.wrong(self.found[name], self.found[IN_MEMORY])
+        return parted(self.found[IN_MEMORY], self.found[name])
 
     def baseline(self, way: str) -> float:
         """Seconds that k picks of a baseline are taken to need."""
@@ -72,19 +65,19 @@ class Measured:
 
     def ratio(self, name: str) -> float:
         """How often a variant's time goes into the baseline's."""
-        return self.baseline(CONVERTED) / runs.seconds(self.found[name])
+        return self.baseline(CONVERTED) / self.found[name].median()
 
     def passes(self, name: str) -> float | None:
         """How often a variant read the file."""
-        read = self.found[name][0].notes["read"]
+        read = self.found[name].notes["read"]
         return None if read is None else read / (2 * self.pool.m * self.pool.d)
 
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
     """The section of rows in files."""
     measured = [_signals(sizes, folder, n, count, done) for n, count in sizes.signals]
-    ceiling = child_output("bench.ceiling", "1000", str(sizes.d), *(("--size", "1024") if sizes.quick else ()))
-    return section(measured, sizes, ceiling["flops"])
+    rates = child.call(ceilings, 1000, sizes.d, 1024 if sizes.quick else 4096)
+    return section(measured, sizes, rates["flops"])
 
 
 def section(measured: list[Measured], sizes: Sizes, flops: float) -> Section:
@@ -112,20 +105,20 @@ def section(measured: list[Measured], sizes: Sizes, flops: float) -> Section:
 
 def verdict(limited: list[tuple[Measured, str]]) -> str:
     """Whether the claims hold."""
-    ratios, peaks, slow, large = [], [], [], []
+    ratios, peaks, slow, large, reached = [], [], [], [], 0
     for found, name in limited:
         if found.wrong(name):
             continue
-        ratio, peak, what = found.ratio(name), runs.peak(found.found[name]), f"n = {found.pool.n}, {name}"
+        ratio, of_name, what = found.ratio(name), found.found[name], f"n = {found.pool.n}, {name}"
         ratios.append(f"{ratio:.1f} x ({what})")
-        peaks.append(f"{memory.readable(peak)} ({what})")
+        peaks.append(f"{of_name.size} ({what})")
         slow += ratios[-1:] * (ratio < FASTER)
-        large += peaks[-1:] * (peak >= PEAK)
-    reached = sum(found.ratio(name) >= AIM for found, name in limited if not found.wrong(name))
+        large += peaks[-1:] * (of_name.peak >= PEAK)
+        reached += ratio >= AIM
     return (
-        runs.kept(f"at least {FASTER} times as fast as a pass over the file for each pick.", slow, ratios)
+        kept(f"at least {FASTER} times as fast as a pass over the file for each pick.", slow, ratios)
         + f" The aim of {AIM} times is reached by {reached} of {len(limited)}. "
-        + runs.kept(f"a peak below {memory.readable(PEAK)}.", large, peaks)
+        + kept(f"a peak below {memory.readable(PEAK)}.", large, peaks)
     )
 
 
@@ -133,41 +126,31 @@ def rows(found: Measured) -> list[list[str]]:
     """By variant: time, memory, passes, columns."""
     lines = []
     for name, of_name in found.found.items():
-        first = [str(found.pool.n), name, "in float32" if of_name[0].notes["resident"] else "stream"]
+        notes, passes = of_name.notes, found.passes(name)
+        first = [str(found.pool.n), name, "in float32" if notes["resident"] else "stream"]
         if reason := found.wrong(name):
-            lines.append([*first, f"withheld: {reason}", *[""] * (len(HEADER) - len(first) - 1)])
+            lines.append(withheld(first, reason, HEADER))
             continue
-        notes, passes = of_name[0].notes, found.passes(name)
-        lines.append(
-            [
-                *(*first, runs.spread(of_name), runs.size(of_name), memory.readable(notes["planned"])),
-                *("" if passes is None or name == IN_MEMORY else f"{passes:.1f}", f"{notes['computed']:,}"),
-                f"{found.k / notes['computed']:.0%}" if notes["computed"] else "",
-                *(_part(of_name, part) for part in ("prepare", "columns", "steps")),
-                f"{found.ratio(name):.1f} x",
-            ]
-        )
+        computed = notes["computed"]
+        used = f"{found.k / computed:.0%}" if computed else ""
+        read = "" if passes is None or name == IN_MEMORY else f"{passes:.1f}"
+        parts = (f"{of_name.median(part):.3g}" for part in ("prepare", "columns", "steps"))
+        times = (of_name.spread(), of_name.size, memory.readable(notes["planned"]))
+        lines.append([*first, *times, read, f"{computed:,}", used, *parts, f"{found.ratio(name):.1f} x"])
     return lines
-
-
-def _part(of_name: list[Run], part: str) -> str:
-    """Median seconds of a part of select."""
-    return f"{statistics.median(run.notes['timings'][part] for run in of_name):.3g}"
 
 
 def baseline_rows(found: Measured) -> list[list[str]]:
     """By baseline: what a pick takes, and whether its first picks are ours."""
-    lines = []
+    lines, ours = [], found.found[IN_MEMORY].runs[0].indices
     for way, title in BASELINES.items():
         told = found.baselines[way]
-        first = first_difference(told["indices"], np.array(found.found[IN_MEMORY][0].indices[: len(told["indices"])]))
-        lines.append(
-            [
-                *(str(found.pool.n), title, runs.ranged([1e3 * value for value in told["each"]])),
-                *(f"{found.baseline(way):.3g}", memory.readable(told["peak"])),
-                f"all {len(told['indices'])}" if first is None else f"the first {first} of {len(told['indices'])}",
-            ]
-        )
+        picks = told["indices"]
+        first = first_difference(picks, ours[: len(picks)])
+        each = spread([1e3 * value for value in told["each"]])
+        equal = f"all {len(picks)}" if first is None else f"the first {first} of {len(picks)}"
+        peak = memory.readable(told["peak"])
+        lines.append([str(found.pool.n), title, each, f"{found.baseline(way):.3g}", peak, equal])
     return lines
 
 
@@ -177,57 +160,34 @@ def limit_rows(found: Measured, passes: float, flops: float) -> list[list[str]]:
     for name, of_name in found.found.items():
         if name == IN_MEMORY or found.wrong(name):
             continue
-        column, taken = 2 * found.pool.m * found.pool.d / flops, runs.seconds(of_name)
-        least = passes + found.k * column
-        cells = [str(found.pool.n), name, f"{least:.3g}", f"{taken / least:.2f}"]
-        made = found.passes(name)
+        column, taken, made = 2 * found.pool.m * found.pool.d / flops, of_name.median(), found.passes(name)
+        limits = [passes + found.k * column]
         if made is not None:
-            own = made * passes + of_name[0].notes["computed"] * column
-            cells += [f"{own:.3g}", f"{taken / own:.2f}"]
-        lines.append(cells)
+            limits.append(made * passes + of_name.notes["computed"] * column)
+        cells = [cell for limit in limits for cell in (f"{limit:.3g}", f"{taken / limit:.2f}")]
+        lines.append([str(found.pool.n), name, *cells])
     return lines
 
 
-def tight(wanted: str, pool: Input, k: int) -> str:
-    """The limit, or the next round number of bytes that is enough for a run."""
-    if _runs(wanted, pool, k):
-        return wanted
-    first = (as_bytes(wanted, 0) or 0) // ROUND + 1
-    found = next(count for count in itertools.count(first) if _runs(count * ROUND, pool, k))
-    return f"{found * ROUND // 10**6}MB"
-
-
-def _runs(limit: str | int, pool: Input, k: int) -> bool:
-    try:
-        make_plan(pool.m, pool.d, pool.n, k, device="cpu", memory_limit=limit)
-    except ValueError:
-        return False
-    return True
-
-
 def _signals(sizes: Sizes, folder: Path, n: int, count: int, done: Done) -> Measured:
-    pool = inputs.synthetic(folder, sizes.large, sizes.d, n)
+    pool, k = inputs.synthetic(folder, sizes.large, sizes.d, n), sizes.large_k
     done(f"file: n = {n}")
-    files = str(pool.F), str(pool.G)
-    limits = {limit: Job(*files, sizes.large_k, memory_limit=limit)
-              for limit in (sizes.roomy, tight(sizes.tight, pool, sizes.large_k))}  # fmt: skip
-    jobs = {IN_MEMORY: Job(*files, sizes.large_k, loaded="float16")}
-    jobs |= {f"from the file, {limit}": job for limit, job in limits.items()}
-    counts = {name: count if job.memory_limit == sizes.roomy else 1 for name, job in jobs.items()}
-    baselines = {}
+    jobs = {
+        IN_MEMORY: pool.job(k, "float16", runs=1),
+        f"from the file, {sizes.roomy}": pool.job(k, memory_limit=sizes.roomy),
+        f"from the file, {sizes.tight}": pool.job(k, memory_limit=sizes.tight, runs=1),
+    }
     # One before the selections and one behind them.
-    for way in BASELINES:
-        baselines[way] = _baseline(sizes, pool, way, done)
-    found = runs.in_turn(jobs, counts, done)
+    baselines = {way: _baseline(sizes, pool, way, done) for way in BASELINES}
+    found = in_turn(jobs, count, done, strict=True)
     later = _baseline(sizes, pool, CONVERTED, done)
     for part in ("each", "passes"):
         baselines[CONVERTED][part] += later[part]
-    return Measured(pool, found, baselines, sizes.large_k)
+    return Measured(pool, found, baselines, k)
 
 
 def _baseline(sizes: Sizes, pool: Input, way: str, done: Done) -> dict[str, Any]:
     """What a baseline tells, its first picks' times left out."""
-    picks = str(sizes.warm + sizes.timed)
-    told = child_output("bench.scale.naive", str(pool.F), str(pool.G), picks, way)
+    told = child.call(naive.run, str(pool.F), str(pool.G), sizes.warm + sizes.timed, way)
     done(f"a pass a pick: {way}")
     return {**told, "each": told["each"][sizes.warm :]}

@@ -4,29 +4,18 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.paper.section import Section, table
-from bench.runs import Run
-from bench.scale import inputs, runs
-from bench.scale.child import Job
+from bench.runner.report import Section, kept, listed, table, withheld
+from bench.runner.runs import Runs, in_turn, parted, ratio
+from bench.scale import inputs
 from bench.scale.inputs import Input
-from bench.scale.runs import Done
-from bench.scale.sizes import Sizes
+from bench.scale.sizes import Done, Sizes
 
 # Where k is this share of m, the claim is a ratio; nowhere may batches be slower.
 SHARE, FASTER = 0.05, 1.5
 OURS, SINGLE = "gip_gpu", "a product a pick"
 HEADER = (
-    *(
-        "pool",
-        "k",
-        "of m",
-        "gip_gpu, s, median (min to max)",
-        "a product a pick, s",
-        "ratio",
-        "within the spread",
-        "of the picks",
-    ),
-    *("columns", "computed", "used", "a pick, ms", "a product a pick, ms", "peak memory"),
+    *("pool", "k", "of m", "gip_gpu, s, median (min to max)", "a product a pick, s", "ratio", "within the spread"),
+    *("of the picks", "columns", "computed", "used", "a pick, ms", "a product a pick, ms", "peak memory"),
 )
 NOTES = """\
 Both variants are gip_gpu.select on rows that were loaded and cast to float32 before the clock starts, with default
@@ -43,29 +32,29 @@ class Measured:
 
     pool: Input
     k: int
-    found: dict[str, list[Run]]
+    found: dict[str, Runs]
 
     @property
-    def wrong(self) -> str | None:
+    def wrong(self) -> str:
         """Why there is no ratio."""
-        return runs.wrong(self.found[OURS], self.found[SINGLE])
+        return parted(self.found[SINGLE], self.found[OURS])
 
     @property
     def ratio(self) -> float:
         """How often our time goes into the other."""
-        return runs.seconds(self.found[SINGLE]) / runs.seconds(self.found[OURS])
+        return ratio(self.found[SINGLE], self.found[OURS])
 
     @property
     def ratios(self) -> tuple[float, float]:
         """The smallest and the largest of any two runs."""
-        ours, single = ([run.seconds for run in self.found[name]] for name in (OURS, SINGLE))
+        ours, single = self.found[OURS].figures(), self.found[SINGLE].figures()
         return min(single) / max(ours), max(single) / min(ours)
 
     @property
     def of_picks(self) -> float:
         """The ratio without the preparation."""
         ours, single = (
-            statistics.median(run.seconds - run.notes["timings"]["prepare"] for run in self.found[name])
+            statistics.median(run.seconds - run.figure("prepare") for run in self.found[name].runs)
             for name in (OURS, SINGLE)
         )
         return single / ours
@@ -78,12 +67,11 @@ def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
     """The section of rows in memory."""
     pool = inputs.alpaca(folder, sizes.quick)
     wanted = [(pool, k, count) for k, count in sizes.shares]
-    wanted += [(inputs.synthetic(folder, each.m, sizes.d), each.k, each.runs) for each in sizes.synthetic]
+    wanted += [(inputs.synthetic(folder, m, sizes.d), k, count) for m, k, count in sizes.synthetic]
     measured = []
     for pool, k, count in wanted:
-        job = Job(str(pool.F), str(pool.G), k, loaded="float32")
-        jobs = {OURS: job, SINGLE: Job(str(pool.F), str(pool.G), k, loaded="float32", single=True)}
-        measured.append(Measured(pool, k, runs.in_turn(jobs, dict.fromkeys(jobs, count), done)))
+        jobs = {OURS: pool.job(k, "float32"), SINGLE: pool.job(k, "float32", single=True)}
+        measured.append(Measured(pool, k, in_turn(jobs, count, done, strict=True)))
     return section(measured)
 
 
@@ -109,17 +97,11 @@ def verdict(measured: list[Measured]) -> str:
     slower = [found for found in counted if found.ratio < 1]
     # A ratio below 1 counts as noise where some two runs had the opposite.
     noise = [found for found in slower if found.ratios[1] >= 1]
-    never = runs.kept(
-        "never slower than a matrix-vector product a pick.",
-        told([found for found in slower if found not in noise]),
-        told(counted),
-    )
-    unsure = f" Within the spread of the runs are {runs.listed(told(noise))}." if noise else ""
-    faster = runs.kept(
-        f"at least {FASTER} times as fast at {SHARE:.0%} of the pool.",
-        told([found for found in at_share if found.ratio < FASTER]),
-        told(at_share),
-    )
+    beyond = told([found for found in slower if found not in noise])
+    never = kept("never slower than a matrix-vector product a pick.", beyond, told(counted))
+    unsure = f" Within the spread of the runs are {listed(told(noise))}." if noise else ""
+    short = told([found for found in at_share if found.ratio < FASTER])
+    faster = kept(f"at least {FASTER} times as fast at {SHARE:.0%} of the pool.", short, told(at_share))
     return f"{never}{unsure} {faster}"
 
 
@@ -128,18 +110,11 @@ def row(found: Measured) -> list[str]:
     ours, single = found.found[OURS], found.found[SINGLE]
     first = [str(found.pool), f"{found.k:,}", f"{found.k / found.pool.m:.3g}"]
     if found.wrong:
-        return [*first, f"withheld: {found.wrong}", *[""] * (len(HEADER) - len(first) - 1)]
-    computed = ours[0].notes["computed"]
-    least, most = found.ratios
-    return [
-        *(*first, runs.spread(ours), runs.spread(single), f"{found.ratio:.2f}"),
-        *(f"{least:.2f} to {most:.2f}" if len(ours) > 1 else "", f"{found.of_picks:.2f}"),
-        *(
-            ours[0].notes["columns"],
-            f"{computed:,}",
-            # The plain float64 loop of small pools keeps none.
-            f"{found.k / computed:.0%}" if computed else "",
-            f"{1e3 * runs.seconds(ours) / found.k:.3g}",
-        ),
-        *(f"{1e3 * runs.seconds(single) / found.k:.3g}", runs.size(ours)),
-    ]
+        return withheld(first, found.wrong, HEADER)
+    computed, (least, most) = ours.notes["computed"], found.ratios
+    several = f"{least:.2f} to {most:.2f}" if len(ours.runs) > 1 else ""
+    # The plain float64 loop of small pools keeps no columns.
+    used = f"{found.k / computed:.0%}" if computed else ""
+    each = (f"{1e3 * runs.median() / found.k:.3g}" for runs in (ours, single))
+    times = (ours.spread(), single.spread(), f"{found.ratio:.2f}", several, f"{found.of_picks:.2f}")
+    return [*first, *times, ours.notes["columns"], f"{computed:,}", used, *each, ours.size]

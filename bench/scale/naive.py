@@ -1,14 +1,12 @@
-"""Greedy matching pursuit that passes over the file once a pick, in a process of its own, JSON on standard output.
+"""Greedy matching pursuit that passes over the file once a pick.
 
 All in float32, without a certificate: what one writes down where the rows do not fit into memory.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,18 +77,9 @@ def mapped(F: str) -> tuple[Any, Any, list[float]]:
 WAYS = {"converted": converted, "mapped": mapped}
 
 
-@click.command()
-@click.argument("rows")
-@click.argument("scores")
-@click.argument("picks", type=int)
-@click.argument("way", type=click.Choice(list(WAYS)))
-def main(rows: str, scores: str, picks: int, way: str) -> None:
-    """Prints the indices of the first picks from .npy files, the seconds of each, and those of passes without one."""
-    row, column, passes = WAYS[way](rows)
+def run(F: str, scores: str, picks: int, way: str) -> dict[str, Any]:
+    """Indices of the first picks, seconds of each and of passes without one; for a process of its own."""
+    row, column, passes = WAYS[way](F)
     G = np.load(scores)
     indices, seconds = loop(row, column, G.reshape(len(G), -1), picks)
-    print(json.dumps({"indices": indices, "each": seconds, "passes": passes, "peak": memory.peak()}))
-
-
-if __name__ == "__main__":
-    main()
+    return {"indices": indices, "each": seconds, "passes": passes, "peak": memory.peak()}

@@ -1,15 +1,9 @@
 """How large the pools of each section are, and how often each is measured."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Synthetic:
-    """A pool of `bench.scale.pool` in memory: items, picks, and how often both variants are run."""
-
-    m: int
-    k: int
-    runs: int
+Done = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -25,7 +19,7 @@ class Sizes:
         roomy, tight: memory limits: rows in memory as float32, and rows that stream past.
         warm, timed: passes of the baseline that are left out, and whose median counts.
         shares: picks from Alpaca in "memory", and runs.
-        synthetic: other pools there.
+        synthetic: other pools there: items, picks, and runs of both variants.
         growing, growing_k: items of the pools of "growth", each with its runs, and picks.
         processes, processes_k: numbers of processes, and picks from Alpaca.
         kept_k, every: picks from Alpaca with a checkpoint every so many seconds.
@@ -42,11 +36,7 @@ class Sizes:
     warm: int = 3
     timed: int = 40
     shares: tuple[tuple[int, int], ...] = ((52, 3), (520, 3), (2600, 3), (5200, 3), (15_600, 1), (31_200, 1))
-    synthetic: tuple[Synthetic, ...] = (
-        Synthetic(200_000, 2000, 3),
-        Synthetic(200_000, 10_000, 1),
-        Synthetic(1_000_000, 500, 1),
-    )
+    synthetic: tuple[tuple[int, int, int], ...] = ((200_000, 2000, 3), (200_000, 10_000, 1), (1_000_000, 500, 1))
     growing: tuple[tuple[int, int], ...] = ((10_000, 3), (100_000, 3), (1_000_000, 1))
     growing_k: int = 1000
     processes: tuple[int, ...] = (1, 2, 4)
@@ -59,6 +49,6 @@ FULL = Sizes()
 # The large file is as small as one can be whose rows take more memory in float32 than chunks of them.
 QUICK = Sizes(
     quick=True, runs=1, d=128, large=160_000, large_k=10, signals=((2, 1),), roomy="500MB", tight="75MB", warm=1,
-    timed=3, shares=((13, 1), (65, 1)), synthetic=(Synthetic(2000, 30, 1),), growing=((1000, 1), (2000, 1)),
+    timed=3, shares=((13, 1), (65, 1)), synthetic=((2000, 30, 1),), growing=((1000, 1), (2000, 1)),
     growing_k=50, processes=(2,), processes_k=13, kept_k=130, every=0.01,
 )  # fmt: skip

@@ -1,17 +1,17 @@
 """The constants of this machine, from what was measured: by row, by message."""
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
+from subprocess import PIPE, Popen
 
 import numpy as np
 
-from bench import cases
+from bench.runner import pools
 from bench.schedule import local
 from bench.schedule.exchange import BURST
 from bench.schedule.local import Times
@@ -91,38 +91,36 @@ class Constants:
 
 def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Constants:
     """Runs everything; calls `done` after each piece."""
-    case, rounds = cases.find(POOL, quick), 60 if quick else 1000
-    F, _ = cases.load(case)
-    k, pools = min(case.k, case.m // 10), []
+    case, rounds = pools.find(POOL, quick), 60 if quick else 1000
+    F, _ = pools.load(case)
+    k, timed = min(case.k, case.m // 10), []
     for parts in PARTS:
-        pools.append(local.measure(F[: case.m // parts], k))
+        timed.append(local.measure(F[: case.m // parts], k))
         done(f"pool of {len(F) // parts:,}")
     told = {}
     for ranks in RANKS:
         told[ranks] = exchange(ranks, rounds)
         done(f"{ranks} ranks")
-    return constants(pools, told, k)
+    return constants(timed, told, k)
 
 
-def constants(pools: Sequence[Times], told: dict[int, dict[str, list[float]]], k: int) -> Constants:
+def constants(timed: Sequence[Times], told: dict[int, dict[str, list[float]]], k: int) -> Constants:
     """The constants behind these times of selections of k picks, and of exchanges by ranks."""
     round_trip, burst = (float(np.quantile(told[2][name], UNDISTURBED)) for name in ("star", "burst"))
     # A burst is one round trip, and then a message after the other, which disturb each other where cores are few; a
     # round trip has two messages with two ends each.
     overhead = min(max(burst - round_trip, 0.0) / (BURST - 1), round_trip / 4)
     link = Link("loopback", LOOPBACK, max(round_trip / 2 - 2 * overhead, 0.0), overhead)
-    largest, smallest = pools[-1], pools[0]
+    largest, smallest = timed[-1], timed[0]
     wanted = [count for count, _, _ in largest.batches]
     ordered = np.sort(smallest.steps)
     kept = ordered[: max(1, round(HELD_UP * len(ordered)))]
     return Constants(
         m=largest.m,
         d=largest.d,
-        step=Line.through([(pool.m, median(pool.steps)) for pool in pools]),
-        column=Line.through(
-            [(pool.m, median(seconds / count for count, seconds, _ in pool.batches)) for pool in pools]
-        ),
-        refresh=Line.through([(pool.m, median(pool.refreshes)) for pool in pools]),
+        step=Line.through([(pool.m, median(pool.steps)) for pool in timed]),
+        column=Line.through([(pool.m, median(spent / n for n, spent, _ in pool.batches)) for pool in timed]),
+        refresh=Line.through([(pool.m, median(pool.refreshes)) for pool in timed]),
         lookahead=sum(looked for _, _, looked in largest.batches) / sum(wanted) / largest.working,
         batch=max(1, round(mean(wanted))),
         served=k / len(largest.batches),
@@ -130,19 +128,21 @@ def constants(pools: Sequence[Times], told: dict[int, dict[str, list[float]]], k
         held_up=1 - float(kept.sum() / ordered.sum()),
         link=link,
         star={ranks: median(times["star"]) for ranks, times in told.items()},
-        pools={pool.m: median(pool.steps) for pool in pools},
+        pools={pool.m: median(pool.steps) for pool in timed},
     )
 
 
 def exchange(ranks: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of exchanges between so many real processes on this machine."""
+    """Seconds of exchanges between so many real processes on this machine.
+
+    Raises:
+        RuntimeError: a process failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "bench.schedule.exchange"]
-        rest = [str(ranks), str(Path(folder) / "store"), str(rounds)]
+        command = [sys.executable, "-m", "bench.runner.child", "bench.schedule.exchange", "run"]
+        rest = (ranks, str(Path(folder) / "store"), rounds)
         processes = [
-            subprocess.Popen(
-                [*command, str(rank), *rest], cwd=cases.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
+            Popen([*command, json.dumps([rank, *rest])], cwd=pools.ROOT, stdout=PIPE, stderr=PIPE, text=True)
             for rank in range(ranks)
         ]
         try:

@@ -1,32 +1,30 @@
-"""A rank of real exchanges, as selections have them: `python -m bench.schedule.exchange RANK RANKS FILE ROUNDS`.
+"""A rank of real exchanges, as selections have them.
 
-Rank 0 prints JSON. The messages are those of `gip_gpu.distributed`: through its `Star`, by gloo, pickled, a pick for
-each rank and a report from each. What a rank does with its rows is left out.
+The messages are those of `gip_gpu.distributed`: through its `Communicator`, by gloo, pickled, a pick for each rank and
+a report from each. What a rank does with its rows is left out.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import numpy as np
 
 # Messages in a row, whose number times the overhead of one is what a burst takes beyond the first.
 BURST = 64
 
 
-@click.command()
-@click.argument("rank", type=int)
-@click.argument("ranks", type=int)
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("rounds", type=int)
-def main(rank: int, ranks: int, file: Path, rounds: int) -> None:
-    """Prints the seconds of star exchanges, and between two ranks those of bursts of picks, one report at the end."""
+def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]:
+    """Takes part in the exchanges, for a process of its own.
+
+    Returns:
+        On rank 0: "star", the seconds of each exchange, and between two ranks "burst", those of bursts of picks with
+        one report at the end.
+    """
     import torch
     from torch import distributed
 
-    from gip_gpu.distributed.exchange import Star
+    from gip_gpu.distributed.exchange import Communicator
     from gip_gpu.distributed.shard import Found, Report
 
     class Shard:
@@ -41,9 +39,10 @@ def main(rank: int, ranks: int, file: Path, rounds: int) -> None:
         def release(self) -> None:
             """The last call."""
 
+    told: dict[str, list[float]] = {}
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=file.as_uri(), rank=rank, world_size=ranks)
-    with Star(None, timeout=120.0) as star:
+    distributed.init_process_group("gloo", init_method=Path(file).as_uri(), rank=rank, world_size=ranks)
+    with Communicator(None, timeout=120.0) as star:
         star.target = Shard()
         if rank:
             star.serve("release")
@@ -55,12 +54,12 @@ def main(rank: int, ranks: int, file: Path, rounds: int) -> None:
                     star.tell("update", *pick)
                 star.ask("update", *pick)
 
-            told = {"star": seconds(lambda: star.ask("update", *pick), rounds)}
+            told["star"] = seconds(lambda: star.ask("update", *pick), rounds)
             if ranks == 2:
                 told["burst"] = seconds(burst, rounds // 4)
-            print(json.dumps(told))
             star.ask("release")
     distributed.destroy_process_group()
+    return told
 
 
 def seconds(action: Callable[[], object], rounds: int) -> list[float]:
@@ -71,7 +70,3 @@ def seconds(action: Callable[[], object], rounds: int) -> list[float]:
         action()
         spans.append(time.perf_counter() - began)
     return spans[20:]
-
-
-if __name__ == "__main__":
-    main()

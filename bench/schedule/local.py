@@ -1,20 +1,21 @@
 """What a rank does with its rows: real selections by the NumPy backend, every step and every batch timed."""
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
+from unittest import mock
 
 from numpy.typing import NDArray
 
 import gip_gpu
-from gip_gpu import backends
 from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.backends.numpy.residual import NumpyResidual
+from gip_gpu.greedy.matching_pursuit import MatchingPursuit
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.planning.cpu_costs import HostCosts
 from gip_gpu.signals import self_compression
-
-NAME = "timed"
 
 
 @dataclass
@@ -37,43 +38,54 @@ class Times:
     refreshes: list[float] = field(default_factory=list)
 
 
-class TimedBackend(NumpyBackend):
-    """The NumPy backend, which notes in `times` what its parts take."""
-
-    name: ClassVar[str] = NAME
-    times: ClassVar[Times]
+@contextmanager
+def watched(times: Times) -> Iterator[None]:
+    """Inside, selections note in `times` what their parts take."""
+    advance, refresh = MatchingPursuit.advance, MatchingPursuit.refresh
+    speculate, columns = NumpyResidual.speculate, NumpyBackend.columns
     looked = 0.0
 
-    def advance(self, state: State, columns: Any, until: int) -> Reason:
+    def timed_advance(stepper: MatchingPursuit, state: State, until: int) -> Reason:
         while state.t < until:
             began = time.perf_counter()
-            reason = super().advance(state, columns, state.t + 1)
+            reason = advance(stepper, state, state.t + 1)
             if reason is not Reason.DONE:
                 return reason
-            self.times.steps.append(time.perf_counter() - began)
+            times.steps.append(time.perf_counter() - began)
         return Reason.DONE
 
-    def speculate(self, state: State, known: Container[int], count: int) -> list[int]:
+    def timed_refresh(stepper: MatchingPursuit, state: State) -> None:
         began = time.perf_counter()
-        found = super().speculate(state, known, count)
-        self.looked = time.perf_counter() - began
+        refresh(stepper, state)
+        times.refreshes.append(time.perf_counter() - began)
+
+    def timed_speculate(residual: NumpyResidual, *args: Any) -> list[int]:
+        nonlocal looked
+        began = time.perf_counter()
+        found = speculate(residual, *args)
+        looked = time.perf_counter() - began
         return found
 
-    def columns(self, indices: Sequence[int], out: NDArray[Any]) -> None:
+    def timed_columns(backend: NumpyBackend, indices: Sequence[int], out: NDArray[Any]) -> None:
         began = time.perf_counter()
-        super().columns(indices, out)
-        self.times.batches.append((len(indices), time.perf_counter() - began, self.looked))
+        columns(backend, indices, out)
+        times.batches.append((len(indices), time.perf_counter() - began, looked))
 
-    def refresh(self, state: State) -> None:
-        began = time.perf_counter()
-        super().refresh(state)
-        self.times.refreshes.append(time.perf_counter() - began)
+    with ExitStack() as patches:
+        for owner, name, timed in (
+            (MatchingPursuit, "advance", timed_advance),
+            (MatchingPursuit, "refresh", timed_refresh),
+            (NumpyResidual, "speculate", timed_speculate),
+            (NumpyBackend, "columns", timed_columns),
+        ):
+            patches.enter_context(mock.patch.object(owner, name, timed))
+        yield
 
 
 def measure(F: NDArray[Any], k: int) -> Times:
     """k picks from the rows (m, d), by their self-compression scores."""
     m, d = F.shape
-    backends.register(NAME, f"{__name__}:TimedBackend")
-    TimedBackend.times = times = Times(m, d, HostCosts(m, d, 1).layouts()[0].lookahead)
-    gip_gpu.select(F, self_compression(F), k, backend=NAME, device="cpu", columns="lazy")
+    times = Times(m, d, HostCosts(m, d, 1).layouts()[0].lookahead)
+    with watched(times):
+        gip_gpu.select(F, self_compression(F), k, device="cpu", columns="lazy")
     return times

@@ -3,21 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bench import machine
-from bench.paper.section import table
+from bench.runner.report import heading, paragraphs, table
 from bench.schedule.constants import HELD_UP, Constants
 from bench.schedule.simulate import Run
 from gip_gpu.planning.cluster import ClusterPlan, Local, duration, estimate
 from gip_gpu.planning.cluster_schedule import Schedule, tailed
-from gip_gpu.planning.hardware import END, KINDS
+from gip_gpu.planning.hardware import DEVICE_KINDS, END
 
 # How far the model may be from the simulation before it must be made better.
 ALLOWED = 0.2
 RANKS = (1, 2, 4, 8, 16, 32, 64, 256)
 HEADER = ("", "messages", "batch", "model, a pick", "simulated, a pick", "simulated / model", "/ without waiting")
 LINK = """\
-Messages: those of `gip_gpu.distributed`, by its `Star`, between two processes over gloo on loopback: a pick of one
-signal there, a report back, each a pickle in a message of 4,096 bytes; the fastest tenth of the exchanges. The ends
+Messages: those of `gip_gpu.distributed`, by its `Communicator`, between two processes over gloo on loopback: a pick of
+one signal there, a report back, each a pickle in a message of 4,096 bytes; the fastest tenth of the exchanges. The ends
 hold what Python takes for them, and are at most a quarter of a round trip. The star was measured with 2 to 4 real
 processes, the median; where there are more processes than cores they wait for a core, which a rank of a cluster does
 not, and the model has no such wait. Steps and batches are those of real selections from Alpaca by the NumPy backend;
@@ -82,7 +81,7 @@ class Compared:
 def here(found: Constants, m: int, ranks: int, tree: bool) -> Schedule:
     """m rows split over ranks, each of which is as fast as this machine was."""
     rows = m / ranks
-    nominees = Local(-(-m // ranks), found.d, 1, KINDS["cpu"]).nominees(ranks)
+    nominees = Local(-(-m // ranks), found.d, 1, DEVICE_KINDS["cpu"]).nominees(ranks)
     return Schedule(
         ranks=ranks, d=found.d, n=1, link=found.link, step=found.step(rows), batch=found.batch,
         product=found.batch * found.column(rows), nominees=nominees, nominate=0.0,
@@ -108,11 +107,8 @@ def paper(picks: int, done: Callable[[str], None]) -> tuple[ClusterPlan, list[Co
     plain, link = base.schedule, base.schedule.link
     local = Local(-(-base.m // base.devices), base.d, base.n, base.kind, base.given)
 
-    def devices(count: int) -> Schedule:
-        return estimate(base.m, base.d, base.n, base.k, devices=count).schedule
-
-    def unforeseen(share: float) -> Schedule:
-        return estimate(base.m, base.d, base.n, base.k, devices=64, unforeseen=share).schedule
+    def planned(devices: int = 64, **rest: float) -> Schedule:
+        return estimate(base.m, base.d, base.n, base.k, devices=devices, **rest).schedule
 
     def messages(factor: float) -> Schedule:
         slower = replace(link, latency=factor * link.latency, overhead=factor * link.overhead)
@@ -121,22 +117,19 @@ def paper(picks: int, done: Callable[[str], None]) -> tuple[ClusterPlan, list[Co
     def batch(size: int) -> Schedule:
         return local.schedule(64, link, size, base.precision, 1 / 30)
 
-    def tree(schedule: Schedule) -> Schedule:
-        return replace(schedule, tree=True)
-
     cases = {
         "as planned, 64 devices": plain,
-        "32 devices": devices(32),
-        "256 devices": devices(256),
+        "32 devices": planned(32),
+        "256 devices": planned(256),
         "as built on GPUs: a column a pick": replace(batch(1), by_items=True),
-        "a tree instead of a star": tree(plain),
-        "a tree of 256 devices": tree(devices(256)),
+        "a tree instead of a star": replace(plain, tree=True),
+        "a tree of 256 devices": replace(planned(256), tree=True),
         "messages take a tenth": messages(0.1),
         "messages take ten times": messages(10),
         "ends of messages take 5 us": replace(plain, link=replace(link, overhead=5e-6)),
         "4,096 nominees": replace(plain, nominees=4096, lookahead=plain.lookahead * 4096 / plain.nominees),
-        "unforeseen 1 in 100": unforeseen(1 / 100),
-        "unforeseen 1 in 10": unforeseen(1 / 10),
+        "unforeseen 1 in 100": planned(unforeseen=1 / 100),
+        "unforeseen 1 in 10": planned(unforeseen=1 / 10),
         "a look ahead takes ten times": replace(plain, lookahead=10 * plain.lookahead),
         "batches of 1": batch(1),
         "batches of 16": batch(16),
@@ -153,12 +146,10 @@ def paper(picks: int, done: Callable[[str], None]) -> tuple[ClusterPlan, list[Co
 
 def report(found: Constants, scaled: list[Compared], base: ClusterPlan, varied: list[Compared], quick: bool) -> str:
     """All of it."""
-    sizes = " Quick sizes: the figures say nothing about real ones." if quick else ""
     best = min(scaled, key=lambda entry: entry.simulated)
-    parts = [
-        "# The schedule of many ranks: model and simulation",
-        verdict([*scaled, *varied]),
-        f"Machine: {machine.line()}.{sizes}",
+    rows = [[*entry.row()[:-1], duration(entry.simulated * base.k)] for entry in varied]
+    return paragraphs(
+        heading("The schedule of many ranks: model and simulation", quick, verdict=verdict([*scaled, *varied])),
         "## Measured on this machine",
         table(measured(found), ("quantity", "value")),
         LINK.format(left=1 - HELD_UP, share=found.held_up),
@@ -167,34 +158,27 @@ def report(found: Constants, scaled: list[Compared], base: ClusterPlan, varied: 
         f"The fastest is {best.title} (messages: {best.way}), {duration(best.simulated)} a pick.",
         NOTES,
         f"## On paper: {base.m:,} x {base.d}, k = {base.k:,}, {base.devices} x {base.kind.name}",
-        table([[*entry.row()[:-1], duration(entry.simulated * base.k)] for entry in varied], (*HEADER[:-1], "k picks")),
+        table(rows, (*HEADER[:-1], "k picks")),
         PAPER.format(end=duration(END), picks=varied[0].picks),
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
 
 
 def measured(found: Constants) -> list[tuple[str, str]]:
     """The constants, readable."""
-    link = found.link
+    link, step = found.link, found.step
+    slowest = (f"{here(found, found.m, ranks, True).slowest:.3g}" for ranks in (1, 8, 64))
+    rows = [("message: on its way", duration(link.latency)), ("message: at each end", duration(link.overhead))]
+    for ranks, seconds in found.star.items():
+        shown = f"{duration(seconds)} ({duration(star(found, ranks))})"
+        rows.append((f"star of {ranks} real processes, measured (model)", shown))
+    rows += [(f"step, {m:,} rows", duration(seconds)) for m, seconds in found.pools.items()]
     return [
-        ("message: on its way", duration(link.latency)),
-        ("message: at each end", duration(link.overhead)),
-        *(
-            (
-                f"star of {ranks} real processes, measured (model)",
-                f"{duration(seconds)} ({duration(star(found, ranks))})",
-            )
-            for ranks, seconds in found.star.items()
-        ),
-        *((f"step, {m:,} rows", duration(seconds)) for m, seconds in found.pools.items()),
-        ("step, by the line through them", f"{duration(found.step.fixed)} + {found.step.each * 1e9:.3g} ns a row"),
+        *rows,
+        ("step, by the line through them", f"{duration(step.fixed)} + {step.each * 1e9:.3g} ns a row"),
         (f"column in a batch, d = {found.d}", f"{found.column.each * 1e9:.3g} ns a row"),
         ("look ahead", f"{duration(found.lookahead)} a column and item of the working set"),
         ("batch", f"{found.batch} columns, of which {found.served:.3g} served a pick"),
-        (
-            "spread: slowest of 1, 8, 64 ranks",
-            ", ".join(f"{here(found, found.m, r, True).slowest:.3g}" for r in (1, 8, 64)),
-        ),
+        ("spread: slowest of 1, 8, 64 ranks", ", ".join(slowest)),
     ]
 
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from numpy.typing import ArrayLike
 
-from gip_gpu.api.pool import Pool
+from gip_gpu.api.options import SelectOptions
+from gip_gpu.api.prepared import PreparedRows
 from gip_gpu.api.progress import Progress
 from gip_gpu.api.request import ask
 from gip_gpu.api.selection import Selection
@@ -14,7 +15,7 @@ from gip_gpu.data.device_arrays import DeviceMatrix, on_gpu
 from gip_gpu.data.standardize import Standardization
 from gip_gpu.data.user_arrays import as_matrix
 from gip_gpu.greedy.projection import Projection
-from gip_gpu.problem.formulation import SIGNS
+from gip_gpu.problem.options import SIGNS
 from gip_gpu.sources import places
 from gip_gpu.validation.settings import flag, one_of
 
@@ -77,6 +78,19 @@ def extend(
     if not isinstance(selection, Selection):
         raise TypeError(f"selection is a {type(selection).__name__}; it must be a gip_gpu.Selection")
     prior = _extensible(selection)
+    options = SelectOptions(
+        device=device,
+        backend=backend,
+        precision=precision,
+        columns=columns,
+        memory_limit=memory_limit,
+        normalize=prior.normalize,
+        on_nan=on_nan,
+        sign=sign,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+    ).choosing(prior.options)
     if normalize is not None and flag("normalize", normalize) != prior.normalize:
         raise ValueError(f"normalize is {normalize}; the selection was made with normalize={prior.normalize}")
     if sign is not None and one_of("sign", sign, SIGNS) != prior.options.sign:
@@ -90,23 +104,11 @@ def extend(
     if (G_new is None) != (n == 0):
         wants = "None" if n == 0 else f"scores of {n} signals"
         raise TypeError(f"G_new is {'None' if G_new is None else 'given'}; for this selection it must be {wants}")
-    request = ask(
-        matrix, G_new, k, prior.options, sign=sign, on_nan=on_nan, initial=None, checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every, reads=places(F_new), progress=progress, names=NAMES, width=n,
-        before=_standardized(selection),
-    )  # fmt: skip
+    request = ask(matrix, G_new, k, options, reads=places(F_new), names=NAMES, width=n, before=_standardized(selection))
     whole = F_new if isinstance(matrix, DeviceMatrix) else matrix
     with _naming():
-        pool = Pool(
-            whole if request.view is None else request.view.view(matrix),
-            device=device,
-            backend=backend,
-            precision=precision,
-            columns=columns,
-            memory_limit=memory_limit,
-            normalize=prior.normalize,
-        )
-        return pool._select(request, False, prior, NAMES[1])
+        rows = PreparedRows(whole if request.view is None else request.view.view(matrix), options)
+        return rows.select(request, False, prior, NAMES[1])
 
 
 def _standardized(selection: Selection) -> Standardization | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gip_gpu.greedy import loop as engine
+from gip_gpu.greedy import loop
 
 # True for a bar, or the caller's own function of picks made and asked for.
 Progress = bool | Callable[[int, int], None] | None
@@ -17,7 +17,7 @@ def check_progress(progress: Any) -> None:
 
 
 @contextmanager
-def reporting(progress: Progress, total: int, resumed: int = 0) -> Iterator[engine.Progress | None]:
+def reporting(progress: Progress, total: int, resumed: int = 0) -> Iterator[loop.Notify | None]:
     """The function to report picks to: the caller's own, a bar on standard error for True, or none.
 
     Args:

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.api.progress import Progress, check_progress
-from gip_gpu.checkpoint.file import Saving, as_saving
-from gip_gpu.data.missing_values import Kept, as_on_nan, keep_finite
-from gip_gpu.data.preparation import Preparation
+from gip_gpu.api.options import SelectOptions
+from gip_gpu.api.result import Input
+from gip_gpu.checkpoint.settings import Saving, as_saving
+from gip_gpu.data.missing_values import Kept, keep_finite
 from gip_gpu.data.standardize import Standardization, standardized
 from gip_gpu.data.user_arrays import as_initial, as_scores
-from gip_gpu.problem.formulation import Options
 from gip_gpu.sources import places
 from gip_gpu.validation.settings import LARGEST, as_count
 
@@ -26,51 +25,28 @@ class Request:
         scores: (m, n) float64, standardised if that was asked for; None without scores.
         k: picks.
         options: checked against the scores.
-        sign_given: the caller said which sign counts.
         initial: (c,) int64, rows chosen already.
         saving: where to write checkpoints, None for nowhere.
-        progress: as in `gip_gpu.select`.
-        m: rows of the input.
         view: the rows that take part among those of the pool, None for all.
-        kept: the rows that take part among those of the input, None for all.
-        standardized: what was done to the scores.
+        input: what became of the rows and scores that were given.
     """
 
     scores: NDArray[np.float64] | None
     k: int
-    options: Options
-    sign_given: bool
+    options: SelectOptions
     initial: NDArray[np.int64]
     saving: Saving | None
-    progress: Progress
-    m: int
     view: Kept | None
-    kept: Kept | None
-    standardized: Standardization | None
-
-    @property
-    def preparation(self) -> Preparation | None:
-        """What was done to the input."""
-        return Preparation.of(self.m, 0 if self.kept is None else len(self.kept.dropped), self.standardized)
-
-    def rows_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of the input, from places among those that take part."""
-        return indices if self.kept is None else self.kept.rows_of(indices)
+    input: Input
 
 
 def ask(
     matrix: Any,
     G: Any,
     k: Any,
-    options: Options,
+    options: SelectOptions,
     *,
-    sign: str | None,
-    on_nan: Any,
-    initial: Any,
-    checkpoint: Any,
-    checkpoint_every: Any,
     reads: Iterable[str],
-    progress: Progress,
     known: Kept | None = None,
     looked: bool = False,
     names: tuple[str, str] = ("F", "G"),
@@ -81,7 +57,7 @@ def ask(
 
     Args:
         matrix: rows of the pool: array, source or `DeviceMatrix`.
-        G, k, sign, on_nan, initial, checkpoint, checkpoint_every, progress: as in `gip_gpu.select`.
+        G, k: as in `gip_gpu.select`.
         options: of the call.
         reads: `gip_gpu.sources.places` of F.
         known: the rows of the input that the pool has, None for all.
@@ -93,11 +69,11 @@ def ask(
     Raises:
         TypeError, ValueError: as `gip_gpu.select`.
     """
-    drops = as_on_nan(on_nan)
+    how, drops = options.how, options.drops
     m, d = len(matrix) if known is None else known.m, matrix.shape[1]
     reads = list(reads)
     scores = None if G is None else as_scores(G, (m, d), names, missing=drops, reads=reads)
-    options.choose(scores is not None)
+    how.choose(scores is not None)
     if scores is not None and width not in (None, scores.shape[1]):
         raise ValueError(f"{names[1]} has {scores.shape[1]} columns; the selection was made with {width}")
     if scores is not None and known is not None:
@@ -106,9 +82,8 @@ def ask(
     kept = known if view is None else view.among(known)
     if scores is not None and view is not None:
         scores = scores[view.indices]
-    count, first = counted(k, initial, m, kept)
-    saving = as_saving(checkpoint, checkpoint_every, [*reads, *places(G)])
-    check_progress(progress)
+    count, first = counted(k, options.initial, m, kept)
+    saving = as_saving(options.checkpoint, options.checkpoint_every, [*reads, *places(G)])
     done = before
     if scores is not None and before is not None:
         scores = before.apply(scores)
@@ -118,9 +93,9 @@ def ask(
                 f"{names[1]} reaches {reach:g} standard deviations of the selection's pool from its mean, and at most "
                 f"{LARGEST:g} is possible; select from all rows with initial= instead"
             )
-    elif scores is not None and options.standardize is not None:
-        scores, done = standardized(scores, options.standardize)
-    return Request(scores, count, options, sign is not None, first, saving, progress, m, view, kept, done)
+    elif scores is not None and how.standardize is not None:
+        scores, done = standardized(scores, how.standardize)
+    return Request(scores, count, options, first, saving, view, Input(m, kept, done))
 
 
 def counted(k: Any, initial: Any, m: int, kept: Kept | None) -> tuple[int, NDArray[np.int64]]:

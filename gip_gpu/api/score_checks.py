@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from gip_gpu.data.rows import Rows
 from gip_gpu.exceptions import ScoreSignWarning, TiedScoresWarning, warn
 from gip_gpu.greedy.state import State
-from gip_gpu.problem.formulation import Options
 from gip_gpu.problem.objectives import OBJECTIVES
+from gip_gpu.problem.options import Options
 
 # Scores F Q of a query lie in the range of F. Among this many rows more than F has columns, noise leaves about this
 # many shares in (d + BEYOND) of its energy outside; scores stored in float16 leave 1e-7.

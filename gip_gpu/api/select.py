@@ -4,13 +4,13 @@ import os
 
 from numpy.typing import ArrayLike
 
-from gip_gpu.api.pool import Pool
+from gip_gpu.api.options import SelectOptions
+from gip_gpu.api.prepared import PreparedRows
 from gip_gpu.api.progress import Progress
 from gip_gpu.api.request import ask
 from gip_gpu.api.selection import Selection
 from gip_gpu.data.device_arrays import DeviceMatrix, on_gpu
 from gip_gpu.data.user_arrays import as_matrix
-from gip_gpu.problem.formulation import Options, as_sign
 from gip_gpu.sources import Matrix, places
 
 
@@ -135,20 +135,27 @@ def select(
     >>> select(F, [3.0, 2.9, 1.0, 3.0], k=1, initial=[0], device="cpu").indices
     array([2])
     """
-    matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", memory_limit)
-    options = Options(objective, epsilon, query, as_sign(sign), on_exhausted, standardize)
-    request = ask(
-        matrix, G, k, options, sign=sign, on_nan=on_nan, initial=initial, checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every, reads=places(F), progress=progress,
-    )  # fmt: skip
-    whole = F if isinstance(matrix, DeviceMatrix) else matrix
-    pool = Pool(
-        whole if request.view is None else request.view.view(matrix),
+    options = SelectOptions(
         device=device,
         backend=backend,
         precision=precision,
         columns=columns,
         memory_limit=memory_limit,
         normalize=normalize,
+        on_nan=on_nan,
+        objective=objective,
+        epsilon=epsilon,
+        query=query,
+        sign=sign,
+        standardize=standardize,
+        on_exhausted=on_exhausted,
+        initial=initial,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
     )
-    return pool._select(request, False)
+    matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", memory_limit)
+    request = ask(matrix, G, k, options, reads=places(F))
+    whole = F if isinstance(matrix, DeviceMatrix) else matrix
+    rows = whole if request.view is None else request.view.view(matrix)
+    return PreparedRows(rows, options).select(request, False)

@@ -256,6 +256,6 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         Raises:
             ImportError: matplotlib is not installed (`pip install "gip_gpu[plot]"`).
         """
-        from gip_gpu.api.plotting import plot_selection
+        from gip_gpu.api.plotting import plot_picks
 
-        return plot_selection(self, path)
+        return plot_picks(self.gains, self.explained, self.rounds, path)

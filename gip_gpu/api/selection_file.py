@@ -7,7 +7,7 @@ import reprlib
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,11 @@ from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.standardize import METHODS, Standardization
 from gip_gpu.greedy.projection import Projection
 from gip_gpu.planning.plan import Plan
-from gip_gpu.problem.formulation import Options
 from gip_gpu.problem.objectives import OBJECTIVES
+from gip_gpu.problem.options import Options
 from gip_gpu.system.files import suffix_of
 from gip_gpu.validation.json_fields import arguments, checked
 from gip_gpu.validation.settings import LARGEST, one_of
-
-if TYPE_CHECKING:
-    from gip_gpu.api.selection import Selection
 
 SUFFIXES = (".npz", ".json")
 # Of the names of the arrays of a projection in a file.
@@ -40,8 +37,8 @@ def checked_suffix(path: Path) -> str:
     return suffix_of(path)
 
 
-def encode(selection: "Selection", suffix: str) -> bytes:
-    """The content of a file of this suffix with all of a selection."""
+def encode(selection: Any, suffix: str) -> bytes:
+    """The content of a file of this suffix with all of a selection, a `gip_gpu.Selection`."""
     arrays, rest = _split(selection)
     if suffix == ".npz":
         # In memory first: a zip file that is cut off by a full disk complains once more when it is collected.
@@ -88,7 +85,7 @@ def _parsed(stored: bytes) -> dict[str, Any]:
     return content
 
 
-def _split(selection: "Selection") -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(selection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arrays by name, and the rest for JSON."""
     proof = selection.certificate
     arrays: dict[str, Any] = {

@@ -1,22 +1,18 @@
-"""The hooks that a backend supplies: what touches arrays of m items. Everything else is written once, on the host."""
+"""Interface of a backend: embeddings on a device, arrays and launches. Decisions are the steppers', written once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Items, Rules
+from gip_gpu.backends.residual import Residual
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy import matching_pursuit
-from gip_gpu.greedy.state import Reason, State, Stored
 from gip_gpu.planning.cpu_costs import Costs, HostCosts
+from gip_gpu.planning.plan import Plan
 from gip_gpu.system import memory
-
-if TYPE_CHECKING:
-    from gip_gpu.gram.columns import Columns
-    from gip_gpu.planning.plan import Plan
 
 
 class Backend(ABC):
@@ -28,14 +24,17 @@ class Backend(ABC):
 
     Attributes:
         name: the registry's key.
+        devices: kinds of device that it serves: "cpu", "cuda".
         precisions: what Gram columns can be computed and kept in, the most exact first.
         automatic: those that precision "auto" takes the first fitting one of; empty: all.
         portable: whether its arrays can be pickled; else a copied pool makes them anew.
-        empty_rounds: whether a round of its steps may find nothing to pick.
-        stride: as `gip_gpu.greedy.loop.Stepper.stride`.
+        device_loop: whether matching pursuit runs on the device, many steps a launch (`gip_gpu.backends.gpu`); else
+            the host decides each pick on the arrays of `residual`.
+        shards: whether it can hold the rows of one process of several and take matching pursuit's steps with the
+            columns of the others' picks (`columns_of`, and `nominees` of its residual).
         rows_of: the exact rows.
         exponent: rows are stored divided by 2**exponent, so that no stored norm exceeds 1; 0 for unit rows.
-        gamma: bound on the error of one stored Gram entry (`bounds.gram_entry_error`).
+        gamma: bound on the error of one stored Gram entry (`error_bounds.gram_entry_error`).
     """
 
     name: ClassVar[str]
@@ -43,11 +42,11 @@ class Backend(ABC):
     precisions: ClassVar[tuple[str, ...]]
     automatic: ClassVar[tuple[str, ...]] = ()
     portable: ClassVar[bool] = True
-    empty_rounds: ClassVar[bool] = False
-    stride: ClassVar[int] = 1
+    device_loop: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
     gamma: float
 
-    def __init__(self, rows: Rows, plan: "Plan") -> None:
+    def __init__(self, rows: Rows, plan: Plan) -> None:
         self.rows_of = rows
         self.m, self.d = rows.shape
         self.exponent = rows.exponent
@@ -87,38 +86,6 @@ class Backend(ABC):
         return self.rows_of.take(indices)
 
     @abstractmethod
-    def begin(self, state: State) -> None:
-        """Allocates the arrays of a selection."""
-
-    @abstractmethod
-    def refresh(self, state: State) -> None:
-        """Recomputes W~ = G - F A in float64 for all items, rounds it to the device's type, sets `state.error`."""
-
-    @abstractmethod
-    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
-        """Takes as many whole steps as it can, up to `until` picks, and says why it came back."""
-
-    def take(self, state: State, indices: NDArray[np.int64]) -> None:
-        """Projects these items out, one after the other and on the host, before the first refresh of a round."""
-        matching_pursuit.take(self, state, indices)
-
-    def replay(self, state: State, indices: NDArray[np.int64]) -> None:
-        """As `take`, of items that are entered as picks already."""
-        matching_pursuit.replay(self, state, indices)
-
-    def carry(self, state: State) -> Stored:
-        """What is projected out in this round."""
-        return {"A": state.A}
-
-    def snapshot(self, state: State) -> Stored:
-        """What `restore` needs to go on from here, for a file."""
-        return self.carry(state)
-
-    def restore(self, state: State, stored: Stored) -> None:
-        """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
-        state.A[:] = stored["A"]
-
-    @abstractmethod
     def columns(self, indices: Sequence[int], out: Any) -> None:
         """Writes the Gram columns of these items into `out`, (len(indices), m) in the columns' precision."""
 
@@ -136,48 +103,20 @@ class Backend(ABC):
     def empty_columns(self, count: int) -> Any:
         """An uninitialised (count, m) array on the device in the columns' precision."""
 
-    def ready(self, columns: Any, count: int) -> None:  # noqa: B027
-        """Told, before a batch of `count` columns, which of them will be written for the first time.
+    def touch(self, columns: Any) -> None:  # noqa: B027
+        """Told which columns will be written for the first time: to find their memory is not the batch's time."""
 
-        What is done once and for all, such as touching memory that the system has to find, is not the batch's time.
-        """
+    def columns_of(self, rows: NDArray[np.float64], out: Any) -> None:
+        """As `columns`, of exact rows (c, d), be they of this pool or not: of a backend that `shards`."""
+        raise NotImplementedError
+
+    def residual(self, n: int) -> Residual:
+        """The arrays of matching pursuit for n signals, where the host decides each pick."""
+        raise ValueError(f"backend {self.name!r} has no arrays for objective 'mp' with sign 'any'")
 
     def items(self, rules: Rules, n: int) -> Items:
-        """The arrays of a selection whose picks the host decides, for n signals.
+        """The arrays of the projecting objectives for n signals, where the host decides each pick.
 
         A backend without them runs matching pursuit only.
         """
         raise ValueError(f"backend {self.name!r} has only objective 'mp' with sign 'any'")
-
-    @abstractmethod
-    def speculate(self, state: State, known: Container[int], count: int) -> list[int]:
-        """The pending pick and up to `count` - 1 more items, none of them `known`, that will probably be picked next.
-
-        Only the time depends on how good the guess is, never the answer.
-        """
-
-
-class HostBackend(Backend):
-    """A backend whose steps the host drives one by one: it supplies four operations on the residual."""
-
-    @abstractmethod
-    def best(self, state: State) -> float:
-        """The largest ||W~_j|| over the items left; its square was summed in float32."""
-
-    @abstractmethod
-    def window(self, state: State, floor: float) -> NDArray[np.int64]:
-        """Ascending indices of the items left with ||W~_j||^2 >= floor."""
-
-    @abstractmethod
-    def update(self, state: State, index: int | None, column: Any, residual: NDArray[np.float64]) -> float:
-        """W~ -= column * square * residual, `index` no longer eligible; returns ||W~||^2 over `state.pool`.
-
-        No item is `index` None: the pick is another process's.
-        """
-
-    def choose(self, state: State) -> Reason | None:
-        """Sets `state.pending` to the exact argmax, or says why it cannot."""
-        return matching_pursuit.choose(self, state)
-
-    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
-        return matching_pursuit.advance(self, state, columns, until)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.problem.objectives import Measure, residual
+from gip_gpu.problem.objectives import residual
 
 Floats = NDArray[np.float64]
-Whole = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 # Picks that a projector keeps as vectors beside its matrix.
 PENDING = 32
@@ -31,7 +31,7 @@ class Rules:
         ridge: eta = epsilon / 4**exponent.
     """
 
-    measure: Measure
+    measure: str
     projects: bool
     positive: bool
     ridge: float
@@ -43,7 +43,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class ErrorBounds:
     """How far the float32 arrays may be off, and the metric that residuals are measured in.
 
     Both bounds are float32 values, rounded up. A backend computes with them in float32; quotients and roots may be off
@@ -61,7 +61,7 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class Move:
+class RankOneUpdate:
     """A pick to project out.
 
     Attributes:
@@ -76,7 +76,7 @@ class Move:
 
 
 @dataclass
-class Fresh:
+class RefreshStatistics:
     """What `Items.refresh` found.
 
     Attributes:
@@ -213,18 +213,18 @@ class Items(ABC):
         """After `restart`: goes on from what was projected out and which items were eligible; None: all of the pool."""
 
     @abstractmethod
-    def refresh(self, frame: Floats | None) -> Fresh:
+    def refresh(self, frame: Floats | None) -> RefreshStatistics:
         """W~ = (G - F A) frame and d2~ = ||S'x||^2 anew from float64; takes out the dependent items."""
 
     @abstractmethod
-    def rate(self, doubt: Doubt) -> float:
+    def rate(self, errors: ErrorBounds) -> float:
         """Bounds of every eligible item's score; returns the largest lower one, -1 if no item is eligible.
 
         The bounds are of ||W_j metric|| (norm), of that over sqrt(a + b d2_j) (ratio), or of d2_j (distance).
         """
 
     @abstractmethod
-    def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
+    def project(self, move: RankOneUpdate, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
         """Projects a pick out of S and A; returns the phi that was used, (d,), where there is a metric.
 
         Args:
@@ -236,7 +236,7 @@ class Items(ABC):
         """
 
     @abstractmethod
-    def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
+    def update(self, move: RankOneUpdate, errors: ErrorBounds) -> tuple[float, float]:
         """Projects the pick out of W~ and d2~, then rates.
 
         Returns:
@@ -244,7 +244,7 @@ class Items(ABC):
         """
 
     @abstractmethod
-    def candidates(self, floor: float) -> tuple[Whole, Floats, Floats]:
+    def candidates(self, floor: float) -> tuple[Indices, Floats, Floats]:
         """Ascending indices (c,) of the eligible items whose upper bound reaches `floor`, their exact residuals (c, n)
         and distances (c,)."""
 
@@ -256,7 +256,7 @@ class Items(ABC):
         """Whether `candidates` may be so many that `portions` has to be asked, for memory and for caches."""
         return False
 
-    def portions(self, floor: float) -> Iterator[tuple[Whole, Floats, Floats]]:
+    def portions(self, floor: float) -> Iterator[tuple[Indices, Floats, Floats]]:
         """As `candidates`, portion by portion."""
         yield self.candidates(floor)
 
@@ -265,7 +265,7 @@ class Items(ABC):
         where `candidates` gives it so."""
         return None
 
-    def settle(self, indices: Whole, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
+    def settle(self, indices: Indices, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
         """The exact values of the few candidates that could win, so that identical rows have identical ones."""
         return residuals, distances
 
@@ -274,5 +274,5 @@ class Items(ABC):
         """S'x of these rows: what the picks leave of them, (c, d)."""
 
     @abstractmethod
-    def drop(self, indices: Whole) -> None:
+    def drop(self, indices: Indices) -> None:
         """These items are eligible no more in this round."""

@@ -11,14 +11,14 @@ from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import count, whole
 from gip_gpu.planning.cluster import GIVEN, estimate
 from gip_gpu.planning.gpu_costs import GIVEN_BYTES
-from gip_gpu.planning.hardware import KINDS, LINKS
-from gip_gpu.planning.plan import make_plan
-from gip_gpu.problem.formulation import Options, as_sign
-from gip_gpu.problem.objectives import Objective
+from gip_gpu.planning.hardware import DEVICE_KINDS, LINKS
+from gip_gpu.problem.objectives import OBJECTIVES, Objective
+from gip_gpu.problem.options import Options, as_sign
 from gip_gpu.sources import open_matrix
+from gip_gpu.strategies.choose import make_plan
 from gip_gpu.validation.settings import as_count
 
-KIND = next(iter(KINDS))
+KIND = next(iter(DEVICE_KINDS))
 
 
 @click.command()
@@ -33,7 +33,7 @@ KIND = next(iter(KINDS))
 @QUERY
 @SIGN
 @click.option("--devices", type=whole, help="Split the rows over so many devices, which need not be here.")
-@click.option("--device-kind", help=f"{', '.join(KINDS)}.  [default: {KIND}]")
+@click.option("--device-kind", help=f"{', '.join(DEVICE_KINDS)}.  [default: {KIND}]")
 @click.option("--network", help=f"{', '.join(LINKS)}, or '50GB/s,5us': the link between devices.")
 @click.option("--given", help=f"Format of the rows there: {', '.join(GIVEN_BYTES)}.  [default: {GIVEN}]")
 def plan(
@@ -53,8 +53,9 @@ def plan(
     else:
         raise click.UsageError("give either EMBEDDINGS, or both --rows and --dim")
     options.update(query=query, sign=as_sign(sign))
-    kind = Options(objective, query=query, sign=as_sign(sign)).choose(signals > 0 and objective != "entropy")
-    n = 0 if kind.measure == "distance" else signals
+    scored = signals > 0 and (objective not in OBJECTIVES or OBJECTIVES[objective].scored)
+    kind = Options(objective, query=query, sign=as_sign(sign)).choose(scored)
+    n = signals if kind.scored else 0
     elsewhere: dict[str, Any] = {"device_kind": device_kind, "network": network, "given": given}
     if devices is not None:
         say(table(_cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)), "the plan")

@@ -84,13 +84,14 @@ def select(
     -- is for torchrun: without it, it takes --sign for an option of its own; --score-sign is the same option.
     """
     objective = options["objective"]
-    if scores is None and objective in OBJECTIVES and objective != "entropy":
+    kind = OBJECTIVES.get(objective)
+    if scores is None and kind is not None and kind.scored:
         raise click.UsageError(
             f"--objective {objective} needs scores; give --scores, or --objective entropy to choose by the embeddings "
             "alone"
         )
-    if scores is not None and objective == "entropy":
-        raise click.UsageError("--objective entropy chooses by the embeddings alone; leave --scores out")
+    if scores is not None and kind is not None and not kind.scored:
+        raise click.UsageError(f"--objective {objective} chooses by the embeddings alone; leave --scores out")
     outputs = Outputs(output, rows_out, force, quiet)
     if outputs.printed and sys.stdout is None:
         raise click.UsageError("standard output is closed; say by -o where the indices go")

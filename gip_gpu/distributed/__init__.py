@@ -19,9 +19,8 @@ if not _torch.is_available() or not _torch.is_gloo_available():
 
 from gip_gpu.api.progress import Progress
 from gip_gpu.api.selection import Selection
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.distributed.job import run
-from gip_gpu.distributed.member import Settings
 from gip_gpu.sources import Matrix
 from gip_gpu.validation.settings import as_seconds
 
@@ -98,7 +97,7 @@ def select(
         OSError: a checkpoint cannot be written, on rank 0.
 
     Warns:
-        As `gip_gpu.select`, on rank 0.
+        gip_gpu.exceptions.ScoreWarning: as `gip_gpu.select`, on rank 0.
 
     >>> import os, torch.distributed as dist
     >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -106,26 +105,25 @@ def select(
     array([0, 2])
     >>> dist.destroy_process_group()
     """
-    settings = Settings(
-        k=k,
-        device=device,
-        backend=backend,
-        objective=objective,
-        epsilon=epsilon,
-        query=query,
-        precision=precision,
-        columns=columns,
-        memory_limit=memory_limit,
-        normalize=normalize,
-        sign=sign,
-        standardize=standardize,
-        on_nan=on_nan,
-        on_exhausted=on_exhausted,
-        initial=initial,
-        checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every,
-        progress=progress,
-    )
+    settings = {
+        "device": device,
+        "backend": backend,
+        "objective": objective,
+        "epsilon": epsilon,
+        "query": query,
+        "precision": precision,
+        "columns": columns,
+        "memory_limit": memory_limit,
+        "normalize": normalize,
+        "sign": sign,
+        "standardize": standardize,
+        "on_nan": on_nan,
+        "on_exhausted": on_exhausted,
+        "initial": initial,
+        "checkpoint": checkpoint,
+        "checkpoint_every": checkpoint_every,
+        "progress": progress,
+    }
     bad, seconds = None, TIMEOUT
     try:
         seconds = as_seconds(timeout, "timeout")
@@ -138,4 +136,4 @@ def select(
             raise bad
         return F, G
 
-    return run(Star(group, seconds), settings, read)
+    return run(Communicator(group, seconds), k, settings, read)

@@ -23,9 +23,9 @@ FIRST = 4096
 # Seconds that a failing process waits for another to hear of it.
 PARTING = 10.0
 # The others wait longer than rank 0, so that it can say which of them does not answer.
-PATIENCE = 1.25
+FOLLOWERS_WAIT = 1.25
 # Errors that keep their type on the other ranks.
-KINDS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (ValueError, TypeError, MemoryError)}
+KEPT_ERRORS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (ValueError, TypeError, MemoryError)}
 
 # Groups made so far by these ranks: each pair has keys of its own in the store.
 _made: dict[tuple[int, ...], int] = {}
@@ -56,15 +56,15 @@ class Failure:
             return cls("", "interrupted")
         if isinstance(error, SystemExit):
             return cls("", f"ended with status {error.code}")
-        kind = next((name for name, of in KINDS.items() if isinstance(error, of)), type(error).__name__)
-        plain = kind in KINDS or type(error) in (RuntimeError, ImportError, OSError)
+        kind = next((name for name, of in KEPT_ERRORS.items() if isinstance(error, of)), type(error).__name__)
+        plain = kind in KEPT_ERRORS or type(error) in (RuntimeError, ImportError, OSError)
         return cls(kind, str(error) if plain and str(error) else f"{kind}: {error}")
 
     def error(self) -> Exception:
-        return KINDS.get(self.kind, RuntimeError)(self.text)
+        return KEPT_ERRORS.get(self.kind, RuntimeError)(self.text)
 
 
-class Star:
+class Communicator:
     """Rank 0 in the middle, the other ranks around it; used in a `with` block, in which every failure reaches them all.
 
     Args:
@@ -118,7 +118,7 @@ class Star:
                 return f"rank {self.rank} came to the selection when rank {gone[0]} did not wait any longer"
         return None
 
-    def __enter__(self) -> "Star":
+    def __enter__(self) -> "Communicator":
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -177,7 +177,9 @@ class Star:
         """Another rank: does what rank 0 asks of it, up to the call `last`; returns what that returns."""
         while True:
             try:
-                name, arguments, answered = self._receive(0, time.monotonic() + PATIENCE * self.timeout + PARTING / 2)
+                name, arguments, answered = self._receive(
+                    0, time.monotonic() + FOLLOWERS_WAIT * self.timeout + PARTING / 2
+                )
             except _Lost as lost:
                 self._without(lost)
             value = self._call(name, arguments)
@@ -245,7 +247,7 @@ class Star:
 
     def _flush(self) -> None:
         """Waits until what was sent has arrived."""
-        deadline = time.monotonic() + PATIENCE * self.timeout
+        deadline = time.monotonic() + FOLLOWERS_WAIT * self.timeout
         for works in self._sent.values():
             for work, _ in works:
                 with _losing(self.timeout):

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.backends.items import Doubt, Floats, Fresh, Items, Move, Rules, Whole
-from gip_gpu.distributed.exchange import Call, Star
+from gip_gpu.backends.items import ErrorBounds, Floats, Indices, Items, RankOneUpdate, RefreshStatistics, Rules
+from gip_gpu.distributed.exchange import Call, Communicator
 from gip_gpu.distributed.shard import ItemShard
-from gip_gpu.distributed.sharded import ShardedRows
+from gip_gpu.distributed.sharded_pool import ShardedRows
 from gip_gpu.greedy.state import State
 
 
@@ -23,7 +23,7 @@ class ShardedItems(Items):
         state: whose rounds they are of.
     """
 
-    def __init__(self, star: Star, rows: ShardedRows, state: State) -> None:
+    def __init__(self, star: Communicator, rows: ShardedRows, state: State) -> None:
         self.star, self.rows, self.state = star, rows, state
         self.gamma = max(star.ask("gamma"))
 
@@ -44,28 +44,28 @@ class ShardedItems(Items):
         bits = [None if part is None else np.packbits(part) for part in parts]
         self.star.ask_each([("restore", (A, S, part)) for part in bits])
 
-    def refresh(self, frame: Floats | None) -> Fresh:
+    def refresh(self, frame: Floats | None) -> RefreshStatistics:
         found = self.star.ask("refresh", frame)
-        return Fresh(max(f.residual for f in found), max(f.distance for f in found), found[0].projected)
+        return RefreshStatistics(max(f.residual for f in found), max(f.distance for f in found), found[0].projected)
 
-    def rate(self, doubt: Doubt) -> float:
-        return float(np.max(self.star.ask("rate", doubt)))
+    def rate(self, errors: ErrorBounds) -> float:
+        return float(np.max(self.star.ask("rate", errors)))
 
-    def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
+    def project(self, move: RankOneUpdate, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
         phi: Floats = self.star.tell("project", move, row, residual, q, unit)
         return phi
 
-    def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
-        found = self.star.ask("update", move, doubt)
+    def update(self, move: RankOneUpdate, errors: ErrorBounds) -> tuple[float, float]:
+        found = self.star.ask("update", move, errors)
         # A bound that is not a number must not get lost.
         return float(np.max([best for best, _ in found])), math.fsum(energy for _, energy in found)
 
-    def candidates(self, floor: float) -> tuple[Whole, Floats, Floats]:
+    def candidates(self, floor: float) -> tuple[Indices, Floats, Floats]:
         found = self.star.ask("candidates", floor)
         indices, residuals, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return indices, residuals, distances
 
-    def settle(self, indices: Whole, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
+    def settle(self, indices: Indices, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
         places = self.rows.split(indices)
         calls: list[Call | None] = [
             ("settle", (indices[own], residuals[own], distances[own])) if len(own) else None for own in places
@@ -81,15 +81,15 @@ class ShardedItems(Items):
         assert isinstance(own, ItemShard)
         return own.items.remaining(x)
 
-    def drop(self, indices: Whole) -> None:
+    def drop(self, indices: Indices) -> None:
         self.star.tell("drop", indices)
 
 
 @dataclass(frozen=True)
 class ShardedPool:
-    """What `gip_gpu.greedy.projecting.Family` needs of a backend."""
+    """What `gip_gpu.greedy.projecting.Projecting` needs of a backend."""
 
-    star: Star
+    star: Communicator
     state: State
     rows_of: ShardedRows
     exponent: int

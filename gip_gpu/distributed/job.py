@@ -1,44 +1,43 @@
 """A selection by many processes from beginning to end: what they agree on, who does what, the result on all of them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.api.certificate import Certificate
 from gip_gpu.api.progress import reporting
 from gip_gpu.api.request import counted
-from gip_gpu.api.score_checks import check_order
+from gip_gpu.api.result import Input, Outcome, selection_of
+from gip_gpu.api.score_checks import Traits, check_order
 from gip_gpu.api.selection import Selection
 from gip_gpu.checkpoint import file as checkpoint
 from gip_gpu.checkpoint import fingerprint
 from gip_gpu.data.missing_values import Kept
-from gip_gpu.data.preparation import Preparation
 from gip_gpu.distributed import scores
-from gip_gpu.distributed.columns import ShardedColumns, kept_bytes
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.columns import ShardedColumns
+from gip_gpu.distributed.exchange import Communicator
+from gip_gpu.distributed.foresight import kept_bytes
 from gip_gpu.distributed.items import ShardedPool
-from gip_gpu.distributed.keeping import SharedKeeper
-from gip_gpu.distributed.member import Hello, Member, Settings
+from gip_gpu.distributed.keeping import SharedCheckpointWriter
+from gip_gpu.distributed.member import Hello, Member
 from gip_gpu.distributed.shard import Shard
-from gip_gpu.distributed.sharded import ShardedRows, ShardedState, ShardedSteps
-from gip_gpu.gram.columns import Columns, NoColumns
-from gip_gpu.greedy import loop as engine
-from gip_gpu.greedy.projecting import Family
-from gip_gpu.greedy.projection import Projection
-from gip_gpu.greedy.state import Stored
-from gip_gpu.planning.plan import CACHE, Plan, log, stepwise
-from gip_gpu.problem.objectives import Objective
-from gip_gpu.system import memory
+from gip_gpu.distributed.sharded import ShardedPursuit
+from gip_gpu.distributed.sharded_pool import ShardedRows, ShardedState
+from gip_gpu.greedy import loop
+from gip_gpu.greedy.matching_pursuit import MatchingPursuit
+from gip_gpu.greedy.projecting import Projecting
+from gip_gpu.greedy.stepper import Stepper
+from gip_gpu.planning.plan import CACHE, Plan, log
 
 
 def run(
-    star: Star,
-    settings: Settings,
+    star: Communicator,
+    k: Any,
+    settings: Mapping[str, Any],
     read: Callable[[], tuple[Any, Any]],
     conclude: Callable[[Selection], None] | None = None,
 ) -> Selection:
@@ -46,19 +45,19 @@ def run(
 
     Args:
         star: of the processes.
-        settings: how to select.
+        k, settings: arguments of `gip_gpu.distributed.select`.
         read: returns this rank's rows and scores; its errors reach the other ranks.
         conclude: rank 0 calls it with the result once all ranks have that, before any of them returns.
     """
     began = time.perf_counter()
     with ExitStack() as outer, star:
-        member = Member(star, *read(), settings)
+        member = Member(star, *read(), k, settings)
         star.target = member
         if star.rank:
             star.answer(member.hello())
-            with engine.unchecked():
+            with loop.unchecked():
                 return _follow(star, member, outer)
-        selection = _lead(star, member, settings, began)
+        selection = _lead(star, member, began)
         star.ask("finish", selection)
         if conclude is not None:
             conclude(selection)
@@ -66,7 +65,7 @@ def run(
         return selection
 
 
-def _follow(star: Star, member: Member, outer: ExitStack) -> Selection:
+def _follow(star: Communicator, member: Member, outer: ExitStack) -> Selection:
     """Another rank's part; where there is a checkpoint, its signals wait until rank 0 has written."""
     star.serve("build")
     own = star.target
@@ -82,8 +81,40 @@ def _follow(star: Star, member: Member, outer: ExitStack) -> Selection:
     return selection
 
 
-def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selection:
-    """Rank 0's part up to the result."""
+@dataclass(frozen=True)
+class Agreed:
+    """What the ranks agree on before a selection.
+
+    Attributes:
+        sizes: rows of each that take part.
+        d: length of a row.
+        k, initial: picks, and rows chosen already among those that take part.
+        largest: norm of a row.
+        by_items: the host decides each pick, its column made in the step.
+        hosts: where each runs.
+        input: what became of the rows and scores of all.
+        traits: of the scores of all, None without scores.
+    """
+
+    sizes: list[int]
+    d: int
+    k: int
+    initial: NDArray[np.int64]
+    largest: float
+    by_items: bool
+    hosts: list[str]
+    input: Input
+    traits: Traits | None
+
+    @property
+    def offsets(self) -> list[int]:
+        """The first row of each rank in the pool, and the rows of all."""
+        offsets: list[int] = np.concatenate([[0], np.cumsum(self.sizes)]).tolist()
+        return offsets
+
+
+def _agree(star: Communicator, member: Member) -> Agreed:
+    """Gathers what each rank brings, compares it, and standardises and checks the scores of all."""
     hellos: list[Hello] = star.gather(member.hello())
     star.common()
     shared = _compare(hellos)
@@ -95,85 +126,89 @@ def _lead(star: Star, member: Member, settings: Settings, began: float) -> Selec
     d, n = shared["the columns of F"], shared["the columns of G"]
     if not all(sizes):
         star.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
-    finite = _finite(hellos)
-    k, initial = counted(settings.k, member.initial, m if finite is None else finite.m, finite)
-    total = len(initial) + k
-    sign_given, method = settings.sign is not None, member.options.standardize
-    done = None if method is None else scores.standardize(star, method, sizes)
-    traits = scores.check(star, sizes, member.options, sign_given=sign_given) if n else None
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
-    keeper = None if member.saving is None else _keeper(star, member, offsets, initial)
-    largest = max(hello.largest for hello in hellos)
-    by_items = stepwise(member.objective.name, member.options.sign) or not all(hello.columns for hello in hellos)
-    hosts = [hello.host for hello in hellos]
-    plans: list[Plan] = star.ask_each([("prepare", (k, largest, by_items, hosts.count(host))) for host in hosts])
-    slots = 0 if by_items else _slots(plans, m)
-    stored = keeper.stored if keeper is not None and keeper.holds(total) else None
-    kept = None if stored is not None else slots
-    built = star.ask_each([("build", (offset, kept, keeper is not None)) for offset in offsets[:-1]])
-    gamma, exponent = max(gamma for gamma, _ in built), built[0][1]
-    plan = _plan_of_all(plans, sizes, k, slots)
-    log.info("plan: %s", plan)
-    prepared = time.perf_counter()
-
-    rows = ShardedRows(star, sizes, d, normalize=settings.normalize, largest=largest)
-    own = star.target
-    assert isinstance(own, Shard)
-    objective: Objective = own.state.objective
-    state = ShardedState(scores=np.empty((0, member.n)), k=total, d=d, objective=objective, initial=initial, rows=rows)
-    computed, resumed = 0, 0 if keeper is None else keeper.resumed(state.first, total)
-    if stored is not None:
-        state.restore(stored)
-        timings = {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
-        carried: Stored | None = stored if state.t == len(stored["indices"]) else None
-    else:
-        columns: Columns
-        stepper: engine.Stepper
-        if by_items:
-            pool = ShardedPool(star, state, rows, exponent)
-            columns, stepper = NoColumns(), Family(pool, state, settings.epsilon, member.options.sign)
-        else:
-            square = float(4.0**exponent)
-            stepper, columns = ShardedSteps(star, rows, gamma, square), ShardedColumns(star, rows, slots, square)
-        with reporting(settings.progress, k, resumed) as report, keeper.signals if keeper else nullcontext():
-            timings = engine.run(stepper, columns, state, settings.on_exhausted, report, keeper)
-        carried = stepper.carry(state) if state.projecting else None
-        computed = columns.computed
-    check_order(state, traits)
-    projection = None
-    if carried is not None and state.projecting:
-        projection = Projection.of(state, carried, member.options, settings.normalize, exponent)
-    picks = slice(state.first, state.t)
-    indices = state.indices[picks]
-    return Selection(
-        indices=indices if finite is None else finite.rows_of(indices),
-        gains=state.gains[picks],
-        weights=state.weights[picks],
-        explained=state.explained[picks],
-        certificate=Certificate(
-            state.margins[picks], state.candidates[picks], state.ties[picks], state.refreshes, state.chosen_rounds
-        ),
-        plan=plan,
-        timings={"prepare": prepared - began, **timings, "total": time.perf_counter() - began},
-        peak_bytes=memory.peak(),
-        projection=projection,
-        computed=computed,
-        resumed=resumed,
-        preparation=Preparation.of(
-            m if finite is None else finite.m, 0 if finite is None else len(finite.dropped), done
-        ),
+    finite, options = _finite(hellos), member.options
+    k, initial = counted(member.k, member.initial, m if finite is None else finite.m, finite)
+    done = None if options.standardize is None else scores.standardize(star, options.standardize, sizes)
+    traits = scores.check(star, sizes, options.how, sign_given=options.sign is not None) if n else None
+    keeps_columns = member.objective.keeps_columns(options.how.sign)
+    return Agreed(
+        sizes=sizes,
+        d=d,
+        k=k,
+        initial=initial,
+        largest=max(hello.largest for hello in hellos),
+        by_items=not keeps_columns or not all(hello.columns for hello in hellos),
+        hosts=[hello.host for hello in hellos],
+        input=Input(m if finite is None else finite.m, finite, done),
+        traits=traits,
     )
 
 
-def _keeper(star: Star, member: Member, offsets: Sequence[int], initial: NDArray[np.int64]) -> SharedKeeper:
-    """What writes the checkpoints of this selection, and has found the one to go on from."""
+def _lead(star: Communicator, member: Member, began: float) -> Selection:
+    """Rank 0's part up to the result."""
+    agreed, options = _agree(star, member), member.options
+    k, total = agreed.k, len(agreed.initial) + agreed.k
+    writer = None if member.saving is None else _writer(star, member, agreed)
+    plans: list[Plan] = star.ask_each(
+        [("prepare", (k, agreed.largest, agreed.by_items, agreed.hosts.count(host))) for host in agreed.hosts]
+    )
+    slots = 0 if agreed.by_items else _slots(plans, sum(agreed.sizes))
+    whole = writer is not None and writer.holds(total)
+    kept = None if whole else slots
+    built = star.ask_each([("build", (offset, kept, writer is not None)) for offset in agreed.offsets[:-1]])
+    gamma = max(gamma for gamma, _ in built)
+    plan = _plan_of_all(plans, agreed.sizes, k, slots)
+    log.info("plan: %s", plan)
+    prepared = time.perf_counter()
+
+    rows = ShardedRows(star, agreed.sizes, agreed.d, normalize=options.normalize, largest=agreed.largest)
+    state = _state(star, member, agreed, total, rows)
+    computed, resumed = 0, 0 if writer is None else writer.resumed(state.first, total)
+    if whole:
+        assert writer is not None
+        carried, timings = writer.recall(state), loop.NO_TIME
+    else:
+        stepper: Stepper
+        square = float(4.0**rows.exponent)
+        if agreed.by_items:
+            pool = ShardedPool(star, state, rows, rows.exponent)
+            stepper = Projecting(pool, state, options.how.epsilon, options.how.sign)
+        else:
+            columns = ShardedColumns(star, rows, slots)
+            stepper = MatchingPursuit(ShardedPursuit(star, rows, gamma, square), columns)
+        with reporting(options.progress, k, resumed) as report, writer or nullcontext():
+            timings = loop.run(stepper, state, options.on_exhausted, report, writer)
+        carried = stepper.carry(state) if state.projecting else None
+        computed = 0 if agreed.by_items else columns.computed
+    check_order(state, agreed.traits)
+    timings = {"prepare": prepared - began, **timings, "total": time.perf_counter() - began}
+    outcome = Outcome(carried, plan, timings, computed, resumed)
+    return selection_of(state, None, outcome, options.how, rows, agreed.input)
+
+
+def _state(star: Communicator, member: Member, agreed: Agreed, total: int, rows: ShardedRows) -> ShardedState:
+    """The state of a selection from the items of all ranks."""
+    own = star.target
+    assert isinstance(own, Shard)
+    return ShardedState(
+        scores=np.empty((0, member.n)),
+        k=total,
+        d=agreed.d,
+        objective=own.state.objective,
+        initial=agreed.initial,
+        rows=rows,
+    )
+
+
+def _writer(star: Communicator, member: Member, agreed: Agreed) -> SharedCheckpointWriter:
+    """Writer of the checkpoints of this selection, which has found the one to go on from."""
     assert member.saving is not None
-    parts = star.ask_each([("fingerprints", (offset,)) for offset in offsets[:-1]])
+    parts = star.ask_each([("fingerprints", (offset,)) for offset in agreed.offsets[:-1]])
     F, G = (fingerprint.joined(of_ranks) for of_ranks in zip(*parts, strict=True))
-    sizes = offsets[-1], member.rows.shape[1], member.n
+    sizes = agreed.offsets[-1], member.rows.shape[1], member.n
     scored = None if member.scores is None else G
-    of = checkpoint.described(sizes, F, scored, member.options, member.rows.normalize, initial)
-    return SharedKeeper(star, *member.saving, of)
+    of = checkpoint.described(sizes, F, scored, member.options.how, member.rows.normalize, agreed.initial)
+    return SharedCheckpointWriter(star, *member.saving, of)
 
 
 def _finite(hellos: Sequence[Hello]) -> Kept | None:

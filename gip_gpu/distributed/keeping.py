@@ -4,34 +4,31 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from gip_gpu.checkpoint.file import LOOK, Keeper
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.checkpoint.writer import LOOK, CheckpointWriter
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.greedy.state import State, Stored
+from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.system.deferred_signals import Deferred
 
-if TYPE_CHECKING:
-    from gip_gpu.greedy.loop import Stepper
-
 # A terminal, and what starts processes, may each send the same signal to all of them.
-PATIENCE = 5.0
+SAME_SIGNAL = 5.0
 
 
-class SharedKeeper(Keeper):
+class SharedCheckpointWriter(CheckpointWriter):
     """As the keeper of one process; a signal to any rank ends all of them, once the file is written.
 
     Args:
         star: rank 0's, whose target is a `Shard` by the first `look`.
-        path, every, of: as in `Keeper`.
+        path, every, of: as in `CheckpointWriter`.
     """
 
-    def __init__(self, star: Star, path: Path, every: int | float, of: Stored) -> None:
+    def __init__(self, star: Communicator, path: Path, every: int | float, of: Stored) -> None:
         super().__init__(path, every, of)
         self.star, self.asked = star, time.monotonic()
-        self.signals = Deferred(PATIENCE)
+        self.signals = Deferred(SAME_SIGNAL)
 
-    def look(self, state: State, stepper: "Stepper") -> None:
+    def look(self, state: State, stepper: Stepper) -> None:
         # A rank that has died is the reason for a signal to the others, and is found out here.
         if self.signals.arrived is not None or time.monotonic() - self.asked >= LOOK:
             arrived = self.star.ask("arrived")

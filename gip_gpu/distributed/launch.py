@@ -13,9 +13,8 @@ import torch.distributed as dist
 from gip_gpu.api.selection import Selection
 from gip_gpu.backends.devices import resolve
 from gip_gpu.distributed import TIMEOUT
-from gip_gpu.distributed.exchange import Star, brief
+from gip_gpu.distributed.exchange import Communicator, brief
 from gip_gpu.distributed.job import run
-from gip_gpu.distributed.member import Settings
 from gip_gpu.sources import Part, Source
 
 # Seconds that the other ranks leave rank 0 to say what is wrong: torchrun ends all once one of them has ended.
@@ -49,8 +48,8 @@ def select_launched(
         raise OSError(f"rank {os.environ['RANK']} cannot connect to the other ranks: {brief(error)}") from error
     star = None
     try:
-        star = Star(None, TIMEOUT)
-        run(star, *_inputs(star, k, options, read), finish)
+        star = Communicator(None, TIMEOUT)
+        run(star, k, *_inputs(star, options, read), finish)
     except Exception as error:
         if star is not None and star.told and star.rank:
             time.sleep(BEHIND)
@@ -79,18 +78,16 @@ def _end_later() -> None:
 
 
 def _inputs(
-    star: Star, k: int | float | str, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
-) -> tuple[Settings, Callable[[], tuple[Any, Any]]]:
+    star: Communicator, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
+) -> tuple[dict[str, Any], Callable[[], tuple[Any, Any]]]:
     """The settings, and what reads this process's share of the pool."""
-    given = dict(options)
-    device = given.pop("device")
 
     def share() -> tuple[Any, Any]:
         F, G = read(star.rank == 0)
         start, stop = (len(F) * rank // star.size for rank in (star.rank, star.rank + 1))
         return _rows(F, start, stop), None if G is None else _rows(G, start, stop)
 
-    return Settings(k, device=_device(device, given["backend"]), **given), share
+    return {**options, "device": _device(options["device"], options["backend"])}, share
 
 
 def _rows(matrix: Any, start: int, stop: int) -> Any:

@@ -3,31 +3,33 @@
 import hashlib
 import platform
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu import backends
-from gip_gpu.api.progress import Progress, check_progress
+from gip_gpu.api.options import SelectOptions
 from gip_gpu.backends.devices import resolve
 from gip_gpu.backends.items import Rules
-from gip_gpu.backends.numpy.backend import NumpyBackend
 from gip_gpu.checkpoint import fingerprint
-from gip_gpu.checkpoint.file import as_saving
+from gip_gpu.checkpoint.settings import as_saving
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
-from gip_gpu.data.missing_values import as_on_nan, keep_finite
+from gip_gpu.data.missing_values import keep_finite
 from gip_gpu.data.rows import Rows
 from gip_gpu.data.user_arrays import as_initial, as_matrix, as_scores
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.distributed.scores import OwnScores
 from gip_gpu.distributed.shard import ColumnShard, ItemShard, Shard
 from gip_gpu.greedy.state import State
-from gip_gpu.planning.plan import PRECISIONS, Plan, log, make_plan
-from gip_gpu.problem.formulation import QUERIES, Options, as_sign, first_measures, first_squares, pose
+from gip_gpu.planning.plan import Plan, log
+from gip_gpu.problem.formulation import first_measures, first_squares, pose
 from gip_gpu.problem.objectives import Objective
 from gip_gpu.sources import places
+from gip_gpu.strategies.choose import plan_for
+from gip_gpu.strategies.setting import Demand
 from gip_gpu.system.files import NoRows
 from gip_gpu.validation.settings import as_bytes, one_of
 
@@ -36,31 +38,8 @@ COLUMNS = ("auto", "lazy")
 ON_EXHAUSTED = ("restart", "stop")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The arguments of `gip_gpu.distributed.select`, all that are no arrays; checked by `Member`."""
-
-    k: Any
-    device: str = "auto"
-    backend: str | None = None
-    objective: str | None = None
-    epsilon: float = 0.0
-    query: str = "direct"
-    precision: str = "auto"
-    columns: str = "auto"
-    memory_limit: int | float | str | None = None
-    normalize: bool = True
-    sign: str | None = None
-    standardize: str | None = None
-    on_nan: str = "error"
-    on_exhausted: str = "restart"
-    initial: Any = None
-    checkpoint: Any = None
-    checkpoint_every: Any = None
-    progress: Progress = None
-
-    # What may differ from rank to rank: where each runs, and who watches and writes.
-    OWN = ("device", "backend", "precision", "memory_limit", "checkpoint", "checkpoint_every", "progress")
+# What may differ from rank to rank: where each runs, and who watches and writes.
+OWN = ("device", "backend", "precision", "memory_limit", "checkpoint", "checkpoint_every", "progress")
 
 
 @dataclass(frozen=True)
@@ -90,6 +69,7 @@ class Member(OwnScores):
     Args:
         star: whose target becomes the shard that `build` makes.
         F, G: (m, d) rows and (m, n) scores of this process; G None for no scores.
+        k, settings: arguments of `gip_gpu.distributed.select`, checked here.
 
     Attributes:
         m: rows; a process without any stands in with a row that is no item.
@@ -102,30 +82,24 @@ class Member(OwnScores):
     rows: Rows
     objective: Objective
 
-    def __init__(self, star: Star, F: Any, G: Any, settings: Settings) -> None:
-        self.star, self.settings = star, settings
-        one_of("precision", settings.precision, PRECISIONS)
-        one_of("columns", settings.columns, COLUMNS)
-        one_of("on_exhausted", settings.on_exhausted, ON_EXHAUSTED)
-        if one_of("query", settings.query, QUERIES) != "direct":
+    def __init__(self, star: Communicator, F: Any, G: Any, k: Any, settings: Mapping[str, Any]) -> None:
+        self.star, self.k = star, k
+        self.options = options = SelectOptions(**settings)
+        one_of("columns", options.columns, COLUMNS)
+        one_of("on_exhausted", options.on_exhausted, ON_EXHAUSTED)
+        if options.query != "direct":
             raise ValueError(
-                f"query is {settings.query!r}, which fits the scores to all rows in one process; with many it must be "
+                f"query is {options.query!r}, which fits the scores to all rows in one process; with many it must be "
                 "'direct'"
             )
-        check_progress(settings.progress)
         # Whether they are rows of the pool is for rank 0 to say.
-        self.initial = as_initial(settings.initial, sys.maxsize, 0)
-        self.saving = (
-            None if star.rank else as_saving(settings.checkpoint, settings.checkpoint_every, [*places(F), *places(G)])
-        )
+        self.initial = as_initial(options.initial, sys.maxsize, 0)
+        reads = [*places(F), *places(G)]
+        self.saving = None if star.rank else as_saving(options.checkpoint, options.checkpoint_every, reads)
         self.keeping = False
-        self.device = resolve(settings.device, settings.backend, F)
-        self.kind = backends.load(settings.backend, self.device)
-        as_bytes(settings.memory_limit, self.kind.available(self.device))
-        self.options = Options(
-            settings.objective, settings.epsilon, settings.query, as_sign(settings.sign), settings.on_exhausted,
-            settings.standardize,
-        )  # fmt: skip
+        self.device = resolve(options.device, options.backend, F)
+        self.kind = backends.load(options.backend, self.device)
+        as_bytes(options.memory_limit, self.kind.available(self.device))
         self.m, self.dropped = 0, np.empty(0, np.int64)
         try:
             self._hold(*self._taking_part(F, G))
@@ -134,8 +108,8 @@ class Member(OwnScores):
 
     def _taking_part(self, F: Any, G: Any) -> tuple[Any, NDArray[np.float64] | None]:
         """Rows and scores of the items; NoRows where there are none."""
-        drops = as_on_nan(self.settings.on_nan)
-        matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", self.settings.memory_limit)
+        drops = self.options.drops
+        matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", self.options.memory_limit)
         scores = None if G is None else as_scores(G, matrix.shape, missing=drops, reads=places(F))
         try:
             kept = keep_finite(matrix, scores) if drops else None
@@ -153,30 +127,31 @@ class Member(OwnScores):
 
         One that may be zero counts in no bound on lengths.
         """
-        self._hold(np.eye(1, d) * self.settings.normalize, np.zeros((1, n)) if n else None)
+        self._hold(np.eye(1, d) * self.options.normalize, np.zeros((1, n)) if n else None)
 
     def _hold(self, F: Any, scores: NDArray[np.float64] | None) -> None:
         self.scores = scores
-        self.objective = self.options.choose(scores is not None)
+        self.objective = self.options.how.choose(scores is not None)
         self.n = 0 if self.scores is None else self.scores.shape[1]
         if self.objective.metric and self.n > 1:
             raise ValueError(
                 f"objective is {self.objective.name!r} with {self.n} signals, whose query is fitted to all rows in one "
                 "process; many processes have 'mp', 'omp', 'lr' and 'entropy', and 'mi' with one signal"
             )
-        self.rows = self.kind.open(F, normalize=self.settings.normalize)
+        self.rows = self.kind.open(F, normalize=self.options.normalize)
 
     def hello(self) -> Hello:
-        own = {name: value for name, value in vars(self.settings).items() if name not in Settings.OWN}
+        own = {entry.name: getattr(self.options, entry.name) for entry in fields(self.options)}
+        own = {"k": self.k, **{name: value for name, value in own.items() if name not in OWN}}
         own["initial"] = f"{len(self.initial)} items, SHA-256 {hashlib.sha256(self.initial.tobytes()).hexdigest()}"
         columns = {"the columns of F": self.rows.shape[1], "the columns of G": self.n} if self.m else {}
         return Hello(
-            {**own, "sign": self.options.sign, **columns},
+            {**own, "sign": self.options.how.sign, **columns},
             self.m,
             self.dropped,
             self.rows.largest if self.m else 0.0,
             platform.node(),
-            issubclass(self.kind, NumpyBackend),
+            self.kind.shards,
         )
 
     def prepare(self, k: int, largest: float, by_items: bool, neighbours: int) -> Plan:
@@ -190,15 +165,15 @@ class Member(OwnScores):
         """
         self.rows.largest = largest
         m, d = self.rows.shape
-        limit = self.settings.memory_limit
+        limit = self.options.memory_limit
         if limit is None:
             limit = max(1, self.kind.available(self.device) // neighbours)
         # Columns that are made in the step are planned for where the sign counts.
-        self.plan = make_plan(
-            m, d, self.n, min(k, m), given=format_of(self.rows.values), device=self.device, backend=self.kind.name,
-            precision=self.settings.precision, columns="lazy", memory_limit=limit, objective=self.objective.name,
-            sign="positive" if by_items and self.objective.signs else self.options.sign, foreseen=not by_items,
-        )  # fmt: skip
+        sign = "positive" if by_items and self.objective.signs else self.options.how.sign
+        given = format_of(self.rows.values)
+        demand = Demand(m, d, self.n, min(k, m), self.objective, sign, given=given, foreseen=not by_items)
+        settings = {**self.options.settings, "device": self.device, "backend": self.kind.name, "columns": "lazy"}
+        self.plan = plan_for(demand, **{**settings, "memory_limit": limit})
         return self.plan
 
     def fingerprints(self, offset: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -218,7 +193,7 @@ class Member(OwnScores):
             keeping: whether rank 0 writes checkpoints.
         """
         self.keeping = keeping
-        problem = pose(self.rows, self.scores, self.options, self.rows.exponent)
+        problem = pose(self.rows, self.scores, self.options.how, self.rows.exponent)
         squares = first_squares(problem, self.rows)
         measures = first_measures(problem, self.rows, squares)
         state = State(problem.scores, 0, self.rows.shape[1], problem.objective, squares, measures)
@@ -230,7 +205,6 @@ class Member(OwnScores):
         # Rank 0 looks ahead, for all.
         backend = self.kind(self.rows, replace(self.plan, lookahead=0))
         if slots:
-            assert isinstance(backend, NumpyBackend)
             self.star.target = ColumnShard(backend, state, offset, slots)
         else:
             rules = Rules(

@@ -11,9 +11,9 @@ from gip_gpu.api.score_checks import Traits
 from gip_gpu.data import standardize as scales
 from gip_gpu.data.rows import Rows
 from gip_gpu.data.standardize import Floats, Levels, Standardization
-from gip_gpu.distributed.exchange import Star
+from gip_gpu.distributed.exchange import Communicator
 from gip_gpu.numerics import exact_sums
-from gip_gpu.problem.formulation import Options
+from gip_gpu.problem.options import Options
 
 
 class OwnScores:
@@ -56,7 +56,7 @@ class OwnScores:
         return self.scores
 
 
-def standardize(star: Star, method: str, sizes: Sequence[int]) -> Standardization:
+def standardize(star: Communicator, method: str, sizes: Sequence[int]) -> Standardization:
     """Rank 0: standardises the scores of all ranks, so many rows each, to the values that one process would find."""
     if method == "rank":
         parts: list[list[Levels]] = _ask(star, sizes, "levels")
@@ -75,7 +75,7 @@ def standardize(star: Star, method: str, sizes: Sequence[int]) -> Standardizatio
     return done
 
 
-def check(star: Star, sizes: Sequence[int], options: Options, *, sign_given: bool) -> Traits:
+def check(star: Communicator, sizes: Sequence[int], options: Options, *, sign_given: bool) -> Traits:
     """Rank 0: warns of the scores of all ranks, so many rows each, as `gip_gpu.api.score_checks.check` does."""
     directed = not sign_given and score_checks.sign_matters(options, True)
     traits = Traits.joined(_ask(star, sizes, "traits", directed))
@@ -83,7 +83,7 @@ def check(star: Star, sizes: Sequence[int], options: Options, *, sign_given: boo
     return traits
 
 
-def _ask(star: Star, sizes: Sequence[int], name: str, *arguments: Any) -> list[Any]:
+def _ask(star: Communicator, sizes: Sequence[int], name: str, *arguments: Any) -> list[Any]:
     """The answers of the ranks that have rows."""
     answers = star.ask_each([(name, arguments) if size else None for size in sizes])
     return [answer for answer, size in zip(answers, sizes, strict=True) if size]

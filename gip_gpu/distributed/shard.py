@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from gip_gpu.api.selection import Selection
 from gip_gpu.backends.base import Backend
-from gip_gpu.backends.items import Doubt, Fresh, Move, Rules
-from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.backends.items import ErrorBounds, RankOneUpdate, RefreshStatistics, Rules
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy import matching_pursuit
+from gip_gpu.greedy import decision
+from gip_gpu.greedy.matching_pursuit import LocalPursuit, project_out
 from gip_gpu.greedy.state import Pick, State
 from gip_gpu.numerics import ties
+from gip_gpu.numerics.error_bounds import DIVERGED
+from gip_gpu.problem.objectives import energies
 from gip_gpu.system.deferred_signals import Deferred
 
 Floats = NDArray[np.float64]
-Whole = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 # A window of more items than this is rescored only when rank 0 asks: the best item may be on another rank.
 PROMPT = 32
@@ -35,7 +37,7 @@ class Found:
         rescored: items in the shard's window.
     """
 
-    indices: Whole
+    indices: Indices
     residuals: Floats
     outside: float
     rescored: int
@@ -78,7 +80,7 @@ class Shard:
         self.picks = 0
         self.signals = Deferred(math.inf)
 
-    def rows(self, indices: Whole) -> Floats:
+    def rows(self, indices: Indices) -> Floats:
         """Exact rows (c, d) of some of its items."""
         return self.rows_of.take(indices - self.offset)
 
@@ -86,15 +88,15 @@ class Shard:
         """(size,) norms of the rows as given."""
         return self.rows_of.norms[: self.size]
 
-    def scores(self, indices: Whole) -> Floats:
+    def scores(self, indices: Indices) -> Floats:
         """Scores (c, n), as given, of some of its items."""
         return self.state.scores_of(indices - self.offset)
 
-    def measures(self, indices: Whole) -> Floats:
+    def measures(self, indices: Indices) -> Floats:
         """What the rounding of some of its items is measured by, squared, (c,)."""
         return self.state.measures_of(indices - self.offset)
 
-    def take_again(self, before: Whole, chosen: Whole) -> None:
+    def take_again(self, before: Indices, chosen: Indices) -> None:
         """Items of the pool that are chosen without a step, and those that were before the round."""
         self.state.take_again(self._local(before), self._local(chosen))
         self.remaining = int(self.state.left.sum())
@@ -107,7 +109,7 @@ class Shard:
     def open_round(self) -> tuple[float, float]:
         return self.state.open_round()
 
-    def first_left(self, count: int) -> Whole:
+    def first_left(self, count: int) -> Indices:
         return self.state.first_left(count) + self.offset
 
     def finish(self, selection: Selection) -> Selection:
@@ -117,9 +119,9 @@ class Shard:
     def release(self) -> None:
         """Rank 0 has done with the result what it had to."""
 
-    def _local(self, indices: Whole) -> Whole:
+    def _local(self, indices: Indices) -> Indices:
         """The own ones among items of the pool, by their places here."""
-        own: Whole = indices[(indices >= self.offset) & (indices < self.offset + self.size)]
+        own: Indices = indices[(indices >= self.offset) & (indices < self.offset + self.size)]
         return own - self.offset
 
     def _own(self, index: int) -> int | None:
@@ -139,21 +141,20 @@ class ColumnShard(Shard):
         slots: columns that are kept, as many on all ranks.
     """
 
-    def __init__(self, backend: NumpyBackend, state: State, offset: int, slots: int) -> None:
+    def __init__(self, backend: Backend, state: State, offset: int, slots: int) -> None:
         super().__init__(backend.rows_of, state, offset)
-        self.backend = backend
+        self.backend, self.arrays = backend, LocalPursuit(backend, state.n)
         self.ring = backend.empty_columns(slots)
         self.ring_rows = np.empty((slots, state.d))
         self.slot_of: dict[int, int] = {}
         self.nominated = np.zeros(state.m, dtype=bool)
-        backend.begin(state)
 
     def refresh(self, unit: float, scale: float, A: Floats, drift: float) -> Report:
         """Recomputes the residual, in the round's unit, from what was projected out so far."""
         state = self.state
         state.unit, state.scale, state.drift = unit, scale, drift
         state.A[:] = A
-        self.backend.refresh(state)
+        state.error = self.arrays.refresh(state)
         return self._report(0.0)
 
     def update(self, index: int, residual: Floats, gain: float) -> Report:
@@ -161,14 +162,14 @@ class ColumnShard(Shard):
         own = self._own(index)
         slot = self.slot_of[index]
         pick = Pick(index, self.ring_rows[slot], residual, gain, 0.0, 0, 0)
-        return self._report(matching_pursuit.project_out(self.backend, self.state, pick, own, self.ring[slot]))
+        return self._report(project_out(self.arrays, self.state, pick, own, self.ring[slot]))
 
     def rescore(self, reached: float) -> Found:
         """What `Report` left out; an item of the pool, here or elsewhere, has at least the exact norm `reached`."""
         # An approximate norm of this size would say as much.
-        best = max(self.backend.best(self.state), reached + self.state.error)
-        floor = matching_pursuit.window_floor(self.state, best, self._noise())
-        return self._found(self.backend.window(self.state, floor), floor)
+        best = max(self.arrays.best(), reached + self.state.error)
+        floor = decision.window_floor(self.state, best, self._noise())
+        return self._found(self.arrays.residual.window(floor), floor)
 
     def columns(self, indices: list[int], first: int, rows: Floats) -> None:
         """Computes the columns of these items of the pool, with their exact rows, into the slots from `first` on."""
@@ -178,7 +179,7 @@ class ColumnShard(Shard):
         self.backend.columns_of(rows, self.ring[first : first + len(indices)])
         self.slot_of.update(zip(indices, claimed, strict=True))
 
-    def nominate(self, count: int, forget: bool) -> tuple[Whole, NDArray[Any], Whole, NDArray[Any]]:
+    def nominate(self, count: int, forget: bool) -> tuple[Indices, NDArray[Any], Indices, NDArray[Any]]:
         """Items that may be picked soon.
 
         Args:
@@ -191,7 +192,7 @@ class ColumnShard(Shard):
         """
         if forget:
             self.nominated[:] = False
-        members, residual = self.backend.nominees(count)
+        members, residual = self.arrays.residual.nominees(count)
         fresh = members[~self.nominated[members]]
         self.nominated[fresh] = True
         rows = (self.backend.rows(fresh) * 2.0**-self.backend.exponent).astype(np.float32)
@@ -201,25 +202,24 @@ class ColumnShard(Shard):
         return self.state.noise(self.backend.square)
 
     def _report(self, energy: float) -> Report:
-        best, found = self.backend.best(self.state), None
-        if best < matching_pursuit.DIVERGED:
-            floor = matching_pursuit.window_floor(self.state, best, self._noise())
-            window = self.backend.window(self.state, floor)
+        best, found = self.arrays.best(), None
+        if best < DIVERGED:
+            floor = decision.window_floor(self.state, best, self._noise())
+            window = self.arrays.residual.window(floor)
             if len(window) <= PROMPT:
                 found = self._found(window, floor)
         return Report(best, self.state.error, energy, found)
 
-    def _found(self, window: Whole, floor: float) -> Found:
+    def _found(self, window: Indices, floor: float) -> Found:
         state = self.state
         if not len(window):
-            return Found(
-                window, np.empty((0, state.n)), matching_pursuit.beyond(state, floor) if self.remaining else 0.0, 0
-            )
-        _, residuals, gains = matching_pursuit.rescore(self.backend, state, window)
+            return Found(window, np.empty((0, state.n)), decision.beyond(state, floor) if self.remaining else 0.0, 0)
+        _, residuals = decision.rescore(self.arrays, state, window)
+        gains = energies(residuals)
         tied = gains >= ties.lowest_tied(float(gains.max()), state.scale)
         outside = float(gains.max(where=~tied, initial=0.0))
         if len(window) < self.remaining:
-            outside = max(outside, matching_pursuit.beyond(state, floor))
+            outside = max(outside, decision.beyond(state, floor))
         return Found(window[tied] + self.offset, residuals[tied], outside, len(window))
 
 
@@ -237,27 +237,27 @@ class ItemShard(Shard):
         scores = np.where(self.state.pool[:, None], self.state.scores / unit, 0.0)
         self.items.restart(scores, self.state.pool)
 
-    def refresh(self, frame: Floats | None) -> Fresh:
+    def refresh(self, frame: Floats | None) -> RefreshStatistics:
         return self.items.refresh(frame)
 
-    def rate(self, doubt: Doubt) -> float:
-        return self.items.rate(doubt)
+    def rate(self, errors: ErrorBounds) -> float:
+        return self.items.rate(errors)
 
-    def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
+    def project(self, move: RankOneUpdate, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
         return self.items.project(move, row, residual, q, unit)
 
-    def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
+    def update(self, move: RankOneUpdate, errors: ErrorBounds) -> tuple[float, float]:
         assert move.index is not None
-        return self.items.update(Move(self._own(move.index), move.weights, move.shrink), doubt)
+        return self.items.update(RankOneUpdate(self._own(move.index), move.weights, move.shrink), errors)
 
-    def candidates(self, floor: float) -> tuple[Whole, Floats, Floats]:
+    def candidates(self, floor: float) -> tuple[Indices, Floats, Floats]:
         indices, residuals, distances = self.items.candidates(floor)
         return indices + self.offset, residuals, distances
 
-    def settle(self, indices: Whole, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
+    def settle(self, indices: Indices, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
         return self.items.settle(indices - self.offset, residuals, distances)
 
-    def drop(self, indices: Whole) -> None:
+    def drop(self, indices: Indices) -> None:
         self.items.drop(self._local(indices))
 
     def eligible_items(self) -> NDArray[np.uint8]:

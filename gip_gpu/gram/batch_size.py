@@ -2,16 +2,15 @@
 
 import math
 
-# Sizes tried: multiples of 16 fill the register tiles of a product (12 columns take longer than 16); BLAS gains little
-# beyond the last, and a guess that far ahead is seldom right.
-LADDER = (1, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256)
+from gip_gpu.planning.batches import LADDER, UNFORESEEN
+
 FIRST = 16
 # Weight of the past against one more observation: forgets over some twenty batches.
 KEEP = 0.95
 # What a size was measured to take fades by this at each batch of another size.
 OPTIMISM = 0.998
-# Until there are observations, one of thirty picks is taken to be unforeseen, with the weight of this many picks.
-UNFORESEEN, PRIOR = 1 / 30, 4.0
+# Until there are observations, the share `UNFORESEEN` has the weight of this many picks.
+PRIOR = 4.0
 # Picks without speculation after which the hazard that was measured counts half, and times of batches this much.
 ALONE, FORGIVEN = 128, 0.8
 

@@ -4,66 +4,42 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gip_gpu.checkpoint.file import Keeper
-from gip_gpu.data.rows import Rows
-from gip_gpu.gram.columns import Columns
 from gip_gpu.greedy.state import Reason, State, Stored
+from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.numerics import ties
 
-Progress = Callable[[int, int], None]
+# Called with (picks made, k).
+Notify = Callable[[int, int], None]
 
+# Seconds by part, of a run that made no pick.
+NO_TIME = {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
 # Calls of `progress` in a run, about.
 REPORTS = 200
 # Refreshes in a row after which a pick must be possible.
 VAIN = 100
 
 
-class Stepper(Protocol):
-    """Interface of the steppers that `run` drives: a backend (matching pursuit), `gip_gpu.greedy.projecting.Family` and
-    `gip_gpu.greedy.float64.stepper.Direct`.
+class Writer(Protocol):
+    """Interface of what writes the checkpoints of a run (`gip_gpu.checkpoint.writer`).
 
     Attributes:
-        name: of the backend.
-        empty_rounds: whether a round may find nothing to pick.
-        stride: picks that it makes together; fewer take as long.
+        stored: the checkpoint to go on from, None without one.
     """
 
-    name: ClassVar[str]
-    empty_rounds: ClassVar[bool]
-    stride: ClassVar[int]
+    stored: Stored | None
 
-    def begin(self, state: State) -> None:
-        """Allocates the arrays of a selection."""
+    def until(self, state: State) -> int:
+        """How far to go before the next `look`."""
 
-    def refresh(self, state: State) -> None:
-        """Recomputes in float64 what was approximate, and its bounds."""
+    def look(self, state: State, stepper: Stepper) -> None:
+        """Saves where it is time to, or where a signal came."""
 
-    def advance(self, state: State, columns: Columns, until: int) -> Reason:
-        """Takes as many whole steps as it can, up to `until` picks, and says why it came back."""
-
-    def take(self, state: State, indices: NDArray[np.int64]) -> None:
-        """Projects these items out before the first refresh of a round, whatever their scores."""
-
-    def carry(self, state: State) -> Stored:
-        """What is projected out in this round."""
-
-    def snapshot(self, state: State) -> Stored:
-        """What `restore` needs to go on from here, for a file."""
-
-    def restore(self, state: State, stored: Stored) -> None:
-        """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
-
-    def rows(self, indices: Any) -> NDArray[np.float64]:
-        """Exact rows (len(indices), d), float64."""
-
-    @property
-    def rows_of(self) -> Rows:
-        """The exact rows."""
+    def save(self, state: State, stepper: Stepper) -> None:
+        """Writes the file."""
 
 
 def unchecked() -> np.errstate:
@@ -74,11 +50,10 @@ def unchecked() -> np.errstate:
 @unchecked()
 def run(
     stepper: Stepper,
-    columns: Columns,
     state: State,
     on_exhausted: str,
-    progress: Progress | None = None,
-    keeper: Keeper | None = None,
+    progress: Notify | None = None,
+    keeper: Writer | None = None,
 ) -> dict[str, float]:
     """Fills `state` with its k picks, or fewer where `on_exhausted` is "stop".
 
@@ -87,10 +62,9 @@ def run(
     Returns:
         Seconds by part: "columns", "refresh" and "steps".
     """
-    began, columns_before = time.perf_counter(), columns.seconds
+    began, columns_before = time.perf_counter(), stepper.column_seconds
     refreshing = 0.0
     stepper.begin(state)
-    columns.begin()
     stored = None if keeper is None else keeper.stored
     after = _After(stepper, state, progress, keeper)
     going = _begin_round(stepper, state, on_exhausted) if stored is None else _resume(stepper, state, stored, after)
@@ -98,10 +72,8 @@ def run(
     stride = max(stepper.stride, (state.k - state.first) // REPORTS)
     while going and state.t < state.k:
         until = min(state.k, state.t + stride) if progress else state.k
-        reason = stepper.advance(state, columns, until if keeper is None else min(until, keeper.until(state)))
-        if reason is Reason.NEED_COLUMN:
-            columns.provide(state)
-        elif reason is Reason.NEED_REFRESH:
+        reason = stepper.advance(state, until if keeper is None else min(until, keeper.until(state)))
+        if reason is Reason.NEED_REFRESH:
             last, vain = state.t, vain + 1 if state.t == last else 0
             if vain > VAIN:
                 raise RuntimeError(f"{stepper.name}: {vain} refreshes made no pick, after {state.t} picks")
@@ -128,7 +100,7 @@ def run(
         state.ending = "exhausted"
     if keeper is not None:
         keeper.save(state, stepper)
-    making = columns.seconds - columns_before
+    making = stepper.column_seconds - columns_before
     total = time.perf_counter() - began
     return {"columns": making, "refresh": refreshing, "steps": total - making - refreshing}
 
@@ -139,8 +111,8 @@ class _After:
 
     stepper: Stepper
     state: State
-    progress: Progress | None
-    keeper: Keeper | None
+    progress: Notify | None
+    keeper: Writer | None
 
     def steps(self) -> None:
         state = self.state

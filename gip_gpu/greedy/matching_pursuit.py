@@ -1,259 +1,256 @@
-"""The certified greedy step: an approximate residual with a bound on its error, and exact rescoring of the few
-items that the bound leaves in doubt (design: the true argmax is never outside the window)."""
+"""Stepper for matching pursuit whose picks the host decides: objective "mp" with sign "any"."""
 
-import math
-import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.backends.base import Backend
+from gip_gpu.backends.residual import Residual
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy.state import Pick, Reason, State
-from gip_gpu.numerics import error_bounds, ties
-from gip_gpu.problem import objectives
-
-if TYPE_CHECKING:
-    from gip_gpu.backends.base import HostBackend
-    from gip_gpu.gram.columns import Columns
+from gip_gpu.gram.columns import Columns, Forecast
+from gip_gpu.greedy import decision
+from gip_gpu.greedy.state import Pick, Reason, State, Stored
+from gip_gpu.numerics import error_bounds
+from gip_gpu.numerics.error_bounds import DIVERGED
+from gip_gpu.problem.objectives import energies
 
 Floats = NDArray[np.float64]
-
-# A window of this many rows costs little beside the passes over the residual.
-USUAL_WINDOW = 8
-# Candidates are rescored in blocks of this many float64 values, however wide the window is.
-RESCORE_VALUES = 1 << 20
-# Beyond this the residual grows without end: rows of norm above sqrt(2) are amplified, not projected out.
-DIVERGED = 2.0**60
+Indices = NDArray[np.int64]
 
 
-class Steps(Protocol):
-    """What `advance` drives: a backend on the host, or many processes, each with a backend of its own.
+class Rescored(Protocol):
+    """Candidates with exact values.
 
     Attributes:
+        indices: (c,) ascending.
+        residuals: (c, n) float64.
+        outside: the score that no other item exceeds.
+        count: candidates that were rescored; at least c.
+    """
+
+    indices: Indices
+    residuals: Floats
+    outside: float
+    count: int
+
+    def row(self, position: int) -> Floats:
+        """(d,) the exact row of one of them."""
+
+
+class PursuitWindow(Protocol):
+    """The items that the bounds leave in doubt."""
+
+    @property
+    def count(self) -> int:
+        """Items in doubt, of the process that has most of them."""
+
+    @property
+    def items(self) -> int:
+        """Items whose residual a refresh computes there."""
+
+    def rescored(self) -> Rescored:
+        """Those that may be the argmax, with exact values."""
+
+
+class PursuitArrays(Forecast, Protocol):
+    """Arrays of matching pursuit, of one process (`LocalPursuit`) or of many (`gip_gpu.distributed`).
+
+    Attributes:
+        name: for messages.
         gamma: bound on the error of one Gram entry.
     """
 
-    gamma: float
+    @property
+    def name(self) -> str: ...
+    @property
+    def gamma(self) -> float: ...
 
     @property
     def square(self) -> float:
         """The factor from a stored Gram entry to a true one."""
 
-    def choose(self, state: State) -> Reason | None:
+    @property
+    def rows_of(self) -> Rows:
+        """The exact rows."""
+
+    def rows(self, indices: Any) -> Floats:
+        """Exact rows (len(indices), d), float64."""
+
+    def refresh(self, state: State) -> float:
+        """Recomputes W~ from what is projected out; returns the bound on its error."""
+
+    def best(self) -> float:
+        """The largest ||W~_j|| over the items left."""
+
+    def window(self, state: State, best: float, noise: float) -> PursuitWindow:
+        """The items in doubt, where some item has the norm `best` and float64 rounding makes `noise` of a norm."""
+
+    def update(self, state: State, pick: Pick, index: int | None, column: Any) -> float:
+        """Projects a pick out of W~, once it is out of A and the bounds; returns ||W~||^2 over the round's pool.
+
+        Args:
+            index: the pick among these items, None where it is another process's.
+            column: its Gram column.
+        """
+
+
+class LocalRescored:
+    """`Rescored` of one process."""
+
+    def __init__(self, arrays: "LocalPursuit", state: State, window: Indices, floor: float) -> None:
+        self.arrays, self.indices, self.count = arrays, window, len(window)
+        self.rows, self.residuals = decision.rescore(arrays, state, window)
+        self.outside = decision.beyond(state, floor) if len(window) < state.m - state.t else 0.0
+
+    def row(self, position: int) -> Floats:
+        # Of more candidates than a block only the last rows are there.
+        row: Floats = (
+            self.rows[position]
+            if len(self.rows) == self.count
+            else self.arrays.rows(self.indices[position : position + 1])[0]
+        )
+        return row
+
+
+class LocalWindow:
+    """`PursuitWindow` of one process."""
+
+    def __init__(self, arrays: "LocalPursuit", state: State, best: float, noise: float) -> None:
+        self.arrays, self.state = arrays, state
+        self.floor = decision.window_floor(state, best, noise)
+        self.indices = arrays.residual.window(self.floor)
+        self.count, self.items = len(self.indices), state.m
+
+    def rescored(self) -> LocalRescored:
+        return LocalRescored(self.arrays, self.state, self.indices, self.floor)
+
+
+class LocalPursuit:
+    """The arrays of one process: a backend's rows and residual.
+
+    Args:
+        backend: whose rows they are.
+        n: signals.
+    """
+
+    def __init__(self, backend: Backend, n: int) -> None:
+        self.backend = backend
+        self.name, self.gamma, self.square = backend.name, backend.gamma, backend.square
+        self.rows_of = backend.rows_of
+        self.residual: Residual = backend.residual(n)
+        self.prepare, self.speculate = self.residual.prepare, self.residual.speculate
+
+    def rows(self, indices: Any) -> Floats:
+        return self.backend.rows(indices)
+
+    def refresh(self, state: State) -> float:
+        largest = self.residual.refresh(state.scores, state.unit, state.A, state.pool, state.left)
+        return error_bounds.cast_error(largest) + state.noise(self.square)
+
+    def best(self) -> float:
+        return self.residual.best()
+
+    def window(self, state: State, best: float, noise: float) -> LocalWindow:
+        return LocalWindow(self, state, best, noise)
+
+    def update(self, state: State, pick: Pick, index: int | None, column: Any) -> float:
+        return self.residual.update(index, column, pick.residual)
+
+
+class MatchingPursuit:
+    """Stepper for matching pursuit whose picks the host decides.
+
+    Args:
+        arrays: the residual and its passes.
+        columns: Gram columns, of the same rows.
+    """
+
+    empty_rounds: ClassVar[bool] = False
+    stride: ClassVar[int] = 1
+
+    def __init__(self, arrays: PursuitArrays, columns: Columns) -> None:
+        self.arrays, self.columns, self.name = arrays, columns, arrays.name
+        self.rows_of = arrays.rows_of
+
+    @property
+    def column_seconds(self) -> float:
+        return self.columns.seconds
+
+    def rows(self, indices: Any) -> Floats:
+        return self.arrays.rows(indices)
+
+    def begin(self, state: State) -> None:
+        self.columns.begin()
+
+    def refresh(self, state: State) -> None:
+        state.error = self.arrays.refresh(state)
+
+    def take(self, state: State, indices: Indices) -> None:
+        self.replay(state, indices)
+        state.skip(indices)
+
+    def replay(self, state: State, indices: Indices) -> None:
+        decision.replay(self.arrays, state, indices)
+
+    def carry(self, state: State) -> Stored:
+        return {"A": state.A}
+
+    def snapshot(self, state: State) -> Stored:
+        return self.carry(state)
+
+    def restore(self, state: State, stored: Stored) -> None:
+        state.A[:] = stored["A"]
+
+    def advance(self, state: State, until: int) -> Reason:
+        """Takes certified steps until `until` picks are made or something is needed; returns what."""
+        while state.t < until:
+            if state.pending is None:
+                reason = self._choose(state)
+                if reason is not None:
+                    return reason
+            pick = state.pending
+            assert pick is not None
+            column = self.columns.get(pick.index)
+            if column is None:
+                self.columns.provide(pick, state.t, state.k - state.t, self.arrays)
+                return Reason.COLUMNS
+            state.record(pick, project_out(self.arrays, state, pick, pick.index, column))
+            state.pending = None
+        return Reason.DONE
+
+    def _choose(self, state: State) -> Reason | None:
         """Sets `state.pending` to the exact argmax, or says why it cannot."""
-
-    def update(self, state: State, index: int | None, column: Any, residual: NDArray[np.float64]) -> float:
-        """W~ -= column * square * residual; returns ||W~||^2 over the round's items."""
-
-
-class Given(Protocol):
-    """Where the exact rows of items come from."""
-
-    def rows(self, indices: Any) -> NDArray[np.float64]: ...
-
-
-class Taker(Given, Protocol):
-    """What `take` needs of a backend, or of many processes."""
-
-    @property
-    def square(self) -> float: ...
-    @property
-    def rows_of(self) -> Rows: ...
-
-
-def advance(steps: Steps, state: State, columns: "Columns", until: int) -> Reason:
-    """Takes certified steps until `until` picks are made or something is needed; returns what."""
-    while state.t < until:
-        if state.pending is None:
-            reason = steps.choose(state)
-            if reason is not None:
-                return reason
-        pick = state.pending
-        assert pick is not None
-        column = columns.get(pick.index)
-        if column is None:
-            return Reason.NEED_COLUMN
-        state.record(pick, project_out(steps, state, pick, pick.index, column))
-        state.pending = None
-    return Reason.DONE
-
-
-def choose(backend: "HostBackend", state: State) -> Reason | None:
-    """Sets `state.pending` to the exact argmax, or says why it cannot."""
-    best = backend.best(state)
-    if not best < DIVERGED:
-        raise diverged(state.t, backend.largest_norm)
-    noise = state.noise(backend.square)
-    floor = window_floor(state, best, noise)
-    window = backend.window(state, floor)
-    if not len(window):
-        return empty_window(state, best, floor, f"error {state.error!r}, noise {noise!r}")
-    if refresh_pays(state, len(window), state.m, best, noise):
-        return Reason.NEED_REFRESH
-    rows, residual, gains = rescore(backend, state, window)
-    outside = beyond(state, floor) if len(window) < state.m - state.t else 0.0
-    decided = decide(state, gains, outside, noise)
-    if decided is None:
-        return Reason.EXHAUSTED
-    position, gain, margin, tied = decided
-    index = int(window[position])
-    state.pending = Pick(
-        index=index,
-        row=rows[position] if len(rows) == len(window) else backend.rows([index])[0],
-        residual=residual[position],
-        gain=gain,
-        margin=margin,
-        candidates=len(window),
-        ties=tied,
-    )
-    return None
-
-
-def empty_window(state: State, best: float, floor: float, errors: str) -> Reason:
-    """Asks for a refresh where no item reaches the floor of the window, although one has the largest lower bound.
-
-    The bounds exclude that: the arrays do not hold what they should, by a fault of a kernel, a compiler or a device.
-    A refresh recomputes them in float64; the warning says that earlier picks may have been made by arrays like these.
-
-    Args:
-        best: the largest lower bound, or the largest norm, of an eligible item.
-        floor: of the window.
-        errors: the error bounds, for people.
-
-    Raises:
-        RuntimeError: the window was empty at this pick before, and the refresh has not helped.
-    """
-    found = (
-        f"no item reaches the floor {floor!r} of the window of pick {state.t}, though an eligible item has "
-        f"the largest lower bound {best!r} ({errors})"
-    )
-    if state.emptied == state.t:
-        raise RuntimeError(f"{found}, also after the residual was recomputed: a fault of the backend")
-    state.emptied = state.t
-    message = f"{found}: a fault of the backend; the residual is recomputed, but earlier picks may be wrong"
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
-    return Reason.NEED_REFRESH
-
-
-def window_floor(state: State, best: float, noise: float) -> float:
-    """The squared float32 norm from which an item is a candidate, where some item has the norm `best`."""
-    tie = ties.RELATIVE * (best + state.error) + ties.ABSOLUTE * state.scale + 2 * noise
-    return error_bounds.window_floor(best, state.error, tie, state.n)
-
-
-def beyond(state: State, floor: float) -> float:
-    """The score that no item outside the window of this floor exceeds."""
-    norm: float = math.sqrt(floor) * (1 + (state.n + 2) * error_bounds.U32) + state.error
-    return norm**2
-
-
-def decide(
-    state: State, gains: NDArray[np.float64], outside: float, noise: float
-) -> tuple[int, float, float, int] | None:
-    """The pick among candidates whose items ascend, or None where the scores are exhausted.
-
-    Args:
-        gains: (c,) exact scores; changed.
-        outside: what no other item's score exceeds.
-        noise: of `State.noise`.
-
-    Returns:
-        Its position, gain and margin, and how many tie.
-    """
-    position, tied = ties.first_best(gains, state.scale)
-    gain = float(gains[position])
-    if ties.exhausted(float(gains.max()), state.scale):
+        best = self.arrays.best()
+        if not best < DIVERGED:
+            raise decision.diverged(state.t, self.rows_of.largest)
+        noise = state.noise(self.arrays.square)
+        window = self.arrays.window(state, best, noise)
+        if not window.count:
+            floor = decision.window_floor(state, best, noise)
+            return decision.empty_window(state, best, floor, f"error {state.error!r}, noise {noise!r}")
+        if decision.refresh_pays(state, window.count, window.items, best, noise):
+            return Reason.NEED_REFRESH
+        found = window.rescored()
+        decided = decision.decide(state, energies(found.residuals), found.outside, noise)
+        if decided is None:
+            return Reason.EXHAUSTED
+        position, gain, margin, tied = decided
+        state.pending = Pick(
+            index=int(found.indices[position]),
+            row=found.row(position),
+            residual=found.residuals[position],
+            gain=gain,
+            margin=margin,
+            candidates=found.count,
+            ties=tied,
+        )
         return None
-    gains[position] = 0.0
-    # What float64 rounding could make of the two does not count as a margin.
-    rival = math.sqrt(max(float(gains.max()), outside)) + 2 * noise
-    return position, gain, max(0.0, 1 - rival * rival / gain), tied
 
 
-def diverged(picks: int, largest_norm: float) -> ValueError:
-    """The error for a residual that grows without end."""
-    return ValueError(
-        f"the residual diverges after {picks} picks: F has rows of norm up to {largest_norm:g}, and matching pursuit "
-        "needs norms of at most 1; pass normalize=True"
-    )
-
-
-def refresh_pays(state: State, candidates: int, items: int, best: float, noise: float) -> bool:
-    """Whether the rows rescored because of a wide bound have come to cost as much as computing the residual anew.
-
-    A refresh helps only where it makes the bound much smaller; exact ties keep the window wide all the same.
-
-    Args:
-        candidates: rescored in this step.
-        items: whose residual a refresh computes.
-    """
-    state.excess += max(0, candidates - USUAL_WINDOW)
-    if 2 * state.excess < items:
-        return False
-    return state.error > 4 * (error_bounds.cast_error(best + state.error) + noise)
-
-
-def rescore(
-    backend: "HostBackend", state: State, window: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Exact residuals (c, n) and gains (c,) of the candidates, behind the rows of the last block of them."""
-    step = max(1, RESCORE_VALUES // state.d)
-    residual = np.empty((len(window), state.n))
-    for start in range(0, len(window), step):
-        part = window[start : start + step]
-        rows = backend.rows(part)
-        residual[start : start + step] = objectives.residual(state.scores[part] / state.unit, rows, state.A)
-    return rows, residual, objectives.energies(residual)
-
-
-def add_to_projection(
-    state: State, row: NDArray[np.float64], residual: NDArray[np.float64], gain: float, square: float
-) -> tuple[float, float]:
-    """Adds a pick to A; returns the norm of its residual and by how much at most a residual moved."""
-    norm = math.sqrt(gain)
-    moved = norm * square
-    state.A += residual[:, None] * row
-    # Each of A's entries was rounded once, and so was the product added to it.
-    state.drift += error_bounds.U64 * (state.projected(square) + 2 * moved)
-    return norm, moved
-
-
-def take(backend: "Taker", state: State, indices: NDArray[np.int64]) -> None:
-    """Enters these items as picks without a look at the others; W~ has to be refreshed then."""
-    replay(backend, state, indices)
-    state.skip(indices)
-
-
-def replay(backend: "Taker", state: State, indices: NDArray[np.int64]) -> None:
-    """Takes these items out of A, one after the other."""
-    for taken, (_, row, scores) in enumerate(given(backend, state, indices)):
-        residual = objectives.residual(scores / state.unit, row, state.A)
-        gain = float(objectives.energies(residual)[0])
-        if not gain < DIVERGED**2:
-            raise diverged(taken, backend.rows_of.largest)
-        add_to_projection(state, row[0], residual[0], gain, backend.square)
-
-
-def given(source: Given, state: State, indices: NDArray[np.int64]) -> Iterator[tuple[int, Floats, Floats]]:
-    """These items one by one, read in blocks: the item, its exact row (1, d), its scores (1, n)."""
-    step = max(1, RESCORE_VALUES // (state.d + state.n))
-    for start in range(0, len(indices), step):
-        part = indices[start : start + step]
-        rows, scores = source.rows(part), state.scores_of(part)
-        for place, index in enumerate(part.tolist()):
-            yield index, rows[place : place + 1], scores[place : place + 1]
-
-
-def project_out(steps: Steps, state: State, pick: Pick, index: int | None, column: Any) -> float:
-    """Takes a pick out of A, the residual and the bounds; returns what `Steps.update` does.
-
-    Args:
-        index: the pick among the items of `steps`, None where it is another process's.
-        column: its Gram column.
-    """
-    norm, moved = add_to_projection(state, pick.row, pick.residual, pick.gain, steps.square)
+def project_out(arrays: PursuitArrays, state: State, pick: Pick, index: int | None, column: Any) -> float:
+    """Takes a pick out of A, the bounds and the residual; arguments and result as of `PursuitArrays.update`."""
+    norm, moved = decision.add_to_projection(state, pick.row, pick.residual, pick.gain, arrays.square)
     # The bound first: processes answer `update` with their candidates.
-    state.error = error_bounds.step_error(state.error, steps.gamma, norm, moved)
-    return steps.update(state, index, column, pick.residual)
+    state.error = error_bounds.step_error(state.error, arrays.gamma, norm, moved)
+    return arrays.update(state, pick, index, column)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.data.read_only import ReadOnlyArrays
 from gip_gpu.greedy.state import State, Stored
-from gip_gpu.problem.formulation import Options
-from gip_gpu.problem.objectives import Measure
+from gip_gpu.problem.options import Options
 from gip_gpu.validation.settings import LARGEST
 
 
@@ -134,7 +133,7 @@ class Deferred:
         vars(instance)[self.name] = value
 
 
-def _unit(measure: Measure, epsilon: float, normalize: bool, exponent: int) -> float:
+def _unit(measure: str, epsilon: float, normalize: bool, exponent: int) -> float:
     """The factor from a scale of rows scaled by 2**-exponent to that of the rows as they were given."""
     if measure == "distance":
         return float(2.0**exponent)

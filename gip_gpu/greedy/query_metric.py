@@ -25,7 +25,7 @@ class Parts:
     reach: Floats
 
 
-class Metric:
+class QueryMetric:
     """B with B B' = (Q' P Q)^-1, as a frame that changes seldom times a relative part that every pick changes.
 
     Residuals are kept in the frame, `W frame`, so that in float32 they are as exact in the directions that are nearly

@@ -3,16 +3,13 @@
 import math
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.numerics import error_bounds
 from gip_gpu.problem.objectives import Objective, energies
-
-if TYPE_CHECKING:
-    from gip_gpu.greedy.projection import Projection
 
 Floats = NDArray[np.float64]
 # What a checkpoint holds, by name: arrays, and what JSON can write.
@@ -24,12 +21,22 @@ KEPT = ("unit", "scale", "energy", "drift", "refreshes", "rounds", "ending")
 
 
 class Reason(Enum):
-    """Why a backend's `advance` came back."""
+    """Why a stepper's `advance` came back."""
 
     DONE = "the steps that were asked for are taken"
-    NEED_COLUMN = "the pick's Gram column is not at hand"
+    COLUMNS = "Gram columns were computed, and steps can go on"
     NEED_REFRESH = "the error bound is too wide to tell the candidates apart cheaply"
     EXHAUSTED = "the best score has fallen to the float64 floor"
+
+
+class Prior(Protocol):
+    """What picks from other rows have projected out, with its scale and rounding (`gip_gpu.greedy.projection`)."""
+
+    @property
+    def scale(self) -> float: ...
+    @property
+    def drift(self) -> float: ...
+    def in_unit(self, unit: float) -> Stored: ...
 
 
 @dataclass
@@ -82,7 +89,7 @@ class State:
     squares: Floats = field(default_factory=lambda: np.empty(0))
     measures: Floats = field(default_factory=lambda: np.empty(0))
     initial: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    prior: "Projection | None" = None
+    prior: "Prior | None" = None
     t: int = 0
     unit: float = 1.0
     scale: float = 0.0

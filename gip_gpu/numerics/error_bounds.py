@@ -19,6 +19,8 @@ U16 = 2.0**-11
 # compilers for GPUs may flush what lies below the normal range to zero.
 TINY32 = 2.0**-126
 TINY16 = 2.0**-25
+# Norm of a residual that grows without end: rows of norm above sqrt(2) are amplified, not projected out.
+DIVERGED = 2.0**60
 LARGEST32 = float(np.finfo(np.float32).max)
 
 
@@ -26,8 +28,8 @@ def float32_above(x: float) -> float:
     """The smallest float32 that is not below x, so that a bound stays one on its way into a kernel.
 
     Other numbers may be rounded to nearest. The floor of a window is compared with float32 scores: those that are not
-    below it are not below the nearest float32 either. Factors (`Move.weights`, `Move.shrink`, `Rules.share`, rows, a
-    metric) have the roundoff U32 in the bounds.
+    below it are not below the nearest float32 either. Factors (`weights` and `shrink` of a `RankOneUpdate`,
+    `Rules.share`, rows, a metric) have the roundoff U32 in the bounds.
     """
     if x > LARGEST32:
         return math.inf

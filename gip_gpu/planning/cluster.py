@@ -1,7 +1,7 @@
 """The cost model of a run whose rows are split over many devices: does it fit, and what will it take.
 
 All times are a model's figures, from datasheets and from assumptions that are named where they stand; the schedule of
-steps and messages is simulated in `bench.schedule`. The objective is matching pursuit, its columns made in batches:
+steps and messages is simulated in `bench schedule`. The objective is matching pursuit, its columns made in batches:
 `gip_gpu.distributed` has them on CPUs, and on GPUs only a column a pick so far, which `ClusterPlan.as_built` is of.
 """
 
@@ -10,13 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from gip_gpu.backends.gpu.backend import GpuBackend
-from gip_gpu.backends.numpy.backend import NumpyBackend
-from gip_gpu.gram.batch_size import LADDER, UNFORESEEN
 from gip_gpu.numerics import error_bounds
+from gip_gpu.planning.batches import LADDER, UNFORESEEN
 from gip_gpu.planning.cluster_schedule import NOMINEES, Schedule, tailed
-from gip_gpu.planning.cpu_costs import EXACT_PICKS, HostCosts, Layout
-from gip_gpu.planning.gpu_costs import GIVEN_BYTES, GpuCosts
+from gip_gpu.planning.cpu_costs import EXACT_PICKS, HOST_PRECISIONS, HostCosts, Layout
+from gip_gpu.planning.gpu_costs import GIVEN_BYTES, GPU_AUTOMATIC, GPU_PRECISIONS, GpuCosts
 from gip_gpu.planning.hardware import STORAGE, DeviceKind, Link, device_kind, network
 from gip_gpu.planning.plan import CACHE
 from gip_gpu.system import memory
@@ -196,7 +194,7 @@ def estimate(
     Args:
         m, d, n: items in all, length of a row, signals.
         k: picks, or a share of m: a float in (0, 1), or text such as "5%".
-        devices, kind: how many, and one of `gip_gpu.planning.hardware.KINDS`.
+        devices, kind: how many, and one of `gip_gpu.planning.hardware.DEVICE_KINDS`.
         network_link: the link that messages pass, or its text, as in `gip_gpu.planning.hardware.network`.
         precision: what Gram columns are computed and kept in, as in `gip_gpu.select`.
         given: the format of the rows: "fp16", "bf16", "fp32" or "fp64".
@@ -222,12 +220,12 @@ def estimate(
         raise ValueError(f"unforeseen is {unforeseen!r}; it must be a share in (0, 1)")
     hardware, count = device_kind(kind), as_count(k, m)
     host = hardware.chip is None
-    known = NumpyBackend.precisions if host else GpuBackend.precisions
+    known = HOST_PRECISIONS if host else GPU_PRECISIONS
     one_of("precision", precision, ("auto", *known))
     one_of("given", given, tuple(GIVEN_BYTES))
     error_bounds.dot_error(d, error_bounds.U32)
     link = network_link if isinstance(network_link, Link) else network(network_link, devices, hardware)
-    precisions = (known if host else GpuBackend.automatic) if precision == "auto" else (precision,)
+    precisions = (known if host else GPU_AUTOMATIC) if precision == "auto" else (precision,)
     asked = as_bytes(memory_limit, hardware.capacity)
     limit = hardware.capacity if asked is None else min(asked, hardware.capacity)
     layout = Local(m, d, n, hardware, given).costs.layouts()[0]

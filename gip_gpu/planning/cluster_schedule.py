@@ -1,4 +1,4 @@
-"""How long the steps of a run on several devices last: a closed form, compared with a simulation by `bench.schedule`.
+"""How long the steps of a run on several devices last: a closed form, compared with a simulation by `bench schedule`.
 
 Rank 0 decides. It asks, the ranks that are asked work and answer, and it goes on when the last has answered: an
 exchange. Exchanges follow one another without overlap, as in `gip_gpu.distributed`.

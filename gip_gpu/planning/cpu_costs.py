@@ -11,14 +11,16 @@ import numpy as np
 
 from gip_gpu.data.rows import BLOCK_VALUES
 from gip_gpu.data.single_rows import CHUNK, READERS, VALUES
-from gip_gpu.greedy.float64.arrays import factor_rows, many_rows
-from gip_gpu.greedy.float64.columns import FEW
 from gip_gpu.numerics import error_bounds
 from gip_gpu.problem.normal_equations import MOST_WEAK
+from gip_gpu.problem.objectives import Objective
 from gip_gpu.system import cpu
 
 # What Gram columns are kept in, by precision; only the multiplication is done in tf32 and bf16.
 STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "fp16"}
+
+# What a CPU keeps Gram columns in, the most exact first.
+HOST_PRECISIONS = ("fp32", "fp16")
 
 # Part of the memory of a run whose columns are made in the step: what lies beside another run's scores and residual.
 ITEMS = "scores, residual, distance"
@@ -39,11 +41,6 @@ HANDY = 256 << 20
 START = 2e-3
 # Bytes that stay in the caches from one product with a vector to the next, and how many times faster these are then.
 CACHED, NEAR = 16 << 20, 2.5
-# Products with float64 vectors of what lies beyond them, against the rate of those with float32 ones.
-WIDE = 0.75
-# How many times longer a column that is used takes where several are made together, against its flops alone; and how
-# often these are the right ones at all.
-TOGETHER, FORESEEN_SHARE = 5.0, 0.8
 # Picks of a round where only positive residuals count: rows of a narrow cone have each taken from all others by then.
 POSITIVE_ROUND = 32
 # Picks from one refresh to the next where products are as exact as float32 has them.
@@ -84,6 +81,11 @@ class Steps:
     by_distance: bool = False
     positive: bool = False
     metric: bool = False
+
+    @classmethod
+    def of(cls, objective: Objective, sign: str) -> "Steps":
+        """Those of an objective with such a sign."""
+        return cls(objective.projects, not objective.scored, sign == "positive", objective.metric)
 
 
 PLAIN = Steps()
@@ -254,30 +256,6 @@ class HostCosts:
         calls = (400 if steps.metric else 140) * rates.call
         return self._prepare_seconds(rates, 0) + k * (column + projecting + passes + anew + calls)
 
-    def direct(self, k: int, projects: bool) -> dict[str, int]:
-        """Bytes by part of the plain float64 loop, beside those of the stepper that it may hand over to."""
-        rows = factor_rows(k, self.m, self.d)
-        factor = {"Cholesky factor in float64": 8 * rows * (self.m + rows)} if projects else {}
-        return {
-            "embeddings in float64": 8 * self.m * self.d * (2 if projects else 1),
-            "residual and scores in float64": 8 * self.m * (self.n + 8),
-            **factor,
-        }
-
-    def direct_seconds(self, k: int, steps: Steps, rates: Rates | None) -> float:
-        """Predicted time of the plain float64 loop."""
-        rates = rates or Rates()
-        product = _wide_seconds(8 * self.m * self.d, rates)
-        # From some rows on new arrays are made, which takes as long as going through half of them each time.
-        rows = min(k / 2, many_rows(self.m, self.d))
-        factor = _wide_seconds(int(8 * self.m * rows), rates) if steps.project else 0.0
-        if steps.by_distance and self.m * self.d >= FEW:
-            together = min(product, TOGETHER * 4 * self.m * self.d / rates.gemm)
-            product, factor = FORESEEN_SHARE * together + (1 - FORESEEN_SHARE) * product, factor / 2
-        passes = self.m * (self.n + 6) * 8 / rates.gemv
-        calls = (140 if steps.metric else 16 if steps.project else 10) * rates.call
-        return START / 4 + 15 * self.m * self.d / rates.copy + k * (product + factor + passes + calls)
-
     def gram(self, precision: str) -> dict[str, int]:
         width = entry_bytes(precision)
         scratch = 0 if width == 4 else 4 * self.m * min(self.m, 1024)
@@ -334,11 +312,6 @@ class HostCosts:
         foreseen = max(2.0, FORESEEN * math.sqrt(layout.lookahead / self.m))
         served = foreseen * (1 - (1 - 1 / foreseen) ** size)
         return self.columns_seconds(size, rates, layout.resident) / served
-
-
-def _wide_seconds(size: int, rates: Rates) -> float:
-    """Seconds of a product of so many bytes of float64 values with a vector, made again and again."""
-    return (min(size, CACHED) / NEAR + max(0, size - CACHED) / WIDE) / rates.gemv
 
 
 def chunk_bytes(m: int, d: int) -> int:

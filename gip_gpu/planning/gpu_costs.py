@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning.cpu_costs import EXACT_PICKS, GRAM_COLUMNS, ITEMS, PLAIN, Layout, Rates, Steps, entry_bytes
 
-# What the rows are rounded to before they are multiplied.
-MULTIPLY = {"fp32": "fp32", "tf32": "tf32", "fp16": "fp16", "bf16": "bf16"}
+# What Gram columns can be computed in, the most exact first; and what "auto" takes the first fitting one of.
+GPU_PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+GPU_AUTOMATIC = ("tf32", "fp16")
 GIVEN_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
 # Picks that a launch may make before it reports: their records take little memory, and a screen's driver its turn.
 STEPS = 4096
@@ -33,9 +34,8 @@ def multiplied_as(precision: str, given: str, sane: bool = True) -> tuple[str, b
     A row given in 16 bits is multiplied as it is wherever the asked-for format holds it exactly; its norm is divided
     out of the product. `sane` says that the norms allow that.
     """
-    asked = MULTIPLY[precision]
     exact = {"fp32": ("fp32", "fp16", "bf16"), "tf32": ("fp16", "bf16"), "fp16": ("fp16",), "bf16": ("bf16",)}
-    return (given, True) if sane and given in exact[asked] else (asked, False)
+    return (given, True) if sane and given in exact[precision] else (precision, False)
 
 
 @dataclass(frozen=True)

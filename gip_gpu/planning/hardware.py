@@ -86,7 +86,7 @@ H100 = replace(
     processors=132,
 )
 
-KINDS = {
+DEVICE_KINDS = {
     kind.name: kind
     for kind in (
         # NVIDIA A100 (datasheet, 2021), SXM4.
@@ -125,7 +125,7 @@ def device_kind(name: str) -> DeviceKind:
     >>> device_kind("H200-141GB").capacity
     141000000000
     """
-    return KINDS[one_of("device_kind", name, tuple(KINDS))]
+    return DEVICE_KINDS[one_of("device_kind", name, tuple(DEVICE_KINDS))]
 
 
 def network(text: str | None, devices: int, kind: DeviceKind) -> Link:
@@ -139,9 +139,9 @@ def network(text: str | None, devices: int, kind: DeviceKind) -> Link:
     Raises:
         ValueError: neither a known name nor bandwidth and latency.
 
-    >>> network(None, 8, KINDS["A100-80GB"]).name, network(None, 9, KINDS["A100-80GB"]).name
+    >>> network(None, 8, DEVICE_KINDS["A100-80GB"]).name, network(None, 9, DEVICE_KINDS["A100-80GB"]).name
     ('NVLink', 'InfiniBand HDR')
-    >>> network("100 Gbit/s, 2us", 9, KINDS["A100-80GB"]).bandwidth
+    >>> network("100 Gbit/s, 2us", 9, DEVICE_KINDS["A100-80GB"]).bandwidth
     12500000000.0
     """
     if text is None:

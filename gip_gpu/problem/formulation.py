@@ -1,4 +1,4 @@
-"""What a selection solves: the objective, the scores behind it and the query behind those."""
+"""Formulation of a selection: the objective, the scores behind it and the query behind those."""
 
 import warnings
 from dataclasses import dataclass
@@ -7,15 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.data.rows import Rows
-from gip_gpu.data.standardize import METHODS
 from gip_gpu.numerics import ties
 from gip_gpu.problem import ridge_query as queries
 from gip_gpu.problem.objectives import OBJECTIVES, Objective, energies
-from gip_gpu.validation.settings import LARGEST, as_epsilon, one_of
-
-QUERIES = ("direct", "ridge")
-SIGNS = ("any", "positive")
-ON_EXHAUSTED = ("restart", "stop", "continue")
+from gip_gpu.problem.options import Options
+from gip_gpu.validation.settings import LARGEST
 
 # A query whose whitening would be this far from well conditioned has columns that depend on one another.
 DEPENDENT_QUERY = 1e-7
@@ -30,74 +26,6 @@ SMALLEST = 1e-120
 SPREAD = 1e40
 
 Floats = NDArray[np.float64]
-
-
-def as_sign(sign: str | None) -> str:
-    """The sign that counts where the caller does not say: "any"."""
-    return "any" if sign is None else sign
-
-
-@dataclass(frozen=True)
-class Options:
-    """How items are chosen; checked when made.
-
-    Attributes:
-        objective: by name, or None for the default: "mp" with scores, "entropy" without.
-        epsilon, query, on_exhausted, standardize: as in `gip_gpu.select`.
-        sign: as `as_sign` returns it.
-
-    Raises:
-        TypeError, ValueError: an unknown value, or values that do not go together.
-    """
-
-    objective: str | None = None
-    epsilon: float = 0.0
-    query: str = "direct"
-    sign: str = "any"
-    on_exhausted: str = "restart"
-    standardize: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.objective is not None:
-            one_of("objective", self.objective, tuple(OBJECTIVES))
-        one_of("query", self.query, QUERIES)
-        one_of("sign", self.sign, SIGNS)
-        one_of("on_exhausted", self.on_exhausted, ON_EXHAUSTED)
-        if self.standardize is not None:
-            one_of("standardize", self.standardize, METHODS)
-        object.__setattr__(self, "epsilon", as_epsilon(self.epsilon))
-
-    def choose(self, scored: bool) -> Objective:
-        """The objective for a call with or without scores.
-
-        Raises:
-            TypeError, ValueError: the options do not go together, or not with having scores or none.
-        """
-        name = self.objective or ("mp" if scored else "entropy")
-        objective = OBJECTIVES[name]
-        if not scored and name != "entropy":
-            raise TypeError(
-                f"G is None; objective {name!r} needs scores of shape (m,) or (m, n): without any, objective='entropy' "
-                "chooses by the embeddings alone, and gip_gpu.signals.self_compression(F) makes scores from them"
-            )
-        if scored and name == "entropy":
-            raise ValueError("objective 'entropy' takes no scores; G must be None")
-        if self.query == "ridge" and not scored:
-            raise ValueError("query is 'ridge', which fits scores; G is None")
-        if self.standardize is not None and not scored:
-            raise ValueError(f"standardize is {self.standardize!r}, which is for scores; G is None, so leave it out")
-        if self.sign == "positive" and not objective.signs:
-            raise ValueError(f"sign is 'positive', which objective {name!r} has no use for; it must be 'any'")
-        if self.on_exhausted == "continue" and (name != "mp" or self.sign != "any"):
-            raise ValueError(
-                "on_exhausted is 'continue', the literal loop of objective 'mp' with sign 'any'; with objective "
-                f"{name!r} and sign {self.sign!r} it must be 'restart' or 'stop'"
-            )
-        if self.epsilon and not objective.projects and self.query == "direct":
-            raise ValueError(
-                f"epsilon is {self.epsilon:g}, which objective {name!r} uses only with query='ridge'; it must be 0"
-            )
-        return objective
 
 
 @dataclass(frozen=True)
@@ -145,8 +73,8 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
         _check_lengths(rows, scores, options.epsilon, objective.name)
     if scores is None:
         return Problem(objective, options.epsilon, options.sign, np.empty((rows.shape[0], 0)))
-    if objective.metric and scores.shape[1] == 1 and options.query == "direct":
-        objective = OBJECTIVES["lr"]
+    if objective.alone and scores.shape[1] == 1 and options.query == "direct":
+        objective = OBJECTIVES[objective.alone]
     if options.query == "direct" and not objective.metric:
         return Problem(objective, options.epsilon, options.sign, scores)
     found = queries.solve(rows, scores, options.epsilon if options.query == "ridge" else 0.0)
@@ -213,7 +141,7 @@ def _whitened(Q: Floats) -> tuple[Floats, Floats]:
 
 def first_squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
     """What the items have to give at first: squared scores, or squared norms where there are none."""
-    if problem.objective.measure != "distance":
+    if problem.objective.scored:
         return energies(problem.scores)
     return _squared_norms(rows)
 

@@ -19,7 +19,7 @@ def arguments(kind: type[Any], stored: Any, name: str, leave: tuple[str, ...] = 
     Raises:
         ValueError: no object, a field without a default is missing, or a value of another type.
 
-    >>> from gip_gpu.problem.formulation import Options
+    >>> from gip_gpu.problem.options import Options
     >>> arguments(Options, {"objective": "lr", "epsilon": 1, "of a later version": 7}, "options")
     {'objective': 'lr', 'epsilon': 1}
     """

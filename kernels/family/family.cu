@@ -21,8 +21,7 @@ constexpr bool ONLY_POSITIVE = false;
 // which stays in the first-level cache as rows go past it. Then lane l has the product of item l, and what the items
 // have is read and written 128 bytes at a time.
 
-constexpr int CHUNK = 16 / sizeof(INPUT);  // values of 16 bytes
-constexpr int SPAN = 32 * CHUNK;           // values of a row that a warp takes at a time
+constexpr int SPAN = 32 * CHUNK;  // values of a row that a warp takes at a time
 constexpr int OUTPUTS_AT_ONCE = SIGNALS < 16 ? SIGNALS : 16;
 
 // CHUNK values of a row, and those of h that go with them. WIDE: neighbours, 16 bytes a load; else 32 apart, so that
@@ -81,8 +80,8 @@ __device__ __forceinline__ float products(const INPUT* rows, const float* h, lon
 #pragma unroll
             for (int r = 0; r < half; ++r) {
                 const float kept = lane & half ? sums[r + half] : sums[r];
-                const float given = lane & half ? sums[r] : sums[r + half];
-                sums[r] = kept + __shfl_xor_sync(ALL_LANES, given, half);
+                const float sent = lane & half ? sums[r] : sums[r + half];
+                sums[r] = kept + __shfl_xor_sync(ALL_LANES, sent, half);
             }
 #pragma unroll
         for (int lanes = ROWS_AT_ONCE; lanes < 32; lanes *= 2) sums[0] += __shfl_xor_sync(ALL_LANES, sums[0], lanes);
@@ -146,7 +145,7 @@ __device__ __forceinline__ float measured(const float* W, long long m, const flo
 }
 
 // How far W and distance may be off, and the denominator a + b distance of a ratio.
-struct Doubt {
+struct ErrorBounds {
     float residual, distance, a, b;
 };
 
@@ -154,7 +153,7 @@ struct Interval {
     float lower, upper;
 };
 
-__device__ __forceinline__ Interval bounds_of(float norm, float distance, const Doubt& doubt) {
+__device__ __forceinline__ Interval bounds_of(float norm, float distance, const ErrorBounds& doubt) {
     if constexpr (!HAS_RESIDUAL) return {clipped(distance - doubt.distance), distance + doubt.distance};
     const Interval found = {clipped(norm - doubt.residual), norm + doubt.residual};
     if constexpr (!HAS_DISTANCE) return found;
@@ -188,7 +187,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     SHARED(Part, scratch, WARPS);
     const int lane = threadIdx.x % 32;
     const bool wide = d % CHUNK == 0 && aligned(rows) && aligned(h);
-    const Doubt doubt = {residual_doubt, distance_doubt, a, b};
+    const ErrorBounds doubt = {residual_doubt, distance_doubt, a, b};
     Part own = {-1.0f, 0.0};
     const long long warp = (long long)blockIdx.x * WARPS + threadIdx.x / 32, stride = 32ll * gridDim.x * WARPS;
     for (long long start = 32 * warp; start < count; start += stride) {
@@ -218,13 +217,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
 constexpr int SCANNED_AT_ONCE = 4;  // items of a lane whose loads are in flight at once
 
-// Appends every eligible item whose upper bound reaches `floor`, in any order: `found` its number, and in `value`, of
-// 1 + SIGNALS each, its exact residual scores - A x, x = row / norm * factor, behind its distance. That is ||x||^2 if S
-// is the identity, and else left to `distances`. `rows` as given; every item's sums run in the same order.
+// Appends every eligible item whose upper bound reaches `floor`, in any order: its number to `candidate_index`, and to
+// `candidate_value`, of 1 + SIGNALS each, its exact residual scores - A x, x = row / norm * factor, behind its distance.
+// That is ||x||^2 if S is the identity, and else left to `distances`. `rows` as given; every item's sums run in the same
+// order.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     candidates(long long m, int d, const ROWS* rows, const double* norms, const double* scores, const double* A,
-               const float* weight, const float* upper, long long* found, double* value, long long* count, double floor,
-               double factor, int identity) {
+               const float* weight, const float* upper, long long* candidate_index, double* candidate_value,
+               long long* count, double floor, double factor, int identity) {
     const int lane = threadIdx.x % 32;
     const long long span = 32 * SCANNED_AT_ONCE, stride = span * gridDim.x * WARPS;
     for (long long start = span * ((long long)blockIdx.x * WARPS + threadIdx.x / 32); start < m; start += stride) {
@@ -241,8 +241,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                 double* exact = nullptr;
                 if (lane == 0) {
                     const auto place = (long long)atomicAdd(reinterpret_cast<unsigned long long*>(count), 1ull);
-                    found[place] = j;
-                    exact = value + place * (1 + SIGNALS);
+                    candidate_index[place] = j;
+                    exact = candidate_value + place * (1 + SIGNALS);
                 }
                 const ROWS* const row = rows + j * d;
                 const double norm = norms[j];
@@ -298,8 +298,9 @@ __device__ __forceinline__ double squares_of(int columns, const ROWS* row, doubl
 // `partial` holds `room` values, `ticket` is zero before and after. As long as there is room, blocks share a candidate;
 // the sums and their order are the same either way, and for every item, so identical rows get identical bits.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-    distances(int d, const ROWS* rows, const double* norms, const double* S, const long long* found, double* value,
-              const long long* count, double* partial, long long room, unsigned long long* ticket, double factor) {
+    distances(int d, const ROWS* rows, const double* norms, const double* S, const long long* candidate_index,
+              double* candidate_value, const long long* count, double* partial, long long room,
+              unsigned long long* ticket, double factor) {
     SHARED(double, x, PIECE);
     SHARED(double, sums, THREADS);
     SHARED(int, last, 1);
@@ -307,11 +308,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const bool shared = candidates * parts <= room;
     const long long each = shared ? 1 : parts;
     for (long long part = blockIdx.x * each; part < candidates * parts; part += gridDim.x * each) {
-        const long long j = found[part / parts];
+        const long long j = candidate_index[part / parts];
         double sum = 0;
         for (int k = 0; k < each; ++k)
             sum += squares_of((int)(part % parts) + k, rows + j * d, norms[j], factor, S, d, k == 0, x, sums);
-        if (threadIdx.x == 0) (shared ? partial[part] : value[part / parts * (1 + SIGNALS)]) = sum;
+        if (threadIdx.x == 0) (shared ? partial[part] : candidate_value[part / parts * (1 + SIGNALS)]) = sum;
     }
     if (!shared) return;
     if (threadIdx.x == 0) last[0] = add_acq_rel(ticket, 1) == gridDim.x - 1;
@@ -321,7 +322,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         double sum = 0;
 #pragma unroll 4
         for (int k = 0; k < parts; ++k) sum += load_strong(partial + candidate * parts + k);
-        value[candidate * (1 + SIGNALS)] = sum;
+        candidate_value[candidate * (1 + SIGNALS)] = sum;
     }
     if (threadIdx.x == 0) ticket[0] = 0;
 }

@@ -8,13 +8,8 @@ holds inverse norms.
 import triton
 import triton.language as tl
 
+from gip_gpu.kernels.bounds_triton import interval, positive, ratio_interval
 from gip_gpu.kernels.exact_triton import double
-
-
-@triton.jit
-def _positive(x):
-    """max(x, 0); NaN stays NaN, which fmax would hide."""
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
@@ -75,7 +70,7 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
             tl.debug_barrier()
             tl.store(distance + items, far, mask=inside)
             squares = far
-            lower, high = _positive(far - dd), far + dd
+            lower, high = interval(far, dd)
         else:
             seen = tl.zeros((ITEMS,), tl.float32)
             for low in range(0, SIGNALS, WIDE):
@@ -88,7 +83,7 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
                 tl.store(at, w, mask=held)
                 squares += tl.sum(w * w, axis=0)
                 if POSITIVE:
-                    above = _positive(w)
+                    above = positive(w)
                     seen += tl.sum(above * above, axis=0)
             if MEASURE != "norm":
                 tl.store(distance + items, far, mask=inside)
@@ -97,13 +92,9 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
                 tl.debug_barrier()
                 seen = _measured(m, W, metric, items, inside, SIGNALS, ITEMS, WIDE)
             norm = tl.sqrt(seen if POSITIVE or METRIC else squares)
-            lower, high = _positive(norm - dr), norm + dr
+            lower, high = interval(norm, dr)
         if MEASURE == "ratio":
-            farthest = tl.sqrt(a + b * _positive(far + dd))
-            nearest = tl.sqrt(a + b * _positive(far - dd))
-            # Over zero nothing is known: the lower bound is 0, the upper one infinite.
-            lower /= tl.where(farthest == 0, float("inf"), farthest)
-            high = tl.where(nearest == 0, float("inf"), high / tl.where(nearest == 0, 1.0, nearest))
+            lower, high = ratio_interval(lower, high, far, dd, a, b)
         kept = tl.load(weight + items, mask=inside, other=-1.0)
         tl.store(upper + items, tl.where(kept > 0, high, -1.0), mask=inside)
         # No number, which comes of an overflow, counts as infinite: the host says then that the residual diverges.
@@ -115,21 +106,21 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
 
 
 @triton.jit
-def _rescore(item, d, rows, scales, scores, A, found, value, count, SIGNALS: tl.constexpr, WIDE: tl.constexpr,
-             DEPTH: tl.constexpr):  # fmt: skip
+def _rescore(item, d, rows, scales, scores, A, candidate_index, candidate_value, count, SIGNALS: tl.constexpr,
+             WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """Enters an item, ||x||^2 and its exact residual into the list. The same sums in the same order for every item:
     identical rows get identical bits."""
     place = tl.atomic_add(count, 1)
-    tl.store(found + place, item)
+    tl.store(candidate_index + place, item)
     scale = tl.load(scales + item)
     rows += item * d
-    value += place * (SIGNALS + 1)
+    candidate_value += place * (SIGNALS + 1)
     squares = tl.zeros((DEPTH,), tl.float64)
     for start in range(0, d, DEPTH):
         c = start + tl.arange(0, DEPTH)
         x = double(tl.load(rows + c, mask=c < d, other=0.0)) * scale
         squares += x * x
-    tl.store(value, tl.sum(squares))
+    tl.store(candidate_value, tl.sum(squares))
     for low in range(0, SIGNALS, WIDE):
         i = low + tl.arange(0, WIDE)
         products = tl.zeros((WIDE, DEPTH), tl.float64)
@@ -138,13 +129,13 @@ def _rescore(item, d, rows, scales, scores, A, found, value, count, SIGNALS: tl.
             x = double(tl.load(rows + c, mask=c < d, other=0.0)) * scale
             held = (i < SIGNALS)[:, None] & (c < d)[None, :]
             products += tl.load(A + i[:, None] * d + c[None, :], mask=held, other=0.0) * x[None, :]
-        given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
-        tl.store(value + 1 + i, given - tl.sum(products, axis=1), mask=i < SIGNALS)
+        initial = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+        tl.store(candidate_value + 1 + i, initial - tl.sum(products, axis=1), mask=i < SIGNALS)
 
 
 @triton.jit
-def candidates(m, d, rows, scales, scores, A, weight, upper, floor, found, value, count, SIGNALS: tl.constexpr,
-               WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+def candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_index, candidate_value, count,
+               SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """Lists the items whose upper bound reaches `floor`, with exact residuals, and distances as long as S is I.
 
     x = row * scale is exact but for a rounding; BLOCK items a program, which rescores those of its own.
@@ -156,7 +147,7 @@ def candidates(m, d, rows, scales, scores, A, weight, upper, floor, found, value
     open_ = tl.sum(marked.to(tl.int32))
     while open_ > 0:
         item = tl.min(tl.where(marked, items, m))
-        _rescore(item, d, rows, scales, scores, A, found, value, count, SIGNALS, WIDE, DEPTH)
+        _rescore(item, d, rows, scales, scores, A, candidate_index, candidate_value, count, SIGNALS, WIDE, DEPTH)
         marked = marked & (items != item)
         open_ -= 1
 
@@ -177,8 +168,9 @@ def _share(row, scale, d, S, low, WIDE: tl.constexpr, DEPTH: tl.constexpr):
 
 
 @triton.jit
-def distances(d, rows, scales, S, found, value, count, partial, arrived, SIGNALS: tl.constexpr, PARTIAL: tl.constexpr,
-              WIDE: tl.constexpr, DEPTH: tl.constexpr, PLACES: tl.constexpr, SHARES: tl.constexpr):  # fmt: skip
+def distances(d, rows, scales, S, candidate_index, candidate_value, count, partial, arrived, SIGNALS: tl.constexpr,
+              PARTIAL: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PLACES: tl.constexpr,
+              SHARES: tl.constexpr):  # fmt: skip
     """Exact distances ||S'x||^2 of the listed items, in place of ||x||^2.
 
     S is read once a candidate, which takes one multiprocessor 50 microseconds at d = 768 and 1.5 milliseconds at 4096.
@@ -192,7 +184,7 @@ def distances(d, rows, scales, S, found, value, count, partial, arrived, SIGNALS
     of_item, each = tl.where(split, shares, 1), tl.where(split, 1, shares)
     for work in range(p, listed * of_item, programs):
         place = work // of_item
-        item = tl.load(found + place)
+        item = tl.load(candidate_index + place)
         begin = work % of_item * each
         total = tl.cast(0.0, tl.float64)
         for share in range(begin, begin + each):
@@ -200,7 +192,7 @@ def distances(d, rows, scales, S, found, value, count, partial, arrived, SIGNALS
         if split:
             tl.store(partial + work, total)
         else:
-            tl.store(value + place * (SIGNALS + 1), total)
+            tl.store(candidate_value + place * (SIGNALS + 1), total)
     # What this program wrote is visible before its ticket is; who draws the last one sees all.
     tl.debug_barrier()
     if tl.atomic_add(arrived, 1, sem="acq_rel") == programs - 1:
@@ -216,4 +208,4 @@ def distances(d, rows, scales, S, found, value, count, partial, arrived, SIGNALS
                     sums += tl.sum(
                         tl.load(partial + place[:, None] * shares + at[None, :], mask=held, other=0.0), axis=1
                     )
-                tl.store(value + place * (SIGNALS + 1), sums, mask=place < listed)
+                tl.store(candidate_value + place * (SIGNALS + 1), sums, mask=place < listed)

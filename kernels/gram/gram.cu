@@ -9,7 +9,6 @@
 #include "../types.cuh"
 
 constexpr int BLOCK = 32 * WARPS_DOWN * WARPS_ACROSS;
-constexpr int CHUNK = 16 / sizeof(INPUT);     // items of a 16-byte load
 constexpr int CHUNKS = DEPTH / CHUNK;         // loads of a row in a stage
 constexpr int LOADS = TILE * CHUNKS / BLOCK;  // of one thread, of either operand, in a stage
 static_assert(DEPTH % CHUNK == 0 && BLOCK % CHUNKS == 0 && LOADS * BLOCK == TILE * CHUNKS, "uneven loads");

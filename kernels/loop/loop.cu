@@ -1,11 +1,12 @@
-// The certified greedy loop of gip_gpu/greedy/matching_pursuit.py in one cooperative launch: step after step, until the host is wanted.
+// The certified greedy loop of gip_gpu/greedy/matching_pursuit.py in one cooperative launch: step after step, until
+// the host is wanted.
 //
 // A step has two grid barriers: after the fused step, when every block knows its own best, and after the rescoring of
 // the window. Between them all blocks decide the same from the same numbers, so nobody waits for a leader.
 #include "../bounds.cuh"
 #include "../grid.cuh"
 #include "../rescore.cuh"
-#include "../step.cuh"
+#include "../step/step.cuh"
 
 // Of gip_gpu/backends/gpu/layout.py.
 struct Arrays {
@@ -18,10 +19,10 @@ struct Arrays {
     const int* slots;
     float* best;
     double* energy;
-    long long* found;
-    double* value;
-    double* real;
-    long long* whole;
+    long long* candidate_index;
+    double* candidate_value;
+    double* header_f64;
+    long long* header_i64;
     double* record;
 };
 
@@ -76,13 +77,15 @@ __device__ __forceinline__ double rounding(const Arrays& all, const State& state
 }
 
 __device__ __forceinline__ void read_header(const Arrays& all, State& state) {
-    state.error = all.real[REAL_ERROR], state.drift = all.real[REAL_DRIFT], state.energy = all.real[REAL_ENERGY_A];
-    state.gamma = all.real[REAL_GAMMA], state.square = all.real[REAL_SQUARE], state.scale = all.real[REAL_SCALE];
-    state.gain = all.real[REAL_GAIN], state.rival = all.real[REAL_RIVAL];
-    state.picks = all.whole[WHOLE_PICKS], state.until = all.whole[WHOLE_UNTIL], state.base = all.whole[WHOLE_BASE];
-    state.excess = all.whole[WHOLE_EXCESS], state.pending = all.whole[WHOLE_PENDING];
-    state.candidates = all.whole[WHOLE_CANDIDATES], state.ties = all.whole[WHOLE_TIES];
-    state.counted = all.whole[WHOLE_COUNT];
+    state.error = all.header_f64[HEADER_F64_ERROR], state.drift = all.header_f64[HEADER_F64_DRIFT];
+    state.energy = all.header_f64[HEADER_F64_ENERGY_A], state.gamma = all.header_f64[HEADER_F64_GAMMA];
+    state.square = all.header_f64[HEADER_F64_SQUARE], state.scale = all.header_f64[HEADER_F64_SCALE];
+    state.gain = all.header_f64[HEADER_F64_GAIN], state.rival = all.header_f64[HEADER_F64_RIVAL];
+    state.picks = all.header_i64[HEADER_I64_PICKS], state.until = all.header_i64[HEADER_I64_UNTIL];
+    state.base = all.header_i64[HEADER_I64_BASE];
+    state.excess = all.header_i64[HEADER_I64_EXCESS], state.pending = all.header_i64[HEADER_I64_PENDING];
+    state.candidates = all.header_i64[HEADER_I64_CANDIDATES], state.ties = all.header_i64[HEADER_I64_TIES];
+    state.counted = all.header_i64[HEADER_I64_COUNT];
     state.slot = state.pending < 0 ? -1 : all.slots[state.pending];
     state.noise = rounding(all, state);
     state.largest = state.floor = 0;
@@ -90,12 +93,13 @@ __device__ __forceinline__ void read_header(const Arrays& all, State& state) {
 }
 
 __device__ __forceinline__ void write_header(const Arrays& all, const State& state) {
-    all.real[REAL_ERROR] = state.error, all.real[REAL_DRIFT] = state.drift, all.real[REAL_ENERGY_A] = state.energy;
-    all.real[REAL_GAIN] = state.gain, all.real[REAL_RIVAL] = state.rival;
-    all.real[REAL_LARGEST] = state.largest, all.real[REAL_FLOOR] = state.floor;
-    all.whole[WHOLE_REASON] = state.reason, all.whole[WHOLE_PICKS] = state.picks;
-    all.whole[WHOLE_EXCESS] = state.excess, all.whole[WHOLE_PENDING] = state.pending;
-    all.whole[WHOLE_CANDIDATES] = state.candidates, all.whole[WHOLE_TIES] = state.ties;
+    all.header_f64[HEADER_F64_ERROR] = state.error, all.header_f64[HEADER_F64_DRIFT] = state.drift;
+    all.header_f64[HEADER_F64_ENERGY_A] = state.energy;
+    all.header_f64[HEADER_F64_GAIN] = state.gain, all.header_f64[HEADER_F64_RIVAL] = state.rival;
+    all.header_f64[HEADER_F64_LARGEST] = state.largest, all.header_f64[HEADER_F64_FLOOR] = state.floor;
+    all.header_i64[HEADER_I64_REASON] = state.reason, all.header_i64[HEADER_I64_PICKS] = state.picks;
+    all.header_i64[HEADER_I64_EXCESS] = state.excess, all.header_i64[HEADER_I64_PENDING] = state.pending;
+    all.header_i64[HEADER_I64_CANDIDATES] = state.candidates, all.header_i64[HEADER_I64_TIES] = state.ties;
 }
 
 // A += w f', 32 entries a warp, neighbouring ones on different multiprocessors.
@@ -171,14 +175,14 @@ __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& o
             // Asked for first: it is on its way while the sums are made.
             long long place = 0;
             if (lane == 0) {
-                unsigned long long* const counter = reinterpret_cast<unsigned long long*>(all.whole + WHOLE_COUNT);
-                place = (long long)atomicAdd(counter, 1ull) - state.counted;
+                long long* const counter = all.header_i64 + HEADER_I64_COUNT;
+                place = (long long)atomicAdd(reinterpret_cast<unsigned long long*>(counter), 1ull) - state.counted;
             }
-            double* const value = all.value + place * (1 + SIGNALS);
+            double* const exact = all.candidate_value + place * (1 + SIGNALS);
             const double gain = rescore(
                 all.rows + j * all.d, all.norms[j], all.scores + j * SIGNALS, all.d,
-                [=](long long at) { return load_strong(A + at); }, [=](int i, double w) { value[1 + i] = w; });
-            if (lane == 0) all.found[place] = j, value[0] = gain;
+                [=](long long at) { return load_strong(A + at); }, [=](int i, double w) { exact[1 + i] = w; });
+            if (lane == 0) all.candidate_index[place] = j, exact[0] = gain;
         }
     }
 }
@@ -212,23 +216,23 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
     SHARED(Top, tops, WARPS);
     SHARED(Tied, ties, WARPS);
     const int t = threadIdx.x;
-    const long long count = load_strong(all.whole + WHOLE_COUNT) - state.counted;
+    const long long count = load_strong(all.header_i64 + HEADER_I64_COUNT) - state.counted;
     // A thread's first candidate, often the only one, is kept at hand.
-    const double gain = t < count ? load_strong(all.value + t * (1 + SIGNALS)) : -1.0;
-    const long long item = t < count ? load_strong(all.found + t) : all.m;
+    const double gain = t < count ? load_strong(all.candidate_value + t * (1 + SIGNALS)) : -1.0;
+    const long long item = t < count ? load_strong(all.candidate_index + t) : all.m;
     const int slot = t < count ? all.slots[item] : -1;
     Top top = {gain, -1.0};
     for (long long c = t + THREADS; c < count; c += THREADS)
-        top = top.merged({load_strong(all.value + c * (1 + SIGNALS)), -1.0});
+        top = top.merged({load_strong(all.candidate_value + c * (1 + SIGNALS)), -1.0});
     top = block_reduce(tops, top, Top{-1.0, -1.0});
     Tied own = {all.m, -1.0, 0};
     long long place = 0;
     if (t < count) {
         const double enough = lowest_tied(top.first, state.scale);
         for (long long c = t; c < count; c += THREADS) {
-            const double other = c == t ? gain : load_strong(all.value + c * (1 + SIGNALS));
+            const double other = c == t ? gain : load_strong(all.candidate_value + c * (1 + SIGNALS));
             if (other < enough) continue;
-            const long long candidate = c == t ? item : load_strong(all.found + c);
+            const long long candidate = c == t ? item : load_strong(all.candidate_index + c);
             if (candidate < own.item) own.item = candidate, own.gain = other, place = c;
             ++own.count;
         }
@@ -238,7 +242,7 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
         state.slot = place == t ? slot : all.slots[tied.item];
 #pragma unroll 4
         for (int i = 0; i < SIGNALS; ++i) {
-            w[i] = load_strong(all.value + place * (1 + SIGNALS) + 1 + i);
+            w[i] = load_strong(all.candidate_value + place * (1 + SIGNALS) + 1 + i);
             factors[i] = (float)(w[i] * state.square);
         }
     }
@@ -251,12 +255,14 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     loop(long long m, int d, const ROWS* rows, const double* norms, const double* scores, double* A, float* W,
          float* score, float* weight, const int* slots, const COLUMN* columns, float* best, double* energy,
-         long long* found, double* value, double* real, long long* whole, double* record, int in_shared) {
+         long long* candidate_index, double* candidate_value, double* header_f64, long long* header_i64,
+         double* record, int in_shared) {
     SHARED(State, states, 1);
     SHARED(double, w, SIGNALS);
     SHARED(float, factors, SIGNALS);
     SHARED(Best, bests, WARPS);
-    const Arrays all = {m, d, rows, norms, scores, A, slots, best, energy, found, value, real, whole, record};
+    const Arrays all = {m, d, rows, norms, scores, A, slots, best, energy, candidate_index, candidate_value,
+                        header_f64, header_i64, record};
     State& state = states[0];
     const long long per = (m + gridDim.x - 1) / gridDim.x, first = min(blockIdx.x * per, m);
     Slice own = {first, (int)min(per, m - first), W + first, m, score + first, weight + first};
@@ -269,12 +275,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             own.weight[item] = weight[first + item];
         }
     }
-    GridBarrier barrier(whole + WHOLE_ARRIVED);
+    GridBarrier barrier(header_i64 + HEADER_I64_ARRIVED);
     if (threadIdx.x == 0) read_header(all, state);
     for (int i = threadIdx.x; i < SIGNALS; i += THREADS) {
         // Without a pick nothing moves, whatever was left here.
-        w[i] = whole[WHOLE_PENDING] < 0 ? 0.0 : real[REAL_RESIDUAL + i];
-        factors[i] = (float)(w[i] * real[REAL_SQUARE]);
+        w[i] = header_i64[HEADER_I64_PENDING] < 0 ? 0.0 : header_f64[HEADER_F64_RESIDUAL + i];
+        factors[i] = (float)(w[i] * header_f64[HEADER_F64_SQUARE]);
     }
     __syncthreads();
     while (true) {
@@ -292,8 +298,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             if (item >= 0 && item < own.count && item % THREADS == threadIdx.x)
                 own.weight[item] = weight[picked] = 0.0f;
         }
-        Best part = fused_step(own.count, first, m, own.W, own.stride, column, factors, own.weight, own.score);
-        part = block_reduce(bests, part, nothing(m));
+        Best part = fused_step(own.count, own.W, own.stride, column, factors, own.weight, own.score);
+        part = block_reduce(bests, part, nothing());
         if (threadIdx.x == 0) best[blockIdx.x] = part.score, energy[blockIdx.x] = part.energy;
         barrier.arrive();
         if (threadIdx.x == 0 && picked >= 0) enter(all, state, w);
@@ -319,6 +325,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     barrier.sync();
     if (blockIdx.x == 0) {
         if (threadIdx.x == 0) write_header(all, state);
-        for (int i = threadIdx.x; i < SIGNALS; i += THREADS) real[REAL_RESIDUAL + i] = w[i];
+        for (int i = threadIdx.x; i < SIGNALS; i += THREADS) header_f64[HEADER_F64_RESIDUAL + i] = w[i];
     }
 }

@@ -2,30 +2,44 @@
 
 `pick` finds the window, rescores its items in float64 and, in the program that finishes last, takes the argmax, records
 it and projects it out of A; `update` projects it out of the residual W~. The end of a kernel is the barrier. Each
-leaves at once when `whole[REASON]` says that the host is wanted. Arrays and places: `gip_gpu/backends/gpu/layout.py`;
-the formulas are those of `gip_gpu/greedy/matching_pursuit.py` and `gip_gpu/numerics/error_bounds.py`, where they are
-derived. Divisions and square roots of float64 are calls, and what lives across calls is spilled: so a row is multiplied
-by the inverse of its norm, two roundings for one, bounds use float32 roots, rounded up, and the host divides by gains.
+leaves at once when `header_i64[REASON]` says that the host is wanted. Arrays and places:
+`gip_gpu/backends/gpu/layout.py`; the steps are those of `gip_gpu/greedy/matching_pursuit.py`, the bounds those of
+`bounds_triton.py`. Divisions and square roots of float64 are calls, and what lives across calls is spilled: so a row is
+multiplied by the inverse of its norm, two roundings for one, and the host divides by gains.
 """
 
 import triton
 import triton.language as tl
 
-from gip_gpu.backends.gpu.layout import CONSTANTS, Code, Real, Record, Whole
+from gip_gpu.backends.gpu.layout import CONSTANTS, Code, HeaderF64, HeaderI64, Record
+from gip_gpu.kernels.bounds_triton import (
+    cast_error,
+    drift_after,
+    energy_after,
+    gain_outside,
+    lowest_tied,
+    noise_of,
+    rival_above,
+    root_above,
+    step_error,
+    window_floor,
+)
 from gip_gpu.kernels.exact_triton import double
 
-ERROR, DRIFT, ENERGY_A = (tl.constexpr(int(place)) for place in (Real.ERROR, Real.DRIFT, Real.ENERGY_A))
-GAMMA, SQUARE, SCALE = (tl.constexpr(int(place)) for place in (Real.GAMMA, Real.SQUARE, Real.SCALE))
-GAIN, RIVAL, RESIDUAL = (tl.constexpr(int(place)) for place in (Real.GAIN, Real.RIVAL, Real.RESIDUAL))
-PROJECTED, ROUNDING = (tl.constexpr(int(place)) for place in (Real.PROJECTED, Real.ROUNDING))
-AT_LARGEST, AT_FLOOR = (tl.constexpr(int(place)) for place in (Real.LARGEST, Real.FLOOR))
+ERROR, DRIFT, ENERGY_A = (tl.constexpr(int(place)) for place in (HeaderF64.ERROR, HeaderF64.DRIFT, HeaderF64.ENERGY_A))
+GAMMA, SQUARE, SCALE = (tl.constexpr(int(place)) for place in (HeaderF64.GAMMA, HeaderF64.SQUARE, HeaderF64.SCALE))
+GAIN, RIVAL, RESIDUAL = (tl.constexpr(int(place)) for place in (HeaderF64.GAIN, HeaderF64.RIVAL, HeaderF64.RESIDUAL))
+PROJECTED, ROUNDING = (tl.constexpr(int(place)) for place in (HeaderF64.PROJECTED, HeaderF64.ROUNDING))
+AT_LARGEST, AT_FLOOR = (tl.constexpr(int(place)) for place in (HeaderF64.LARGEST, HeaderF64.FLOOR))
 REASON, PICKS, UNTIL, BASE = (
-    tl.constexpr(int(place)) for place in (Whole.REASON, Whole.PICKS, Whole.UNTIL, Whole.BASE)
+    tl.constexpr(int(place)) for place in (HeaderI64.REASON, HeaderI64.PICKS, HeaderI64.UNTIL, HeaderI64.BASE)
 )
 EXCESS, PENDING, SLOT, COUNT = (
-    tl.constexpr(int(place)) for place in (Whole.EXCESS, Whole.PENDING, Whole.SLOT, Whole.COUNT)
+    tl.constexpr(int(place)) for place in (HeaderI64.EXCESS, HeaderI64.PENDING, HeaderI64.SLOT, HeaderI64.COUNT)
 )
-CANDIDATES, TIES, ARRIVED = (tl.constexpr(int(place)) for place in (Whole.CANDIDATES, Whole.TIES, Whole.ARRIVED))
+CANDIDATES, TIES, ARRIVED = (
+    tl.constexpr(int(place)) for place in (HeaderI64.CANDIDATES, HeaderI64.TIES, HeaderI64.ARRIVED)
+)
 RUNNING, DONE, NEED_COLUMN = (tl.constexpr(int(code)) for code in (Code.RUNNING, Code.DONE, Code.NEED_COLUMN))
 NEED_REFRESH, EXHAUSTED, DIVERGED, EMPTY_WINDOW = (
     tl.constexpr(int(code)) for code in (Code.NEED_REFRESH, Code.EXHAUSTED, Code.DIVERGED, Code.EMPTY_WINDOW)
@@ -34,33 +48,31 @@ AT_INDEX, AT_GAIN, AT_RIVAL = (tl.constexpr(int(place)) for place in (Record.IND
 AT_CANDIDATES, AT_TIES, AT_ENERGY, AT_WEIGHTS = (
     tl.constexpr(int(place)) for place in (Record.CANDIDATES, Record.TIES, Record.ENERGY, Record.WEIGHTS)
 )
-U32, U64, FLUSHED = (tl.constexpr(CONSTANTS[name]) for name in ("U32", "U64", "FLUSHED"))
-TIE_RELATIVE, TIE_ABSOLUTE = (tl.constexpr(CONSTANTS[name]) for name in ("TIE_RELATIVE", "TIE_ABSOLUTE"))
 FLOOR, DIVERGED_NORM = (tl.constexpr(CONSTANTS[name]) for name in ("FLOOR", "DIVERGED_NORM"))
 USUAL_WINDOW = tl.constexpr(CONSTANTS["USUAL_WINDOW"])
 
 
 @triton.jit
-def update(m, W, columns, stride, weight, score, best, where, energy, real, whole, blocks,
-           SIGNALS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """The fused step: W~ -= column * square * w, squared norms, largest score and its lowest index, in one pass.
+def update(m, W, columns, stride, weight, score, best, energy, header_f64, header_i64, blocks, SIGNALS: tl.constexpr,
+           BLOCK: tl.constexpr):  # fmt: skip
+    """The fused step: W~ -= column * square * w, squared norms and the largest score, in one pass.
 
     Each element of W~ is read and written once, each entry of the column read once. Program p takes `blocks` blocks of
-    items and writes entry p of `best`, `where` and `energy`. Without a pick to project out (SLOT -1) it only scores.
+    items and writes entry p of `best` and `energy`. Without a pick to project out (SLOT -1) it only scores.
     """
     p = tl.program_id(0).to(tl.int64)
-    if tl.load(whole + REASON) == RUNNING:
-        slot = tl.load(whole + SLOT)
-        square = tl.load(real + SQUARE)
+    if tl.load(header_i64 + REASON) == RUNNING:
+        slot = tl.load(header_i64 + SLOT)
+        square = tl.load(header_f64 + SQUARE)
         covered = tl.where(slot >= 0, m, 0)
-        top, place, total = -1.0, tl.cast(m, tl.int64), tl.cast(0.0, tl.float64)
+        top, total = -1.0, tl.cast(0.0, tl.float64)
         for block in range(blocks):
             items = (p * blocks + block) * BLOCK + tl.arange(0, BLOCK)
             inside = items < m
             column = tl.load(columns + slot * stride + items, mask=items < covered, other=0.0).to(tl.float32)
             squares = tl.zeros((BLOCK,), tl.float32)
             for i in range(SIGNALS):
-                w = tl.where(slot >= 0, tl.load(real + RESIDUAL + i) * square, 0.0).to(tl.float32)
+                w = tl.where(slot >= 0, tl.load(header_f64 + RESIDUAL + i) * square, 0.0).to(tl.float32)
                 at = W + i * tl.cast(m, tl.int64) + items
                 left = tl.load(at, mask=inside, other=0.0) - column * w
                 tl.store(at, left, mask=inside)
@@ -72,46 +84,33 @@ def update(m, W, columns, stride, weight, score, best, where, energy, real, whol
             # Items that cannot be picked score 0, but never win against one that can. A maximum passes over what is no
             # number, which comes of an overflow: it counts as infinite, and `pick` says that the residual diverges.
             ranked = tl.where(held > 0, tl.where(scored == scored, scored, float("inf")), -1.0)
-            highest = tl.max(ranked)
-            lowest = tl.min(tl.where((ranked == highest) & inside, items, m))
-            place = tl.where(highest > top, lowest, place)
-            top = tl.maximum(top, highest)
+            top = tl.maximum(top, tl.max(ranked))
         tl.store(best + p, top)
-        tl.store(where + p, place)
         tl.store(energy + p, total)
 
 
 @triton.jit
-def _above(square):
-    """A little more than the square root of a float64. The float32 root is off by 2^-22 at most, cast included, but for
-    values that float32 flushes. A float64 root is a call, and what lives across calls is spilled."""
-    return tl.sqrt(square.to(tl.float32)).to(tl.float64) * (1 + 2.0**-20) + 2.0**-62
-
-
-@triton.jit
-def _noise(real):
+def _noise(header_f64):
     """The bound on the float64 rounding of an exact residual, as State.noise."""
-    scale, projected = tl.load(real + SCALE), tl.load(real + PROJECTED)
-    return tl.load(real + DRIFT) + tl.load(real + ROUNDING) * projected * (1 + 2 * U64) + 2 * U64 * (scale + projected)
+    scale, projected = tl.load(header_f64 + SCALE), tl.load(header_f64 + PROJECTED)
+    return noise_of(tl.load(header_f64 + DRIFT), tl.load(header_f64 + ROUNDING), projected, scale)
 
 
 @triton.jit
-def _norms(best, real, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIGNALS: tl.constexpr):
+def _norms(best, header_f64, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIGNALS: tl.constexpr):
     """What follows from the largest score: the largest ||W~_j||, a bound on float64 rounding, the norm from
     which an item is a candidate, and the square of that which float32 scores are compared with."""
     parts = tl.arange(0, PARTS_BLOCK)
     top = tl.max(tl.load(best + parts, mask=parts < PARTS, other=-1.0))
     largest = tl.sqrt(tl.maximum(top, 0.0)).to(tl.float64)
-    error, scale, noise = tl.load(real + ERROR), tl.load(real + SCALE), _noise(real)
-    tie = TIE_RELATIVE * (largest + error) + TIE_ABSOLUTE * scale + 2 * noise
-    # The float32 root is off by 4 U32 at most.
-    norm = tl.maximum(largest * (1 - (SIGNALS + 6) * U32) - 2 * error - tie, 0.0)
-    return largest, noise, norm, norm * norm * (1 - 2 * (SIGNALS + 2) * U32)
+    error, scale, noise = tl.load(header_f64 + ERROR), tl.load(header_f64 + SCALE), _noise(header_f64)
+    norm, floor = window_floor(largest, error, scale, noise, SIGNALS)
+    return largest, noise, norm, floor
 
 
 @triton.jit
-def _rescore(item, m, d, rows, inverses, scores, A, found, value, whole, SIGNALS: tl.constexpr, WIDE: tl.constexpr,
-             DEPTH: tl.constexpr):  # fmt: skip
+def _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_value, header_i64, SIGNALS: tl.constexpr,
+             WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """Enters the exact gain and residual of an item into the list of candidates."""
     i = tl.arange(0, WIDE)
     scale = tl.load(inverses + item)
@@ -122,23 +121,23 @@ def _rescore(item, m, d, rows, inverses, scores, A, found, value, whole, SIGNALS
         x = double(tl.load(rows + item * d + c, mask=c < d, other=0.0)) * scale
         a = tl.load(A + i[:, None] * d + c[None, :], mask=(i[:, None] < SIGNALS) & (c[None, :] < d), other=0.0)
         products += a * x[None, :]
-    given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
-    residual = given - tl.sum(products, axis=1)
-    place = tl.atomic_add(whole + COUNT, 1)
-    tl.store(found + place, item)
-    tl.store(value + place * (SIGNALS + 1), tl.sum(residual * residual))
-    tl.store(value + place * (SIGNALS + 1) + 1 + i, residual, mask=i < SIGNALS)
+    initial = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+    residual = initial - tl.sum(products, axis=1)
+    place = tl.atomic_add(header_i64 + COUNT, 1)
+    tl.store(candidate_index + place, item)
+    tl.store(candidate_value + place * (SIGNALS + 1), tl.sum(residual * residual))
+    tl.store(candidate_value + place * (SIGNALS + 1) + 1 + i, residual, mask=i < SIGNALS)
 
 
 @triton.jit
-def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, found, value, real, whole, record,
-         blocks, SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr,
-         PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
+def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, candidate_index, candidate_value,
+         header_f64, header_i64, record, blocks, SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+         DEPTH: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     """Window, exact rescoring and, in the last of the PARTS programs, the choice. WIDE: SIGNALS to a power of two."""
     p = tl.program_id(0).to(tl.int64)
-    if tl.load(whole + REASON) == RUNNING:
-        if (tl.load(whole + PENDING) < 0) & (tl.load(whole + PICKS) < tl.load(whole + UNTIL)):
-            _, _, _, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
+    if tl.load(header_i64 + REASON) == RUNNING:
+        if (tl.load(header_i64 + PENDING) < 0) & (tl.load(header_i64 + PICKS) < tl.load(header_i64 + UNTIL)):
+            _, _, _, floor = _norms(best, header_f64, PARTS, PARTS_BLOCK, SIGNALS)
             # To nearest: no float32 score that reaches the floor stays below.
             threshold = floor.to(tl.float32)
             for block in range(blocks):
@@ -149,116 +148,116 @@ def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, fo
                 open_ = tl.sum(marked.to(tl.int32))
                 while open_ > 0:
                     item = tl.min(tl.where(marked, items, m))
-                    _rescore(item, m, d, rows, inverses, scores, A, found, value, whole, SIGNALS, WIDE, DEPTH)
+                    _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_value, header_i64,
+                             SIGNALS, WIDE, DEPTH)  # fmt: skip
                     marked = marked & (items != item)
                     open_ -= 1
         # What this program wrote is visible before its ticket is; who draws the last one sees all.
         tl.debug_barrier()
-        if tl.atomic_add(whole + ARRIVED, 1, sem="acq_rel") == PARTS - 1:
+        if tl.atomic_add(header_i64 + ARRIVED, 1, sem="acq_rel") == PARTS - 1:
             tl.debug_barrier()
-            tl.store(whole + ARRIVED, 0)
-            _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found, value, real, whole, record,
-                    SIGNALS, WIDE, DEPTH, PARTS, PARTS_BLOCK, CHUNK)  # fmt: skip
+            tl.store(header_i64 + ARRIVED, 0)
+            _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, candidate_index, candidate_value,
+                    header_f64, header_i64, record, SIGNALS, WIDE, DEPTH, PARTS, PARTS_BLOCK, CHUNK)  # fmt: skip
 
 
 @triton.jit
-def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, found, value, real, whole, record,
-            SIGNALS: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PARTS: tl.constexpr,
+def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, candidate_index, candidate_value, header_f64,
+            header_i64, record, SIGNALS: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PARTS: tl.constexpr,
             PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     parts = tl.arange(0, PARTS_BLOCK)
-    picks, base = tl.load(whole + PICKS), tl.load(whole + BASE)
+    picks, base = tl.load(header_i64 + PICKS), tl.load(header_i64 + BASE)
     if picks > base:
         total = tl.sum(tl.load(energy + parts, mask=parts < PARTS, other=0.0))
         tl.store(record + (picks - 1 - base) * (AT_WEIGHTS + SIGNALS) + AT_ENERGY, total)
     reason, slot = tl.cast(RUNNING, tl.int64), tl.cast(-1, tl.int64)
-    if tl.load(whole + PENDING) < 0:
-        if picks >= tl.load(whole + UNTIL):
+    if tl.load(header_i64 + PENDING) < 0:
+        if picks >= tl.load(header_i64 + UNTIL):
             reason = tl.cast(DONE, tl.int64)
         else:
-            reason = _argmax(m, best, found, value, real, whole, SIGNALS, WIDE, PARTS, PARTS_BLOCK, CHUNK)
+            reason = _argmax(m, best, candidate_index, candidate_value, header_f64, header_i64, SIGNALS, WIDE, PARTS,
+                             PARTS_BLOCK, CHUNK)  # fmt: skip
     if reason == RUNNING:
-        item = tl.load(whole + PENDING)
+        item = tl.load(header_i64 + PENDING)
         slot = tl.load(slots + item).to(tl.int64)
         if slot < 0:
             reason = tl.cast(NEED_COLUMN, tl.int64)
         else:
-            _project_out(item, d, rows, inverses, scores, A, weight, real, whole, record, SIGNALS, WIDE, DEPTH)
+            _project_out(
+                item, d, rows, inverses, scores, A, weight, header_f64, header_i64, record, SIGNALS, WIDE, DEPTH
+            )
     tl.debug_barrier()
-    tl.store(whole + SLOT, slot)
-    tl.store(whole + REASON, reason)
+    tl.store(header_i64 + SLOT, slot)
+    tl.store(header_i64 + REASON, reason)
 
 
 @triton.jit
-def _argmax(m, best, found, value, real, whole, SIGNALS: tl.constexpr, WIDE: tl.constexpr, PARTS: tl.constexpr,
-            PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
+def _argmax(m, best, candidate_index, candidate_value, header_f64, header_i64, SIGNALS: tl.constexpr,
+            WIDE: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     """Makes the exact argmax of the candidates the pending pick, or says why it cannot."""
-    largest, noise, norm, floor = _norms(best, real, PARTS, PARTS_BLOCK, SIGNALS)
-    error, scale = tl.load(real + ERROR), tl.load(real + SCALE)
-    count = tl.load(whole + COUNT)
-    excess = tl.load(whole + EXCESS) + tl.maximum(count - tl.cast(USUAL_WINDOW, tl.int64), 0)
+    largest, noise, norm, floor = _norms(best, header_f64, PARTS, PARTS_BLOCK, SIGNALS)
+    error, scale = tl.load(header_f64 + ERROR), tl.load(header_f64 + SCALE)
+    count = tl.load(header_i64 + COUNT)
+    excess = tl.load(header_i64 + EXCESS) + tl.maximum(count - tl.cast(USUAL_WINDOW, tl.int64), 0)
     # Every thread has read what one of them overwrites now; the same goes for each barrier before stores below.
     tl.debug_barrier()
-    tl.store(whole + COUNT, tl.cast(0, tl.int64))
-    tl.store(whole + EXCESS, excess)
+    tl.store(header_i64 + COUNT, tl.cast(0, tl.int64))
+    tl.store(header_i64 + EXCESS, excess)
     highest = tl.cast(-1.0, tl.float64)
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
-        highest = tl.maximum(highest, tl.max(tl.load(value + at * (SIGNALS + 1), mask=at < count, other=-1.0)))
-    # ties.lowest_tied with its square multiplied out: the root is left in a term so small that float32 will do.
-    absolute, relative = TIE_ABSOLUTE * scale, 1 - TIE_RELATIVE / 2
-    tied = highest * (relative * relative) - 2 * absolute * relative * _above(highest) + absolute * absolute
-    tied = tl.where(highest > absolute * absolute, tied, 0.0)
+        gains = tl.load(candidate_value + at * (SIGNALS + 1), mask=at < count, other=-1.0)
+        highest = tl.maximum(highest, tl.max(gains))
+    tied = lowest_tied(highest, scale)
     item, ties = tl.cast(m, tl.int64), tl.cast(0, tl.int64)
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
-        equal = tl.load(value + at * (SIGNALS + 1), mask=at < count, other=-1.0) >= tied
-        item = tl.minimum(item, tl.min(tl.where(equal, tl.load(found + at, mask=at < count, other=0), m)))
+        equal = tl.load(candidate_value + at * (SIGNALS + 1), mask=at < count, other=-1.0) >= tied
+        item = tl.minimum(item, tl.min(tl.where(equal, tl.load(candidate_index + at, mask=at < count, other=0), m)))
         ties += tl.sum(equal.to(tl.int64))
     place, runner_up = tl.cast(0, tl.int64), tl.cast(0.0, tl.float64)
     for start in range(0, count, CHUNK):
         at = start + tl.arange(0, CHUNK)
-        this = tl.load(found + at, mask=at < count, other=-1) == item
+        this = tl.load(candidate_index + at, mask=at < count, other=-1) == item
         place = tl.maximum(place, tl.max(tl.where(this, at, 0)).to(tl.int64))
-        others = tl.load(value + at * (SIGNALS + 1), mask=(at < count) & (this == 0), other=0.0)
+        others = tl.load(candidate_value + at * (SIGNALS + 1), mask=(at < count) & (this == 0), other=0.0)
         runner_up = tl.maximum(runner_up, tl.max(others))
-    if count < m - tl.load(whole + PICKS):
-        # No item outside the window can be better than this.
-        outside = norm * (1 + (SIGNALS + 2) * U32) + error
-        runner_up = tl.maximum(runner_up, outside * outside)
-    gain = tl.load(value + place * (SIGNALS + 1))
-    rival = runner_up + 4 * noise * (_above(runner_up) + noise)
-    wide = error > 4 * (U32 * (largest + error) + FLUSHED + noise)
+    if count < m - tl.load(header_i64 + PICKS):
+        runner_up = tl.maximum(runner_up, gain_outside(norm, error, SIGNALS))
+    gain = tl.load(candidate_value + place * (SIGNALS + 1))
+    rival = rival_above(runner_up, noise)
+    wide = error > 4 * (cast_error(largest + error) + noise)
     reason = tl.cast(RUNNING, tl.int64)
     if (largest < DIVERGED_NORM) == 0:
         reason = tl.cast(DIVERGED, tl.int64)
     elif count == 0:
         reason = tl.cast(EMPTY_WINDOW, tl.int64)
-        tl.store(real + AT_LARGEST, largest)
-        tl.store(real + AT_FLOOR, floor)
+        tl.store(header_f64 + AT_LARGEST, largest)
+        tl.store(header_f64 + AT_FLOOR, floor)
     elif (2 * excess >= m) & wide:
         reason = tl.cast(NEED_REFRESH, tl.int64)
     elif highest <= FLOOR * scale * (FLOOR * scale):
         reason = tl.cast(EXHAUSTED, tl.int64)
     else:
-        tl.store(whole + PENDING, item)
-        tl.store(whole + CANDIDATES, count)
-        tl.store(whole + TIES, ties)
-        tl.store(real + GAIN, gain)
-        tl.store(real + RIVAL, rival)
+        tl.store(header_i64 + PENDING, item)
+        tl.store(header_i64 + CANDIDATES, count)
+        tl.store(header_i64 + TIES, ties)
+        tl.store(header_f64 + GAIN, gain)
+        tl.store(header_f64 + RIVAL, rival)
         i = tl.arange(0, WIDE)
-        residual = tl.load(value + place * (SIGNALS + 1) + 1 + i, mask=i < SIGNALS, other=0.0)
-        tl.store(real + RESIDUAL + i, residual, mask=i < SIGNALS)
+        residual = tl.load(candidate_value + place * (SIGNALS + 1) + 1 + i, mask=i < SIGNALS, other=0.0)
+        tl.store(header_f64 + RESIDUAL + i, residual, mask=i < SIGNALS)
         # Read again by other threads of this program.
         tl.debug_barrier()
     return reason
 
 
 @triton.jit
-def _project_out(item, d, rows, inverses, scores, A, weight, real, whole, record, SIGNALS: tl.constexpr,
+def _project_out(item, d, rows, inverses, scores, A, weight, header_f64, header_i64, record, SIGNALS: tl.constexpr,
                  WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """Records the pending pick, adds it to A, moves the bounds; `update` does the rest."""
     i = tl.arange(0, WIDE)
-    w = tl.load(real + RESIDUAL + i, mask=i < SIGNALS, other=0.0)
+    w = tl.load(header_f64 + RESIDUAL + i, mask=i < SIGNALS, other=0.0)
     inverse = tl.load(inverses + item)
     for start in range(0, d, DEPTH):
         c = start + tl.arange(0, DEPTH)
@@ -266,27 +265,21 @@ def _project_out(item, d, rows, inverses, scores, A, weight, real, whole, record
         at = A + i[:, None] * d + c[None, :]
         inside = (i[:, None] < SIGNALS) & (c[None, :] < d)
         tl.store(at, tl.load(at, mask=inside, other=0.0) + w[:, None] * x[None, :], mask=inside)
-    gain, rival, error = tl.load(real + GAIN), tl.load(real + RIVAL), tl.load(real + ERROR)
-    square, gamma, drift = tl.load(real + SQUARE), tl.load(real + GAMMA), tl.load(real + DRIFT)
-    before, scale, noise = tl.load(real + ENERGY_A), tl.load(real + SCALE), _noise(real)
-    picks, base = tl.load(whole + PICKS), tl.load(whole + BASE)
-    candidates, ties = tl.load(whole + CANDIDATES), tl.load(whole + TIES)
-    given = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
-    norm = _above(gain)
+    gain, rival, error = tl.load(header_f64 + GAIN), tl.load(header_f64 + RIVAL), tl.load(header_f64 + ERROR)
+    square, gamma, drift = tl.load(header_f64 + SQUARE), tl.load(header_f64 + GAMMA), tl.load(header_f64 + DRIFT)
+    before, scale, noise = tl.load(header_f64 + ENERGY_A), tl.load(header_f64 + SCALE), _noise(header_f64)
+    picks, base = tl.load(header_i64 + PICKS), tl.load(header_i64 + BASE)
+    candidates, ties = tl.load(header_i64 + CANDIDATES), tl.load(header_i64 + TIES)
+    initial = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+    norm = root_above(gain)
     moved = norm * square
-    # ||A + w f'||^2 = ||A||^2 + 2 w . (A f) + ||w||^2 ||f||^2, where ||f||^2 is at most `square`, and A f is the score
-    # less the residual but for the residual's own rounding, `noise`. kernels/bounds.cuh derives the rest.
-    cross = tl.sum(w * (given - w))
-    sizes = before + 4 * norm * (scale + norm) + gain * square
-    slack = 2 * norm * noise + (d + SIGNALS + 18) * U64 * sizes
-    energy = before + 2 * cross + gain * square + slack
-    projected = _above(energy * square)
+    energy = energy_after(before, d, initial, w, gain, norm, square, scale, noise, SIGNALS)
+    projected = root_above(energy * square)
     tl.debug_barrier()
-    tl.store(real + ENERGY_A, energy)
-    tl.store(real + PROJECTED, projected)
-    # As `matching_pursuit.add_to_projection`, and twice the rounding of a row multiplied by the inverse of its norm.
-    tl.store(real + DRIFT, drift + U64 * (projected + 4 * moved))
-    tl.store(real + ERROR, error * (1 + 2 * U32) + moved * (gamma + 4 * U32) + 2 * U32 * norm + 4 * FLUSHED)
+    tl.store(header_f64 + ENERGY_A, energy)
+    tl.store(header_f64 + PROJECTED, projected)
+    tl.store(header_f64 + DRIFT, drift_after(drift, projected, moved))
+    tl.store(header_f64 + ERROR, step_error(error, gamma, norm, moved))
     row = record + (picks - base) * (AT_WEIGHTS + SIGNALS)
     tl.store(row + AT_INDEX, item.to(tl.float64))
     tl.store(row + AT_GAIN, gain)
@@ -295,5 +288,5 @@ def _project_out(item, d, rows, inverses, scores, A, weight, real, whole, record
     tl.store(row + AT_TIES, ties.to(tl.float64))
     tl.store(row + AT_WEIGHTS + i, w, mask=i < SIGNALS)
     tl.store(weight + item, 0.0)
-    tl.store(whole + PICKS, picks + 1)
-    tl.store(whole + PENDING, tl.cast(-1, tl.int64))
+    tl.store(header_i64 + PICKS, picks + 1)
+    tl.store(header_i64 + PENDING, tl.cast(-1, tl.int64))

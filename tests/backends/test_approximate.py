@@ -39,7 +39,7 @@ def test_triton(approximate_interpreter, objective):
 @pytest.fixture
 def approximate_cuda(cupy_on_cpu, monkeypatch):
     """The emulation of CUDA with approximate quotients and roots."""
-    from gip_gpu.backends.cuda import source as cuda_source
+    from gip_gpu.kernels import cuda_source
 
     options = cuda_source.options
     monkeypatch.setattr(cuda_source, "options", lambda defines: (*options(defines), "-DPERTURBED=1"))

@@ -7,18 +7,48 @@ import numpy as np
 import pytest
 
 from gip_gpu import Pool, backends, select, signals
-from gip_gpu.backends.base import Backend, HostBackend
+from gip_gpu.backends.base import Backend
 from gip_gpu.backends.cuda.backend import CupyBackend
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.backend import GpuBackend
 from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu.backends.numpy.residual import NumpyResidual
+from gip_gpu.backends.residual import Residual
 from gip_gpu.backends.triton.backend import TritonBackend
 from gip_gpu.numerics.error_bounds import gram_entry_error
 from gip_gpu.reference import matching_pursuit
 
 
-class PlainBackend(HostBackend):
-    """The hooks in their plainest form, on float64 arrays: what a backend must do and no more."""
+class PlainResidual(Residual):
+    """The residual in its plainest form, on float64 arrays."""
+
+    def __init__(self, backend):
+        self.backend = backend
+
+    def refresh(self, scores, unit, A, pool, left):
+        self.W = scores / unit - self.backend.rows_of.block(0, len(scores)) @ A.T
+        self.left = left.copy()
+        return float(np.sqrt((self.W**2).sum(axis=1)[left].max(initial=0)))
+
+    def best(self):
+        return float(np.sqrt((self.W**2).sum(axis=1)[self.left].max()))
+
+    def window(self, floor):
+        return np.flatnonzero(((self.W**2).sum(axis=1) >= floor) & self.left)
+
+    def update(self, index, column, residual):
+        self.W -= np.outer(column * self.backend.square, residual)
+        self.left[index] = False
+        return float((self.W**2).sum())
+
+    def speculate(self, pick, known, count, most):
+        ranked = np.argsort(-np.where(self.left, (self.W**2).sum(axis=1), -1), kind="stable").tolist()
+        others = [index for index in ranked if index not in known and index != pick.index]
+        return [pick.index, *others[: count - 1]]
+
+
+class PlainBackend(Backend):
+    """The hooks in their plainest form: what a backend must do and no more."""
 
     name = "plain"
     devices = ("cpu",)
@@ -29,24 +59,8 @@ class PlainBackend(HostBackend):
         self.gamma = gram_entry_error(self.d)
         self.stored = (rows.block(0, self.m) * 2.0**-self.exponent).astype(np.float32)
 
-    def begin(self, state):
-        self.W = np.full(state.scores.shape, np.nan)
-
-    def refresh(self, state):
-        self.W = state.scores / state.unit - self.rows_of.block(0, self.m) @ state.A.T
-        self.left = state.left.copy()
-        state.error = state.noise(self.square)
-
-    def best(self, state):
-        return float(np.sqrt((self.W**2).sum(axis=1)[self.left].max()))
-
-    def window(self, state, floor):
-        return np.flatnonzero(((self.W**2).sum(axis=1) >= floor) & self.left)
-
-    def update(self, state, index, column, residual):
-        self.W -= np.outer(column * self.square, residual)
-        self.left[index] = False
-        return float((self.W**2).sum())
+    def residual(self, n):
+        return PlainResidual(self)
 
     def columns(self, indices, out):
         out[:] = self.stored[indices] @ self.stored.T
@@ -56,11 +70,6 @@ class PlainBackend(HostBackend):
 
     def empty_columns(self, count):
         return np.full((count, self.m), np.nan, np.float32)
-
-    def speculate(self, state, known, count):
-        ranked = np.argsort(-np.where(self.left, (self.W**2).sum(axis=1), -1), kind="stable").tolist()
-        others = [index for index in ranked if index not in known and index != state.pending.index]
-        return [state.pending.index, *others[: count - 1]]
 
 
 @pytest.fixture(autouse=True)
@@ -83,9 +92,16 @@ def test_every_backend_gives_the_reference(name, columns, normalize, cone):
 
 @pytest.mark.parametrize("kind", [NumpyBackend, PlainBackend, TritonBackend, CupyBackend])
 def test_signatures_agree(kind):
-    shared = HostBackend if issubclass(kind, HostBackend) else GpuBackend
+    shared = GpuBackend if issubclass(kind, GpuBackend) else Backend
     for name, hook in inspect.getmembers(shared, callable):
         if not name.startswith("_") or name in GpuBackend.__abstractmethods__:
+            assert list(inspect.signature(getattr(kind, name)).parameters) == list(inspect.signature(hook).parameters)
+
+
+@pytest.mark.parametrize("kind", [NumpyResidual, PlainResidual])
+def test_signatures_of_residuals_agree(kind):
+    for name, hook in inspect.getmembers(Residual, inspect.isfunction):
+        if not name.startswith("_"):
             assert list(inspect.signature(getattr(kind, name)).parameters) == list(inspect.signature(hook).parameters)
 
 
@@ -101,11 +117,13 @@ def test_documented_semantics_agree(kind):
             assert inspect.getdoc(getattr(kind, name)) == inspect.getdoc(hook)
 
 
-@pytest.mark.parametrize("module", ["torch_arrays:TorchArrays", "cupy_arrays:CupyArrays"])
-def test_arrays_agree(module):
+@pytest.mark.parametrize(
+    ("library", "module"), [("torch", "triton.arrays:TorchArrays"), ("cupy", "cuda.arrays:CupyArrays")]
+)
+def test_arrays_agree(library, module):
     """Both libraries' arrays offer what the shared host code calls, under the same names."""
     name, _, kind = module.partition(":")
-    pytest.importorskip(name.removesuffix("_arrays"))
+    pytest.importorskip(library)
     arrays = getattr(importlib.import_module(f"gip_gpu.backends.{name}"), kind)
     for hook in vars(Arrays):
         if not hook.startswith("_"):
@@ -133,7 +151,7 @@ def test_precision_that_a_backend_does_not_have():
 
 def test_gram_matrix_of_each_precision(cone):
     from gip_gpu.data.rows import Rows
-    from gip_gpu.planning.plan import make_plan
+    from gip_gpu.strategies.choose import make_plan
 
     rows = Rows(cone[:1500])
     exact = rows.block(0, 1500) @ rows.block(0, 1500).T

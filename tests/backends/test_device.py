@@ -13,7 +13,7 @@ from gip_gpu.backends import devices
 from gip_gpu.backends.cuda.backend import CupyBackend
 from gip_gpu.backends.triton.backend import TritonBackend
 from gip_gpu.data.device_arrays import on_gpu
-from gip_gpu.planning.plan import make_plan
+from gip_gpu.strategies.choose import make_plan
 from gip_gpu.system import cuda_driver
 
 

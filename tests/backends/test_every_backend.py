@@ -137,7 +137,7 @@ def test_a_pool_survives_an_allocation_that_fails(on_gpu, narrow, monkeypatch, e
     pool = Pool(narrow, **on_gpu)
     G = np.random.default_rng(4).standard_normal((300, 4))
     pool.select(G[:, 0], 5)
-    arrays, left = pool._backend.arrays, [3]
+    arrays, left = pool._prepared.backend.arrays, [3]
     allocate = arrays.empty
 
     def failing(shape, kind):

@@ -15,21 +15,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import (
-    gpu,
-    gpu_ceilings,
-    gpu_cupy,
-    gpu_kernels,
-    gpu_naive,
-    gpu_report,
-    gpu_selections,
-    measured,
-    model,
-)
-from bench.gpu_budget import Budget, LeftOut
-from bench.gpu_cases import TINY
-from bench.gpu_device import Library, Timer
-from bench.gpu_results import Check, Failure, Phase, Results
+from bench.gpu import ceilings, cupy_library, kernels, naive, report, suite
+from bench.gpu.budget import Budget, LeftOut
+from bench.gpu.cases import TINY
+from bench.gpu.library import Library, Timer
+from bench.gpu.results import Check, Failure, Phase, Results
+from bench.model import a100, h200
+from bench.model.suite import main as predictions
+from bench.runner import command
 from gip_gpu.reference import matching_pursuit
 from tests.support.bench_gpu_runs import OLD, PARTS, selection, session_of
 from tests.support.paths import ROOT
@@ -41,7 +34,7 @@ def by_triton(tmp_path_factory):
     pytest.importorskip("torch")
     pytest.importorskip("triton")
     folder = tmp_path_factory.mktemp("gpu")
-    command = [sys.executable, "-m", "bench.gpu", "--device", "cpu", "--backends", "triton", "--budget", "2000"]
+    command = [sys.executable, "-m", "bench", "gpu", "--device", "cpu", "--backends", "triton", "--budget", "2000"]
     environment = {
         **os.environ,
         "TRITON_INTERPRET": "1",
@@ -73,11 +66,11 @@ def test_dry_run_has_every_part(by_triton):
     assert not found["failures"]
     assert not found["wrong"]
     assert found["machine"]["device"] == "CPU"
-    assert set(found["ceilings"]) >= {"copy bandwidth", *(f"GEMM {kind}" for kind in gpu_ceilings.FORMATS)}
+    assert set(found["ceilings"]) >= {"copy bandwidth", *(f"GEMM {kind}" for kind in ceilings.FORMATS)}
     picking = [entry for entry in found["entries"] if entry["picks"]]
     assert all(entry["difference"] is None and not entry["unchecked"] for entry in picking)
     assert all(entry["seconds"] > 0 for entry in found["entries"])
-    titles = ["## Ceilings", *gpu_report.PARTS.values(), "## Equivalence", "## Left out", "## Comparison"]
+    titles = [*report.PARTS.values(), "## Equivalence", "## Left out", "## Comparison"]
     places = [printed.index(title) for title in titles]
     assert places == sorted(places)
     assert "model, A100" in printed
@@ -118,21 +111,22 @@ def cupy(monkeypatch, tmp_path):
     if not emulator.AVAILABLE:
         pytest.skip(emulator.WHY_NOT)
     from gip_gpu.backends import devices
-    from gip_gpu.backends.cuda import backend as cupy_
-    from gip_gpu.backends.cuda import tuning as tuning_cuda
+    from gip_gpu.kernels import cuda_source
+    from gip_gpu.kernels.architectures import alike
+    from gip_gpu.kernels.loop import tuning as loop
+    from gip_gpu.kernels.refresh import tuning as refresh
     from tests.support import cupy_stand_in
 
-    few = dataclasses.replace(tuning_cuda.LOOP, threads=64, step_threads=64, refresh_threads=64)
-    monkeypatch.setattr(cupy_, "LOOP", few)
-    monkeypatch.setattr(gpu_ceilings, "LOOP", few)
-    monkeypatch.setattr(gpu_ceilings, "CAPTURED", 2)
+    for tuning in (loop, refresh):
+        monkeypatch.setattr(tuning, "CUDA", alike(dataclasses.replace(tuning.CUDA[80], threads=64)))
+    monkeypatch.setattr(ceilings, "CAPTURED", 2)
     monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
-    cupy_._module.cache_clear()
+    cuda_source.module.cache_clear()
 
     class Module(cupy_stand_in.RawModule):
         def __init__(self, *, code, options, enable_cooperative_groups=False):
-            if code != gpu_cupy.barrier_source():
+            if code != cupy_library.barrier_source():
                 super().__init__(code=code, options=options, enable_cooperative_groups=enable_cooperative_groups)
                 return
             folder = tmp_path / "barrier"
@@ -175,7 +169,7 @@ def cupy(monkeypatch, tmp_path):
         runtime.runtimeGetVersion = runtime.driverGetVersion = lambda: 12090
         yield module
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
-    cupy_._module.cache_clear()
+    cuda_source.module.cache_clear()
 
 
 def on_device(function):
@@ -214,8 +208,8 @@ def gemm(of_float32):
 
 
 def test_all_parts_by_cupy(cupy):
-    assert gpu.choose("cupy", "cuda") == (["cupy"], [])
-    results = gpu.measure(TINY, "cuda", ["cupy"], Budget(2000), [])
+    assert suite.choose("cupy", "cuda") == (["cupy"], [])
+    results = suite.measure(TINY, "cuda", ["cupy"], Budget(2000), [])
     assert not results.failures
     assert not results.left_out
     assert not results.wrong()
@@ -231,7 +225,7 @@ def test_all_parts_by_cupy(cupy):
     steps = [entry for entry in results.entries if entry.part == "steps"]
     assert all(entry.notes["residual in shared memory"] and results.floor(entry.phases) > 0 for entry in steps)
     assert all(entry.peak == 0 for entry in results.entries if entry.picks)
-    text = gpu_report.report(results)
+    text = report.report(results)
     assert "| grid barrier" in text
     assert "(plain cupy loop)" in text
     json.dumps(results.as_json())
@@ -244,7 +238,7 @@ def test_barrier_compiles_for_every_chip():
     except (ImportError, RuntimeError, nvrtc.NVRTCError) as error:
         pytest.skip(f"NVRTC cannot be loaded: {error}")
     for chip in (80, 90, 100):
-        program = nvrtc.createProgram(gpu_cupy.barrier_source(), "barrier.cu", [], [])
+        program = nvrtc.createProgram(cupy_library.barrier_source(), "barrier.cu", [], [])
         nvrtc.compileProgram(program, ["-std=c++17", f"-arch=sm_{chip}"])
         assert nvrtc.getCUBIN(program)
 
@@ -265,20 +259,20 @@ def test_barriers_and_launches_by_a_stub():
     library = SimpleNamespace(
         name="cupy",
         arrays=SimpleNamespace(multiprocessors=7),
-        timer=StubTimer(4e-6, 4e-6 + TINY.barriers * 1.5e-6, TINY.launches * 3e-6, gpu_ceilings.CAPTURED * 1e-6),
+        timer=StubTimer(4e-6, 4e-6 + TINY.barriers * 1.5e-6, TINY.launches * 3e-6, ceilings.CAPTURED * 1e-6),
         barriers=lambda blocks, threads: lambda count: made.append((blocks, threads, count)),
         empty_launch=lambda: lambda: None,
         graph=lambda action: action,
     )
     session = session_of(library)
-    gpu_ceilings.barrier(session, library)
-    gpu_ceilings.launches(session, library)
+    ceilings.barrier(session, library)
+    ceilings.launches(session, library)
     assert made == [(7, 512, 0), (7, 512, TINY.barriers)]
     assert session.results.ceilings["grid barrier"] == pytest.approx(1.5e-6)
     assert session.results.ceilings["launch in a graph"] == pytest.approx(1e-6)
     assert session.results.ceilings["launch by cupy, back to back"] == pytest.approx(3e-6)
     assert session.results.floor((Phase(barriers=2), Phase(launches=4))) == pytest.approx(7e-6)
-    text = gpu_report.report(session.results)
+    text = report.report(session.results)
     assert "1.5 us" in text
     assert "1.3 us" in text  # the model's
 
@@ -299,8 +293,8 @@ def test_long_runs_are_not_repeated():
     assert timer.once(lambda: calls.append("action")) == 7.0
     assert calls == ["action"]
     session, library = session_of(), SimpleNamespace(timer=StubTimer(5.0))
-    assert gpu_selections._seconds(session, library, TINY.once, lambda: calls.append("short")) == 5.0
-    assert gpu_selections._seconds(session, library, TINY.once + 1, lambda: calls.append("long")) < 1.0
+    assert session.seconds(library, TINY.once, lambda: calls.append("short")) == 5.0
+    assert session.seconds(library, TINY.once + 1, lambda: calls.append("long")) < 1.0
     assert calls == ["action", "short", "long"]
 
 
@@ -311,9 +305,9 @@ def results():
 
 
 def test_speed_up_of_right_indices(results):
-    assert gpu_report.speed_up(results, results.entries[0]) == "4 x (plain cupy loop)"
+    assert report.speed_up(results, results.entries[0]) == "4 x (plain cupy loop)"
     assert not results.wrong()
-    assert "pick 1 differs" in gpu_report.report(results)
+    assert "pick 1 differs" in report.report(results)
 
 
 @pytest.mark.parametrize(
@@ -330,17 +324,17 @@ def test_speed_up_of_right_indices(results):
 def test_no_speed_up_where_anything_is_wrong(results, change, reason):
     change(results)
     assert results.wrong()
-    text = gpu_report.report(results)
+    text = report.report(results)
     assert "4 x" not in text
-    assert f"withheld: {gpu_report.speed_up(results, results.entries[0]).removeprefix('withheld: ')}" in text
-    assert reason in gpu_report.speed_up(results, results.entries[0])
+    assert f"withheld: {report.speed_up(results, results.entries[0]).removeprefix('withheld: ')}" in text
+    assert reason in report.speed_up(results, results.entries[0])
 
 
 def test_no_speed_up_without_comparison(results):
     results.entries[0].unchecked = "too late"
     assert not results.wrong()
-    assert "4 x" not in gpu_report.report(results)
-    assert "not compared: too late" in gpu_report.report(results)
+    assert "4 x" not in report.report(results)
+    assert "not compared: too late" in report.report(results)
 
 
 def test_a_part_that_fails_or_is_left_out():
@@ -364,7 +358,7 @@ def test_a_part_that_fails_or_is_left_out():
     assert "in fails\n" in failure.traceback
     assert failure.traceback.endswith("illegal address\nand more\n")
     assert session.results.left_out == ["two: no room", "four: the time was used up"]
-    text = gpu_report.report(session.results)
+    text = report.report(session.results)
     assert "- one: RuntimeError: illegal address" in text
     assert "- four: the time was used up" in text
 
@@ -373,39 +367,39 @@ def test_a_part_that_fails_or_is_left_out():
 def test_exit_status_and_file(monkeypatch, tmp_path, results, wrong):
     if wrong:
         results.entries[0].difference = 0
-    monkeypatch.setattr(gpu, "unusable", lambda name, device: "no such library" if name == "triton" else "")
+    monkeypatch.setattr(suite, "unusable", lambda name, device: "no such library" if name == "triton" else "")
 
     def measured(sizes, device, names, budget, left_out, parts, save):
         assert names == ["cupy"]
         save(results)
         return results
 
-    monkeypatch.setattr(gpu, "measure", measured)
+    monkeypatch.setattr(suite, "measure", measured)
     output = tmp_path / "found.json"
-    run = CliRunner().invoke(gpu.main, ["--quick", "--output", str(output)])
+    run = CliRunner().invoke(suite.main, ["--quick", "--output", str(output)])
     assert run.exit_code == wrong
     assert json.loads(output.read_text())["wrong"] == wrong
     assert ("4 x" in run.stdout) == (not wrong)
 
 
 def test_nothing_that_can_be_run(monkeypatch):
-    monkeypatch.setattr(gpu, "unusable", lambda name, device: f"{name} is not installed")
-    run = CliRunner().invoke(gpu.main, [])
+    monkeypatch.setattr(suite, "unusable", lambda name, device: f"{name} is not installed")
+    run = CliRunner().invoke(suite.main, [])
     assert run.exit_code == 2
     assert "triton is not installed" in run.output
     assert "cupy is not installed" in run.output
-    run = CliRunner().invoke(gpu.main, ["--backends", "numpy"])
+    run = CliRunner().invoke(suite.main, ["--backends", "numpy"])
     assert run.exit_code == 2
     assert "choose among triton, cupy" in run.output
 
 
 def test_one_library_is_enough(monkeypatch):
-    monkeypatch.setattr(gpu, "unusable", lambda name, device: "it needs triton" if name == "triton" else "")
-    assert gpu.choose("triton,cupy", "cuda") == (["cupy"], ["backend triton: it needs triton"])
+    monkeypatch.setattr(suite, "unusable", lambda name, device: "it needs triton" if name == "triton" else "")
+    assert suite.choose("triton,cupy", "cuda") == (["cupy"], ["backend triton: it needs triton"])
 
 
 def test_every_method_of_a_library_is_there():
-    assert not set(gpu_cupy.CupyLibrary.__abstractmethods__)
+    assert not set(cupy_library.CupyLibrary.__abstractmethods__)
     assert "matmul" in Library.__abstractmethods__
 
 
@@ -413,11 +407,11 @@ def test_wrong_gram_entries_are_seen():
     rows = np.eye(4)
     arrays = SimpleNamespace(get=np.asarray, take=lambda array, items: array[items])
     backend = SimpleNamespace(m=4, arrays=arrays, rows=lambda items: rows[items], gamma=1e-6)
-    gpu_kernels._compare(backend, np.eye(4, dtype=np.float32))
+    kernels._compare(backend, np.eye(4, dtype=np.float32))
     with pytest.raises(AssertionError, match="were not written"):
-        gpu_kernels._compare(backend, np.full((4, 4), np.nan))
+        kernels._compare(backend, np.full((4, 4), np.nan))
     with pytest.raises(AssertionError, match=r"off by 0\.5"):
-        gpu_kernels._compare(backend, np.eye(4) + 0.5)
+        kernels._compare(backend, np.eye(4) + 0.5)
 
 
 def test_the_plain_loops_are_algorithm_1(cupy):
@@ -426,21 +420,22 @@ def test_the_plain_loops_are_algorithm_1(cupy):
     expected = matching_pursuit(F, G, 12).tolist()
     from tests.support import cupy_stand_in
 
-    assert gpu_naive.cupy_loop(cupy_stand_in.device(F), cupy_stand_in.device(G), 12) == expected
+    assert naive.cupy_loop(cupy_stand_in.device(F), cupy_stand_in.device(G), 12) == expected
     torch = pytest.importorskip("torch")
     tensors = torch.from_numpy(F), torch.from_numpy(G)
-    assert gpu_naive.torch_loop(*tensors, 12) == expected
+    assert naive.torch_loop(*tensors, 12) == expected
 
 
 def test_predictions_are_those_that_are_checked_in():
-    assert model.TARGET.read_text() == model.text(), "run python -m bench.model"
-    assert measured.TARGET.read_text() == measured.text(), "run python -m bench.measured"
-    assert all("(prediction)" in row[4] for row in model.rows())
+    for name, table in (("a100", a100), ("h200", h200)):
+        assert (command.RESULTS / f"model_{name}.md").read_text() == table.text(), "run python -m bench model"
+    assert all("(prediction)" in row[4] for row in a100.rows())
 
 
-@pytest.mark.parametrize("table", [model, measured])
-def test_predictions_are_written(table, monkeypatch, tmp_path):
-    monkeypatch.setattr(table, "TARGET", tmp_path / "model.md")
-    run = CliRunner().invoke(table.main)
+@pytest.mark.parametrize(("name", "table"), [("a100", a100), ("h200", h200)])
+def test_predictions_are_written(name, table, monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    run = CliRunner().invoke(predictions, ["--only", name])
     assert run.exit_code == 0
-    assert (tmp_path / "model.md").read_text() == run.output == table.text()
+    assert [path.name for path in tmp_path.iterdir()] == [f"model_{name}.md"]
+    assert (tmp_path / f"model_{name}.md").read_text() == run.output == table.text()

@@ -5,42 +5,43 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from bench import gpu, gpu_equivalence, gpu_family, gpu_kernels, gpu_lazy, gpu_selections
-from bench.gpu_budget import Budget
-from bench.gpu_cases import TINY
-from bench.gpu_results import Results
-from bench.gpu_session import Session
+from bench.gpu import equivalence, family, kernels, lazy, selections, suite
+from bench.gpu.budget import Budget
+from bench.gpu.cases import TINY
+from bench.gpu.results import Results
+from bench.gpu.session import Session
 from tests.support.bench_gpu_runs import PARTS, session_of
 
 
 def test_parts_and_their_shares():
-    assert [part.name for part in gpu.PARTS] == PARTS
-    assert sum(part.share for part in gpu.PARTS) == pytest.approx(1)
+    assert [part.name for part in suite.PARTS] == PARTS
+    assert sum(part.share for part in suite.PARTS) == pytest.approx(1)
     # No part takes a minute, even if the others leave it everything.
-    whole = Budget(gpu.SECONDS, lambda: 0.0)
-    assert all(whole.part(part.share, coming=part.share, chosen=1.0).seconds < 60 for part in gpu.PARTS)
+    whole = Budget(suite.SECONDS, lambda: 0.0)
+    assert all(whole.part(part.share, coming=part.share, chosen=1.0).seconds < 60 for part in suite.PARTS)
 
 
 def test_only_some_parts(monkeypatch, tmp_path):
-    assert gpu.parts_of(None) == gpu.PARTS
-    # In the order of all parts.
-    assert [part.name for part in gpu.parts_of(" lazy,steps,")] == ["steps", "lazy"]
     chosen = []
 
     def measured(sizes, device, names, budget, left_out, parts, save):
         chosen.extend(part.name for part in parts)
         return Results("tiny")
 
-    monkeypatch.setattr(gpu, "measure", measured)
-    monkeypatch.setattr(gpu, "unusable", lambda name, device: "")
+    monkeypatch.setattr(suite, "measure", measured)
+    monkeypatch.setattr(suite, "unusable", lambda name, device: "")
     output = ["--output", str(tmp_path / "found.json")]
-    assert CliRunner().invoke(gpu.main, ["--only", "family,ceilings", *output]).exit_code == 0
-    assert chosen == ["ceilings", "family"]
+    # In the order of all parts.
+    for only, parts in (([], PARTS), (["--only", " lazy,steps,"], ["steps", "lazy"]),
+                        (["--only", "family,ceilings"], ["ceilings", "family"])):  # fmt: skip
+        chosen.clear()
+        assert CliRunner().invoke(suite.main, [*only, *output]).exit_code == 0
+        assert chosen == parts
     for wrong in ("steps,stepz", "", " , "):
-        run = CliRunner().invoke(gpu.main, ["--only", wrong])
+        run = CliRunner().invoke(suite.main, ["--only", wrong])
         assert run.exit_code == 2
-        assert f"choose among {', '.join(PARTS)}" in run.output
-    text = " ".join(CliRunner().invoke(gpu.main, ["--help"]).output.split())
+        assert f"fits none of: {', '.join(PARTS)}" in run.output
+    text = " ".join(CliRunner().invoke(suite.main, ["--help"]).output.split())
     assert "Without ceilings no floor is known" in text
 
 
@@ -57,11 +58,11 @@ def run_on_a_fake_clock(parts, seconds):
             for _ in range(pieces):
                 session.do(name, piece, name)
 
-        return gpu.Part(name, run, share)
+        return suite.Part(name, run, share)
 
     session = session_of()
     session.budget = Budget(seconds, lambda: now[0])
-    gpu.run_parts(session, [part_of(*part) for part in parts], lambda results: saved.append(list(results.spent)))
+    suite.run_parts(session, [part_of(*part) for part in parts], lambda results: saved.append(list(results.spent)))
     # The file is written after each part.
     assert saved == [[part[0] for part in parts[: place + 1]] for place in range(len(parts))]
     assert session.results.spent == {name: done.get(name, 0) for name, *_ in parts}
@@ -78,19 +79,19 @@ def run_on_a_fake_clock(parts, seconds):
     ],
 )
 def test_nothing_is_measured_in_vain(monkeypatch, tmp_path, options, told):
-    monkeypatch.setattr(gpu, "measure", lambda *_: pytest.fail("measured first"))
-    monkeypatch.setattr(gpu, "unusable", lambda name, device: "")
+    monkeypatch.setattr(suite, "measure", lambda *_: pytest.fail("measured first"))
+    monkeypatch.setattr(suite, "unusable", lambda name, device: "")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    run = CliRunner().invoke(gpu.main, options)
+    run = CliRunner().invoke(suite.main, options)
     assert run.exit_code == 2
     assert told in " ".join(run.output.split())
 
 
 def test_every_part_yields_something():
     # However much each has to do, none takes another's share.
-    done = run_on_a_fake_clock([(part.name, part.share, 1000) for part in gpu.PARTS], 100)
-    for part in gpu.PARTS:
+    done = run_on_a_fake_clock([(part.name, part.share, 1000) for part in suite.PARTS], 100)
+    for part in suite.PARTS:
         assert abs(done[part.name] - 100 * part.share) <= 1
 
 
@@ -108,12 +109,12 @@ def test_unused_time_is_passed_on():
 @pytest.mark.parametrize(
     ("part", "pieces"),
     [
-        (gpu_kernels.steps, 2 * 2),
-        (gpu_selections.selections, 2 + 1 + 1),
-        (gpu_kernels.grams, 4),
-        (gpu_lazy.lazy, 2),
-        (gpu_family.family, 5),
-        (gpu_equivalence.equivalence, 4 * 2),
+        (kernels.steps, 2 * 2),
+        (selections.selections, 2 + 1 + 1),
+        (kernels.grams, 4),
+        (lazy.lazy, 2),
+        (family.family, 5),
+        (equivalence.equivalence, 4 * 2),
     ],
 )
 def test_backends_take_turns(monkeypatch, part, pieces):
@@ -121,8 +122,8 @@ def test_backends_take_turns(monkeypatch, part, pieces):
     order = []
 
     def do(self, what, action, *args, backend=""):
-        if not backend or action in (gpu_selections._placed, gpu_lazy._upload):
-            return None if action is gpu_selections.plain else action(*args)
+        if not backend or action in (selections._placed, lazy._upload):
+            return None if action is selections.plain else action(*args)
         order.append(backend)
         return None
 

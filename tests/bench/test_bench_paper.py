@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import cases
-from bench.paper import bound, data, divergence, information, noise, optimum, orthogonal, section, table6, table9
-from bench.paper.__main__ import CLAIMS, main
+from bench.cpu.variants import greedy
+from bench.paper import bound, data, divergence, information, noise, optimum, orthogonal, suite, table6, table9
+from bench.paper.suite import CLAIMS, INDEX, main
+from bench.runner import pools
+from bench.runner.report import Section
+from bench.runner.runs import Run, Runs
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.system import memory
 
-JUDGED = {cases.ALPACA: (cases.ALPACA_JUDGES, 3), "wildbench_minilm_f16.npy": ("wildbench_judges.npy", 2)}
+JUDGED = {pools.ALPACA: (pools.ALPACA_JUDGES, 3), "wildbench_minilm_f16.npy": ("wildbench_judges.npy", 2)}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def tiny(tmp_path_factory):
     for name, (judges, columns) in JUDGED.items():
         np.save(folder / name, cone())
         np.save(folder / judges, rng.integers(0, 6, (200, columns), dtype=np.int8))
-    np.save(folder / cases.GSM8K, cone())
+    np.save(folder / pools.GSM8K, cone())
     lengths = rng.integers(1, 60, (200, 3)).tolist()
     texts = [{"question": "q" * a, "answer": "<<1+1=2>>" * (c % 7) + "a" * b} for a, b, c in lengths]
     (folder / data.GSM8K_TEXTS).write_text("".join(json.dumps(text) + "\n" for text in texts))
@@ -38,7 +42,7 @@ def tiny(tmp_path_factory):
 @pytest.fixture
 def at_hand(tiny, monkeypatch):
     """The tiny data is the real one."""
-    monkeypatch.setattr(cases, "DATA", tiny)
+    monkeypatch.setattr(pools, "DATA", tiny)
     return tiny
 
 
@@ -47,18 +51,19 @@ def run(*arguments):
 
 
 def a_section(title, **rest):
-    return section.Section(title, "It does.", "Once.", ["Body."], **rest)
+    return Section(title, "It does.", "Once.", ["Body."], **rest)
 
 
 def first_of(row):
     """A run of table 6 that picked these."""
-    return table6.Run(1.0, 2.0, 4.0, 5_000_000, "lazy", (0,), np.array(row))
+    notes = {"timings": {"prepare": 1.0, "total": 3.0}, "picking": 2.0, "process": 4.0, "columns": "lazy"}
+    return Run(3.0, 5_000_000, np.array(row).tolist(), {**notes, "rounds": [0]})
 
 
 def test_every_claim_writes_its_section(at_hand, tmp_path):
-    result = run("--quick", "--out", tmp_path)
+    result = run("--quick", "--output", tmp_path)
     assert result.exit_code == 0, result.output
-    index = (tmp_path / section.INDEX).read_text()
+    index = (tmp_path / INDEX).read_text()
     assert "Machine: " in index.split("\n\n")[1]
     for claim in CLAIMS:
         text = (tmp_path / f"{claim}.md").read_text()
@@ -78,13 +83,12 @@ def test_every_claim_writes_its_section(at_hand, tmp_path):
         assert "paper" in header or "who" in header
 
 
-def test_a_claim_leaves_the_sections_of_others(tmp_path):
-    section.write(tmp_path, "one", a_section("First | claim"), quick=False)
-    section.write_index(tmp_path, ["one", "two"])
-    assert "## two\n\nNot measured yet." in (tmp_path / section.INDEX).read_text()
-    section.write(tmp_path, "two", a_section("Second claim", failures=["it broke"]), quick=False)
-    section.write_index(tmp_path, ["one", "two"])
-    index = (tmp_path / section.INDEX).read_text()
+def test_a_claim_leaves_the_sections_of_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "CLAIMS", {"one": None, "two": None})
+    suite.save(tmp_path, {"one": a_section("First | claim")}, quick=False)
+    assert "## two\n\nNot measured yet." in (tmp_path / INDEX).read_text()
+    suite.save(tmp_path, {"two": a_section("Second claim", failures=["it broke"])}, quick=False)
+    index = (tmp_path / INDEX).read_text()
     assert "## [First | claim](one.md)\n\nIt does.\n\nMachine: " in index
     assert "## [Second claim](two.md)" in index
     assert "**Failed: it broke**" in (tmp_path / "two.md").read_text()
@@ -92,10 +96,10 @@ def test_a_claim_leaves_the_sections_of_others(tmp_path):
 
 
 def test_without_the_data_a_claim_is_skipped_and_its_section_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr(cases, "DATA", tmp_path / "nowhere")
-    section.write(tmp_path, "noise", a_section("Kept"), quick=False)
+    monkeypatch.setattr(pools, "DATA", tmp_path / "nowhere")
+    (tmp_path / "noise.md").write_text("kept")
     needing = [claim for claim in CLAIMS if claim not in ("table9", "orthogonal")]
-    result = run(*needing, "--quick", "--out", tmp_path)
+    result = run("--only", ",".join(needing), "--quick", "--output", tmp_path)
     assert result.exit_code == 0
     for claim in needing:
         assert f"{claim}: skipped: real data: " in result.stderr
@@ -103,17 +107,17 @@ def test_without_the_data_a_claim_is_skipped_and_its_section_stays(tmp_path, mon
 
 
 def test_information_is_measured_on_the_pools_at_hand(at_hand, tmp_path, monkeypatch):
-    monkeypatch.setattr(cases, "DATA", tmp_path)
-    for name in (cases.ALPACA, cases.ALPACA_JUDGES):
+    monkeypatch.setattr(pools, "DATA", tmp_path)
+    for name in (pools.ALPACA, pools.ALPACA_JUDGES):
         (tmp_path / name).symlink_to(at_hand / name)
     text = information.measure(quick=True).markdown(quick=True)
     assert "Alpaca: 200 x 32; ratings by 3 judges." in text
-    assert f"Left out: real data: {cases.GSM8K} is not in" in text
+    assert f"Left out: real data: {pools.GSM8K} is not in" in text
 
 
 def test_a_violated_guarantee_is_exit_status_1(tmp_path, monkeypatch):
     monkeypatch.setattr(orthogonal, "orthogonal_rows", lambda m, d, rng: rng.standard_normal((m, d)))
-    result = run("orthogonal", "--quick", "--out", tmp_path)
+    result = run("--only", "orthogonal", "--quick", "--output", tmp_path)
     assert result.exit_code == 1
     text = (tmp_path / "orthogonal.md").read_text()
     assert "Does not hold" in text
@@ -200,7 +204,7 @@ def test_noise_has_the_level_that_the_reading_says(reading):
 
 
 def test_overlap_with_the_undisturbed_choice(at_hand, monkeypatch):
-    F, given = data.load(cases.GSM8K), data.calculations(200)
+    F, given = data.load(pools.GSM8K), data.calculations(200)
     monkeypatch.setattr(noise, "LEVELS", (0.0, 1e-3, 0.1))
     found = noise.overlaps(F, given, 2)
     for values in found.values():
@@ -236,7 +240,7 @@ def test_plain_precisions_are_algorithm_1_until_rounding_decides(cone):
     F, G = cone[:300], np.random.default_rng(0).normal(size=(300, 2))
     X = F.astype(np.float64) / np.linalg.norm(F.astype(np.float64), axis=1, keepdims=True)
     reference = matching_pursuit(F, G, 40)
-    assert divergence.greedy(X @ X.T, G, 40).tolist() == reference.tolist()
+    assert greedy(X @ X.T, G, 40).tolist() == reference.tolist()
     found = dict(divergence.plain(F, G, 40))
     assert len(found) == 3 + 2 * len(divergence.ROUNDED)
     firsts = {name: divergence.first_difference(picks.tolist(), reference) for name, picks in found.items()}
@@ -304,7 +308,7 @@ def test_scores_of_gsm8k_are_read_off_its_texts(at_hand):
 @pytest.fixture
 def timed(at_hand):
     """A function that makes the runs of the first pool, which all picked as the reference but for one."""
-    F = data.load(cases.GSM8K)
+    F = data.load(pools.GSM8K)
     reference = matching_pursuit(F, table6.self_compression(F), 100, on_exhausted="restart")
 
     def make(k=None, pick=None):
@@ -315,7 +319,7 @@ def timed(at_hand):
             picks = reference[: one.k].copy()
             if (one.k, one.columns) == (k, "auto"):
                 picks[pick] = reference[-1]
-            one.runs += [first_of(reference[: one.k]), first_of(picks)]
+            one.found.runs += [first_of(reference[: one.k]), first_of(picks)]
         return found, F
 
     return make
@@ -337,7 +341,7 @@ def test_table_6_verifies_every_run(timed, k, pick, failures):
 
 def test_table_6_shows_what_could_not_run(timed):
     found, F = timed()
-    found[1].runs, found[1].trouble, found[1].failed = [], "failed with status 1: no memory", True
+    found[1].found = Runs([], "failed with status 1: no memory", failed=True)
     assert table6.verify(found, F, 40)[1] == ["GSM8K, k = 20, gip_gpu, its own plan: failed with status 1: no memory"]
     paper, gram, own = table6._rows(found[:2])
     assert paper[2:5] == ["paper", "7.01", "0.86"]
@@ -348,14 +352,17 @@ def test_table_6_shows_what_could_not_run(timed):
 
 
 def test_table_6_tells_failures_from_missing_memory(at_hand, monkeypatch):
-    unknown = table6.Timed(table6.POOLS[0], 200, 0.1, "no such columns")
-    unknown.run(quick=True)
-    assert unknown.failed
-    assert unknown.trouble.startswith("failed with status 2")
-    monkeypatch.setattr(table6.memory, "available", lambda: 100_000)
-    whole = table6.Timed(table6.POOLS[0], 200, 0.1, "gram")
-    whole.run(quick=True)
-    assert (whole.trouble, whole.failed) == ("needs 160 kB, 100 kB free", False)
-    own = table6.Timed(table6.POOLS[0], 200, 0.1, "auto")
-    own.run(quick=True)
-    assert len(own.runs[0].indices) == 20
+    def measured(columns):
+        timed = table6.Timed(table6.POOLS[0], 200, 0.1, columns)
+        timed.found.add(timed.job(quick=True))
+        return timed
+
+    unknown = measured("no such columns")
+    assert unknown.found.failed
+    assert unknown.found.trouble.startswith("failed with status 1: ValueError: columns is 'no such columns'")
+    monkeypatch.setattr(memory, "available", lambda: 100_000)
+    whole = measured("gram")
+    assert (whole.found.trouble, whole.found.failed) == ("not run: needs 160 kB, 100 kB free", False)
+    assert table6._rows([whole])[1][3] == "not run: needs 160 kB, 100 kB free"
+    own = measured("auto")
+    assert len(own.found.runs[0].indices) == 20

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import cases, ratings
-from bench.ratings import CHOICES, POOLS, Rated, load, main, measures
+from bench.ratings.suite import CHOICES, POOLS, Rated, load, main, measures
+from bench.runner import command, pools
 
 
 def tables(text):
@@ -44,15 +44,15 @@ def test_a_quick_run(tmp_path, real):
     for files in POOLS.values():
         for file in files:
             real(file)
-    run = CliRunner().invoke(main, ["--quick", "--out", str(tmp_path / "ratings.md")], catch_exceptions=False)
+    run = CliRunner().invoke(main, ["--quick", "--output", str(tmp_path / "ratings.md")], catch_exceptions=False)
     assert run.exit_code == 0
     assert (tmp_path / "ratings.md").read_text() == run.output
     assert len(tables(run.output)) == len(POOLS) * (len(CHOICES) + 2)
 
 
 def test_without_the_data(tmp_path, monkeypatch):
-    monkeypatch.setattr(cases, "DATA", tmp_path)
-    monkeypatch.setattr(ratings, "TARGET", tmp_path / "ratings.md")
+    monkeypatch.setattr(pools, "DATA", tmp_path)
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
     run = CliRunner().invoke(main, [], catch_exceptions=False)
     assert (run.exit_code, run.stdout) == (0, "")
     assert run.stderr.count("skipped") == len(POOLS)
@@ -61,8 +61,8 @@ def test_without_the_data(tmp_path, monkeypatch):
 
 def test_what_the_documentation_shows(real):
     """Its tables are those of the report, whose figures come out again."""
-    report = (cases.ROOT / "bench" / "results" / "ratings.md").read_text()
-    assert tables((cases.ROOT / "docs" / "ratings.md").read_text()) == tables(report)
+    report = (pools.ROOT / "bench" / "results" / "ratings.md").read_text()
+    assert tables((pools.ROOT / "docs" / "ratings.md").read_text()) == tables(report)
     real(POOLS["WildBench"][0])
     pool = load("WildBench", quick=False)
     title = 'standardize="zscore", sign="positive"'
@@ -72,7 +72,7 @@ def test_what_the_documentation_shows(real):
 
 
 def test_the_recipe_runs():
-    recipe = (cases.ROOT / "docs" / "ratings.md").read_text().split("```python\n")[1].split("```")[0]
+    recipe = (pools.ROOT / "docs" / "ratings.md").read_text().split("```python\n")[1].split("```")[0]
     names: dict = {}
     exec(recipe, names)
     assert {len(names[name]) for name in ("chosen", "strict", "mixed")} == {200}

@@ -7,17 +7,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import cases
-from bench.paper.section import Section
-from bench.runs import Run
-from bench.scale import __main__ as program
-from bench.scale import checkpoint, file, growth, inmemory, inputs, naive, processes, report, runs, sizes
-from bench.scale import child as one
-from bench.scale.child import Job
+from bench.runner import child, command, pools
+from bench.runner.report import Section
+from bench.runner.runs import Run, Runs, in_turn
+from bench.scale import checkpoint, file, growth, inmemory, inputs, naive, processes, sizes
+from bench.scale import suite as program
 from bench.scale.inputs import Input
 from bench.scale.pool import BLOCK, DUPLICATES, embeddings, ratings
 from bench.scale.sizes import QUICK
-from gip_gpu.planning.plan import make_plan
 
 POOL = Input("synthetic", Path("F.npy"), Path("G.npy"), 1000, 10, 1)
 
@@ -35,10 +32,16 @@ def run(seconds, indices=(4, 2, 7), **notes):
     return Run(seconds, 1_000_000, list(indices), {**rest, **notes})
 
 
+def selected(pool, k, **how):
+    """What a selection tells that is made here."""
+    job = pool.job(k, **how)
+    return job.function(*job.arguments)
+
+
 @pytest.fixture
 def synthetic(tmp_path, monkeypatch):
     """No real data, on any machine."""
-    monkeypatch.setattr(cases, "DATA", tmp_path)
+    monkeypatch.setattr(pools, "DATA", tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,7 @@ def test_ratings_are_whole_numbers_of_judges_that_differ(rows, n):
 
 def test_a_quick_run_reports_every_section(synthetic, tmp_path):
     target = tmp_path / "scale.md"
-    small = ["--quick", "--folder", str(tmp_path / "pools"), "--out", str(target)]
+    small = ["--quick", "--folder", str(tmp_path / "pools"), "--output", str(target)]
     result = CliRunner().invoke(program.main, small, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     text = target.read_text()
@@ -118,7 +121,7 @@ def test_a_quick_run_reports_every_section(synthetic, tmp_path):
 
 def test_quick_sizes_do_not_replace_the_report(monkeypatch, tmp_path):
     target = tmp_path / "scale.md"
-    monkeypatch.setattr(program, "TARGET", target)
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
     monkeypatch.setitem(program.SECTIONS, "growth", lambda *_: Section("Growth", "It holds.", "Synthetic.", ()))
     result = CliRunner().invoke(program.main, ["--quick", "--only", "gr*"], catch_exceptions=False)
     assert "## growth: Growth\n\nIt holds.\n\nMachine: " in result.stdout
@@ -129,24 +132,25 @@ def test_quick_sizes_do_not_replace_the_report(monkeypatch, tmp_path):
 
 def test_a_section_alone_leaves_the_others_as_they_are():
     def text(**verdicts):
-        return report.report({name: Section(name, verdict, "", ()) for name, verdict in verdicts.items()}, False)
+        return program.report({name: Section(name, verdict, "", ()) for name, verdict in verdicts.items()}, False)
 
     names = ["file", "memory", "growth"]
     whole = text(file="one", memory="two", growth="three")
-    assert report.merged("", whole, names) == whole
-    assert report.merged(whole, text(memory="new"), names) == text(file="one", memory="new", growth="three")
-    assert report.merged(text(growth="three"), text(file="one"), names) == text(file="one", growth="three")
+    assert program.merged("", whole, names) == whole
+    assert program.merged(whole, text(memory="new"), names) == text(file="one", memory="new", growth="three")
+    assert program.merged(text(growth="three"), text(file="one"), names) == text(file="one", growth="three")
 
 
 def test_an_unknown_section_is_refused():
     result = CliRunner().invoke(program.main, ["--only", "fil"])
     assert result.exit_code == 2
-    assert "--only fits none of: file, memory, growth, processes, checkpoint" in result.output
+    assert "--only fil fits none of: file, memory, growth, processes, checkpoint" in result.output
 
 
 def test_a_section_that_fails_is_told_and_the_next_one_is_measured(monkeypatch):
     def fails(sizes, folder, done):
-        runs.once(Job("missing.npy", "missing.npy", 3))
+        missing = replace(POOL, F=Path("missing.npy"), G=Path("missing.npy"))
+        in_turn({"missing": missing.job(3)}, 1, done, strict=True)
 
     monkeypatch.setitem(program.SECTIONS, "file", fails)
     monkeypatch.setitem(program.SECTIONS, "memory", lambda *_: Section("Rows", "It holds.", "", ()))
@@ -159,24 +163,22 @@ def test_a_section_that_fails_is_told_and_the_next_one_is_measured(monkeypatch):
 
 def test_a_single_product_makes_the_same_picks_without_batches(tmp_path):
     pool = inputs.synthetic(tmp_path, 16_000, 256)
-    ours, single = (
-        one.run(Job(str(pool.F), str(pool.G), 300, loaded="float32", single=each)) for each in (False, True)
-    )
+    ours, single = (selected(pool, 300, loaded="float32", single=each) for each in (False, True))
     assert ours["indices"] == single["indices"]
     assert single["computed"] == 300
     assert single["planned"] < ours["planned"]
     # How many more depends on what batches take.
-    assert one.run(Job(str(pool.F), str(pool.G), 300))["computed"] >= 300
+    assert selected(pool, 300)["computed"] >= 300
 
 
 def test_bytes_read_are_those_of_the_file(tmp_path):
-    if one.bytes_read() is None:
+    if child.bytes_read() is None:
         pytest.skip("this system does not tell what a process read")
     path = tmp_path / "some"
     path.write_bytes(bytes(100_000))
-    before = one.bytes_read()
+    before = child.bytes_read()
     path.read_bytes()
-    assert 100_000 <= one.bytes_read() - before < 110_000
+    assert 100_000 <= child.bytes_read() - before < 110_000
 
 
 @pytest.mark.parametrize("way", list(naive.WAYS))
@@ -184,7 +186,7 @@ def test_a_pass_a_pick_makes_the_picks_of_select(tmp_path, way):
     pool = inputs.synthetic(tmp_path, 3000, 24, n=2)
     row, column, _ = naive.WAYS[way](str(pool.F))
     indices, seconds = naive.loop(row, column, np.load(pool.G), 25)
-    assert indices == one.run(Job(str(pool.F), str(pool.G), 25))["indices"]
+    assert indices == selected(pool, 25)["indices"]
     assert len(seconds) == 25
 
 
@@ -194,8 +196,8 @@ def measured():
 
     def make(limited=(4, 2, 7), **notes):
         found = {
-            file.IN_MEMORY: [run(1.0), run(1.0)],
-            "from the file, 2GB": [run(2.0, **notes), run(2.0, limited, **notes)],
+            file.IN_MEMORY: Runs([run(1.0), run(1.0)]),
+            "from the file, 2GB": Runs([run(2.0, **notes), run(2.0, limited, **notes)]),
         }
         told = {"each": [4.0, 4.0], "indices": [4, 2], "passes": [0.25], "peak": 5000}
         return file.Measured(POOL, found, dict.fromkeys(file.BASELINES, told), k=3)
@@ -228,26 +230,16 @@ def test_a_wrong_pick_withholds_the_speed_up(measured):
 
 def test_slow_or_large_runs_break_the_claims(measured):
     found = measured()
-    found.found["from the file, 2GB"] = [replace(run(4.0), peak=3 * 10**9)]
+    found.found["from the file, 2GB"] = Runs([replace(run(4.0), peak=3 * 10**9)])
     text = file.verdict([(found, "from the file, 2GB")])
     assert "It does not hold: 3.0 x (n = 1, from the file, 2GB)." in text
     assert "It does not hold: 3 GB (n = 1, from the file, 2GB)." in text
 
 
-def test_a_limit_that_is_too_small_becomes_the_next_round_one():
-    pool = replace(POOL, m=1_000_000, d=256, n=4)
-    assert file.tight("700MB", pool, 2000) == "700MB"
-    asked = file.tight("50MB", pool, 2000)
-    assert asked.endswith("00MB")
-    assert make_plan(pool.m, pool.d, 4, 2000, device="cpu", memory_limit=asked).limit == int(asked[:-2]) * 10**6
-    with pytest.raises(ValueError, match="need at least"):
-        make_plan(pool.m, pool.d, 4, 2000, device="cpu", memory_limit=f"{int(asked[:-2]) - 100}MB")
-
-
 def test_ratios_in_memory_know_noise_and_wrong_picks():
     def found(ours, single, k=50, indices=(4, 2, 7)):
-        both = {inmemory.OURS: [run(s) for s in ours], inmemory.SINGLE: [run(s, indices) for s in single]}
-        return inmemory.Measured(POOL, k, both)
+        runs = {inmemory.OURS: [run(s) for s in ours], inmemory.SINGLE: [run(s, indices) for s in single]}
+        return inmemory.Measured(POOL, k, {name: Runs(each) for name, each in runs.items()})
 
     good, noisy, slow = found([1.0, 1.25], [2.25, 4.5]), found([1.0, 1.2], [0.9, 1.1]), found([1.0, 1.0], [0.5, 0.5], 9)
     assert inmemory.row(good)[2:6] == ["0.05", "1.12 (1 to 1.25)", "3.38 (2.25 to 4.5)", "3.00"]
@@ -268,7 +260,7 @@ def test_ratios_in_memory_know_noise_and_wrong_picks():
 
 @pytest.mark.parametrize(("seconds", "words"), [(9.0, "It holds: 9.00 times"), (11.0, "It does not hold: 11.00 times")])
 def test_growth_is_compared_with_the_items(seconds, words):
-    points = [(POOL, [run(1.0)]), (replace(POOL, m=10_000), [run(seconds)])]
+    points = [(POOL, Runs([run(1.0)])), (replace(POOL, m=10_000), Runs([run(seconds)]))]
     text = growth.section(points, 100)
     assert words in text.verdict
     assert cells(text.body[0])[1][-2:] == [f"{seconds:.2f}", "10"]
@@ -276,7 +268,8 @@ def test_growth_is_compared_with_the_items(seconds, words):
 
 
 def test_processes_that_choose_otherwise_have_no_figures(tmp_path):
-    found = {processes.ALONE: [run(1.0)], "1": [run(2.0)], "2": [run(0.5, (4, 2, 8))]}
+    runs = {processes.ALONE: run(1.0), "1": run(2.0), "2": run(0.5, (4, 2, 8))}
+    found = {name: Runs([each]) for name, each in runs.items()}
     text = processes.section("Alpaca.", found, {processes.ALONE: 2, "1": 2, "2": 1})
     alone, same, other = cells(text.body[0])
     assert (alone[4], same[4]) == ("", "0.50 x")
@@ -290,17 +283,17 @@ def test_a_command_gives_the_picks_of_a_selection(synthetic, tmp_path):
     pool = inputs.alpaca(tmp_path, quick=True)
     command = ("-m", "gip_gpu", "select", str(pool.F), "--scores", str(pool.G), "-k", "13")
     told = processes.once(command, 1, tmp_path)
-    assert told.indices == one.run(Job(str(pool.F), str(pool.G), 13))["indices"]
+    assert told.indices == selected(pool, 13)["indices"]
     assert 0 < told.seconds < told.notes["process"]
 
 
 def test_checkpoints_are_told_with_what_they_cost():
     found = {
-        checkpoint.WITHOUT: [run(2.0)],
-        checkpoint.WITH: [run(2.5, file=4000)],
-        checkpoint.HALF: [run(1.0, (4,), file=2000)],
-        checkpoint.REST: [run(1.5, file=4000)],
-        checkpoint.AGAIN: [run(0.25, file=4000)],
+        checkpoint.WITHOUT: Runs([run(2.0)]),
+        checkpoint.WITH: Runs([run(2.5, file=4000)]),
+        checkpoint.HALF: Runs([run(1.0, (4,), file=2000)]),
+        checkpoint.REST: Runs([run(1.5, file=4000)]),
+        checkpoint.AGAIN: Runs([run(0.25, file=4000)]),
     }
     text = checkpoint.section("Alpaca.", found, 1.0)
     assert text.verdict == "A checkpoint adds 25.0% of the time; to resume takes 0.25 s."
@@ -311,7 +304,7 @@ def test_checkpoints_are_told_with_what_they_cost():
         ["1.5", "0.750", "4 kB"],
         ["0.25", "0.125", "4 kB"],
     ]
-    found[checkpoint.REST] = [run(1.5, (4, 2, 8), file=4000)]
+    found[checkpoint.REST] = Runs([run(1.5, (4, 2, 8), file=4000)])
     text = checkpoint.section("Alpaca.", found, 1.0)
     assert text.verdict == "Withheld: the picks differ from pick 2 on."
     assert cells(text.body[0])[3][1] == "withheld: the picks differ from pick 2 on"

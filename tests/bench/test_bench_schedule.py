@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from bench.schedule import constants, local, report
-from bench.schedule.__main__ import main
 from bench.schedule.constants import Line
 from bench.schedule.report import ALLOWED, Compared
 from bench.schedule.simulate import Run
+from bench.schedule.suite import main
 from gip_gpu.planning.cluster_schedule import Schedule, tailed
 from gip_gpu.planning.hardware import Link
 
@@ -106,11 +106,11 @@ def test_a_quick_run_measures_and_reports(monkeypatch, tmp_path):
     pytest.importorskip("torch")
     monkeypatch.setattr(constants, "exchange", lambda ranks, rounds: exchange_of_two(2, rounds))
     target = tmp_path / "schedule.md"
-    result = CliRunner().invoke(main, ["--quick", "--out", str(target)], catch_exceptions=False)
+    result = CliRunner().invoke(main, ["--quick", "--output", str(target)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     text = target.read_text()
     assert text in result.output
-    for words in ("Claim: the closed form is within 20%", "Machine: ", "Quick sizes", "star of 4 real", "8 ranks",
+    for words in ("Claim: the closed form is within 20%", "Machine: ", "quick sizes", "star of 4 real", "8 ranks",
                   "as planned, 64 devices", "batches of 1 ", "a column a pick", "a tree of 256",
                   "Nothing in this table was measured for it"):  # fmt: skip
         assert words in text, words

@@ -13,9 +13,9 @@ from tests.support.paths import ROOT
 
 CODE = """
 import json, sys
-from bench import resources
+from bench.resources import suite as resources
 found = resources.measured(sys.argv[1], *map(int, sys.argv[2:]))
-print(json.dumps([[r.build.kernel, r.build.variant, r.chip, r.registers, r.stack + r.local] for r in found]))
+print(json.dumps([[r.build.kernel, r.build.variant, r.chip, r.registers, r.spilled] for r in found]))
 """
 
 
@@ -83,7 +83,7 @@ def test_the_table_is_that_of_these_kernels(compiled):
 
 ASSEMBLY = """
 import json, sys
-from bench import resources
+from bench.resources import suite as resources
 kernels = ("pick", "update", "step", "candidates", "distances", "refresh")
 print(json.dumps([resources.assembly("Triton", kernels),
                   resources.assembly("CUDA C++", ("loop", "refresh", "cast")),
@@ -157,7 +157,7 @@ spec = importlib.util.spec_from_file_location("changed", changed)
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 family_triton.step, family_triton.distances = module.step, module.distances
-from bench import resources
+from bench.resources import suite as resources
 print(json.dumps(resources.assembly("Triton", ("step", "distances"), form="ttgir")))
 """
 

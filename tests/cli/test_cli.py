@@ -194,7 +194,7 @@ def test_a_checkpoint_that_was_not_written_is_not_said_to_be(
         assert result.status == 130
         assert said not in result.err
     with monkeypatch.context() as late:
-        late.setattr("gip_gpu.api.pool.Pool._selection", interrupt)
+        late.setattr("gip_gpu.api.prepared.selection_of", interrupt)
         result = run(line.replace("-k 5", "-k 9"))
         assert result.status == 130
         assert said in result.err

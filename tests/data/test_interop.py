@@ -113,7 +113,7 @@ def test_a_selection_from_rows_that_lie_on_the_device(tensor, dtype, monkeypatch
     chosen = pool.select(scores, 6)
     expected = matching_pursuit(given.double().numpy(), scores, 6)
     np.testing.assert_array_equal(chosen.indices, expected)
-    assert pool._backend.stored.data_ptr() == given.data_ptr()
+    assert pool._prepared.backend.stored.data_ptr() == given.data_ptr()
     np.testing.assert_array_equal(select(given, scores, 6, device="cpu").indices, expected)
 
 
@@ -129,5 +129,5 @@ def test_rows_on_the_device_that_are_rounded_chunk_by_chunk(tensor, monkeypatch)
     given, scores = tensor.bfloat16(), np.arange(50.0)
     pool = Pool(given, device="cpu", backend="triton", precision="fp16", columns="lazy")
     chosen = pool.select(scores, 6)
-    assert not pool._backend.resident
+    assert not pool._prepared.backend.resident
     np.testing.assert_array_equal(chosen.indices, matching_pursuit(given.double().numpy(), scores, 6))

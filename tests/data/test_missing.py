@@ -207,14 +207,14 @@ def test_a_finite_row_beyond_float64_is_no_missing_value():
 def test_rows_on_a_gpu(at_once, triton_in_interpreter, monkeypatch):
     """Torch CPU tensors stand in for those of a GPU, which stay where they are."""
     torch = pytest.importorskip("torch")
-    for module in ("gip_gpu.select", "gip_gpu.api.pool", "gip_gpu.backends.gpu.backend"):
+    for module in ("gip_gpu.api.select", "gip_gpu.api.prepared", "gip_gpu.backends.gpu.backend"):
         monkeypatch.setattr(sys.modules[module], "on_gpu", lambda value: isinstance(value, torch.Tensor))
     given, options = torch.from_numpy(F), {"device": "cpu", "backend": "triton"}
     if at_once:
         found = select(given, G, 5, on_nan="drop", **options)
     else:
         pool = Pool(given, on_nan="drop", **options)
-        assert isinstance(pool._rows.values, DeviceMatrix)
+        assert isinstance(pool._prepared.rows.values, DeviceMatrix)
         assert len(pool.select(np.where(np.isfinite(G), G, 2), 2)) == 2
         found = pool.select(G, 5)
     np.testing.assert_array_equal(found.indices, right(5))

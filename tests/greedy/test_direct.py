@@ -13,14 +13,14 @@ from gip_gpu import Pool, extend, select, signals
 from gip_gpu.backends.items import Rules
 from gip_gpu.greedy.float64 import columns as direct_columns
 from gip_gpu.greedy.float64 import stepper as direct
-from gip_gpu.greedy.float64.arrays import Arrays, Best, Path
+from gip_gpu.greedy.float64.arrays import Best, Float64Arrays, Path
 from gip_gpu.greedy.float64.bounds import Bounds
 from gip_gpu.greedy.float64.carry import Carried
 from gip_gpu.greedy.float64.metric import share
-from gip_gpu.greedy.float64.stepper import Direct
+from gip_gpu.greedy.float64.stepper import Float64Stepper
 from gip_gpu.numerics.error_bounds import factor_errors
-from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import greedy, matching_pursuit
+from gip_gpu.strategies.choose import make_plan
 from tests.support.random_problems import problem
 
 SCORED = ("mp", "lr", "omp")
@@ -31,7 +31,7 @@ REFUSED = ("Q'Q is singular", "the residual diverges", "of its energy in the ran
 def counted(monkeypatch):
     """How many picks were made here, and how many rounds were handed over."""
     counts = {"picks": 0, "handed": 0}
-    enter, hand_over = Direct._enter, Direct._hand_over
+    enter, hand_over = Float64Stepper._enter, Float64Stepper._hand_over
 
     def entering(self, state, path, *more):
         counts["picks"] += len(path)
@@ -41,15 +41,15 @@ def counted(monkeypatch):
         counts["handed"] += 1
         hand_over(self, state)
 
-    monkeypatch.setattr(Direct, "_enter", entering)
-    monkeypatch.setattr(Direct, "_hand_over", handing)
+    monkeypatch.setattr(Float64Stepper, "_enter", entering)
+    monkeypatch.setattr(Float64Stepper, "_hand_over", handing)
     return counts
 
 
 @pytest.fixture
 def watched(monkeypatch):
     """Each pick by itself, and after it what a test notes of the stepper, its bounds and the run."""
-    notes, enter = SimpleNamespace(take=None, found=[]), Direct._enter
+    notes, enter = SimpleNamespace(take=None, found=[]), Float64Stepper._enter
     monkeypatch.setattr(direct, "AHEAD", 1)
     monkeypatch.setattr(direct, "FARTHEST", 1)
 
@@ -58,7 +58,7 @@ def watched(monkeypatch):
         bounds = self.bounds.along(Path.of([], [], state.n), self.arrays.C)
         notes.found.append(notes.take(self.arrays, bounds, state))
 
-    monkeypatch.setattr(Direct, "_enter", entering)
+    monkeypatch.setattr(Float64Stepper, "_enter", entering)
     return notes
 
 
@@ -228,10 +228,10 @@ def test_a_pool_keeps_its_rows():
     F, G = pool()
     kept = Pool(F, device="cpu")
     first = kept.select(G, 5, objective="lr", sign="any")
-    exact = kept._exact
+    exact = kept._prepared.exact
     assert first.plan.direct
     assert kept.select(None, 5) == select(F, None, 5, device="cpu")
-    assert kept._exact is exact
+    assert kept._prepared.exact is exact
     # Columns of matching pursuit serve again.
     assert not kept.select(G, 5, sign="any").plan.direct
 
@@ -303,7 +303,7 @@ def test_errors_of_picks_add_up():
     wrong = 1e-6
     F = np.vstack([np.eye(4), np.full((1, 4), 0.5)])
     G = np.array([[4.0], [3.0], [2.0], [1.0], [0.0]])
-    arrays = Arrays(F, np.ones(5), Rules("norm", False, False, 0.0), 1, 4)
+    arrays = Float64Arrays(F, np.ones(5), Rules("norm", False, False, 0.0), 1, 4)
     bounds = Bounds(4, 1, arrays.rules, None, 4)
     arrays.begin(np.ones(5, bool), G, False)
     bounds.begin(4.0)
@@ -367,7 +367,7 @@ def test_bounds_of_the_metric_hold(epsilon, watched, monkeypatch):
         now = bounds.picks[0], bounds.inverse[0], bounds.explained[0]
         return float(relative) / share(3, 20, *now, arrays.metric.norm, given())
 
-    whitened, steppers, init = [], [], Direct.__init__
+    whitened, steppers, init = [], [], Float64Stepper.__init__
 
     def given():
         bounds = steppers[0].bounds
@@ -378,7 +378,7 @@ def test_bounds_of_the_metric_hold(epsilon, watched, monkeypatch):
         steppers.append(self)
         init(self, rows, X, problem, other)
 
-    monkeypatch.setattr(Direct, "__init__", making)
+    monkeypatch.setattr(Float64Stepper, "__init__", making)
     watched.take = error
     select(F, G, 60, epsilon=epsilon, **MI)
     assert len(watched.found) == 60
@@ -399,14 +399,14 @@ def test_errors_grow_with_what_they_are_made_of():
 @pytest.fixture
 def columns_together(monkeypatch):
     """Several columns by one product, however few values the rows have; the stores of columns that were made."""
-    made, make = [], direct_columns.DirectColumns._make
+    made, make = [], direct_columns.Float64Columns._make
 
     def making(self, index, t, score):
         made.append(self)
         return make(self, index, t, score)
 
     monkeypatch.setattr(direct_columns, "FEW", 0)
-    monkeypatch.setattr(direct_columns.DirectColumns, "_make", making)
+    monkeypatch.setattr(direct_columns.Float64Columns, "_make", making)
     return made
 
 
@@ -441,17 +441,17 @@ def test_columns_that_nobody_wants_end_it(columns_together, monkeypatch):
 
 def test_progress_does_not_cut_batches_short(monkeypatch):
     F, G = pool(500)
-    runs, run = [], Arrays.run
+    runs, run = [], Float64Arrays.run
 
     def running(self, count, wanted):
         runs.append(count)
         return run(self, count, wanted)
 
-    monkeypatch.setattr(Arrays, "run", running)
+    monkeypatch.setattr(Float64Arrays, "run", running)
     seen = []
     chosen = select(F, G, 200, sign="any", device="cpu", progress=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (200, 200)
-    assert len(runs) <= 200 / Direct.stride + 1
+    assert len(runs) <= 200 / Float64Stepper.stride + 1
     assert chosen == select(F, G, 200, sign="any", device="cpu")
 
 

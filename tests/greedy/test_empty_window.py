@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from gip_gpu import select
-from gip_gpu.backends.numpy.backend import NumpyBackend
 from gip_gpu.backends.numpy.items import NumpyItems
-from gip_gpu.distributed.shard import Found, Report
-from gip_gpu.distributed.sharded import ShardedSteps
+from gip_gpu.backends.numpy.residual import NumpyResidual
+from gip_gpu.distributed.shard import ColumnShard, Found, Report
+from gip_gpu.distributed.sharded import ShardedPursuit
 from gip_gpu.greedy import projecting
+from gip_gpu.greedy.matching_pursuit import MatchingPursuit
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.reference import greedy, matching_pursuit
@@ -47,22 +48,22 @@ class LateWarp:
     def __init__(self, inherited, every):
         self.inherited, self.every, self.calls = inherited, every, 0
 
-    def __call__(self, backend, items, rows, first, count, parts, move, doubt):
+    def __call__(self, backend, items, rows, first, count, parts, move, errors):
         before = items.W.clone()
-        self.inherited(backend, items, rows, first, count, parts, move, doubt)
+        self.inherited(backend, items, rows, first, count, parts, move, errors)
         self.calls += 1
         if move is None or self.calls % self.every:
             return
         twice = (2 * items.W - before).numpy().astype(float)
         a, b = items.rules.share
-        roots = np.sqrt(a + b * np.maximum(items.distance.numpy() + doubt.distance, 0))
-        lower = np.maximum(np.linalg.norm(twice, axis=0) - doubt.residual, 0) / roots
+        roots = np.sqrt(a + b * np.maximum(items.distance.numpy() + errors.distance, 0))
+        lower = np.maximum(np.linalg.norm(twice, axis=0) - errors.residual, 0) / roots
         parts[0, 0] = max(float(parts[0, 0]), lower[items.weight.numpy() > 0].max())
 
 
 def without_guard():
-    """`Family._choose` as it was before it looked for candidates that are not there."""
-    text = textwrap.dedent(inspect.getsource(projecting.Family._choose))
+    """`Projecting._choose` as it was before it looked for candidates that are not there."""
+    text = textwrap.dedent(inspect.getsource(projecting.Projecting._choose))
     guarded = re.sub(r"    if not window.count:\n.*\n.*empty_window.*\n", "    pass\n", text)
     assert guarded != text
     names = {}
@@ -80,7 +81,7 @@ def test_a_warp_that_is_late(pool, triton_in_interpreter, monkeypatch):
     options = {"objective": "lr", "epsilon": 0.01}
 
     with monkeypatch.context() as unguarded:
-        unguarded.setattr(projecting.Family, "_choose", without_guard())
+        unguarded.setattr(projecting.Projecting, "_choose", without_guard())
         with pytest.raises(ValueError, match="zero-size array to reduction operation maximum"):
             select(F, G, 20, device="cpu", backend="triton", **options)
 
@@ -136,7 +137,7 @@ def empty_at(inherited, calls):
 @pytest.mark.parametrize(("owner", "name", "objective"), [
     (NumpyItems, "candidates", "lr"),
     (NumpyItems, "candidates", "entropy"),
-    (NumpyBackend, "window", "mp"),
+    (NumpyResidual, "window", "mp"),
 ])  # fmt: skip
 def test_on_the_cpu(pool, monkeypatch, owner, name, objective):
     F, G = pool[0], None if objective == "entropy" else pool[1]
@@ -194,10 +195,13 @@ def test_of_all_ranks():
     nothing = Found(np.empty(0, np.int64), np.empty((0, 1)), 0.0, 0)
     star = SimpleNamespace(ask_each=lambda calls: [None] * len(calls))
     rows = SimpleNamespace(offsets=np.array([0, 3, 5]), largest=1.0)
-    steps = ShardedSteps(star, rows, 1e-6, 1.0)
-    steps.reports = [Report(1.0, 1e-6, 1.0, nothing), Report(0.5, 1e-6, 1.0, nothing)]
-    state = State(scores=np.ones((5, 1)), k=2, d=3, objective=OBJECTIVES["mp"])
+    own = object.__new__(ColumnShard)
+    own.state = state = State(scores=np.ones((5, 1)), k=2, d=3, objective=OBJECTIVES["mp"])
+    star.target, rows.shape = own, (5, 3)
+    arrays = ShardedPursuit(star, rows, 1e-6, 1.0)
+    arrays.reports = [Report(1.0, 1e-6, 1.0, nothing), Report(0.5, 1e-6, 1.0, nothing)]
+    stepper = MatchingPursuit(arrays, None)
     with pytest.warns(RuntimeWarning, match=WARNING):
-        assert steps.choose(state) is Reason.NEED_REFRESH
+        assert stepper.advance(state, 1) is Reason.NEED_REFRESH
     with pytest.raises(RuntimeError, match=ERROR):
-        steps.choose(state)
+        stepper.advance(state, 1)

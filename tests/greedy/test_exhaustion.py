@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gip_gpu import select, signals
-from gip_gpu.backends.numpy.backend import NumpyBackend
 from gip_gpu.data.rows import Rows
+from gip_gpu.greedy.matching_pursuit import MatchingPursuit
 from gip_gpu.greedy.state import Reason
 from gip_gpu.numerics import ties
 from gip_gpu.reference import matching_pursuit
@@ -116,6 +116,6 @@ def test_many_rounds(d, seed):
 
 def test_a_round_without_a_pick_is_an_error(monkeypatch):
     """A backend that finds nothing at once would restart for ever."""
-    monkeypatch.setattr(NumpyBackend, "advance", lambda *_: Reason.EXHAUSTED)
+    monkeypatch.setattr(MatchingPursuit, "advance", lambda *_: Reason.EXHAUSTED)
     with pytest.raises(RuntimeError, match="numpy: a round ended without a pick, after 0 picks"):
         select(np.eye(3), np.ones(3), 2, device="cpu", columns="lazy")

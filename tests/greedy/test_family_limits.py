@@ -78,7 +78,7 @@ def test_hopeless_input():
 def test_bounds_hold_at_every_step(cone, monkeypatch):
     """The arrays are never further from float64 than the bounds say, and the bounds are of use."""
     seen = []
-    original = projecting.Family._choose
+    original = projecting.Projecting._choose
 
     def checked(self, state):
         items, rules, metric = self.items, self.rules, self.metric
@@ -92,7 +92,7 @@ def test_bounds_hold_at_every_step(cone, monkeypatch):
             return original(self, state)
         off = np.linalg.norm(items.W.T.astype(float) - exact, axis=1)[eligible].max(initial=0)
         assert off <= state.error
-        assert np.linalg.norm(exact, axis=1)[eligible].max(initial=0) <= self.reach * (1 + 1e-6)
+        assert np.linalg.norm(exact, axis=1)[eligible].max(initial=0) <= self.largest_residual * (1 + 1e-6)
         distances = np.square(x @ S).sum(axis=1)
         assert distances[eligible].max() <= self.largest * (1 + 1e-12)
         if rules.measure != "norm":
@@ -101,7 +101,7 @@ def test_bounds_hold_at_every_step(cone, monkeypatch):
         seen.append(state.error)
         return original(self, state)
 
-    monkeypatch.setattr(projecting.Family, "_choose", checked)
+    monkeypatch.setattr(projecting.Projecting, "_choose", checked)
     G = signals.from_query(cone, np.random.default_rng(0).standard_normal((48, 3)))
     for objective, scores in (("lr", G), ("omp", G), ("mi", G), ("entropy", None)):
         for epsilon in (0.0, 0.01):
@@ -296,6 +296,6 @@ def test_zero_rows_tell_nothing_of_a_query(epsilon, ending):
 
 
 def test_refreshes_in_vain_are_an_error(monkeypatch):
-    monkeypatch.setattr(projecting.Family, "advance", lambda *_: Reason.NEED_REFRESH)
-    with pytest.raises(RuntimeError, match="family: 101 refreshes made no pick, after 0 picks"):
+    monkeypatch.setattr(projecting.Projecting, "advance", lambda *_: Reason.NEED_REFRESH)
+    with pytest.raises(RuntimeError, match="projecting: 101 refreshes made no pick, after 0 picks"):
         select(np.eye(3), np.ones(3), 2, objective="lr", device="cpu", sign="any")

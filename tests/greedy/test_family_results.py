@@ -142,7 +142,7 @@ def test_one_pool_for_all(cone):
     pool = Pool(cone, device="cpu", columns="lazy")
     G = signals.self_compression(cone)
     first = pool.select(G, 50)
-    backend, columns = pool._backend, pool._columns
+    backend, columns = pool._prepared.backend, pool._prepared.columns
     for objective in ("lr", "omp", "mi"):
         chosen = pool.select(G, 50, objective=objective)
         np.testing.assert_array_equal(chosen.indices, choose(cone, G, 50, objective=objective))
@@ -151,8 +151,8 @@ def test_one_pool_for_all(cone):
         assert chosen.plan.total > first.plan.memory["Gram columns"]
     entropy = pool.select(None, 50)
     np.testing.assert_array_equal(entropy.indices, choose(cone, None, 50))
-    assert pool._backend is backend
-    assert pool._columns is columns
+    assert pool._prepared.backend is backend
+    assert pool._prepared.columns is columns
     np.testing.assert_array_equal(pool.select(G, 50).indices, first.indices)
     fresh = Pool(cone, device="cpu")
     fresh.select(None, 5)

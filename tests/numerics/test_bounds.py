@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gip_gpu import backends, select, signals
-from gip_gpu.backends.numpy.backend import NumpyBackend
+from gip_gpu import select, signals
 from gip_gpu.backends.numpy.items import NumpyItems
+from gip_gpu.greedy.matching_pursuit import MatchingPursuit
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.numerics import error_bounds
 from gip_gpu.reference import matching_pursuit
@@ -13,39 +13,38 @@ from gip_gpu.reference import matching_pursuit
 pytestmark = pytest.mark.usefixtures("float32_loop", "all_threads")
 
 
-class CheckedBackend(NumpyBackend):
+class Checks:
     """After each pick, compares the residual with one computed in extended precision from the picks so far."""
 
-    name = "checked"
-    tightest = np.inf
-    checks = 0
+    def __init__(self):
+        self.tightest, self.checks = np.inf, 0
 
-    def advance(self, state, columns, until):
-        reason = Reason.DONE
-        while state.t < until and reason is Reason.DONE:
-            reason = super().advance(state, columns, state.t + 1)
-            self.check(state)
-        return reason
-
-    def check(self, state):
-        rows = self.rows_of.block(0, self.m).astype(np.longdouble)
+    def check(self, stepper, state):
+        rows = stepper.rows_of.block(0, state.m).astype(np.longdouble)
         exact = (state.scores / state.unit).astype(np.longdouble)
         picks = slice(state.rounds[-1], state.t)
         weights = (state.weights[picks] / state.unit).astype(np.longdouble)
         exact -= rows @ (rows[state.indices[picks]].T @ weights)
-        off = np.sqrt(((self.residual.T - exact)[state.left] ** 2).sum(axis=1))
+        off = np.sqrt(((stepper.arrays.residual.W.T - exact)[state.left] ** 2).sum(axis=1))
         if len(off):
             assert off.max() <= state.error
-            CheckedBackend.tightest = min(CheckedBackend.tightest, state.error / max(off.max(), np.longdouble(1e-300)))
-            CheckedBackend.checks += 1
+            self.tightest = min(self.tightest, state.error / max(off.max(), np.longdouble(1e-300)))
+            self.checks += 1
 
 
 @pytest.fixture
 def checked(monkeypatch):
-    monkeypatch.setattr(backends, "_TARGETS", dict(backends._TARGETS))
-    backends.register("checked", f"{__name__}:CheckedBackend")
-    monkeypatch.setattr(CheckedBackend, "checks", 0)
-    return CheckedBackend
+    checks, advance = Checks(), MatchingPursuit.advance
+
+    def one_by_one(stepper, state, until):
+        reason = Reason.DONE
+        while state.t < until and reason is Reason.DONE:
+            reason = advance(stepper, state, state.t + 1)
+            checks.check(stepper, state)
+        return reason
+
+    monkeypatch.setattr(MatchingPursuit, "advance", one_by_one)
+    return checks
 
 
 def adversarial():
@@ -67,7 +66,7 @@ def adversarial():
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_bound_holds_at_every_step(checked, case, F, G, precision):
     for columns in ("gram", "lazy"):
-        select(F, G, 150, backend="checked", columns=columns, precision=precision)
+        select(F, G, 150, columns=columns, precision=precision)
     assert checked.checks > 100
 
 
@@ -75,13 +74,13 @@ def test_bound_holds_at_every_step(checked, case, F, G, precision):
 def test_bound_holds_for_rows_that_are_not_unit(checked, scale):
     F = np.random.default_rng(5).standard_normal((200, 30))
     F *= scale / np.linalg.norm(F, axis=1).max()
-    select(F, F.sum(axis=1), 40, backend="checked", normalize=False)
+    select(F, F.sum(axis=1), 40, normalize=False)
     assert checked.checks >= 40
 
 
 def test_bound_holds_on_real_rows(checked, real):
     F = real("gsm8k_minilm_f16.npy")[:1500]
-    select(F, signals.self_compression(F), 300, backend="checked", precision="fp16", columns="gram")
+    select(F, signals.self_compression(F), 300, precision="fp16", columns="gram")
     assert checked.checks >= 300
 
 
@@ -142,9 +141,9 @@ def test_bounds_that_reach_a_backend_are_rounded_up(monkeypatch, cone, objective
 
     seen = []
 
-    def rate(items, start, stop, doubt, inherited=NumpyItems._rate):
-        seen.append((doubt.residual, doubt.distance))
-        return inherited(items, start, stop, doubt)
+    def rate(items, start, stop, errors, inherited=NumpyItems._rate):
+        seen.append((errors.residual, errors.distance))
+        return inherited(items, start, stop, errors)
 
     monkeypatch.setattr(error_bounds, "float32_above", noted)
     monkeypatch.setattr(NumpyItems, "_rate", rate)

@@ -15,7 +15,7 @@ from gip_gpu.planning.cluster import Local, estimate
 from gip_gpu.planning.cluster_schedule import slowest, tailed
 from gip_gpu.planning.cpu_costs import Layout
 from gip_gpu.planning.gpu_costs import A100, GpuCosts
-from gip_gpu.planning.hardware import KINDS, LINKS, network
+from gip_gpu.planning.hardware import DEVICE_KINDS, LINKS, network
 
 EXAMPLE = "plan --rows 1e9 --dim 768 --k 1e6 --devices 64 --device-kind A100-80GB"
 M, D, K = 10**9, 768, 10**6
@@ -95,7 +95,7 @@ def test_counts_as_people_write_them(run):
     )
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(DEVICE_KINDS))
 def test_more_devices_take_less_memory_and_work_each_until_messages_take_over(kind):
     plans = [estimate(M, D, 1, K, devices=devices, kind=kind) for devices in (48, 96, 192, 4096)]
     # The number of columns kept is for the run to use; the rest must shrink.
@@ -143,7 +143,7 @@ def test_the_number_of_devices_that_is_named_is_the_smallest(kind, given):
         estimate(M, D, 4, K, devices=1, kind=kind, given=given)
     enough = int(re.search(r"at least ([\d,]+) x", str(caught.value))[1].replace(",", ""))
     plan = estimate(M, D, 4, K, devices=enough, kind=kind, given=given)
-    assert sum(plan.memory.values()) <= plan.limit == KINDS[kind].capacity
+    assert sum(plan.memory.values()) <= plan.limit == DEVICE_KINDS[kind].capacity
     with pytest.raises(ValueError, match=f"at least {enough:,} x"):
         estimate(M, D, 4, K, devices=enough - 1, kind=kind, given=given)
 
@@ -159,20 +159,20 @@ def test_a_memory_limit_is_kept_to():
 
 def test_the_batch_is_the_best_of_all():
     best = estimate(M, D, 1, K, devices=64).schedule
-    local = Local(M // 64, D, 1, KINDS["A100-80GB"])
+    local = Local(M // 64, D, 1, DEVICE_KINDS["A100-80GB"])
     others = [local.schedule(64, best.link, batch, "tf32", 1 / 30) for batch in (1, 8, 16, 96, 128)]
     assert all(best.seconds(K) < other.seconds(K) for other in others)
     assert estimate(M, D, 1, K, devices=64, unforeseen=0.5).schedule.batch < best.batch
 
 
 def test_a_slower_network_costs_time():
-    kind = KINDS["A100-80GB"]
+    kind = DEVICE_KINDS["A100-80GB"]
     totals = [estimate(M, D, 1, K, devices=64, network_link=name).total for name in LINKS]
     assert totals == sorted(totals)
     assert totals[-1] > totals[0]
     given = network("25GB/s,10us", 64, kind)
     assert (given.bandwidth, given.latency) == (25e9, pytest.approx(10e-6))
-    assert network(None, 2, KINDS["cpu"]) == LINKS["infiniband"]
+    assert network(None, 2, DEVICE_KINDS["cpu"]) == LINKS["infiniband"]
 
 
 def test_expected_maximum_of_ranks():
@@ -196,7 +196,7 @@ def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
     assert cluster.KEPT == columns.KEPT + 2
     F = real("gsm8k_minilm_f16.npy").astype(np.float64)
     m, d = F.shape
-    local = Local(m, d, 1, KINDS["cpu"])
+    local = Local(m, d, 1, DEVICE_KINDS["cpu"])
     assert local.nominees(1) == columns.working_set(m, d, 1)
     messages = {}
 
@@ -212,8 +212,8 @@ def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
     def each(star, calls):
         return [noting(lambda star, name, *rest: star._call(name, rest))(star, calls[0][0], *calls[0][1])]
 
-    monkeypatch.setattr(exchange.Star, "ask_each", each)
-    monkeypatch.setattr(exchange.Star, "tell", noting(exchange.Star.tell))
+    monkeypatch.setattr(exchange.Communicator, "ask_each", each)
+    monkeypatch.setattr(exchange.Communicator, "tell", noting(exchange.Communicator.tell))
     torch.init_process_group("gloo", store=torch.HashStore(), rank=0, world_size=1)
     try:
         k = 200

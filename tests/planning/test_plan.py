@@ -12,8 +12,8 @@ from gip_gpu.backends import devices
 from gip_gpu.backends.cuda.backend import CupyBackend
 from gip_gpu.gram.batch_size import BatchSize
 from gip_gpu.planning.gpu_costs import GpuCosts, multiplied_as
-from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.strategies.choose import make_plan
 from gip_gpu.system.cpu import cores, processor
 
 

@@ -354,7 +354,7 @@ def test_the_kernels_get_their_rows_from_files(resident: bool, tmp_path: Path, m
     pool = Pool(tmp_path / "F.npy", device="cpu", backend="triton", columns="lazy")
     expected = gip_gpu.select(F.astype(np.int8), G, 4, device="cpu", backend="numpy")
     np.testing.assert_array_equal(pool.select(G, 4).indices, expected.indices)
-    assert pool._backend.resident == resident  # type: ignore[union-attr]
+    assert pool._prepared.backend.resident == resident  # type: ignore[union-attr]
 
 
 def test_measures_and_signals_of_files(tmp_path: Path) -> None:

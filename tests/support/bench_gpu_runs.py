@@ -2,10 +2,10 @@
 
 import json
 
-from bench.gpu_budget import Budget
-from bench.gpu_cases import TINY
-from bench.gpu_results import Entry, Results
-from bench.gpu_session import Session
+from bench.gpu.budget import Budget
+from bench.gpu.cases import TINY
+from bench.gpu.results import Entry, Results
+from bench.gpu.session import Session
 
 PARTS = ["ceilings", "steps", "selections", "gram", "lazy", "family", "equivalence"]
 # A file in the first format, without tracebacks and seconds of the parts.

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gip_gpu.backends.cuda.tuning import FAMILY
 from gip_gpu.backends.gpu import layout
 from gip_gpu.backends.items import Rules
+from gip_gpu.kernels.family import tuning
 from gip_gpu.numerics import error_bounds
 from gip_gpu.numerics.error_bounds import U32, U64
 from tests.support.cuda_loop import store
 from tests.support.cuda_on_cpu.emulator import build
 
+FAMILY = tuning.CUDA[80]
 FEW = replace(FAMILY, threads=64)
 
 
@@ -186,7 +187,7 @@ class Window:
         self.S = np.eye(d) if self.identity else rng.standard_normal((d, d)) / np.sqrt(d)
         self.weight, self.upper = gaps(rng, m), rng.uniform(0, 1, m).astype(np.float32)
         self.upper[self.weight <= 0] = 1
-        self.found, self.value = np.full(m, -7), np.full((m, 1 + n), np.nan)
+        self.candidate_index, self.candidate_value = np.full(m, -7), np.full((m, 1 + n), np.nan)
         self.count, self.ticket = np.zeros(1, np.int64), np.zeros(1, np.uint64)
         self.partial = np.full(self.room, np.nan)
 
@@ -195,19 +196,19 @@ class Window:
         self.count[:] = 0
         program = compiled(self.n, self.multiply, **self.how)
         args = [
-            *(self.m, self.d, self.rows, self.norms, self.scores, self.A, self.weight, self.upper, self.found),
-            *(self.value, self.count, floor, self.factor, int(self.identity)),
+            *(self.m, self.d, self.rows, self.norms, self.scores, self.A, self.weight, self.upper),
+            *(self.candidate_index, self.candidate_value, self.count, floor, self.factor, int(self.identity)),
         ]
         program.launch("candidates", self.blocks, FEW.threads, args, seed=seed)
         if not self.identity:
             # As cuBLAS leaves it: where it is the identity, S is not read.
-            args = [self.d, self.rows, self.norms, self.S, self.found, self.value, self.count]
+            args = [self.d, self.rows, self.norms, self.S, self.candidate_index, self.candidate_value, self.count]
             args += [self.partial, self.room, self.ticket, self.factor]
             program.launch("distances", self.blocks, FEW.threads, args, seed=seed + 1)
             assert self.ticket[0] == 0
         count = int(self.count[0])
-        order = np.argsort(self.found[:count])
-        return self.found[:count][order], self.value[:count][order]
+        order = np.argsort(self.candidate_index[:count])
+        return self.candidate_index[:count][order], self.candidate_value[:count][order]
 
     def check(self, floor, seed=1):
         found, value = self.launch(floor, seed)

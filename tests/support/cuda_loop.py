@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from gip_gpu.backends.gpu import layout
-from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
+from gip_gpu.backends.gpu.layout import Code, HeaderF64, HeaderI64, Record
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy import loop as engine
-from gip_gpu.greedy import matching_pursuit
+from gip_gpu.greedy import decision, loop
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.numerics import error_bounds
 from gip_gpu.problem.objectives import OBJECTIVES
@@ -32,7 +31,7 @@ def store(values, kind):
 
 
 def compiled(op, n, threads, *, rows="fp32", columns="fp32", sanitize=None, folder=KERNELS):
-    kinds = {} if op == "step" else {f"ROWS_{rows.upper()}": ""}
+    kinds = {f"ROWS_{rows.upper()}": ""}
     if op != "refresh":
         kinds[f"COLUMN_{columns.upper()}"] = ""
     macros = {**layout.macros(), **kinds, "SIGNALS": n, "THREADS": threads}
@@ -49,20 +48,15 @@ def pool(m, d, n, seed=0):
 class Slots:
     """Gram columns in a few slots: those missing are made for the pending pick and the most promising items."""
 
-    seconds = 0.0
-
     def __init__(self, host, count, batch):
         self.host, self.batch, self.next = host, min(batch, count), 0
         self.held = np.full(count, -1)
         # A slot that is read too early gives NaN.
         self.table = store(np.full((count, host.m), np.nan), host.kind)[0]
 
-    def begin(self):
-        pass
-
-    def provide(self, state):
+    def provide(self, pick):
         ranked = np.argsort(-self.host.score, kind="stable")
-        wanted = [state.pending.index, *ranked[self.host.slots[ranked] < 0].tolist()]
+        wanted = [pick.index, *ranked[self.host.slots[ranked] < 0].tolist()]
         for item in list(dict.fromkeys(wanted))[: self.batch]:
             slot = self.next % len(self.held)
             if self.held[slot] >= 0:
@@ -76,7 +70,7 @@ class Slots:
 class Host:
     """A selection whose steps are launches of loop.cu. `F` is rounded to `rows` first: `values` is what it became."""
 
-    stride = 1
+    stride, empty_rounds, column_seconds = 1, False, 0.0
 
     def __init__(
         self,
@@ -115,7 +109,7 @@ class Host:
         """The filled State of a selection."""
         G = np.asarray(G, np.float64).reshape(self.m, -1)
         state = State(scores=G, k=k, d=self.d, objective=OBJECTIVES["mp"])
-        engine.run(self, self.columns, state, on_exhausted)
+        loop.run(self, state, on_exhausted)
         return state
 
     def begin(self, state):
@@ -123,9 +117,9 @@ class Host:
         self.slots = np.full(self.m, -1, np.int32)
         self.scores, self.A, self.W = np.empty((self.m, n)), np.empty((n, self.d)), np.empty((n, self.m), np.float32)
         self.score, self.weight = np.empty(self.m, np.float32), np.empty(self.m, np.float32)
-        self.found, self.value = np.full(self.m, -1 << 60), np.empty((self.m, 1 + n))
+        self.candidate_index, self.candidate_value = np.full(self.m, -1 << 60), np.empty((self.m, 1 + n))
         self.best, self.energy = np.empty(self.blocks, np.float32), np.empty(self.blocks)
-        self.real, self.whole = np.empty(Real.RESIDUAL + n), np.full(16, -1 << 60)
+        self.header_f64, self.header_i64 = np.empty(HeaderF64.RESIDUAL + n), np.full(16, -1 << 60)
         self.record = np.empty((self.steps, Record.WEIGHTS + n))
         self.round = -1
         self.loop = compiled("loop", n, self.threads, rows=self.rows, columns=self.kind, **self.how)
@@ -146,40 +140,55 @@ class Host:
             args = [self.m, self.d, *arrays, first, len(rows)]
             self.refreshing.launch("refresh", REFRESH_BLOCKS, self.threads, args, seed=self.seed)
         state.error = error_bounds.cast_error(largest.max()) + state.noise(self.square)
-        self.real[Real.ERROR], self.real[Real.DRIFT] = state.error, state.drift
-        self.real[Real.ENERGY_A] = np.vdot(self.A, self.A) * (1 + 1e-12)
-        self.real[Real.GAMMA], self.real[Real.SQUARE], self.real[Real.SCALE] = self.gamma, self.square, state.scale
-        self.whole[[Whole.PENDING, Whole.SLOT]] = -1
+        self.header_f64[HeaderF64.ERROR], self.header_f64[HeaderF64.DRIFT] = state.error, state.drift
+        self.header_f64[HeaderF64.ENERGY_A] = np.vdot(self.A, self.A) * (1 + 1e-12)
+        self.header_f64[HeaderF64.GAMMA], self.header_f64[HeaderF64.SQUARE] = self.gamma, self.square
+        self.header_f64[HeaderF64.SCALE] = state.scale
+        self.header_i64[[HeaderI64.PENDING, HeaderI64.SLOT]] = -1
         state.pending = None
 
-    def advance(self, state, columns, until):
-        whole, n = self.whole, len(self.A)
-        whole[[Whole.REASON, Whole.ARRIVED, Whole.COUNT]] = Code.RUNNING, 0, 0
-        whole[[Whole.PICKS, Whole.BASE]] = state.t
-        whole[Whole.UNTIL], whole[Whole.EXCESS] = min(until, state.t + self.steps), state.excess
+    def advance(self, state, until):
+        header_i64, n = self.header_i64, len(self.A)
+        header_i64[[HeaderI64.REASON, HeaderI64.ARRIVED, HeaderI64.COUNT]] = Code.RUNNING, 0, 0
+        header_i64[[HeaderI64.PICKS, HeaderI64.BASE]] = state.t
+        header_i64[HeaderI64.UNTIL], header_i64[HeaderI64.EXCESS] = min(until, state.t + self.steps), state.excess
         shared = -(-self.m // self.blocks) * (n + 2) * 4 if self.in_shared else 0
         arrays = [self.stored, self.norms, self.scores, self.A, self.W, self.score, self.weight, self.slots]
-        arrays += [columns.table, self.best, self.energy, self.found, self.value, self.real, whole, self.record]
+        arrays += [
+            self.columns.table,
+            self.best,
+            self.energy,
+            self.candidate_index,
+            self.candidate_value,
+            self.header_f64,
+            header_i64,
+            self.record,
+        ]
         args = [self.m, self.d, *arrays, int(self.in_shared)]
         self.seed += 1
         self.loop.launch("loop", self.blocks, self.threads, args, shared_bytes=shared, seed=self.seed)
-        reason = Code(int(whole[Whole.REASON]))
+        reason = Code(int(header_i64[HeaderI64.REASON]))
         self.reasons[reason.name] += 1
-        assert reason is not Code.NEED_REFRESH or whole[Whole.PICKS] > self.refreshed, "it does not help"
-        made = self.record[: whole[Whole.PICKS] - state.t]
+        assert reason is not Code.NEED_REFRESH or header_i64[HeaderI64.PICKS] > self.refreshed, "it does not help"
+        made = self.record[: header_i64[HeaderI64.PICKS] - state.t]
         counted = made[:, [Record.INDEX, Record.CANDIDATES, Record.TIES]].astype(np.int64)
         weights, energy = made[:, Record.WEIGHTS :], made[:, Record.ENERGY]
         gain = made[:, Record.GAIN]
         margin = np.maximum(0.0, 1 - made[:, Record.RIVAL] / gain)
         state.record_all(counted[:, 0], gain, weights, energy, margin, counted[:, 1], counted[:, 2])
         self.record[:] = np.nan
-        state.A[:], state.excess = self.A, int(whole[Whole.EXCESS])
-        state.error, state.drift = float(self.real[Real.ERROR]), float(self.real[Real.DRIFT])
-        state.pending = SimpleNamespace(index=int(whole[Whole.PENDING])) if whole[Whole.PENDING] >= 0 else None
+        state.A[:], state.excess = self.A, int(header_i64[HeaderI64.EXCESS])
+        state.error, state.drift = float(self.header_f64[HeaderF64.ERROR]), float(self.header_f64[HeaderF64.DRIFT])
+        state.pending = (
+            SimpleNamespace(index=int(header_i64[HeaderI64.PENDING])) if header_i64[HeaderI64.PENDING] >= 0 else None
+        )
         if reason is Code.DIVERGED:
             raise OverflowError("the residual diverges")
         if reason is Code.EMPTY_WINDOW:
-            return matching_pursuit.empty_window(
-                state, float(self.real[Real.LARGEST]), float(self.real[Real.FLOOR]), ""
+            return decision.empty_window(
+                state, float(self.header_f64[HeaderF64.LARGEST]), float(self.header_f64[HeaderF64.FLOOR]), ""
             )
+        if reason is Code.NEED_COLUMN:
+            self.columns.provide(state.pending)
+            return Reason.COLUMNS
         return Reason[reason.name]

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gip_gpu.backends.cuda import source as cuda_source
+from gip_gpu.kernels import cuda_source
 from tests.support.cuda_on_cpu.emulator import build
 
 MULTIPROCESSORS = 3
@@ -156,7 +156,7 @@ class Function:
 
 class RawModule:
     def __init__(self, *, code, options, enable_cooperative_groups=False):
-        (op,) = (op for op in ("cast", "family", "gram", "loop", "refresh", "step") if code == cuda_source.expanded(op))
+        (op,) = (op for op in ("cast", "family", "gram", "loop", "refresh") if code == cuda_source.expanded(op))
         assert options[0] == "-std=c++17"
         macros = dict(option.removeprefix("-D").split("=", 1) for option in options[1:])
         self.cooperative = enable_cooperative_groups

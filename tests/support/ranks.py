@@ -246,23 +246,23 @@ def interrupted(rank, group):
 
 def no_room(rank, group):
     """A rank fails in the middle of a selection."""
-    from gip_gpu.backends.numpy.backend import NumpyBackend
+    from gip_gpu.backends.numpy.residual import NumpyResidual
     from gip_gpu.distributed import select
 
-    update = NumpyBackend.update
+    update = NumpyResidual.update
 
-    def failing(self, state, *rest):
+    def failing(self, *args):
         self.updates = getattr(self, "updates", 0) + 1
         if rank == 1 and self.updates == 10:
             raise MemoryError("no room")
-        return update(self, state, *rest)
+        return update(self, *args)
 
-    NumpyBackend.update = failing
+    NumpyResidual.update = failing
     try:
         F, G, k, _ = cases()["one signal"]
         return attempt(select, *part(F, G, rank, CUTS[3](900)), k, group=group, timeout=60)
     finally:
-        NumpyBackend.update = update
+        NumpyResidual.update = update
 
 
 def job_failing(what):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gip_gpu import Pool, select
-from gip_gpu.greedy import loop as engine
+from gip_gpu.greedy import loop
 from gip_gpu.reference import matching_pursuit
 
 RNG = np.random.default_rng(1)
@@ -106,7 +106,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case, monkeypatch):
     changes, error, message = BAD[case]
-    monkeypatch.setattr(engine, "run", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(loop, "run", lambda *_: pytest.fail("work began"))
     arguments = {"F": F, "G": G, "k": 5, **changes}
     with pytest.raises(error, match=message):
         select(**arguments)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gip_gpu.system import memory
 
 # CuPy has no bfloat16: its bits are kept, and the kernels know what they are.
-KINDS = {
+CUPY_DTYPES = {
     "fp16": np.float16,
     "bf16": np.uint16,
     "fp32": np.float32,
@@ -42,9 +42,14 @@ class CupyArrays:
             self.streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
         self.buffers: list[Any] = [None, None]
 
-    def here(self) -> AbstractContextManager[Any]:
+    def device_scope(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.device
         return context
+
+    @property
+    def capability(self) -> int:
+        """Compute capability, 90 for 9.0."""
+        return int(self.device.compute_capability)
 
     @property
     def multiprocessors(self) -> int:
@@ -57,9 +62,9 @@ class CupyArrays:
 
     def empty(self, shape: tuple[int, ...], kind: str) -> Any:
         try:
-            return cupy.empty(shape, KINDS[kind])
+            return cupy.empty(shape, CUPY_DTYPES[kind])
         except cupy.cuda.memory.OutOfMemoryError as error:
-            wanted = int(np.prod(shape)) * np.dtype(KINDS[kind]).itemsize
+            wanted = int(np.prod(shape)) * np.dtype(CUPY_DTYPES[kind]).itemsize
             raise memory.out_of_memory(wanted, self.free(), f"cuda:{self.number}") from error
 
     def free(self) -> int:
@@ -98,7 +103,7 @@ class CupyArrays:
             taken = cupy.array(taken)
         if kind == "bf16":
             return cupy.ascontiguousarray(taken.view(np.uint16))
-        return cupy.ascontiguousarray(taken.astype(KINDS[kind], copy=False))
+        return cupy.ascontiguousarray(taken.astype(CUPY_DTYPES[kind], copy=False))
 
     def map_host(self, values: NDArray[Any]) -> Any:
         owner, address = _Owner(values), values.ctypes.data
@@ -118,7 +123,7 @@ class CupyArrays:
     def load(self, mapped: Any, start: int, stop: int) -> Any:
         return mapped[start:stop].copy()
 
-    def lane(self, number: int) -> AbstractContextManager[Any]:
+    def stream_scope(self, number: int) -> AbstractContextManager[Any]:
         stream: AbstractContextManager[Any] = self.streams[number]
         return stream
 

@@ -13,7 +13,7 @@ class Arrays(Protocol):
     def free(self) -> int:
         """Bytes that can be allocated."""
 
-    def here(self) -> AbstractContextManager[Any]:
+    def device_scope(self) -> AbstractContextManager[Any]:
         """Inside, this device is the current one."""
 
     def empty(self, shape: tuple[int, ...], kind: str) -> Any:
@@ -37,7 +37,7 @@ class Arrays(Protocol):
     def load(self, mapped: Any, start: int, stop: int) -> Any:
         """Rows of a mapped matrix as a device array, in the current stream."""
 
-    def lane(self, number: int) -> AbstractContextManager[Any]:
+    def stream_scope(self, number: int) -> AbstractContextManager[Any]:
         """What is started inside runs in stream 0 or 1, in order; the two overlap."""
 
     def synchronize(self) -> None:

@@ -1,12 +1,13 @@
-"""What the GPU backends share: a selection's arrays on the device, and the host's side of the loop that runs there.
+"""What the GPU backends share: embeddings and a selection's arrays on the device, and launches.
 
-A backend supplies `Arrays` (memory, copies, casts, a vendor GEMM) and launches of its kernels.
+`gip_gpu.greedy.device_pursuit` is the host's side of the loop that runs there. A backend supplies `Arrays` (memory,
+copies, casts, a vendor GEMM) and launches of its kernels.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Container, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +15,19 @@ from numpy.typing import NDArray
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.items import GpuItems
-from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
-from gip_gpu.backends.items import Doubt, Items, Move, Rules
+from gip_gpu.backends.gpu.layout import HeaderF64, Record
+from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
+from gip_gpu.backends.residual import Pending
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy import matching_pursuit
-from gip_gpu.greedy.state import Pick, Reason, State, Stored
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning.cpu_costs import STORAGE, Costs
-from gip_gpu.planning.gpu_costs import STEPS, GpuCosts, chunk_rows, multiplied_as
+from gip_gpu.planning.gpu_costs import GPU_AUTOMATIC, GPU_PRECISIONS, STEPS, GpuCosts, chunk_rows, multiplied_as
 from gip_gpu.planning.plan import Plan
-
-if TYPE_CHECKING:
-    from gip_gpu.gram.columns import Columns
+from gip_gpu.problem.objectives import MEASURES
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
+Floats = NDArray[np.float64]
 
 HOST_TYPES = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
 # Rows whose norms lie in this range are multiplied as given: no product of theirs leaves the range of float32, and what
@@ -36,12 +35,6 @@ HOST_TYPES = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
 SMALLEST_NORM = 1e-300  # Its inverse is a float64.
 SIGNALS = 1024
 SANE_NORMS = (2.0**-40, 2.0**40)
-REASONS = {
-    Code.DONE: Reason.DONE,
-    Code.NEED_COLUMN: Reason.NEED_COLUMN,
-    Code.NEED_REFRESH: Reason.NEED_REFRESH,
-    Code.EXHAUSTED: Reason.EXHAUSTED,
-}
 
 
 def too_old(major: int, minor: int) -> str:
@@ -56,7 +49,7 @@ def _on_device(hook: Hook) -> Hook:
 
     @wraps(hook)
     def inside(self: "GpuBackend", *args: Any, **kwargs: Any) -> Any:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             return hook(self, *args, **kwargs)
 
     return cast(Hook, inside)
@@ -71,8 +64,9 @@ class GpuBackend(Backend):
     """
 
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "fp16", "bf16")
-    automatic: ClassVar[tuple[str, ...]] = ("tf32", "fp16")
+    precisions: ClassVar[tuple[str, ...]] = GPU_PRECISIONS
+    automatic: ClassVar[tuple[str, ...]] = GPU_AUTOMATIC
+    device_loop: ClassVar[bool] = True
     portable: ClassVar[bool] = False
     # Whether steps are kernels of a graph, or one kernel takes many.
     graph: ClassVar[bool] = False
@@ -95,13 +89,13 @@ class GpuBackend(Backend):
     def __init__(self, rows: Rows, plan: Plan) -> None:
         super().__init__(rows, plan)
         self.arrays = self.make_arrays(plan.device)
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self._store(plan)
 
     def _store(self, plan: Plan) -> None:
         """Puts the embeddings where the plan says."""
         rows = self.rows_of
-        self.given = format_of(rows.values)
+        self.input_dtype = format_of(rows.values)
         norms = rows.norms if rows.normalize else np.ones(self.m)
         if norms.min() < SMALLEST_NORM:
             row = int(norms.argmin())
@@ -111,20 +105,20 @@ class GpuBackend(Backend):
             )
         lengths = norms if rows.normalize else np.array([rows.largest])
         sane = bool(((lengths >= SANE_NORMS[0]) & (lengths <= SANE_NORMS[1])).all())
-        self.multiply, self.as_given = multiplied_as(plan.precision, self.given, sane)
+        self.multiply, self.multiplied_without_cast = multiplied_as(plan.precision, self.input_dtype, sane)
         # Rows that lie on the device and are multiplied as they are need no place of their own.
-        self.resident = plan.resident or (self.as_given and isinstance(rows.values, DeviceMatrix))
+        self.resident = plan.resident or (self.multiplied_without_cast and isinstance(rows.values, DeviceMatrix))
         self.storage = STORAGE[plan.precision]
         self.factor = 2.0**-self.exponent
         self.gamma = error_bounds.gram_entry_error(
             self.d,
             self.storage,
             self.multiply,
-            given=self.as_given,
+            given=self.multiplied_without_cast,
             adding=error_bounds.U32 if self.multiply == "fp32" else error_bounds.TENSOR_CORE,
         )
         self.norms = self._upload(norms, "fp64")
-        inverse = self.factor / norms if self.as_given else np.ones(self.m)
+        inverse = self.factor / norms if self.multiplied_without_cast else np.ones(self.m)
         self.inverse = self._upload(inverse.astype(np.float32), "fp32")
         self.chunk = chunk_rows(self.d)
         self.stored = self._place_rows()
@@ -144,10 +138,10 @@ class GpuBackend(Backend):
         """The rows as given, on the device or mapped into its address space."""
         values = self.rows_of.values
         if isinstance(values, DeviceMatrix):
-            return self.arrays.adopt(values.array, self.given)
+            return self.arrays.adopt(values.array, self.input_dtype)
         if not self.resident:
-            return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.given]))
-        array = self.arrays.empty((self.m, self.d), self.given)
+            return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.input_dtype]))
+        array = self.arrays.empty((self.m, self.d), self.input_dtype)
         # The memory may have been another array's, in another stream.
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
@@ -157,7 +151,7 @@ class GpuBackend(Backend):
 
     def _make_products(self) -> Any:
         """The rows as they are multiplied."""
-        if self.as_given:
+        if self.multiplied_without_cast:
             return self.stored
         array = self.arrays.empty((self.m, self.d), self.multiply)
         for start, stop in self._chunks():
@@ -165,9 +159,8 @@ class GpuBackend(Backend):
         return array
 
     @_on_device
-    def begin(self, state: State) -> None:
-        n = state.scores.shape[1]
-        self.round = -1
+    def begin_pursuit(self, n: int) -> None:
+        """Allocates the arrays of matching pursuit for n signals, where they are not there yet."""
         if n == self.ready_for:
             return
         if n > SIGNALS:
@@ -177,47 +170,44 @@ class GpuBackend(Backend):
         empty = self.arrays.empty
         self.scores, self.A, self.W = empty((self.m, n), "fp64"), empty((n, self.d), "fp64"), empty((n, self.m), "fp32")
         self.weight, self.score = empty((self.m,), "fp32"), empty((self.m,), "fp32")
-        self.found, self.value = empty((self.m,), "int64"), empty((self.m, 1 + n), "fp64")
-        self.real, self.whole = empty((Real.RESIDUAL + n,), "fp64"), empty((16,), "int64")
+        self.candidate_index, self.candidate_value = empty((self.m,), "int64"), empty((self.m, 1 + n), "fp64")
+        self.header_f64, self.header_i64 = empty((HeaderF64.RESIDUAL + n,), "fp64"), empty((16,), "int64")
         self.record = empty((min(STEPS, self.m), Record.WEIGHTS + n), "fp64")
         self.largest = empty((2, self._parts()), "fp64")
-        self.head = np.zeros(Real.RESIDUAL + n)
+        self.head = np.zeros(HeaderF64.RESIDUAL + n)
         self.places = np.zeros(16, np.int64)
         self._begin()
         self.ready_for = n
 
     @_on_device
-    def carry(self, state: State) -> Stored:
-        state.A[:] = self.arrays.get(self.A)
-        return super().carry(state)
+    def open_round(self, scores: Floats, weight: NDArray[np.float32], A: Floats) -> None:
+        """Uploads what a round begins with: scores (m, n) in its unit, weight (m,), A (n, d), as `layout` has them."""
+        self.arrays.put(self.scores, scores)
+        self.arrays.put(self.weight, weight)
+        self.arrays.put(self.A, A)
 
     @_on_device
-    def refresh(self, state: State) -> None:
-        if self.round == len(state.rounds):
-            state.A[:] = self.arrays.get(self.A)
-        else:
-            self.round = len(state.rounds)
-            self.arrays.put(self.scores, np.where(state.pool[:, None], state.scores / state.unit, 0.0))
-            self.arrays.put(self.weight, np.where(state.pool, state.left, -1.0).astype(np.float32))
-            self.arrays.put(self.A, state.A)
-        largest = self._recompute()
-        projected = state.projected(self.square)
-        # The device divides a sum by the row's norm where the reference divides its terms: one more rounding each.
-        state.error = error_bounds.cast_error(largest) + state.noise(self.square) + 2 * error_bounds.U64 * projected
-        squared = float(np.vdot(state.A, state.A))
-        self.head[:] = 0
-        self.head[Real.ERROR], self.head[Real.DRIFT] = state.error, state.drift
-        # The square of a norm summed in float64, rounded up.
-        self.head[Real.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
-        self.head[Real.GAMMA], self.head[Real.SQUARE], self.head[Real.SCALE] = self.gamma, self.square, state.scale
-        # Each term of a product may be off by two roundings of the row more.
-        self.head[Real.PROJECTED] = projected
-        self.head[Real.ROUNDING] = error_bounds.dot_error(self.d + 2, error_bounds.U64)
-        self.places[:] = 0
-        self.places[[Whole.PENDING, Whole.SLOT]] = -1
-        state.pending = None
+    def projection(self) -> Floats:
+        """A (n, d), as the device has it."""
+        A: Floats = self.arrays.get(self.A)
+        return A
 
-    def _recompute(self) -> float:
+    @_on_device
+    def run(self, columns: Any) -> None:
+        """Takes steps with these Gram columns, from `head` and `places` on, until `places` says why not."""
+        self.arrays.put(self.header_f64, self.head)
+        self.arrays.put(self.header_i64, self.places)
+        self._run(columns)
+        self.head, self.places = self.arrays.get(self.header_f64), self.arrays.get(self.header_i64)
+
+    @_on_device
+    def records(self, count: int) -> Floats:
+        """(count, RECORD_WEIGHTS + n) what the picks of the last `run` entered."""
+        records: Floats = self.arrays.get(self.record[:count])
+        return records
+
+    @_on_device
+    def recompute(self) -> float:
         """W~ anew from scores and A; the largest ||W_j|| of the items left."""
         self.largest[:] = 0
         if self.resident:
@@ -225,60 +215,11 @@ class GpuBackend(Backend):
         else:
             self.arrays.synchronize()
             for turn, (start, stop) in enumerate(self._chunks()):
-                with self.arrays.lane(turn % 2):
+                with self.arrays.stream_scope(turn % 2):
                     rows = self.arrays.load(self.stored, start, stop)
                     self._refresh(rows, start, stop - start, self.largest[turn % 2])
             self.arrays.synchronize()
         return float(self.arrays.get(self.largest).max())
-
-    @_on_device
-    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
-        until = min(until, state.t + STEPS)
-        self.places[[Whole.REASON, Whole.ARRIVED, Whole.COUNT]] = 0
-        self.places[[Whole.PICKS, Whole.BASE]] = state.t
-        self.places[Whole.UNTIL], self.places[Whole.EXCESS] = until, state.excess
-        self.arrays.put(self.real, self.head)
-        self.arrays.put(self.whole, self.places)
-        self._run(columns.table())
-        self.head, self.places = self.arrays.get(self.real), self.arrays.get(self.whole)
-        self._report(state)
-        code = Code(int(self.places[Whole.REASON]))
-        if code is Code.DIVERGED:
-            raise matching_pursuit.diverged(state.t, self.largest_norm)
-        if code is Code.EMPTY_WINDOW:
-            best, floor = float(self.head[Real.LARGEST]), float(self.head[Real.FLOOR])
-            return matching_pursuit.empty_window(state, best, floor, f"error {state.error!r}")
-        return REASONS[code]
-
-    def _report(self, state: State) -> None:
-        """Enters what the device did into the state."""
-        made = int(self.places[Whole.PICKS]) - state.t
-        if made:
-            record = self.arrays.get(self.record[:made])
-            counted = record[:, [Record.INDEX, Record.CANDIDATES, Record.TIES]].astype(np.int64)
-            state.record_all(
-                counted[:, 0],
-                record[:, Record.GAIN],
-                record[:, Record.WEIGHTS :],
-                record[:, Record.ENERGY],
-                _margin(record[:, Record.RIVAL], record[:, Record.GAIN]),
-                counted[:, 1],
-                counted[:, 2],
-            )
-        state.error, state.drift = float(self.head[Real.ERROR]), float(self.head[Real.DRIFT])
-        state.excess = int(self.places[Whole.EXCESS])
-        pending = int(self.places[Whole.PENDING])
-        state.pending = None
-        if pending >= 0:
-            state.pending = Pick(
-                index=pending,
-                row=np.empty(0),
-                residual=self.head[Real.RESIDUAL :],
-                gain=float(self.head[Real.GAIN]),
-                margin=float(_margin(self.head[Real.RIVAL], self.head[Real.GAIN])),
-                candidates=int(self.places[Whole.CANDIDATES]),
-                ties=int(self.places[Whole.TIES]),
-            )
 
     @_on_device
     def columns(self, indices: Sequence[int], out: Any) -> None:
@@ -292,14 +233,14 @@ class GpuBackend(Backend):
         if isinstance(values, DeviceMatrix):
             left = self.arrays.take(self.stored, wanted)
         else:
-            left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.given]), self.given)
-        if not self.as_given:
+            left = self._upload(np.ascontiguousarray(values[wanted], HOST_TYPES[self.input_dtype]), self.input_dtype)
+        if not self.multiplied_without_cast:
             left = self._cast(left, self.arrays.take(self.norms, wanted))
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
-            with self.arrays.lane(turn % 2):
+            with self.arrays.stream_scope(turn % 2):
                 right = self.arrays.load(self.stored, start, stop)
-                if not self.as_given:
+                if not self.multiplied_without_cast:
                     right = self._cast(right, self.norms[start:stop])
                 self._multiply(left, by_row, right, self.inverse[start:stop], out[:, start:stop])
         self.arrays.synchronize()
@@ -310,7 +251,7 @@ class GpuBackend(Backend):
         float32 goes to the vendor's GEMM: a batch has no symmetry to save arithmetic by, and its tiles are tuned for
         every shape and chip. 16-bit rows go to our own kernel, for vendors round 16-bit products on their way out.
         """
-        if self.multiply in ("fp32", "tf32") and not self.as_given and self.storage == "fp32":
+        if self.multiply in ("fp32", "tf32") and not self.multiplied_without_cast and self.storage == "fp32":
             self.arrays.matmul(left, right, out, self.multiply == "tf32")
         else:
             self._products(left, by_row, right, by_column, out)
@@ -331,18 +272,23 @@ class GpuBackend(Backend):
         if len(items):
             self.arrays.scatter(self.slots, np.asarray(items, np.int64), np.asarray(slots, np.int32))
 
+    def prepare(self, count: int) -> None:
+        """As `gip_gpu.backends.residual.Residual.prepare`; nothing is done once a round."""
+
     @_on_device
-    def speculate(self, state: State, known: Container[int], count: int) -> list[int]:
-        assert state.pending is not None
-        first = state.pending.index
-        # By rank: on a GPU a column in a batch costs a hundredth of a matrix-vector product, and a look ahead costs
-        # launches.
+    def speculate(self, pick: Pending, known: Container[int], count: int, most: int) -> list[int]:
+        """As `gip_gpu.backends.residual.Residual.speculate`, by rank.
+
+        On a GPU a column in a batch costs a hundredth of a matrix-vector product, and a look ahead costs launches.
+        """
         ranked = self.arrays.top(self.score, self.slots, count) if count > 1 else np.empty(0, np.int64)
-        return [first, *ranked[ranked != first].tolist()][:count]
+        return [pick.index, *ranked[ranked != pick.index].tolist()][:count]
 
     def items(self, rules: Rules, n: int) -> Items:
         if n > SIGNALS:
             raise ValueError(f"G has {n:,} columns; the GPU backends take up to {SIGNALS:,}")
+        if not MEASURES[rules.measure].on_gpu:
+            raise ValueError(f"backend {self.name!r} has no objective measured by {rules.measure!r}; use device='cpu'")
         return GpuItems(self, rules, n)
 
     @abstractmethod
@@ -355,7 +301,14 @@ class GpuBackend(Backend):
 
     @abstractmethod
     def _family_step(
-        self, items: GpuItems, rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+        self,
+        items: GpuItems,
+        rows: Any,
+        first: int,
+        count: int,
+        parts: Any,
+        move: RankOneUpdate | None,
+        errors: ErrorBounds,
     ) -> None:
         """Projects a pick out of W~ and d2~ of `count` items from `first`, and rates them; without a move only rates.
 
@@ -386,7 +339,7 @@ class GpuBackend(Backend):
 
     @abstractmethod
     def _run(self, columns: Any) -> None:
-        """Takes steps with these Gram columns until `whole[REASON]` says why not."""
+        """Takes steps with these Gram columns until `header_i64[REASON]` says why not."""
 
     @abstractmethod
     def _gram(self, rows: Any, out: Any) -> None:
@@ -395,8 +348,3 @@ class GpuBackend(Backend):
     @abstractmethod
     def _products(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
         """out = (left @ right.T) * by_row * by_column, by our own kernel."""
-
-
-def _margin(rival: Any, gain: Any) -> Any:
-    """By how much of its gain a pick beats every other item."""
-    return np.maximum(0.0, 1 - rival / gain)

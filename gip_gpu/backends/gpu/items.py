@@ -6,52 +6,88 @@ host reads a few hundred bytes after each of the two, and decides.
 
 The device arrays, beside the rows and norms of the backend (n signals, of which there is one at least):
 
-    scores    (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
-    A         (n, d)  float64            S         (d, d)  float64
-    W         (n, m)  float32, the residual W~ in the metric's frame
-    distance  (m,)    float32, d2~
-    weight    (m,)    float32: 1 eligible, 0 picked or dropped in this round, -1 left the pool earlier
-    upper     (m,)    float32, the upper bound of an eligible item's score, else -1
-    parts     (parts, 2) float64: largest lower bound, and energy over the items with weight >= 0
-    h         (d,)    float32            weights (n,), metric (n, n)  float32
-    found     (m,)    int64, the candidates in any order
-    value     (m, 1 + n) float64, their exact distances and residuals
-    count     (1,)    int64, how many
+    scores           (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
+    A                (n, d)  float64
+    S                (d, d)  float64
+    W                (n, m)  float32, the residual W~ in the metric's frame
+    distance         (m,)    float32, d2~
+    weight           (m,)    float32: 1 eligible, 0 picked or dropped in this round, -1 left the pool earlier
+    upper            (m,)    float32, the upper bound of an eligible item's score, else -1
+    parts            (parts, 2) float64: largest lower bound, and energy over the items with weight >= 0
+    h                (d,)    float32
+    weights          (n,)    float32
+    metric           (n, n)  float32
+    candidate_index  (m,)    int64, the candidates in any order
+    candidate_value  (m, 1 + n) float64, their exact distances and residuals
+    count            (1,)    int64, how many
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.backends.items import Doubt, Fresh, Items, Move, Rules
+from gip_gpu.backends.gpu.arrays import Arrays
+from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, RefreshStatistics, Rules
 from gip_gpu.data.device_arrays import DeviceMatrix
+from gip_gpu.data.rows import Rows
 from gip_gpu.numerics import error_bounds, ties
 
-if TYPE_CHECKING:
-    from gip_gpu.backends.gpu.backend import GpuBackend
-
 Floats = NDArray[np.float64]
+
+
+class ItemsBackend(Protocol):
+    """Rows on a device and launches over them; `gip_gpu.backends.gpu.backend.GpuBackend` describes each."""
+
+    m: int
+    d: int
+    arrays: Arrays
+    rows_of: Rows
+    multiply: str
+    input_dtype: str
+    multiplied_without_cast: bool
+    resident: bool
+    norms: Any
+    factor: float
+    stored: Any
+    products: Any
+
+    def _upload(self, values: NDArray[Any], kind: str) -> Any: ...
+    def _chunks(self) -> list[tuple[int, int]]: ...
+    def _cast(self, rows: Any, norms: Any) -> Any: ...
+    def _step_terms(self) -> int: ...
+    def _step_parts(self, count: int) -> int: ...
+    def _family_step(
+        self,
+        items: "GpuItems",
+        rows: Any,
+        first: int,
+        count: int,
+        parts: Any,
+        move: RankOneUpdate | None,
+        errors: ErrorBounds,
+    ) -> None: ...
+    def _family_candidates(self, items: "GpuItems", floor: float) -> None: ...
 
 
 class GpuItems(Items):
     """Arrays by item on the device of a backend, which supplies the launches of the two kernels."""
 
-    def __init__(self, backend: "GpuBackend", rules: Rules, n: int) -> None:
+    def __init__(self, backend: ItemsBackend, rules: Rules, n: int) -> None:
         self.backend, self.rules, self.arrays = backend, rules, backend.arrays
         # A column stays in float32 and in registers, without tensor cores.
         self.gamma = error_bounds.gram_entry_error(
-            backend.d, multiply=backend.multiply, given=backend.as_given, terms=backend._step_terms()
+            backend.d, multiply=backend.multiply, given=backend.multiplied_without_cast, terms=backend._step_terms()
         )
         self.m, self.d, self.given_signals = backend.m, backend.d, n
         self.n = max(n, 1)
         empty = self.arrays.empty
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.scores, self.A = empty((self.m, self.n), "fp64"), empty((self.n, self.d), "fp64")
             self.S = empty((self.d, self.d), "fp64")
             self.W, self.distance = empty((self.n, self.m), "fp32"), empty((self.m,), "fp32")
             self.weight, self.upper = empty((self.m,), "fp32"), empty((self.m,), "fp32")
-            self.found, self.value = empty((self.m,), "int64"), empty((self.m, 1 + self.n), "fp64")
+            self.candidate_index, self.candidate_value = empty((self.m,), "int64"), empty((self.m, 1 + self.n), "fp64")
             self.count = empty((1,), "int64")
             self.x, self.phi, self.g = (empty((self.d,), "fp64") for _ in range(3))
             self.h = empty((self.d,), "fp32")
@@ -66,7 +102,7 @@ class GpuItems(Items):
         self.identity = True
 
     def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             padded = scores if self.given_signals else np.zeros((self.m, 1))
             self.arrays.put(self.scores, padded)
             self.arrays.put(self.weight, np.where(pool, 1.0, -1.0).astype(np.float32))
@@ -75,17 +111,17 @@ class GpuItems(Items):
             self.identity = True
 
     def carry(self) -> tuple[Floats, Floats | None]:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             A: Floats = self.arrays.get(self.A)[: self.given_signals]
             return A, None if self.identity else self.arrays.get(self.S)
 
     def eligible_items(self) -> NDArray[np.bool_]:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             eligible: NDArray[np.bool_] = self.arrays.get(self.weight) > 0
             return eligible
 
     def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_] | None) -> None:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             if self.given_signals:
                 self.arrays.put(self.A, A)
             self.identity = S is None
@@ -95,13 +131,13 @@ class GpuItems(Items):
                 weight = self.arrays.get(self.weight)
                 self.arrays.put(self.weight, np.where((weight > 0) & ~eligible, 0, weight).astype(np.float32))
 
-    def refresh(self, frame: Floats | None) -> Fresh:
+    def refresh(self, frame: Floats | None) -> RefreshStatistics:
         """By the library's float64 products, chunk by chunk; it is seldom called."""
         largest = farthest = 0.0
-        with self.arrays.here():
+        with self.arrays.device_scope():
             metric = None if frame is None else self.backend._upload(frame, "fp64")
             for start, stop in self.backend._chunks():
-                x = self.arrays.double(self._given(start, stop), self.backend.given)
+                x = self.arrays.double(self._given(start, stop), self.backend.input_dtype)
                 x /= self.backend.norms[start:stop, None]
                 x *= self.backend.factor
                 exact = self.scores[start:stop] - x @ self.A.T
@@ -121,7 +157,7 @@ class GpuItems(Items):
                 largest = max(largest, float(((exact * exact).sum(axis=1) * eligible).max()))
                 farthest = max(farthest, float((distances * eligible).max()))
             projected = float((self.A * self.A).sum()) ** 0.5
-        return Fresh(largest**0.5, farthest, projected)
+        return RefreshStatistics(largest**0.5, farthest, projected)
 
     def _given(self, start: int, stop: int) -> Any:
         """Rows as given, on the device."""
@@ -133,12 +169,12 @@ class GpuItems(Items):
         self.arrays.synchronize()
         return rows
 
-    def rate(self, doubt: Doubt) -> float:
-        with self.arrays.here():
-            return self._step(None, doubt)[0]
+    def rate(self, errors: ErrorBounds) -> float:
+        with self.arrays.device_scope():
+            return self._step(None, errors)[0]
 
-    def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
-        with self.arrays.here():
+    def project(self, move: RankOneUpdate, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
+        with self.arrays.device_scope():
             self.arrays.put(self.x, row)
             phi = g = self.x
             if self.rules.projects:
@@ -155,16 +191,16 @@ class GpuItems(Items):
             self.h[:] = g / unit
             return self.arrays.get(phi) if self.rules.measure == "ratio" else row
 
-    def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
-        with self.arrays.here():
+    def update(self, move: RankOneUpdate, errors: ErrorBounds) -> tuple[float, float]:
+        with self.arrays.device_scope():
             if move.index is not None:
                 self.weight[move.index : move.index + 1] = 0
-            return self._step(move, doubt)
+            return self._step(move, errors)
 
-    def _step(self, move: Move | None, doubt: Doubt) -> tuple[float, float]:
+    def _step(self, move: RankOneUpdate | None, errors: ErrorBounds) -> tuple[float, float]:
         """The largest lower bound, and the energy."""
         weights = np.zeros(self.n) if move is None or not self.given_signals else move.weights
-        metric = np.eye(self.n) if doubt.metric is None else doubt.metric
+        metric = np.eye(self.n) if errors.metric is None else errors.metric
         self.arrays.put(self.weights, weights.astype(np.float32))
         self.arrays.put(self.metric, metric.astype(np.float32))
         backend = self.backend
@@ -174,35 +210,35 @@ class GpuItems(Items):
         for turn, (first, count, before) in enumerate(self.launches):
             parts = self.parts[before : before + backend._step_parts(count)]
             if not streaming:
-                rows = backend.products[first : first + count] if backend.products is not None else self.value
-                backend._family_step(self, rows, first, count, parts, move, doubt)
+                rows = backend.products[first : first + count] if backend.products is not None else self.candidate_value
+                backend._family_step(self, rows, first, count, parts, move, errors)
                 continue
-            with self.arrays.lane(turn % 2):
+            with self.arrays.stream_scope(turn % 2):
                 rows = self.arrays.load(backend.stored, first, first + count)
-                if not backend.as_given:
+                if not backend.multiplied_without_cast:
                     rows = backend._cast(rows, backend.norms[first : first + count])
-                backend._family_step(self, rows, first, count, parts, move, doubt)
+                backend._family_step(self, rows, first, count, parts, move, errors)
         if streaming:
             self.arrays.synchronize()
         found = self.arrays.get(self.parts)
         return float(found[:, 0].max()), float(found[:, 1].sum())
 
     def candidates(self, floor: float) -> tuple[NDArray[np.int64], Floats, Floats]:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.count[:] = 0
             self.backend._family_candidates(self, max(floor, 0.0))
             count = int(self.arrays.get(self.count)[0])
-            found, value = self.arrays.get(self.found[:count]), self.arrays.get(self.value[:count])
+            found, value = self.arrays.get(self.candidate_index[:count]), self.arrays.get(self.candidate_value[:count])
         order = np.argsort(found)
         return found[order], value[order, 1 : 1 + self.given_signals], value[order, 0]
 
     def remaining(self, x: Floats) -> Floats:
         if self.identity:
             return x
-        with self.arrays.here():
+        with self.arrays.device_scope():
             found: Floats = self.arrays.get(self.backend._upload(x, "fp64") @ self.S)
         return found
 
     def drop(self, indices: NDArray[np.int64]) -> None:
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.arrays.scatter(self.weight, indices, np.zeros(len(indices), np.float32))

@@ -4,31 +4,32 @@ One source for both kernel languages: Triton kernels read these as constants, CU
 
 The device arrays of a selection (n signals, m items, rows of length d):
 
-    rows      (m, d)  as given: fp16, bf16, fp32 or fp64
-    norms     (m,)    float64, what a row is divided by; `inverses` what it is multiplied by
-    scores    (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
-    A         (n, d)  float64
-    W         (n, m)  float32, the residual W~
-    weight    (m,)    float32: 1 eligible, 0 picked in this round, -1 picked in an earlier one
-    score     (m,)    float32, ||W~_j||^2 times the weight where that is positive, else 0
-    slots     (m,)    int32, where the item's Gram column lies; -1: not at hand
-    columns   (slots, m) fp32, fp16 or bf16
-    best      (parts,) float32, the largest score of each part of the items
-    energy    (parts,) float64, ||W~||^2 over the items with weight >= 0 of each part
-    found     (m,)    int64, the candidates of a step, in any order
-    value     (m, 1 + n) float64, their exact gains and residuals
-    real      (REAL_RESIDUAL + n,) float64 and whole (16,) int64: the places below
-    record    (steps, RECORD_WEIGHTS + n) float64, what each pick enters
+    rows             (m, d)  as given: fp16, bf16, fp32 or fp64
+    norms            (m,)    float64, what a row is divided by; `inverses` what it is multiplied by
+    scores           (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
+    A                (n, d)  float64
+    W                (n, m)  float32, the residual W~
+    weight           (m,)    float32: 1 eligible, 0 picked in this round, -1 picked in an earlier one
+    score            (m,)    float32, ||W~_j||^2 times the weight where that is positive, else 0
+    slots            (m,)    int32, where the item's Gram column lies; -1: not at hand
+    columns          (slots, m) fp32, fp16 or bf16
+    best             (parts,) float32, the largest score of each part of the items
+    energy           (parts,) float64, ||W~||^2 over the items with weight >= 0 of each part
+    candidate_index  (m,)    int64, the candidates of a step, in any order
+    candidate_value  (m, 1 + n) float64, their exact gains and residuals
+    header_f64       (HEADER_F64_RESIDUAL + n,) float64, numbers of the selection at the places of `HeaderF64`
+    header_i64       (16,)   int64, numbers of the selection at the places of `HeaderI64`
+    record           (steps, RECORD_WEIGHTS + n) float64, what each pick enters
 """
 
 from enum import IntEnum
 
-from gip_gpu.greedy import matching_pursuit
+from gip_gpu.backends.residual import USUAL_WINDOW
 from gip_gpu.numerics import error_bounds, ties
 
 
-class Real(IntEnum):
-    """Places in `real`."""
+class HeaderF64(IntEnum):
+    """Places in `header_f64`."""
 
     ERROR = 0  # State.error
     DRIFT = 1  # State.drift
@@ -45,8 +46,8 @@ class Real(IntEnum):
     RESIDUAL = 16  # from here: the exact residual of the pending pick
 
 
-class Whole(IntEnum):
-    """Places in `whole`."""
+class HeaderI64(IntEnum):
+    """Places in `header_i64`."""
 
     REASON = 0
     PICKS = 1  # picks made
@@ -62,7 +63,7 @@ class Whole(IntEnum):
 
 
 class Code(IntEnum):
-    """Values of `whole[Whole.REASON]`; RUNNING means that more steps may be taken."""
+    """Values of `header_i64[HeaderI64.REASON]`; RUNNING means that more steps may be taken."""
 
     RUNNING = 0
     DONE = 1
@@ -92,8 +93,8 @@ CONSTANTS = {
     "TIE_RELATIVE": ties.RELATIVE,
     "TIE_ABSOLUTE": ties.ABSOLUTE,
     "FLOOR": ties.FLOOR,
-    "DIVERGED_NORM": matching_pursuit.DIVERGED,
-    "USUAL_WINDOW": matching_pursuit.USUAL_WINDOW,
+    "DIVERGED_NORM": error_bounds.DIVERGED,
+    "USUAL_WINDOW": USUAL_WINDOW,
 }
 
 
@@ -101,7 +102,7 @@ def macros() -> dict[str, str]:
     """All of it as C macros; floating-point values as exact hexadecimal literals."""
     places = {
         f"{prefix}_{place.name}": str(int(place))
-        for prefix, kind in (("REAL", Real), ("WHOLE", Whole), ("CODE", Code), ("RECORD", Record))
+        for prefix, kind in (("HEADER_F64", HeaderF64), ("HEADER_I64", HeaderI64), ("CODE", Code), ("RECORD", Record))
         for place in kind
     }
     return {**places, **{name: float(value).hex() for name, value in CONSTANTS.items()}}

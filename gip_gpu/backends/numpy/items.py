@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.backends.items import Doubt, Fresh, Items, Move, Projector, Rules
+from gip_gpu.backends.items import ErrorBounds, Items, Projector, RankOneUpdate, RefreshStatistics, Rules
 from gip_gpu.backends.numpy.products import Products
 from gip_gpu.data.rows import Rows
 from gip_gpu.numerics import ties
@@ -93,7 +93,7 @@ class NumpyItems(Items):
             self.eligible = eligible.copy()
         self.untouched = False
 
-    def refresh(self, frame: Floats | None) -> Fresh:
+    def refresh(self, frame: Floats | None) -> RefreshStatistics:
         largest = farthest = 0.0
         for start, stop in self.rows.bounds(max(len(self.W), self.d)):
             items = slice(start, stop)
@@ -111,27 +111,27 @@ class NumpyItems(Items):
                 self.distance[items] = distances
             largest = max(largest, float(energies(exact).max(where=eligible, initial=0.0)))
             farthest = max(farthest, float(distances.max(where=eligible, initial=0.0)))
-        return Fresh(float(np.sqrt(largest)), farthest, float(np.linalg.norm(self.projector.A)))
+        return RefreshStatistics(float(np.sqrt(largest)), farthest, float(np.linalg.norm(self.projector.A)))
 
-    def rate(self, doubt: Doubt) -> float:
+    def rate(self, errors: ErrorBounds) -> float:
         self.most[:] = np.where(self.eligible, np.float32(np.inf), np.float32(-1))
         best = -1.0
         for start in range(0, self.m, BLOCK):
-            best = max(best, self._rate(start, min(start + BLOCK, self.m), doubt))
+            best = max(best, self._rate(start, min(start + BLOCK, self.m), errors))
         return best
 
-    def _rate(self, start: int, stop: int, doubt: Doubt) -> float:
+    def _rate(self, start: int, stop: int, errors: ErrorBounds) -> float:
         """Upper bounds of a block's items, the largest of each cell; returns the largest lower bound."""
         upper, most = self.upper[start:stop], self.most[start:stop]
         if self.rules.measure == "ratio":
-            lower, width = self._ratios(start, stop, doubt, upper), np.float32(0)
+            lower, width = self._ratios(start, stop, errors, upper), np.float32(0)
         else:
             # The largest lower bound is that of the largest upper one.
             lower = upper
             if self.rules.measure == "distance":
-                values, error = self.distance[start:stop], np.float32(doubt.distance)
+                values, error = self.distance[start:stop], np.float32(errors.distance)
             else:
-                values, error = self._norms(start, stop, doubt.metric), np.float32(doubt.residual)
+                values, error = self._norms(start, stop, errors.metric), np.float32(errors.residual)
             np.add(values, error, out=upper)
             width = 2 * error
         np.minimum(upper, most, out=upper)
@@ -147,11 +147,11 @@ class NumpyItems(Items):
         np.max(self.upper[first * CELL : last * CELL].reshape(-1, CELL), axis=1, out=self.cells[first:last])
         return best
 
-    def _ratios(self, start: int, stop: int, doubt: Doubt, upper: Array) -> Array:
+    def _ratios(self, start: int, stop: int, errors: ErrorBounds, upper: Array) -> Array:
         """Writes upper bounds of a block's ratios; returns the lower ones."""
         lower, spare = self.buffers[0, : stop - start], self.buffers[1, : stop - start]
-        norms, distances = self._norms(start, stop, doubt.metric), self.distance[start:stop]
-        error, distance = np.float32(doubt.residual), np.float32(doubt.distance)
+        norms, distances = self._norms(start, stop, errors.metric), self.distance[start:stop]
+        error, distance = np.float32(errors.residual), np.float32(errors.distance)
         a, b = (np.float32(value) for value in self.rules.share)
         np.subtract(norms, error, out=lower)
         np.maximum(lower, 0, out=lower)
@@ -187,7 +187,7 @@ class NumpyItems(Items):
             into = spare
         return np.sqrt(total, out=total)
 
-    def project(self, move: Move, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
+    def project(self, move: RankOneUpdate, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
         self.untouched = False
         known = self.pick[1] if self.pick is not None and self.pick[0] == move.index else None
         self.pick = None
@@ -195,7 +195,7 @@ class NumpyItems(Items):
         self.products.column((g / unit).astype(np.float32), self.column)
         return phi
 
-    def update(self, move: Move, doubt: Doubt) -> tuple[float, float]:
+    def update(self, move: RankOneUpdate, errors: ErrorBounds) -> tuple[float, float]:
         if move.index is not None:
             self.eligible[move.index] = False
             self.most[move.index] = -1
@@ -213,7 +213,7 @@ class NumpyItems(Items):
                 np.multiply(spare, shrink, out=spare)
                 distances = self.distance[start:stop]
                 np.subtract(distances, spare, out=distances)
-            best = max(best, self._rate(start, stop, doubt))
+            best = max(best, self._rate(start, stop, errors))
         if self.rules.measure == "distance":
             counted = self.distance if self.counted is None else self.distance * self.counted
             energy = float(counted.sum(dtype=np.float64))

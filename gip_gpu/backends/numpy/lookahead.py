@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from gip_gpu.backends.numpy.products import Products
 from gip_gpu.backends.numpy.simulation import highest, simulate
+from gip_gpu.backends.residual import Pending
 from gip_gpu.data.single_rows import SingleRows
-from gip_gpu.greedy.state import Pick, State
 
 Array = NDArray[Any]
 
@@ -65,25 +65,31 @@ class Lookahead:
         self._gather(highest(score, int(FILLED * len(self.items)))[: len(self.items)])
 
     def picks(
-        self, state: State, known: Container[int], residual: Array, score: Array, square: float, count: int
+        self,
+        pick: Pending,
+        known: Container[int],
+        residual: Array,
+        score: Array,
+        square: float,
+        count: int,
+        most: int,
     ) -> list[int]:
         """The pending pick and up to count - 1 simulated ones that are not `known`, in order.
 
         Args:
-            state: of the selection, with a pending pick.
+            pick: the pending one.
             known: items that have a column.
             residual, score: (n, m) residual and (m,) squared norms, zero for items that are taken.
             square: what products of stored rows are multiplied by.
             count: columns wanted.
+            most: picks to come, the pending one included.
         """
-        pick = state.pending
-        assert pick is not None
         found = [pick.index]
-        self._gather(self._working_set(state, pick, residual, score, square))
+        self._gather(self._working_set(pick, residual, score, square))
         ahead = residual[:, self.items]
         open_ = (score[self.items] > 0).astype(np.float32)
         open_[self.items == pick.index] = 0
-        for place in simulate(self.rows, ahead, open_, pick, square, min(state.k - state.t, 4 * count) - 1):
+        for place in simulate(self.rows, ahead, open_, pick, square, min(most, 4 * count) - 1):
             index = int(self.items[place])
             if index not in known:
                 found.append(index)
@@ -91,7 +97,7 @@ class Lookahead:
                     break
         return found
 
-    def _working_set(self, state: State, pick: Pick, residual: Array, score: Array, square: float) -> Array:
+    def _working_set(self, pick: Pending, residual: Array, score: Array, square: float) -> Array:
         """Items that have the highest scores, now or after the shifts that the next picks will bring."""
         reach = self._reach(residual, score, self._shifts(pick, residual, score, square)) if self.cone else score
         members = highest(reach, int(FILLED * len(self.items)))[: len(self.items)]
@@ -104,7 +110,7 @@ class Lookahead:
             members = np.concatenate([self.items[stay], missing])
         return members
 
-    def _shifts(self, pick: Pick, residual: Array, score: Array, square: float) -> tuple[Array, Array]:
+    def _shifts(self, pick: Pending, residual: Array, score: Array, square: float) -> tuple[Array, Array]:
         """The farthest that the next picks will move all residuals along the common direction, (n,) each way."""
         known = score[self.items]
         places = np.argpartition(-known, len(known) // SCOUTS)[: len(known) // SCOUTS + 1]

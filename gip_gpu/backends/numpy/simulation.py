@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.greedy.state import Pick
+from gip_gpu.backends.residual import Pending
 
 Array = NDArray[Any]
 
 
-def simulate(rows: Array, ahead: Array, open_: Array, pick: Pick, square: float, steps: int) -> Iterator[int]:
+def simulate(rows: Array, ahead: Array, open_: Array, pick: Pending, square: float, steps: int) -> Iterator[int]:
     """Positions of the next picks inside a working set, in float32, each projected out when the next is asked for.
 
     Args:

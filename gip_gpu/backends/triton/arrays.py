@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.system import memory
 
-KINDS = {
+TORCH_DTYPES = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
     "fp32": torch.float32,
@@ -39,16 +39,16 @@ class TorchArrays:
         self.streams = [torch.cuda.Stream(self.device) for _ in range(2)] if self.cuda else []
         self.buffers: list[Any] = [None, None]
 
-    def here(self) -> AbstractContextManager[Any]:
+    def device_scope(self) -> AbstractContextManager[Any]:
         return torch.cuda.device(self.device) if self.cuda else nullcontext()
 
     def empty(self, shape: tuple[int, ...], kind: str) -> Any:
         try:
-            array = torch.empty(shape, dtype=KINDS[kind], device=self.device)
+            array = torch.empty(shape, dtype=TORCH_DTYPES[kind], device=self.device)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "alloc" not in str(error):
                 raise
-            wanted = int(np.prod(shape)) * KINDS[kind].itemsize
+            wanted = int(np.prod(shape)) * TORCH_DTYPES[kind].itemsize
             raise memory.out_of_memory(wanted, self.free(), str(self.device)) from error
         return array
 
@@ -83,7 +83,7 @@ class TorchArrays:
 
     def adopt(self, array: Any, kind: str) -> Any:
         tensor = array if isinstance(array, torch.Tensor) else torch.from_dlpack(array)
-        return tensor.to(self.device, KINDS[kind]).contiguous()
+        return tensor.to(self.device, TORCH_DTYPES[kind]).contiguous()
 
     def map_host(self, values: NDArray[Any]) -> Any:
         tensor = _tensor(values)
@@ -109,20 +109,12 @@ class TorchArrays:
     def load(self, mapped: Any, start: int, stop: int) -> Any:
         return mapped[start:stop].to(self.device, non_blocking=True)
 
-    def lane(self, number: int) -> AbstractContextManager[Any]:
+    def stream_scope(self, number: int) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self.streams[number]) if self.cuda else nullcontext()
 
     def synchronize(self) -> None:
         if self.cuda:
             torch.cuda.synchronize(self.device)
-
-    def cast(self, rows: Any, norms: Any, factor: float, multiply: str) -> Any:
-        single = (rows.double() / norms[:, None] * factor).float()
-        if multiply == "tf32":
-            # To nearest even in the upper 19 bits.
-            bits = single.view(torch.int32)
-            single = ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
-        return single.to(KINDS[multiply])
 
     def double(self, array: Any, kind: str) -> Any:
         return array.to(torch.float64, copy=True)

@@ -10,14 +10,13 @@ from typing import Any, ClassVar
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.backend import GpuBackend, too_old
 from gip_gpu.backends.gpu.items import GpuItems
-from gip_gpu.backends.gpu.layout import Code, Whole
-from gip_gpu.backends.items import Doubt, Items, Move, Rules
-from gip_gpu.backends.triton.tuning import TRITON
+from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
+from gip_gpu.kernels.architectures import tuned
+from gip_gpu.kernels.family import tuning as family_tuning
+from gip_gpu.kernels.refresh import tuning as refresh_tuning
+from gip_gpu.kernels.step import tuning as step_tuning
 from gip_gpu.numerics import error_bounds
 from gip_gpu.system import cuda_driver
-
-# Said, for Triton's default changes with its versions. The bounds hold with and without.
-FUSED = {"enable_fp_fusion": True}
 
 
 class TritonBackend(GpuBackend):
@@ -59,171 +58,110 @@ class TritonBackend(GpuBackend):
         return cls.make_arrays(device).free()
 
     def _cast(self, rows: Any, norms: Any) -> Any:
-        return self.arrays.cast(rows, norms, self.factor, self.multiply)
+        from gip_gpu.kernels.cast import cast_torch
+
+        out = self.arrays.empty(rows.shape, self.multiply)
+        cast_torch.cast(rows, norms, self.factor, out, self.multiply)
+        return out
 
     def _parts(self) -> int:
-        return max(self.parts, -(-self.m // TRITON.refresh_items))
-
-    def _begin(self) -> None:
-        from gip_gpu.kernels.step import step_triton
-
-        self.kernels = step_triton
-        empty = self.arrays.empty
-        self.inverses = 1 / self.norms
-        self.best, self.energy = empty((self.parts,), "fp32"), empty((self.parts,), "fp64")
-        self.where = empty((self.parts,), "int64")
-        self.graphs: dict[int, Any] = {}
+        capability = self.arrays.capability
+        return max(self.parts, tuned(refresh_tuning.TRITON, capability).programs(self.m))
 
     @property
     def parts(self) -> int:
-        """Programs of the step kernels: no more than run at once, each with whole blocks of items."""
-        blocks = -(-self.m // TRITON.step_block)
-        return -(-blocks // -(-blocks // TRITON.step_programs))
+        """Programs of the step kernels."""
+        return tuned(step_tuning.TRITON, self.arrays.capability).programs(self.m)
 
-    @property
-    def blocks(self) -> int:
-        """Blocks of items of each program."""
-        return -(-self.m // (TRITON.step_block * self.parts))
+    def _begin(self) -> None:
+        from gip_gpu.kernels.loop.triton_launch import StepGraphs
+
+        empty = self.arrays.empty
+        self.inverses = 1 / self.norms
+        self.best, self.energy = empty((self.parts,), "fp32"), empty((self.parts,), "fp64")
+        self.steps = StepGraphs(self.header_i64, self.arrays.capability)
 
     def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:
-        from gip_gpu.kernels.refresh.refresh_triton import refresh
+        from gip_gpu.kernels.refresh import triton_launch
 
-        refresh[(-(-count // TRITON.refresh_items),)](
-            self.m, self.d, rows, self.norms, self.scores, self.A, self.W, self.weight, largest, first, count,
-            SIGNALS=self.n, ITEMS=TRITON.refresh_items, DEPTH=TRITON.refresh_depth, num_warps=TRITON.refresh_warps,
-            **FUSED,
-        )  # fmt: skip
+        triton_launch.refresh(
+            rows, self.norms, self.scores, self.A, self.W, self.weight, largest, first, count, self.arrays.capability
+        )
 
     def _pick(self) -> None:
-        wide = 1 << (self.n - 1).bit_length()
-        self.kernels.pick[(self.parts,)](
-            self.m, self.d, self.stored, self.inverses, self.scores, self.A, self.weight, self.score, self.slots,
-            self.best, self.energy, self.found, self.value, self.real, self.whole, self.record, self.blocks,
-            SIGNALS=self.n, WIDE=wide, BLOCK=TRITON.step_block, DEPTH=TRITON.rescore_depth(wide), PARTS=self.parts,
-            PARTS_BLOCK=1 << (self.parts - 1).bit_length(), CHUNK=TRITON.choose_chunk(wide),
-            num_warps=TRITON.step_warps, **FUSED,
+        from gip_gpu.kernels.step import triton_launch
+
+        triton_launch.pick(
+            self.stored, self.inverses, self.scores, self.A, self.weight, self.score, self.slots, self.best,
+            self.energy, self.candidate_index, self.candidate_value, self.header_f64, self.header_i64, self.record,
+            self.arrays.capability,
         )  # fmt: skip
 
     def _update(self, columns: Any) -> None:
-        self.kernels.update[(self.parts,)](
-            self.m, self.W, columns, columns.stride(0), self.weight, self.score, self.best, self.where, self.energy,
-            self.real, self.whole, self.blocks, SIGNALS=self.n, BLOCK=TRITON.step_block, num_warps=TRITON.step_warps,
-            **FUSED,
+        from gip_gpu.kernels.step import triton_launch
+
+        triton_launch.update(
+            self.W, columns, self.weight, self.score, self.best, self.energy, self.header_f64, self.header_i64,
+            self.arrays.capability,
         )  # fmt: skip
 
     def _run(self, columns: Any) -> None:
-        # A launch begins with the scores of the residual as it is, or of the pending pick's column once it is known.
-        self._update(columns)
-        ahead = 1
-        while True:
-            self._steps(columns, ahead)
-            if int(self.arrays.get(self.whole[Whole.REASON : Whole.REASON + 1])[0]) != Code.RUNNING:
-                return
-            # Where no column is missing the host looks ever more seldom.
-            ahead = min(2 * ahead, TRITON.graphs_ahead)
-
-    def _steps(self, columns: Any, ahead: int) -> None:
-        """Starts `ahead` graphs of steps, or as many steps where there are no graphs."""
-        if not self.arrays.cuda:
-            for _ in range(ahead):
-                self._pick()
-                self._update(columns)
-            return
-        graph = self.graphs.get(columns.data_ptr())
-        if graph is None:
-            graph = self.graphs[columns.data_ptr()] = self._capture(columns)
-        for _ in range(ahead):
-            graph.replay()
-
-    def _capture(self, columns: Any) -> Any:
-        """A graph of steps. The kernels are compiled by then or here, where they find nothing to do."""
-        import torch
-
-        held = self.whole.clone()
-        self.whole[Whole.REASON] = int(Code.DONE)
-        self._pick()
-        torch.cuda.synchronize()
-        self.whole.copy_(held)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may allocate meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            for _ in range(TRITON.graph_steps):
-                self._pick()
-                self._update(columns)
-        return graph
+        self.steps.run(self._pick, self._update, columns)
 
     def items(self, rules: Rules, n: int) -> Items:
         made = super().items(rules, n)
-        with self.arrays.here():
+        with self.arrays.device_scope():
             self.scales = self.factor / self.norms
-            self.partial = self.arrays.empty((TRITON.distance_partial,), "fp64")
+            self.partial = self.arrays.empty((self._family_values().distance_partial,), "fp64")
             self.arrived = self.arrays.empty((1,), "int64")
             self.arrived[:] = 0
         return made
 
+    def _family_values(self) -> family_tuning.TritonFamily:
+        return tuned(family_tuning.TRITON, self.arrays.capability)
+
     def _step_terms(self) -> int:
-        # A product and its sum are rounded, a tile is added up in any order, and each tile's sum is added.
-        depth = min(TRITON.family_depth(self.d, error_bounds.FORMATS[self.multiply].bytes), self.d)
-        return depth + 1 + -(-self.d // depth)
+        return self._family_values().terms(self.d, error_bounds.FORMATS[self.multiply].bytes)
 
     def _step_parts(self, count: int) -> int:
-        return min(-(-count // TRITON.family_items), TRITON.family_programs)
+        return self._family_values().programs(count)
 
     def _family_step(
-        self, items: GpuItems, rows: Any, first: int, count: int, parts: Any, move: Move | None, doubt: Doubt
+        self,
+        items: GpuItems,
+        rows: Any,
+        first: int,
+        count: int,
+        parts: Any,
+        move: RankOneUpdate | None,
+        errors: ErrorBounds,
     ) -> None:
-        from gip_gpu.kernels.family.family_triton import step
+        from gip_gpu.kernels.family import triton_launch
 
-        rules, shrink = items.rules, 0.0 if move is None else move.shrink
-        # Python's own floats, which Triton knows for sure.
-        scalars = map(float, (doubt.residual, doubt.distance, *rules.share, shrink))
-        step[(len(parts),)](
-            self.m, self.d, rows, self.inverse, items.h, items.weights, items.metric, items.W, items.distance,
-            items.weight, items.upper, parts, first, count, int(move is not None), *scalars, SIGNALS=items.n,
-            MEASURE=rules.measure, POSITIVE=rules.positive, METRIC=doubt.metric is not None,
-            ITEMS=TRITON.family_items, DEPTH=TRITON.family_depth(self.d, rows.element_size()),
-            WIDE=TRITON.family_wide(items.n), num_warps=TRITON.family_warps, **FUSED,
+        rules = items.rules
+        triton_launch.step(
+            rows, self.inverse, items.h, items.weights, items.metric, items.W, items.distance, items.weight,
+            items.upper, parts, first, count, moves=move is not None, errors=(errors.residual, errors.distance),
+            share=rules.share, shrink=0.0 if move is None else move.shrink, measure=rules.measure,
+            positive=rules.positive, measured=errors.metric is not None, capability=self.arrays.capability,
         )  # fmt: skip
 
     def _family_candidates(self, items: GpuItems, floor: float) -> None:
-        from gip_gpu.kernels.family.family_triton import candidates, distances
+        from gip_gpu.kernels.family import triton_launch
 
-        wide, depth = TRITON.window_tile(items.n)
-        candidates[(-(-self.m // TRITON.window_block),)](
-            self.m, self.d, self.stored, self.scales, items.scores, items.A, items.weight, items.upper, float(floor),
-            items.found, items.value, items.count, SIGNALS=items.n, WIDE=wide, BLOCK=TRITON.window_block,
-            DEPTH=depth, num_warps=TRITON.step_warps, **FUSED,
-        )  # fmt: skip
-        if items.identity:
-            return
-        places, shares = TRITON.distance_tile
-        distances[(TRITON.distance_programs,)](
-            self.d, self.stored, self.scales, items.S, items.found, items.value, items.count, self.partial,
-            self.arrived, SIGNALS=items.n, PARTIAL=TRITON.distance_partial, WIDE=TRITON.distance_wide,
-            DEPTH=TRITON.distance_depth, PLACES=places, SHARES=shares, num_warps=TRITON.step_warps, **FUSED,
-        )  # fmt: skip
-
-    def _multiplying(self) -> dict[str, Any]:
-        precision = "tf32" if self.multiply == "tf32" else "ieee"
-        return {"PRECISION": precision, "WIDEN": self.multiply == "bf16" and not self.arrays.cuda}
+        listed, capability = (items.candidate_index, items.candidate_value, items.count), self.arrays.capability
+        triton_launch.candidates(
+            self.stored, self.scales, items.scores, items.A, items.weight, items.upper, floor, *listed, capability
+        )
+        if not items.identity:
+            triton_launch.distances(self.stored, self.scales, items.S, *listed, self.partial, self.arrived, capability)
 
     def _gram(self, rows: Any, out: Any) -> None:
-        from gip_gpu.kernels.gram.gram_triton import gram
+        from gip_gpu.kernels.gram import triton_launch
 
-        tuning = TRITON.tile(self.multiply, self.d)
-        tiles = -(-self.m // tuning.tile)
-        gram[((tiles + 1) * -(-tiles // 2) * (tuning.tile // tuning.wide),)](
-            rows, self.inverse, out, self.m, self.d, TILE=tuning.tile, WIDE=tuning.wide, DEPTH=tuning.depth,
-            **self._multiplying(), num_warps=tuning.warps, num_stages=tuning.stages, **FUSED,
-        )  # fmt: skip
+        triton_launch.gram(rows, self.inverse, out, self.multiply, self.arrays.capability)
 
     def _products(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
-        from gip_gpu.kernels.gram.gram_triton import products
+        from gip_gpu.kernels.gram import triton_launch
 
-        tuning = TRITON.tile(self.multiply, self.d)
-        count, m = len(left), len(right)
-        products[(-(-count // tuning.batch_tile) * -(-m // tuning.tile),)](
-            left, by_row, right, by_column, out, count, m, self.d, out.stride(0), TILE=tuning.batch_tile,
-            WIDE=tuning.tile, DEPTH=tuning.depth, **self._multiplying(), num_warps=tuning.warps,
-            num_stages=tuning.stages, **FUSED,
-        )  # fmt: skip
+        triton_launch.products(left, by_row, right, by_column, out, self.multiply, self.arrays.capability)

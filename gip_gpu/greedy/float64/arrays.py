@@ -9,30 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Rules
-from gip_gpu.greedy.float64.columns import DirectColumns
+from gip_gpu.greedy.float64.columns import Float64Columns
 from gip_gpu.greedy.float64.metric import Downdated
+from gip_gpu.numerics import ties
 
 Floats = NDArray[np.float64]
 
 
-# Seconds that a value of a row of the factor takes in a pick, and that new arrays take: a value of a row with each
-# other, a value of a matrix of that size, and in all. Of one machine, so that nothing depends on the moment.
-OF_FACTOR, OF_ROWS, OF_MATRICES, OF_ALL = 1e-10, 3e-11, 4e-10, 3e-4
-# Fewest picks between new arrays; rows of the factor beyond those, for picks that are made one by one.
-FEWEST, ROOM = 16, 64
 # A rival of this share of the best score or more is not left to bounds that are seen later.
 NEXT = 1 - 1e-12
-
-
-def many_rows(m: int, d: int) -> int:
-    """Rows of the factor from which on going through them has taken as long as new arrays would, without any."""
-    anew = OF_ROWS * m * d**2 + OF_MATRICES * d**3 + OF_ALL
-    return max(FEWEST, math.ceil(math.sqrt(anew / (OF_FACTOR * m))))
-
-
-def factor_rows(k: int, m: int, d: int) -> int:
-    """Rows of the factor that there have to be for k picks from m rows of length d."""
-    return min(k, 2 * many_rows(m, d) + ROOM)
 
 
 class Best(NamedTuple):
@@ -51,9 +36,9 @@ class Path:
         indices, scores, rivals: (b,) the picks, and as in `Best`.
         residuals: (b, n), W of each.
         divisors: (b,), q of each.
-        least: (b,), as `Arrays.least`.
+        least: (b,), as `Float64Arrays.least`.
         norms: (b,), of the metric.
-        energies: (b,), what `Arrays.energy` was after each.
+        energies: (b,), what `Float64Arrays.energy` was after each.
     """
 
     indices: NDArray[np.int64]
@@ -105,7 +90,7 @@ class Noted(NamedTuple):
         return 0 < self.score < math.inf and 0 < self.divisor < math.inf and self.norm < math.inf
 
 
-class Arrays:
+class Float64Arrays:
     """Arrays of a round.
 
     Args:
@@ -138,7 +123,7 @@ class Arrays:
         self.score = self.q if rules.measure == "distance" else np.empty(m)
         # Infinite for items that are not eligible.
         self.blocked = np.empty(m if rules.measure == "norm" else 0)
-        self.columns = DirectColumns(X, self.C if rules.projects else None, rules.measure == "distance")
+        self.columns = Float64Columns(X, self.C if rules.projects else None, rules.measure == "distance")
         self.metric: Downdated | None = None
         self.parts = self.W
         self.shift = rules.ridge if rules.measure == "distance" else 0.0
@@ -195,6 +180,15 @@ class Arrays:
             self.blocked[items] = math.inf
         if self.rules.projects:
             self.q[items] = -math.inf if self.rules.measure == "distance" else math.inf
+
+    def drop_dependent(self, error: float) -> None:
+        """Takes out the items of which nothing is left beyond this error of a distance."""
+        if self.least() > 2 * ties.DEPENDENT:
+            return
+        dependent = (self.q <= ties.DEPENDENT * self.squares - error).nonzero()[0]
+        if len(dependent):
+            self.block(dependent)
+            self.rate()
 
     def rate(self) -> None:
         """Scores of all items."""

@@ -81,6 +81,22 @@ class Bounds:
         # of those of the picks.
         self.moved = self.step = self.pick = 0.0
 
+    def margins(self, own: Floats, rivals: Floats, noise: Floats, errors: Errors) -> Floats:
+        """Margins (b,) of picks: the leads of their scores over their rivals, less what both may be off.
+
+        Args:
+            own, rivals: (b,) scores.
+            noise: (b,) what the roots of scores may be off by.
+            errors: along the picks.
+        """
+        if self.rules.measure == "distance":
+            behind = (rivals + 2 * errors.distance[: len(own)]) / own
+        else:
+            behind = (np.sqrt(rivals) + 2 * noise) ** 2
+            # The information is what is compared.
+            behind = np.log1p(-np.minimum(behind, own)) / np.log1p(-own) if self.metric else behind / own
+        return np.maximum(0.0, 1 - behind - 8 * U64)
+
     def along(self, path: Path, C: Floats) -> Errors:
         """The bounds along these picks, which are the next ones.
 

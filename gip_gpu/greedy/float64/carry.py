@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Rules
-from gip_gpu.greedy.state import Stored
+from gip_gpu.greedy.state import State, Stored
 from gip_gpu.numerics.error_bounds import U64
 from gip_gpu.problem.objectives import energies
 
@@ -38,6 +38,22 @@ class Carried:
     divisors: Floats
     squares: Floats
     scale_down: float
+
+    @classmethod
+    def of(
+        cls, state: State, picks: slice, rules: Rules, X: Floats, divisors: Floats, squares: Floats, scale_down: float
+    ) -> "Carried":
+        """What these picks of a selection project out.
+
+        Args:
+            state: of the selection.
+            picks: the places of the round's picks.
+            X, squares: (m, d) and (m,) rows and their squared norms.
+            rules, divisors, scale_down: as the attributes.
+        """
+        chosen, residuals = state.indices[picks], state.weights[picks] / state.unit
+        scores = state.scores[chosen] / state.unit
+        return cls(rules, X[chosen], scores, residuals, divisors, squares[chosen], scale_down)
 
     def __call__(self) -> Stored:
         """A (n, d) and what goes with it, as a stepper carries them."""

@@ -3,11 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.planning.float64_costs import FEW
+
 Floats = NDArray[np.float64]
 
-# Of fewer values a product with one vector finds the rows in a cache, and several at a time gain less than it takes to
-# choose their items.
-FEW = 1 << 21
 # Columns of one product, and columns that are kept. Where distances are the scores, 58 % of 16 were wanted (GSM8K,
 # 7,473 x 384, 300 picks), at a quarter of the time of one. Of those for the best residuals 17 to 23 % were, and 27 to
 # 40 % of 8: no gain.
@@ -18,7 +17,7 @@ TRIAL, WANTED = 64, 0.3
 SETS = 512
 
 
-class DirectColumns:
+class Float64Columns:
     """Columns of K - C'C for the picks, K = X X'.
 
     How many are made together does not depend on times, so that a selection is the same to the last bit each time.

@@ -70,7 +70,7 @@ def share(n: int, d: int, t: Floats, inverse: Floats, explained: Floats, norm: F
 def tie(value: Floats, least: Floats, norm: Floats, ridge: float) -> Floats:
     """How far the root of a score r, not above `value`, may move within a tie of the information.
 
-    `ties.information_moves` times the moves of `mahalanobis.Metric.split`, of parts with inside = r q and
+    `ties.information_moves` times the moves of `QueryMetric.split`, of parts with inside = r q and
     ridge + rest = (1 - r) q; r moves by 2 (1 - r) for each unit of the information. Infinite from `FULL` on.
 
     Args:

@@ -10,29 +10,28 @@ from the rows.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Rules
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy.float64.arrays import Arrays, Best, Path, factor_rows, many_rows
+from gip_gpu.greedy.float64.arrays import Best, Float64Arrays, Path
 from gip_gpu.greedy.float64.bounds import Bounds, Errors
 from gip_gpu.greedy.float64.carry import Carried, projector
 from gip_gpu.greedy.float64.metric import FULL
-from gip_gpu.greedy.loop import Stepper
+from gip_gpu.greedy.float64.tied import equal, given_roots
 from gip_gpu.greedy.state import Reason, State, Stored
+from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.numerics import error_bounds, ties
 from gip_gpu.numerics.error_bounds import U64
+from gip_gpu.planning.float64_costs import factor_rows, many_rows
 from gip_gpu.problem.formulation import Problem
-from gip_gpu.problem.objectives import energies, seen
-
-if TYPE_CHECKING:
-    from gip_gpu.gram.columns import Columns
+from gip_gpu.problem.objectives import MEASURES, energies
 
 Floats = NDArray[np.float64]
-Whole = NDArray[np.int64]
+Indices = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 # The bounds may be this share of a score; what happens is a small part of them.
@@ -41,32 +40,23 @@ SURE = 1e-3
 LEFT = 1e-4
 # Scores of fewer than this many times the floor of `ties` are left to the other stepper.
 NEAR = 4.0
-# Picks of a round from which on the next one starts here again, and not with the stepper that ended this one.
-LONG = 16
-# Picks from which on new arrays tell more.
-SOON = 16
+# Picks of a round from which on the next one starts here again, and not with the stepper that ended this one; and picks
+# from which on new arrays tell more.
+LONG, SOON = 16, 16
 # Picks that are made before the first of them is looked at: at first, and at most.
 AHEAD, FARTHEST = 64, 128
 # Picks that are made one by one where one of several was in doubt: twice as many each time, and at most.
 CAREFUL = 16
 
 
-class Successor(Stepper, Protocol):
-    """A stepper that goes on with a round."""
-
-    def replay(self, state: State, indices: Whole) -> None:
-        """As `take`, of items that are entered as picks already."""
-
-
-class Direct:
+class Float64Stepper:
     """Stepper for small pools on the CPU; it asks for no columns.
 
     Args:
         rows: the exact rows; of norm 1 for matching pursuit.
         X: `rows.exact()`.
         problem: what is maximised.
-        other: a function that returns the stepper of larger pools, and its columns; called once at most, when the
-            bounds do not decide.
+        other: a function that returns the stepper of larger pools; called once at most, when the bounds do not decide.
     """
 
     name: ClassVar[str] = "float64"
@@ -74,22 +64,23 @@ class Direct:
     empty_rounds: ClassVar[bool] = True
     stride: ClassVar[int] = 8
 
-    def __init__(
-        self, rows: Rows, X: Floats, problem: Problem, other: Callable[[], "tuple[Successor, Columns]"]
-    ) -> None:
+    def __init__(self, rows: Rows, X: Floats, problem: Problem, other: Callable[[], Stepper]) -> None:
         self.rows_of, self.X, self.make = rows, X, other
         objective = problem.objective
         square = float(4.0**rows.exponent)
         self.rules = Rules(objective.measure, objective.projects, problem.sign == "positive", problem.epsilon / square)
-        self.sign, self.query, self.metric = problem.sign, problem.Q, problem.Q is not None
+        self.query, self.metric = problem.Q, problem.Q is not None
         self.query_condition: float | None = None
         if problem.Q is not None:
             assert problem.weights is not None
             self.query_condition = float(np.linalg.cond(problem.weights))
-        units = {"norm": 1.0, "ratio": 1 / square, "distance": square}
-        self.gain_unit = 1.0 if objective.metric else units[objective.measure]
-        self.made: tuple[Successor, Columns] | None = None
-        self.active: Successor | None = None
+        self.gain_unit = 1.0 if objective.metric else MEASURES[objective.measure].gain_unit(square)
+        self.made: Stepper | None = None
+        self.active: Stepper | None = None
+
+    @property
+    def column_seconds(self) -> float:
+        return 0.0 if self.made is None else self.made.column_seconds
 
     def rows(self, indices: Any) -> Floats:
         return self.rows_of.take(indices)
@@ -99,7 +90,7 @@ class Direct:
         self.round, self.begun = -1, 0
         squares = np.ones(m) if unit else np.square(self.rows_of.norms * 2.0**-self.rows_of.exponent)
         most, self.many = factor_rows(state.k, m, d), many_rows(m, d)
-        self.arrays = Arrays(self.X, squares, self.rules, state.n, most)
+        self.arrays = Float64Arrays(self.X, squares, self.rules, state.n, most)
         self.bounds = Bounds(d, state.n, self.rules, self.query_condition, most)
 
     def refresh(self, state: State) -> None:
@@ -118,7 +109,7 @@ class Direct:
         self.arrays.begin(state.pool, W, self.metric)
         self.bounds.begin(math.sqrt(float(energies(W).max(where=state.pool, initial=0.0))))
         root = math.sqrt(self.rules.ridge + 1) if self.rules.measure == "ratio" else 1.0
-        self.first = self.crest = state.scale / root
+        self.first = self.largest_root = state.scale / root
         self.divisors: list[float] = []
         # Picks of the round when the arrays were last made, and what they project out, as in `gip_gpu.backends.items`.
         self.based = 0
@@ -127,19 +118,21 @@ class Direct:
         # All rows of norm 1 tie for the first pick by distance.
         self.ahead, self.careful, self.caution = AHEAD, int(self.rules.measure == "distance"), 1
 
-    def take(self, state: State, indices: Whole) -> None:
+    def take(self, state: State, indices: Indices) -> None:
         self._other(state).take(state, indices)
+
+    def replay(self, state: State, indices: Indices) -> None:
+        self._other(state).replay(state, indices)
 
     def restore(self, state: State, stored: Stored) -> None:
         self._other(state).restore(state, stored)
 
-    def _other(self, state: State) -> Successor:
+    def _other(self, state: State) -> Stepper:
         """The other stepper, which goes on with this round."""
         self.round, self.begun = len(state.rounds), state.t
         if self.made is None:
             self.made = self.make()
-        self.active, columns = self.made
-        columns.begin()
+        self.active = self.made
         self.active.begin(state)
         return self.active
 
@@ -151,15 +144,10 @@ class Direct:
             state.refreshes += 1
         other.refresh(state)
 
-    def advance(self, state: State, columns: "Columns", until: int) -> Reason:
+    def advance(self, state: State, until: int) -> Reason:
         while state.t < until:
             if self.active is not None:
-                assert self.made is not None
-                reason = self.active.advance(state, self.made[1], until)
-                if reason is not Reason.NEED_COLUMN:
-                    return reason
-                self.made[1].provide(state)
-                continue
+                return self.active.advance(state, until)
             made = None if self.careful else self._run_ahead(state, until)
             if made is None:
                 made = self._decide(state)
@@ -222,7 +210,7 @@ class Direct:
             arrays.restore(saved, path.indices[:made], wanted)
         if made:
             one = np.ones(made, np.int64)
-            margins = self._margins(path.scores[:made], np.maximum(path.rivals[:made], 0.0), noise[:made], errors)
+            margins = self.bounds.margins(path.scores[:made], np.maximum(path.rivals[:made], 0.0), noise[:made], errors)
             self._enter(state, path[:made], errors, margins, one, one)
         if made == len(path):
             return Reason.DONE if made == count > 0 else None
@@ -251,34 +239,24 @@ class Direct:
         sound &= errors.distance[:count] <= SURE * q
         sound &= errors.residual[:count] * path.norms <= SURE * lengths
         if self.rules.measure == "distance":
-            # The other objectives take dependent items out before a pick (`_drop_dependent`).
+            # The other objectives take dependent items out before a pick (`Float64Arrays.drop_dependent`).
             sound &= q > 2 * ties.DEPENDENT * self.arrays.squares[path.indices]
         if self.metric:
             sound &= path.scores < FULL
         if self.bounds.literal:
             sound &= values > NEAR * ties.FLOOR * state.scale
         else:
-            crest = np.maximum(self.crest, np.maximum.accumulate(values))
+            largest = np.maximum(self.largest_root, np.maximum.accumulate(values))
             # As `ties.used_up`.
-            sound &= (values / NEAR * self.first > ties.FLOOR * crest * crest) | (
+            sound &= (values / NEAR * self.first > ties.FLOOR * largest * largest) | (
                 errors.picks[:count] + self.based == 0
             )
         return sound
 
-    def _margins(self, own: Floats, rivals: Floats, noise: Floats, errors: Errors) -> Floats:
-        """Margins (b,): the leads of these scores over their rivals, less what both may be off."""
-        if self.rules.measure == "distance":
-            behind = (rivals + 2 * errors.distance[: len(own)]) / own
-        else:
-            behind = (np.sqrt(rivals) + 2 * noise) ** 2
-            # The information is what is compared.
-            behind = np.log1p(-np.minimum(behind, own)) / np.log1p(-own) if self.metric else behind / own
-        return np.maximum(0.0, 1 - behind - 8 * U64)
-
-    def _enter(self, state: State, path: Path, errors: Errors, margins: Floats, near: Whole, tied: Whole) -> None:
+    def _enter(self, state: State, path: Path, errors: Errors, margins: Floats, near: Indices, tied: Indices) -> None:
         """Enters these picks, which the arrays have taken in."""
         self.bounds.keep(path, errors)
-        self.crest = max(self.crest, math.sqrt(float(path.scores.max())))
+        self.largest_root = max(self.largest_root, math.sqrt(float(path.scores.max())))
         self.divisors += path.divisors.tolist()
         energy = path.energies
         if self.metric:
@@ -293,7 +271,7 @@ class Direct:
         if self.rules.projects and self.bounds.picks == len(arrays.C):
             return Reason.NEED_REFRESH
         before = self.bounds.along(Path.of([], [], state.n), arrays.C)
-        self._drop_dependent(float(before.distance[0]))
+        self.arrays.drop_dependent(float(before.distance[0]))
         best = arrays.best()
         path = arrays.before(best)
         if self._over(state, path, before):
@@ -313,21 +291,12 @@ class Direct:
                 return Reason.NEED_REFRESH
         margins = np.zeros(1)
         if tied == 1:
-            margins = self._margins(path.scores, np.maximum(path.rivals, 0.0), np.array([noise]), before)
+            margins = self.bounds.margins(path.scores, np.maximum(path.rivals, 0.0), np.array([noise]), before)
         errors = self.bounds.along(path, arrays.C)
         arrays.project_out(int(path.indices[0]), state.k - state.t)
         path.energies[0] = arrays.energy
         self._enter(state, path, errors, margins, np.array([near]), np.array([tied]))
         return Reason.DONE
-
-    def _drop_dependent(self, error: float) -> None:
-        """Takes out the items of which nothing is left beyond doubt."""
-        if self.arrays.least() > 2 * ties.DEPENDENT:
-            return
-        dependent = (self.arrays.q <= ties.DEPENDENT * self.arrays.squares - error).nonzero()[0]
-        if len(dependent):
-            self.arrays.block(dependent)
-            self.arrays.rate()
 
     def _over(self, state: State, path: Path, errors: Errors) -> bool:
         """Whether this round is over beyond doubt, the best item being that of `path`."""
@@ -347,7 +316,7 @@ class Direct:
         highest = value + float(self.bounds.doubt(np.array([value]), path, errors, state.scale)[0][0])
         if self.bounds.literal:
             return highest <= ties.FLOOR * state.scale
-        return ties.used_up(highest, self.first, self.crest)
+        return ties.used_up(highest, self.first, self.largest_root)
 
     def _tied(self, state: State, bar: float) -> tuple[int, float, int, int] | None:
         """The first of the items that tie, the root of the largest score of another, how many come near and tie; None
@@ -356,34 +325,11 @@ class Direct:
             return None
         near = (self.arrays.score >= bar * bar * (1 - 8 * U64)).nonzero()[0]
         if state.t == self.begun:
-            values, tied = self._given(state, near)
+            squares = self.arrays.squares[near]
+            values, tied = given_roots(state, self.rules, squares, self.rows_of.normalize, near)
             values[tied[0]] = bar
             return int(near[tied[0]]), float(values.max()), len(near), tied[1]
-        return (int(near[0]), math.inf, len(near), len(near)) if self._equal(state, near) else None
-
-    def _equal(self, state: State, near: Whole) -> bool:
-        """Whether these items have the same row and the same scores."""
-        scores = state.scores[near]
-        return bool((self.X[near] == self.X[near[0]]).all() and (scores == scores[0]).all())
-
-    def _given(self, state: State, near: Whole) -> tuple[Floats, tuple[int, int]]:
-        """Roots of the scores of these items, exact while nothing is projected out, and what `ties.first_tied` does."""
-        if self.rules.measure == "distance" and self.rows_of.normalize:
-            return np.ones(len(near)), (0, len(near))
-        squares, ridge = self.arrays.squares[near], self.rules.ridge
-        if self.rules.measure == "distance":
-            values = np.sqrt(squares)
-            return values, ties.first_tied(values, ties.slack(values, state.scale))
-        gains = energies(seen(state.scores[near] / state.unit, self.sign))
-        values = np.sqrt(gains)
-        if self.bounds.literal:
-            return values, ties.first_best(gains, state.scale)
-        if self.rules.measure == "norm":
-            return values, ties.first_tied(values, ties.slack(values, state.scale))
-        roots = np.sqrt(ridge + squares)
-        values /= roots
-        terms = ties.ratio_terms(values, roots, squares, ridge, state.scale)
-        return values, ties.first_tied(values, ties.slack(values, terms))
+        return (int(near[0]), math.inf, len(near), len(near)) if equal(state, self.X, near) else None
 
     def carry(self, state: State) -> Stored:
         if self.active is not None:
@@ -392,15 +338,12 @@ class Direct:
         state.drift = self.bounds.step + carried.drift()
         if self.bounds.literal:
             return {"later": carried}
-        return {"later": carried, "crest": self.crest * math.sqrt(self.gain_unit), "picks": state.t - self.begun}
+        return {"later": carried, "crest": self.largest_root * math.sqrt(self.gain_unit), "picks": state.t - self.begun}
 
     def _carried(self, state: State) -> Carried:
-        span = slice(self.begun, state.t)
-        picks, weights = state.indices[span], state.weights[span] / state.unit
-        return Carried(
-            self.rules, self.X[picks], state.scores[picks] / state.unit, weights, np.array(self.divisors),
-            self.arrays.squares[picks], 2.0**-self.rows_of.exponent,
-        )  # fmt: skip
+        picks = slice(self.begun, state.t)
+        divisors, scale_down = np.array(self.divisors), 2.0**-self.rows_of.exponent
+        return Carried.of(state, picks, self.rules, self.X, divisors, self.arrays.squares, scale_down)
 
     def snapshot(self, state: State) -> Stored:
         raise AssertionError("a run with a checkpoint has another stepper")

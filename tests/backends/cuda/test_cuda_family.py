@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gip_gpu.backends.cuda.tuning import FAMILY
 from gip_gpu.numerics.error_bounds import U64
-from tests.support.cuda_family import Step, Window
+from tests.support.cuda_family import FAMILY, Step, Window
 from tests.support.cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 from tests.support.sanitized import assert_sanitized
 
@@ -200,7 +199,7 @@ def test_blocks_of_a_launch():
 SANITIZED = """
 import sys
 from pathlib import Path
-from tests.support.cuda_family import Step, Window
+from tests.support.cuda_family import FAMILY, Step, Window
 how = {"sanitize": sys.argv[1], "folder": Path(sys.argv[2])}
 # One build for all.
 for d in (40, 33):

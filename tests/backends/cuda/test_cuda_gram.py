@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gip_gpu.backends.cuda.tuning import GRAM, GramTuning
+from gip_gpu.kernels.gram.tuning import CUDA, CudaTile
 from gip_gpu.numerics.error_bounds import U32, dot_error
 from tests.support.cuda_on_cpu.emulator import AVAILABLE, WHY_NOT, build, sanitizer_environment
 
@@ -88,7 +88,7 @@ def gram(rows, inverse, precision, output, tuning, launches=1, seed=0):
 
 def products(left, left_inverse, rows, inverse, precision, output):
     count, m, d = len(left), *rows.shape
-    out, tuning = empty((count, m + 3), output), GRAM[precision]
+    out, tuning = empty((count, m + 3), output), CUDA[80][precision]
     args = [left, left_inverse, rows, inverse, out, count, m, d, m + 3]
     program = build("gram", tuning.macros(precision, output))
     program.launch("products", tuning.products_grid(count, m), tuning.threads, args)
@@ -104,7 +104,7 @@ def products(left, left_inverse, rows, inverse, precision, output):
 def test_gram(m, d, precision, output):
     rows, exact = stored(rows_of(m, d), precision)
     inverse = inverse_norms(exact)
-    out = gram(rows, inverse, precision, output, GRAM[precision])
+    out = gram(rows, inverse, precision, output, CUDA[80][precision])
     assert np.abs(out - exact_gram(exact, inverse, exact, inverse)).max() <= bound(d, output)
     assert (out == out.T).all()
 
@@ -130,7 +130,7 @@ def test_rows_that_are_not_aligned(precision):
     shifted = room[start : start + rows.size].reshape(rows.shape)
     shifted[:] = rows
     inverse = inverse_norms(exact)
-    results = [gram(r, inverse, precision, "fp32", GRAM[precision]) for r in (rows, shifted)]
+    results = [gram(r, inverse, precision, "fp32", CUDA[80][precision]) for r in (rows, shifted)]
     assert (results[0] == results[1]).all()
 
 
@@ -139,11 +139,11 @@ def test_rows_that_are_not_aligned(precision):
 def test_gram_of_many_tiles(precision, output, d):
     """1000 rows are 8 x 8 tiles of 128 and 16 x 16 of 64, the latter in groups of 3 that do not divide them; in three
     launches, whatever the order in which threads run."""
-    small = GramTuning(tile=64, warps_down=1, warps_across=2, group=3)
+    small = CudaTile(tile=64, warps_down=1, warps_across=2, group=3)
     rows, exact = stored(rows_of(1000, d), precision)
     inverse = inverse_norms(exact)
     wanted = exact_gram(exact, inverse, exact, inverse)
-    for tuning in (GRAM[precision], small):
+    for tuning in (CUDA[80][precision], small):
         out = gram(rows, inverse, precision, output, tuning, launches=3)
         assert np.abs(out - wanted).max() <= bound(d, output)
         assert (out == out.T).all()
@@ -154,7 +154,7 @@ def test_gram_of_many_tiles(precision, output, d):
 @pytest.mark.parametrize("group", [1, 3, 8])
 @pytest.mark.parametrize("side", [1, 2, 3, 8, 11])
 def test_every_tile_has_one_number(group, side):
-    tuning = GramTuning(tile=32, stage_bytes=32, warps_down=1, warps_across=1, group=group)
+    tuning = CudaTile(tile=32, stage_bytes=32, warps_down=1, warps_across=1, group=group)
     m = 32 * side - 5
     rows, ones = np.ones((m, 1), np.float16), np.ones(m, np.float32)
     program = build("gram", tuning.macros("fp16", "fp16"))
@@ -173,7 +173,7 @@ def test_entries_beyond_31_bits(tmp_path):
     """The last and the outermost tile of a matrix with 2^31 entries and more, in a file with holes."""
     m, precision = 46400, "fp16"
     assert m * m > 2**31
-    tuning = GRAM[precision]
+    tuning = CUDA[80][precision]
     rows, exact = stored(rows_of(m, 1), precision)
     inverse = inverse_norms(exact)
     out = np.memmap(tmp_path / "gram", np.float16, "w+", shape=(m, m))
@@ -193,9 +193,9 @@ SANITIZED = """
 import sys
 import numpy as np
 from tests.support.cuda_on_cpu.emulator import build
-from gip_gpu.backends.cuda.tuning import GramTuning
+from gip_gpu.kernels.gram.tuning import CudaTile
 sanitize, precision = sys.argv[1:]
-tuning = GramTuning(tile=64, warps_down=1, warps_across=2)
+tuning = CudaTile(tile=64, warps_down=1, warps_across=2)
 program = build("gram", tuning.macros(precision, "fp32"), sanitize=sanitize, threads=sanitize == "thread")
 for m, d in ((70, 41), (70, 32)):
     rows = np.full((m, d), 0.5, np.float32 if precision == "fp32" else np.float16)

@@ -1,19 +1,20 @@
-"""step.cu, refresh.cu and loop.cu, run on the CPU: against NumPy, and whole selections against the reference."""
+"""The fused step, refresh.cu and loop.cu, run on the CPU: against NumPy, and whole selections against the reference."""
 
 from __future__ import annotations
 
+import shutil
 from itertools import cycle
 
 import numpy as np
 import pytest
 
 from gip_gpu import signals
-from gip_gpu.backends.cuda.tuning import LOOP
-from gip_gpu.backends.gpu.layout import Real
+from gip_gpu.backends.gpu.layout import HeaderF64
+from gip_gpu.kernels.loop import tuning
 from gip_gpu.numerics import error_bounds
 from gip_gpu.reference import matching_pursuit
 from tests.support.cuda_loop import Host, compiled, pool, store
-from tests.support.cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
+from tests.support.cuda_on_cpu.emulator import AVAILABLE, KERNELS, WHY_NOT
 from tests.support.sanitized import assert_sanitized
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
@@ -24,8 +25,8 @@ ROWS, COLUMNS = ("fp16", "bf16", "fp32", "fp64"), ("fp32", "fp16", "bf16")
 class Checked(Host):
     """After each launch, compares the residual and the bounds with what the picks so far say."""
 
-    def advance(self, state, columns, until):
-        reason = super().advance(state, columns, until)
+    def advance(self, state, until):
+        reason = super().advance(state, until)
         picks = slice(state.rounds[-1], state.t)
         rows = self.exact.block(0, self.m).astype(np.longdouble)
         A = rows[state.indices[picks]].T @ (state.weights[picks] / state.unit)
@@ -34,7 +35,7 @@ class Checked(Host):
         assert np.abs(A.T - self.A).max() * np.sqrt(self.square) <= state.drift
         squares = (self.W.astype(np.float64) ** 2).sum(axis=0)
         assert self.score == pytest.approx(np.where(state.left, squares, 0), rel=1e-5)
-        above = self.real[Real.ENERGY_A] - np.vdot(self.A, self.A)
+        above = self.header_f64[HeaderF64.ENERGY_A] - np.vdot(self.A, self.A)
         assert above >= 0
         # The bound takes the squared norm of each pick's row for `square`, as it is for unit rows.
         assert not self.normalize or above <= 1e-9 * np.vdot(A, A) + 1e-20
@@ -45,10 +46,42 @@ def weights_of_all_kinds(rng, m):
     return rng.choice(np.array([1, 1, 0, -1, 0.5, 2.25], np.float32), m)
 
 
+FUSED_STEP = """
+#include "../step/step.cuh"
+// The fused step by itself: an entry of `best` and `energy` for each block.
+extern "C" __global__ void fused(long long m, float* W, const COLUMN* column, const float* w, const float* weight,
+                                 float* score, float* best, double* energy) {
+    SHARED(Best, scratch, WARPS);
+    SHARED(float, factors, SIGNALS);
+    for (int i = threadIdx.x; i < SIGNALS; i += THREADS) factors[i] = w[i];
+    __syncthreads();
+    const long long per = (m + gridDim.x - 1) / gridDim.x, first = min(blockIdx.x * per, m);
+    const int count = (int)min(per, m - first);
+    Best own = fused_step(count, W + first, m, column + first, factors, weight + first, score + first);
+    own = block_reduce(scratch, own, nothing());
+    if (threadIdx.x == 0) best[blockIdx.x] = own.score, energy[blockIdx.x] = own.energy;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def fused_step(tmp_path_factory):
+    """Launches `fused` with 64 threads a block: (blocks, n, kind, arguments, seed)."""
+    folder = tmp_path_factory.mktemp("fused_step") / "kernels"
+    shutil.copytree(KERNELS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "fused").mkdir()
+    (folder / "fused" / "fused.cu").write_text(FUSED_STEP)
+
+    def launch(blocks, n, kind, args, seed=0):
+        compiled("fused", n, 64, columns=kind, folder=folder).launch("fused", blocks, 64, args, seed=seed)
+
+    return launch
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("m", [1, 7, 255, 1000, 4099])
 @pytest.mark.parametrize(("n", "kind"), [(1, "fp32"), (3, "fp16"), (8, "bf16")])
-def test_step(m, n, kind):
+def test_step(fused_step, m, n, kind):
     rng = np.random.default_rng(m + n)
     W, w = rng.standard_normal((n, m), np.float32), rng.standard_normal(n, np.float32)
     weight = weights_of_all_kinds(rng, m)
@@ -57,42 +90,37 @@ def test_step(m, n, kind):
     for array in (W.T, weight, column, entries):
         array[3 * m // 4] = array[m // 4]
     before, blocks = W.copy(), 5
-    score, ticket = np.empty(m, np.float32), np.zeros(1, np.uint32)
-    best, where, energy = np.empty(blocks + 1, np.float32), np.full(blocks + 1, -9), np.empty(blocks + 1)
-    program = compiled("step", n, 64, columns=kind)
-    args = [m, W, column, w, weight, score, best, where, energy, ticket]
-    program.launch("step", blocks, 64, args, seed=m)
+    score, best, energy = np.empty(m, np.float32), np.empty(blocks, np.float32), np.empty(blocks)
+    fused_step(blocks, n, kind, [m, W, column, w, weight, score, best, energy], seed=m)
     exact = before - np.outer(w.astype(np.float64), entries)
     assert (np.abs(W - exact) <= error_bounds.U32 * np.abs(exact) * (1 + 1e-6)).all()
     squares = (W.astype(np.float64) ** 2).sum(axis=0)
     wanted = np.where(weight > 0, squares * weight, 0)
     assert (np.abs(score - wanted) <= (n + 1) * error_bounds.U32 * wanted).all()
-    eligible = np.where(weight > 0, score, -1)
-    assert (best[-1], where[-1]) == (eligible.max(), np.argmax(eligible) if (weight > 0).any() else m)
-    assert energy[-1] == pytest.approx(squares[weight >= 0].sum(), rel=(n + 1) * error_bounds.U32)
-    assert ticket[0] == 0
+    eligible, counted = np.where(weight > 0, score, -1), np.where(weight >= 0, squares, 0)
     per = -(-m // blocks)
-    parts = [eligible[b * per : (b + 1) * per].max(initial=-1) for b in range(blocks)]
-    assert best[:-1].tolist() == parts
+    parts = [slice(b * per, (b + 1) * per) for b in range(blocks)]
+    assert best.tolist() == [eligible[part].max(initial=-1) for part in parts]
+    assert energy == pytest.approx([counted[part].sum() for part in parts], rel=(n + 1) * error_bounds.U32)
 
 
-def test_step_takes_the_lowest_of_equal_scores_and_no_nan_for_small():
-    W, weight, ticket = np.ones((1, 500), np.float32), np.ones(500, np.float32), np.zeros(1, np.uint32)
+def test_step_takes_no_nan_for_small(fused_step):
+    W, weight, score = np.ones((1, 500), np.float32), np.ones(500, np.float32), np.empty(500, np.float32)
     W[0, [170, 333, 499]] = -7
     weight[170] = 0
-    best, where, energy, score = np.empty(5, np.float32), np.full(5, -9), np.empty(5), np.empty(500, np.float32)
-    args = [500, W, np.zeros(500, np.float32), np.ones(1, np.float32), weight, score, best, where, energy, ticket]
+    best, energy = np.empty(4, np.float32), np.empty(4)
+    args = [500, W, np.zeros(500, np.float32), np.ones(1, np.float32), weight, score, best, energy]
     for seed in range(5):
-        compiled("step", 1, 64).launch("step", 4, 64, args, seed=seed)
-        assert (best[-1], where[-1]) == (49, 333)
+        fused_step(4, 1, "fp32", args, seed=seed)
+        assert best.tolist() == [1, 1, 49, 49]
     for place in (3, 250, 499):
         W[0, place] = np.nan
-        compiled("step", 1, 64).launch("step", 4, 64, args, seed=place)
-        assert np.isnan(best[-1])
+        fused_step(4, 1, "fp32", args, seed=place)
+        assert np.isnan(best).tolist() == [block == place // 125 for block in range(4)]
         W[0, place] = 1
     weight[:] = -1
-    compiled("step", 1, 64).launch("step", 4, 64, args)
-    assert (best[-1], where[-1], energy[-1]) == (-1, 500, 0)
+    fused_step(4, 1, "fp32", args)
+    assert (best.tolist(), energy.tolist()) == ([-1] * 4, [0] * 4)
 
 
 @pytest.mark.slow
@@ -206,9 +234,9 @@ def test_the_bound_grows_and_shrinks_as_in_the_step_on_the_cpu():
     host = Host(F, columns="bf16", steps=1)
     before = []
 
-    def advance(state, columns, until, inherited=host.advance):
+    def advance(state, until, inherited=host.advance):
         began = state.t, state.error, state.drift
-        reason = inherited(state, columns, until)
+        reason = inherited(state, until)
         if state.t > began[0]:
             norm = np.linalg.norm(state.weights[began[0]]) / state.unit
             error = error_bounds.step_error(began[1], host.gamma, norm, norm)
@@ -261,17 +289,17 @@ def test_columns_lie_beyond_2_31_entries():
     table = np.zeros((offset + 3, 4099), np.float16)
     provide = host.columns.provide
 
-    def far(state):
+    def far(pick):
+        host.columns.table = near
         held = host.slots >= 0
         host.slots[held] -= offset
-        provide(state)
+        provide(pick)
         held = host.slots >= 0
         host.slots[held] += offset
-        table[offset:] = host.columns.table
+        table[offset:] = near
+        host.columns.table = table
 
-    host.columns.provide = far
-    advance = host.advance
-    host.advance = lambda state, columns, until: advance(state, type("", (), {"table": table}), until)
+    near, host.columns.table, host.columns.provide = host.columns.table, table, far
     assert host.select(G, 12).indices.tolist() == matching_pursuit(host.values, G, 12).tolist()
 
 
@@ -285,11 +313,11 @@ def test_real_embeddings(real, columns):
 
 
 def test_launches_are_cut_to_the_pool_and_the_chip():
-    a100 = 163 << 10
-    assert (LOOP.blocks(1, 108), LOOP.blocks(52002, 108), LOOP.blocks(10**6, 108)) == (1, 102, 108)
-    assert LOOP.shared_bytes(52002, 1, 102, a100) == 510 * 3 * 4
-    assert LOOP.shared_bytes(52002, 64, 102, a100) == 510 * 66 * 4
-    assert LOOP.shared_bytes(10**6, 4, 108, a100) == 0
+    a100, loop = 163 << 10, tuning.CUDA[80]
+    assert (loop.blocks(1, 108), loop.blocks(52002, 108), loop.blocks(10**6, 108)) == (1, 102, 108)
+    assert loop.shared_bytes(52002, 1, 102, a100) == 510 * 3 * 4
+    assert loop.shared_bytes(52002, 64, 102, a100) == 510 * 66 * 4
+    assert loop.shared_bytes(10**6, 4, 108, a100) == 0
 
 
 SANITIZED = """
@@ -306,20 +334,6 @@ host = Host(
 )
 state = host.select(G, 25)
 assert state.indices.tolist() == matching_pursuit(host.values, G, 25, on_exhausted="restart").tolist()
-"""
-SANITIZED_STEP = """
-import sys
-from pathlib import Path
-import numpy as np
-from tests.support.cuda_loop import compiled
-step = compiled("step", 1, 64, sanitize=sys.argv[1], folder=Path(sys.argv[2]))
-W, ticket, blocks = np.ones((1, 300), np.float32), np.zeros(1, np.uint32), 4
-W[0, [99, 200]] = 3
-best, where, energy = np.empty(blocks + 1, np.float32), np.zeros(blocks + 1, np.int64), np.empty(blocks + 1)
-column, weight, score = np.zeros(300, np.float32), np.ones(300, np.float32), np.empty(300, np.float32)
-args = [300, W, column, np.ones(1, np.float32), weight, score, best, where, energy, ticket]
-step.launch("step", blocks, 64, args)
-assert (best[-1], where[-1], energy[-1]) == (9, 99, 316)
 """
 GRID, LOOP_CU = "grid.cuh", "loop/loop.cu"
 BARRIER = "        barrier.sync();\n        choose("
@@ -348,11 +362,3 @@ LAST_SYNC = "            }\n        }\n        __syncthreads();\n"
 def test_sanitizers(tmp_path, sanitize, in_shared, file, old, new, report):
     """Nothing is found, and what is broken on purpose is."""
     assert_sanitized(tmp_path, SANITIZED, sanitize, file, old, new, report, str(in_shared))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("old", "new", "report"), [("", "", None), ("add_acq_rel(ticket, 1)", "atomicAdd(ticket, 1u)", "data race")]
-)
-def test_sanitizer_on_the_step(tmp_path, old, new, report):
-    assert_sanitized(tmp_path, SANITIZED_STEP, "thread", "step/step.cu" if old else "", old, new, report)

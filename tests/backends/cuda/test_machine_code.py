@@ -5,12 +5,13 @@ Compiled as CuPy does it, for each chip, with no GPU present; read as `machine_c
 
 import pytest
 
-from bench import gpu_cupy, resources
-from gip_gpu.backends.cuda import source as cuda_source
-from gip_gpu.backends.cuda.tuning import LOOP
+from bench.gpu import cupy_library
+from bench.resources import kernels
+from gip_gpu.kernels import cuda_source
+from gip_gpu.kernels.architectures import ARCHITECTURES as CHIPS
+from gip_gpu.kernels.loop import tuning
 from tests.support import machine_code
 
-CHIPS = resources.CHIPS
 # The barriers of loop.cu: before the window is looked for, before the choice, before the header is written.
 LOOP_BARRIERS = 3
 VARIANTS = ((1, "fp16", "fp32"), (8, "fp32", "bf16"), (64, "fp64", "fp16"))
@@ -61,8 +62,10 @@ def compilers():
 
 def faults(source, kernel, chip, defines):
     """The faults of each barrier of a kernel."""
-    cubin = resources.compile_cuda_source(source, f"sm_{chip}", defines, cooperative=True)
-    code = machine_code.instructions(cubin, kernel, resources.cuobjdump())
+    from bench.resources.cuda_builds import compiled
+
+    cubin = compiled(source, f"sm_{chip}", defines, cooperative=True)
+    code = machine_code.instructions(cubin, kernel, kernels.cuobjdump())
     assert len(code) > 20
     return [wrong for _, wrong in machine_code.barriers(code)]
 
@@ -71,7 +74,7 @@ def faults(source, kernel, chip, defines):
 @pytest.mark.parametrize(("signals", "rows", "columns"), VARIANTS)
 @pytest.mark.parametrize("chip", CHIPS)
 def test_every_barrier_of_the_loop(chip, signals, rows, columns):
-    defines = LOOP.macros("loop", signals, rows, columns)
+    defines = tuning.CUDA[chip].macros(signals, rows, columns)
     found = faults(cuda_source.expanded("loop"), "loop", chip, defines)
     # The compiler may have copied one.
     assert len(found) >= LOOP_BARRIERS
@@ -80,7 +83,7 @@ def test_every_barrier_of_the_loop(chip, signals, rows, columns):
 
 @pytest.mark.parametrize("chip", CHIPS)
 def test_the_barrier_that_is_measured(chip):
-    assert faults(gpu_cupy.barrier_source(), "barriers", chip, {}) == [[]]
+    assert faults(cupy_library.barrier_source(), "barriers", chip, {}) == [[]]
 
 
 @pytest.mark.slow
@@ -88,7 +91,7 @@ def test_the_barrier_that_is_measured(chip):
 def test_the_barrier_that_was_deleted_is_noticed(chip):
     source = cuda_source.expanded("loop")
     begin, end = source.index("class GridBarrier {"), source.index("};", source.index("goal_;  //")) + 2
-    found = faults(source[:begin] + DELETED + source[end:], "loop", chip, LOOP.macros("loop", 1, "fp16", "fp32"))
+    found = faults(source[:begin] + DELETED + source[end:], "loop", chip, tuning.CUDA[chip].macros(1, "fp16", "fp32"))
     assert len(found) >= LOOP_BARRIERS
     assert all("no strong load in a loop between the arrival and the next BAR" in wrong for wrong in found)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gip_gpu
-from bench import gpu_pools
+from bench.gpu import pools
 from gip_gpu import backends, select, signals
 from gip_gpu.reference import greedy, matching_pursuit
 from tests.support.paths import ROOT
@@ -138,8 +138,8 @@ def test_family(backend, objective, dtype, cone, answers):
 @pytest.mark.parametrize("objective", ["lr", "omp", "entropy"])
 def test_family_of_many_items(backend, objective, answers):
     """Programs and blocks take several tiles each, and rounds end: where Triton's lr failed on an H200."""
-    F = gpu_pools.cone(52_002, 384, "fp16")
-    G = None if objective == "entropy" else gpu_pools.similarities(F)
+    F = pools.cone(52_002, 384, "fp16")
+    G = None if objective == "entropy" else pools.similarities(F)
     expected = answers.compute_once(numpy_picks, F, G, 520, objective=objective)
     for _ in range(2):
         same(select(F, G, 520, objective=objective, device="cuda", backend=backend).indices, expected)
@@ -256,7 +256,7 @@ def test_auto_takes_the_gpu(cone, cone_picks):
 @pytest.mark.slow
 def test_the_benchmark_runs(tmp_path):
     output = tmp_path / "found.json"
-    command = [sys.executable, "-m", "bench.gpu", "--quick", "--budget", "2000", "--output", str(output)]
+    command = [sys.executable, "-m", "bench", "gpu", "--quick", "--budget", "2000", "--output", str(output)]
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     result = subprocess.run(
         command, cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600

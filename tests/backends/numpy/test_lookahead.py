@@ -44,9 +44,10 @@ def test_the_whole_pool_foresees_all(cone_pool, made):
     single, state, residual, score, picks = at_a_pick(*cone_pool, made)
     ahead = Lookahead(single, Resident(single), len(score))
     ahead.settle(score)
-    assert ahead.picks(state, (), residual, score, 1.0, 40) == picks.tolist()
+    assert ahead.picks(state.pending, (), residual, score, 1.0, 40, state.k - state.t) == picks.tolist()
     known = set(picks[5:10].tolist())
-    assert ahead.picks(state, known, residual, score, 1.0, 20) == [i for i in picks.tolist() if i not in known][:20]
+    others = [i for i in picks.tolist() if i not in known][:20]
+    assert ahead.picks(state.pending, known, residual, score, 1.0, 20, state.k - state.t) == others
 
 
 def test_a_common_shift_is_foreseen(cone):
@@ -58,7 +59,7 @@ def test_a_common_shift_is_foreseen(cone):
     assert rank > size
     ahead = Lookahead(single, Resident(single), size)
     ahead.settle(score)
-    foreseen = ahead.picks(state, (), residual, score, 1.0, 8)
+    foreseen = ahead.picks(state.pending, (), residual, score, 1.0, 8, state.k - state.t)
     assert foreseen[:2] == picks[:2].tolist()
 
 
@@ -69,7 +70,7 @@ def test_the_working_set_is_renewed_in_part(cone_pool):
     ahead.settle(score)
     for _ in range(6):
         before = set(ahead.items.tolist())
-        ahead.picks(state, (), residual, score, 1.0, 8)
+        ahead.picks(state.pending, (), residual, score, 1.0, 8, state.k - state.t)
         after = set(ahead.items.tolist())
         assert len(after) == 200
         assert len(after - before) <= 200 // RENEWED
@@ -83,7 +84,7 @@ def test_taken_items_are_not_foreseen(cone_pool):
     single, state, residual, score, _ = at_a_pick(*cone_pool, 30)
     ahead = Lookahead(single, Resident(single), 500)
     ahead.settle(score)
-    foreseen = ahead.picks(state, (), residual, score, 1.0, 30)
+    foreseen = ahead.picks(state.pending, (), residual, score, 1.0, 30, state.k - state.t)
     assert len(set(foreseen)) == len(foreseen) == 30
     assert state.left[foreseen].all()
 
@@ -105,10 +106,10 @@ def test_slots_that_were_touched_go_round(cone_pool, monkeypatch):
     monkeypatch.setattr(columns.BatchSize, "choose", lambda batch, t, remaining: min(16, remaining))
     monkeypatch.setattr(columns.BatchSize, "record", lambda batch, size, seconds: None)
 
-    def watched(self, indices, first):
+    def watched(self, indices, first, pick):
         made.append((self, first, len(indices)))
         touched.append(self.touched)
-        fill(self, indices, first)
+        fill(self, indices, first, pick)
 
     monkeypatch.setattr(LazyColumns, "_fill", watched)
     chosen = select(F, G, 300, columns="lazy", device="cpu")

@@ -182,10 +182,10 @@ def test_the_whole_matrix_after_all(monkeypatch, float32_loop):
     monkeypatch.setattr("gip_gpu.gram.columns.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     # Nothing is foreseen: every batch serves a single pick.
     monkeypatch.setattr(
-        "gip_gpu.backends.numpy.backend.NumpyBackend.speculate",
-        lambda b, state, known, count: [
-            state.pending.index,
-            *[i for i in range(2500) if i not in known and i != state.pending.index][: count - 1],
+        "gip_gpu.backends.numpy.residual.NumpyResidual.speculate",
+        lambda b, pick, known, count, most: [
+            pick.index,
+            *[i for i in range(2500) if i not in known and i != pick.index][: count - 1],
         ],
     )
     held = Pool(F, device="cpu")

@@ -11,17 +11,22 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these selections run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
-from gip_gpu import Pool, backends, select, signals
+from gip_gpu import Pool, select, signals
 from gip_gpu.backends.gpu import backend as gpu
-from gip_gpu.backends.gpu.layout import Real
-from gip_gpu.backends.triton import backend as triton_
+from gip_gpu.backends.gpu.layout import HeaderF64
 from gip_gpu.backends.triton.backend import TritonBackend
+from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
 from gip_gpu.greedy.state import Reason, State
+from gip_gpu.kernels.architectures import alike
+from gip_gpu.kernels.gram import tuning as gram
+from gip_gpu.kernels.loop import tuning as loop
+from gip_gpu.kernels.refresh import tuning as refresh
+from gip_gpu.kernels.step import tuning as step
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning import gpu_costs
 from gip_gpu.planning.gpu_costs import GpuCosts
-from gip_gpu.planning.plan import make_plan
 from gip_gpu.reference import matching_pursuit
+from gip_gpu.strategies.choose import make_plan
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 COLUMNS = ("gram", "lazy")
@@ -32,13 +37,17 @@ OPTIONS = {"device": "cpu", "backend": "triton"}
 def small_launches(monkeypatch):
     """Several programs of several blocks in a small pool; Gram tiles that the interpreter needs few of."""
     tiles = {
-        kind: replace(tile, tile=128, wide=64, batch_tile=32, depth=64) for kind, tile in triton_.TRITON.gram.items()
+        kind: replace(tile, tile=128, wide=64, batch_tile=32, depth=64) for kind, tile in gram.TRITON[80].tiles.items()
     }
-    ragged = replace(triton_.TRITON.ragged, tile=128, wide=128, depth=64)
-    tuning = replace(
-        triton_.TRITON, gram=tiles, ragged=ragged, step_block=64, step_programs=3, refresh_items=64, graphs_ahead=4
-    )
-    monkeypatch.setattr(triton_, "TRITON", tuning)
+    ragged = replace(gram.TRITON[80].ragged, tile=128, wide=128, depth=64)
+    small = {
+        gram: {"tiles": tiles, "ragged": ragged},
+        step: {"block": 64, "most_programs": 3},
+        refresh: {"items": 64},
+        loop: {"graphs_ahead": 4},
+    }
+    for tuning, values in small.items():
+        monkeypatch.setattr(tuning, "TRITON", alike(replace(tuning.TRITON[80], **values)))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +108,7 @@ def test_equals_the_reference(narrow, precision, n, columns):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("given", "precision", "multiply", "as_given", "normalize"),
+    ("given", "precision", "multiply", "multiplied_without_cast", "normalize"),
     [
         ("float16", "tf32", "fp16", True, True),
         ("float16", "fp16", "fp16", True, False),
@@ -114,7 +123,7 @@ def test_equals_the_reference(narrow, precision, n, columns):
         ("bfloat16", "fp32", "fp32", True, False),
     ],
 )
-def test_rows_of_every_type(narrow, stores, given, precision, multiply, as_given, normalize):
+def test_rows_of_every_type(narrow, stores, given, precision, multiply, multiplied_without_cast, normalize):
     F = unit(narrow, 100 if given == "int8" else 1)
     if given == "int8":
         F = np.round(F)
@@ -127,7 +136,7 @@ def test_rows_of_every_type(narrow, stores, given, precision, multiply, as_given
     options = {"precision": precision, "columns": columns, "normalize": normalize}
     assert_same(F, scores(values.astype(float), 1), 8, values, **options)
     backend = stores[0]
-    assert (backend.multiply, backend.as_given) == (multiply, as_given)
+    assert (backend.multiply, backend.multiplied_without_cast) == (multiply, multiplied_without_cast)
     if multiply == "tf32":
         # Nothing is left for a tensor core to cut.
         assert not (backend.products.view(torch.int32) & 0x1FFF).any()
@@ -149,7 +158,7 @@ def test_tensors_taken_as_they_lie(narrow, stores, monkeypatch, given, precision
     G = scores(values, 1)
     chosen = Pool(F, **OPTIONS, precision=precision, columns="gram").select(G, 8)
     np.testing.assert_array_equal(chosen.indices, matching_pursuit(values, G, 8))
-    assert (stores[0].stored.data_ptr() == F.data_ptr()) == stores[0].as_given == bool(multiply)
+    assert (stores[0].stored.data_ptr() == F.data_ptr()) == stores[0].multiplied_without_cast == bool(multiply)
     assert stores[0].multiply == (multiply or "tf32")
 
 
@@ -163,7 +172,7 @@ def test_rows_far_from_unit_length_are_not_multiplied_as_they_are(stores):
     F[:, 0] = 1e-18
     F[0, 0] = 1e18
     assert_same(F, G, 6, precision="fp32", columns="lazy")
-    assert not any(backend.as_given for backend in stores)
+    assert not any(backend.multiplied_without_cast for backend in stores)
 
 
 @pytest.mark.slow
@@ -260,7 +269,7 @@ def test_embeddings_streamed_from_the_host(cone, monkeypatch, stores, given, pre
     # The fewest rows that a chunk can hold.
     monkeypatch.setattr(gpu_costs, "CHUNK", 0)
     # As the plan says where they do not fit.
-    monkeypatch.setattr(triton_.TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
+    monkeypatch.setattr(TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
     chosen = assert_same(F, scores(F.astype(float), 1), 8, precision=precision)
     assert not chosen.plan.resident
     backend = stores[0]
@@ -294,39 +303,38 @@ def test_real_embeddings(real, precision, columns, n):
     assert_same(F, scores(F.astype(float), n), 12, precision=precision, columns=columns)
 
 
-class CheckedBackend(TritonBackend):
+class Checks:
     """After each pick, compares the residual with one computed in extended precision from the picks so far."""
 
-    name = "checked"
-    tightest, checks = np.inf, 0
+    def __init__(self):
+        self.tightest, self.checks = np.inf, 0
 
-    def advance(self, state, columns, until):
-        reason = Reason.DONE
-        while state.t < until and reason is Reason.DONE:
-            reason = super().advance(state, columns, state.t + 1)
-            self.check(state)
-        return reason
-
-    def check(self, state):
-        rows = self.rows_of.block(0, self.m).astype(np.longdouble)
+    def check(self, backend, state):
+        rows = backend.rows_of.block(0, backend.m).astype(np.longdouble)
         picks = slice(state.rounds[-1], state.t)
         A = rows[state.indices[picks]].T @ (state.weights[picks] / state.unit).astype(np.longdouble)
-        off = np.linalg.norm(self.W.numpy().T - (state.scores / state.unit - rows @ A), axis=1)[state.left]
+        off = np.linalg.norm(backend.W.numpy().T - (state.scores / state.unit - rows @ A), axis=1)[state.left]
         assert off.max(initial=0) <= state.error
-        held = self.A.numpy()
-        assert np.linalg.norm(held.T - A) * np.sqrt(self.square) <= state.drift + 1e-300
-        assert float(self.head[Real.ENERGY_A]) >= (held**2).sum()
-        CheckedBackend.checks += 1
-        CheckedBackend.tightest = min(CheckedBackend.tightest, state.error / max(off.max(initial=0), 1e-300))
+        held = backend.A.numpy()
+        assert np.linalg.norm(held.T - A) * np.sqrt(backend.square) <= state.drift + 1e-300
+        assert float(backend.head[HeaderF64.ENERGY_A]) >= (held**2).sum()
+        self.checks += 1
+        self.tightest = min(self.tightest, state.error / max(off.max(initial=0), 1e-300))
 
 
 @pytest.fixture
 def checked(monkeypatch):
-    monkeypatch.setattr(backends, "_TARGETS", dict(backends._TARGETS))
-    backends.register("checked", f"{__name__}:CheckedBackend")
-    monkeypatch.setattr(CheckedBackend, "checks", 0)
-    monkeypatch.setattr(CheckedBackend, "tightest", np.inf)
-    return CheckedBackend
+    checks, advance = Checks(), DeviceMatchingPursuit.advance
+
+    def one_by_one(stepper, state, until):
+        reason = Reason.DONE
+        while state.t < until and reason is Reason.DONE:
+            reason = advance(stepper, state, state.t + 1)
+            checks.check(stepper.backend, state)
+        return reason
+
+    monkeypatch.setattr(DeviceMatchingPursuit, "advance", one_by_one)
+    return checks
 
 
 def adversarial():
@@ -346,7 +354,7 @@ def adversarial():
 @pytest.mark.parametrize(("case", "F", "G"), list(adversarial()), ids=[case for case, *_ in adversarial()])
 def test_bound_holds_at_every_step(checked, case, F, G):
     for columns, precision in zip(COLUMNS, ("bf16", "fp32"), strict=True):
-        select(F, G, 12, device="cpu", backend="checked", columns=columns, precision=precision)
+        select(F, G, 12, device="cpu", backend="triton", columns=columns, precision=precision)
     assert checked.checks >= 20
     assert checked.tightest > 1
 
@@ -355,14 +363,14 @@ def test_bound_holds_at_every_step(checked, case, F, G):
 @pytest.mark.parametrize("scale", [1e-3, 1.0])
 def test_bound_holds_for_rows_that_are_not_unit(checked, scale):
     F = unit(np.random.default_rng(5).standard_normal((100, 30)), scale)
-    select(F, F.sum(axis=1), 10, device="cpu", backend="checked", precision="fp16", normalize=False)
+    select(F, F.sum(axis=1), 10, device="cpu", backend="triton", precision="fp16", normalize=False)
     assert checked.checks >= 10
 
 
 @pytest.mark.slow
 def test_bound_holds_on_real_rows(checked, real):
     F = real("gsm8k_minilm_f16.npy")[:300]
-    select(F, signals.self_compression(F), 12, device="cpu", backend="checked", precision="fp16", columns="gram")
+    select(F, signals.self_compression(F), 12, device="cpu", backend="triton", precision="fp16", columns="gram")
     assert checked.checks >= 12
 
 

@@ -15,10 +15,10 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 from gip_gpu import reference, select
 from gip_gpu.backends.gpu import backend as gpu
 from gip_gpu.backends.gpu.items import GpuItems
-from gip_gpu.backends.triton import backend as triton_
 from gip_gpu.backends.triton.backend import TritonBackend
-from gip_gpu.backends.triton.tuning import TRITON
+from gip_gpu.kernels.architectures import alike
 from gip_gpu.kernels.family import family_triton
+from gip_gpu.kernels.family import tuning as family_tuning
 from gip_gpu.numerics import error_bounds
 from gip_gpu.numerics.error_bounds import TINY32, U32, U64, dot_error
 from gip_gpu.planning import gpu_costs
@@ -257,24 +257,24 @@ class Window:
         self.upper = torch.from_numpy(rng.uniform(0, 1, m).astype(np.float32))
         self.upper[m // 2] = torch.inf
         self.weight[m // 2] = 1
-        self.found, self.count = torch.full((m,), -9), torch.zeros(1, dtype=torch.int64)
-        self.value = torch.full((m, 1 + n), torch.nan, dtype=torch.float64)
+        self.candidate_index, self.count = torch.full((m,), -9), torch.zeros(1, dtype=torch.int64)
+        self.candidate_value = torch.full((m, 1 + n), torch.nan, dtype=torch.float64)
         self.partial = torch.full((64,), torch.nan, dtype=torch.float64)
         self.arrived = torch.zeros(1, dtype=torch.int64)
 
     def list(self, floor, block=64, wide=4, depth=32):
         self.count[:] = 0
         family_triton.candidates[(-(-self.m // block),)](
-            self.m, self.d, self.rows, self.scales, self.scores, self.A, self.weight, self.upper, floor, self.found,
-            self.value, self.count, SIGNALS=self.n, WIDE=min(wide, 1 << (self.n - 1).bit_length()), BLOCK=block,
-            DEPTH=depth,
+            self.m, self.d, self.rows, self.scales, self.scores, self.A, self.weight, self.upper, floor,
+            self.candidate_index, self.candidate_value, self.count, SIGNALS=self.n,
+            WIDE=min(wide, 1 << (self.n - 1).bit_length()), BLOCK=block, DEPTH=depth,
         )  # fmt: skip
         return self.listed()
 
     def measure(self, partial=64, wide=16, depth=32, programs=3):
         family_triton.distances[(programs,)](
-            self.d, self.rows, self.scales, self.S, self.found, self.value, self.count, self.partial, self.arrived,
-            SIGNALS=self.n, PARTIAL=partial, WIDE=wide, DEPTH=depth, PLACES=4, SHARES=2,
+            self.d, self.rows, self.scales, self.S, self.candidate_index, self.candidate_value, self.count,
+            self.partial, self.arrived, SIGNALS=self.n, PARTIAL=partial, WIDE=wide, DEPTH=depth, PLACES=4, SHARES=2,
         )  # fmt: skip
         assert self.arrived.item() == 0
         return self.listed()
@@ -282,8 +282,8 @@ class Window:
     def listed(self):
         """Indices, distances and residuals, in the order of the pool."""
         count = self.count.item()
-        assert self.value[count:].isnan().all()
-        found, value = self.found[:count].numpy(), self.value[:count].numpy()
+        assert self.candidate_value[count:].isnan().all()
+        found, value = self.candidate_index[:count].numpy(), self.candidate_value[:count].numpy()
         order = np.argsort(found)
         return SimpleNamespace(items=found[order], distances=value[order, 0], residuals=value[order, 1:])
 
@@ -358,11 +358,11 @@ def test_empty_window():
 @pytest.fixture
 def small_launches(monkeypatch):
     """Few programs, with blocks that the interpreter is quick at."""
-    tuning = replace(
-        TRITON, family_items=64, family_programs=2, family_ragged=64, window_block=128, window_signals=2,
+    few = replace(
+        family_tuning.TRITON[80], items=64, most_programs=2, ragged=64, window_block=128, window_signals=2,
         window_values=64, distance_wide=16, distance_programs=2, distance_partial=24, distance_tile=(4, 2),
     )  # fmt: skip
-    monkeypatch.setattr(triton_, "TRITON", tuning)
+    monkeypatch.setattr(family_tuning, "TRITON", alike(few))
 
 
 def pool(m, d, given="float64"):
@@ -510,8 +510,8 @@ class CheckedItems(GpuItems):
         self.exact = self.backend.rows_of.block(0, self.m).astype(np.longdouble) * self.backend.factor
         self.residual, self.rows = scores.astype(np.longdouble), self.exact.copy()
 
-    def update(self, move, doubt):
-        found = super().update(move, doubt)
+    def update(self, move, errors):
+        found = super().update(move, errors)
         ridge, phi, w = self.rules.ridge, self.rows[move.index].copy(), self.residual[move.index].copy()
         q = ridge + phi @ phi
         column = self.rows @ phi
@@ -523,7 +523,7 @@ class CheckedItems(GpuItems):
             np.abs(np.linalg.norm(self.W.numpy().T, axis=1) - np.linalg.norm(self.residual, axis=1))[left].max(),
             np.abs(self.distance.numpy() - distances)[left].max(),
         )
-        for value, bound in zip(off, (doubt.residual, doubt.distance), strict=True):
+        for value, bound in zip(off, (errors.residual, errors.distance), strict=True):
             assert value <= bound
             CheckedItems.tightest = min(CheckedItems.tightest, float(bound / max(value, 1e-300)))
         norms = np.linalg.norm(self.residual, axis=1) / np.sqrt(ridge + distances)

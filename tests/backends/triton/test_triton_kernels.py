@@ -12,7 +12,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
-from gip_gpu.backends.gpu.layout import Code, Real, Record, Whole
+from gip_gpu.backends.gpu.layout import Code, HeaderF64, HeaderI64, Record
 from gip_gpu.kernels.gram import gram_triton
 from gip_gpu.kernels.refresh.refresh_triton import refresh
 from gip_gpu.kernels.step import step_triton
@@ -183,33 +183,32 @@ def launch_update(m, n, W, columns, weight, *, slot, residual=None, square=1.0, 
     blocks = -(-m // block)
     each = -(-blocks // programs)
     parts = -(-blocks // each)
-    real, whole = poison(Real.RESIDUAL + n, kind="fp64"), torch.full((16,), -99)
-    real[Real.SQUARE], whole[Whole.SLOT], whole[Whole.REASON] = square, slot, reason
+    header_f64, header_i64 = poison(HeaderF64.RESIDUAL + n, kind="fp64"), torch.full((16,), -99)
+    header_f64[HeaderF64.SQUARE], header_i64[HeaderI64.SLOT], header_i64[HeaderI64.REASON] = square, slot, reason
     if residual is not None:
-        real[Real.RESIDUAL :] = torch.from_numpy(residual)
+        header_f64[HeaderF64.RESIDUAL :] = torch.from_numpy(residual)
     out = SimpleNamespace(
-        score=poison(m), best=poison(parts), where=torch.full((parts,), -9), energy=poison(parts, kind="fp64"),
+        score=poison(m), best=poison(parts), energy=poison(parts, kind="fp64"),
         parts=[slice(p * each * block, min((p + 1) * each * block, m)) for p in range(parts)],
     )  # fmt: skip
     step_triton.update[(parts,)](
-        m, W, columns, columns.stride(0), weight, out.score, out.best, out.where, out.energy, real, whole, each,
+        m, W, columns, columns.stride(0), weight, out.score, out.best, out.energy, header_f64, header_i64, each,
         SIGNALS=n, BLOCK=block,
     )  # fmt: skip
-    for name in ("score", "best", "where", "energy"):
+    for name in ("score", "best", "energy"):
         setattr(out, name, getattr(out, name).numpy())
     return out
 
 
 def check_scores(out, W, weight, block):
-    """Scores, maxima, places and energies against the residual that was stored."""
-    n, m = W.shape
+    """Scores, maxima and energies against the residual that was stored."""
+    n = len(W)
     squares = (W.astype(np.float64) ** 2).sum(axis=0)
     wanted = np.where(weight > 0, squares * weight, 0)
     assert (np.abs(out.score - wanted) <= (n + 1) * error_bounds.U32 * wanted).all()
     ranked = np.where(weight > 0, out.score, -1)
     for p, part in enumerate(out.parts):
         assert out.best[p] == ranked[part].max()
-        assert out.where[p] == (part.start + np.argmax(ranked[part]) if (weight[part] > 0).any() else m)
         energy = squares[part][weight[part] >= 0].sum()
         assert abs(out.energy[p] - energy) <= (n + block) * error_bounds.U32 * energy
 
@@ -237,7 +236,7 @@ def test_update(m, block, n, kind, square):
     check_scores(out, W, weight, block)
 
 
-def test_update_takes_the_lowest_of_equal_scores():
+def test_update_takes_the_largest_eligible_score_of_each_program():
     W, weight = np.ones((1, 500), np.float32), np.ones(500, np.float32)
     W[0, [170, 333, 340, 499]] = -7
     weight[170], weight[:64], weight[490:] = 0, -1, 0
@@ -249,11 +248,10 @@ def test_update_takes_the_lowest_of_equal_scores():
     assert W.tobytes() == before.tobytes()
     check_scores(out, W, weight, 32)
     assert out.best.tolist() == [1, 1, 49, 1]
-    assert out.where.tolist() == [64, 128, 333, 384]
     assert out.energy.tolist() == [64, 127 + 49, 126 + 2 * 49, 115 + 49]
     weight[:128] = -1
     out = launch_update(500, 1, torch.from_numpy(W), columns, torch.from_numpy(weight), slot=-1, block=32, programs=4)
-    assert (out.best[0], out.where[0], out.energy[0]) == (-1, 500, 0)
+    assert (out.best[0], out.energy[0]) == (-1, 0)
     out = launch_update(
         500, 1, torch.from_numpy(W), columns, torch.from_numpy(weight), slot=-1, reason=Code.NEED_COLUMN
     )
@@ -280,35 +278,37 @@ class Device:
         self.weight, self.score, self.slots = torch.ones(m), poison(m), torch.arange(m, dtype=torch.int32)
         self.columns = torch.from_numpy((self.X @ self.X.T).astype(np.float32))
         self.best, self.energy = poison(self.parts), poison(self.parts, kind="fp64")
-        self.where = torch.full((self.parts,), -9)
-        self.found, self.value = torch.full((m,), -9), poison(m, 1 + n, kind="fp64")
+        self.candidate_index, self.candidate_value = torch.full((m,), -9), poison(m, 1 + n, kind="fp64")
         self.record = poison(until, Record.WEIGHTS + n, kind="fp64")
-        self.real, self.whole = torch.zeros(Real.RESIDUAL + n, dtype=torch.float64), torch.zeros(16, dtype=torch.int64)
+        self.header_f64 = torch.zeros(HeaderF64.RESIDUAL + n, dtype=torch.float64)
+        self.header_i64 = torch.zeros(16, dtype=torch.int64)
         norms = np.linalg.norm(self.G, axis=1)
-        self.real[Real.SCALE], self.real[Real.SQUARE] = norms.max(), 1.0
-        self.real[Real.ERROR] = error_bounds.cast_error(norms.max()) + error_bounds.float64_error(d, 0.0, norms.max())
-        self.real[Real.GAMMA] = error_bounds.gram_entry_error(d)
-        self.real[Real.ROUNDING] = error_bounds.dot_error(d + 2, error_bounds.U64)
-        self.whole[[Whole.PENDING, Whole.SLOT]] = -1
-        self.whole[Whole.UNTIL] = until
+        self.header_f64[HeaderF64.SCALE], self.header_f64[HeaderF64.SQUARE] = norms.max(), 1.0
+        self.header_f64[HeaderF64.ERROR] = error_bounds.cast_error(norms.max()) + error_bounds.float64_error(
+            d, 0.0, norms.max()
+        )
+        self.header_f64[HeaderF64.GAMMA] = error_bounds.gram_entry_error(d)
+        self.header_f64[HeaderF64.ROUNDING] = error_bounds.dot_error(d + 2, error_bounds.U64)
+        self.header_i64[[HeaderI64.PENDING, HeaderI64.SLOT]] = -1
+        self.header_i64[HeaderI64.UNTIL] = until
 
     def update(self):
         step_triton.update[(self.parts,)](
-            self.m, self.W, self.columns, self.columns.stride(0), self.weight, self.score, self.best, self.where,
-            self.energy, self.real, self.whole, self.blocks, SIGNALS=self.n, BLOCK=self.block,
+            self.m, self.W, self.columns, self.columns.stride(0), self.weight, self.score, self.best, self.energy,
+            self.header_f64, self.header_i64, self.blocks, SIGNALS=self.n, BLOCK=self.block,
         )  # fmt: skip
 
     def pick(self):
         step_triton.pick[(self.parts,)](
             self.m, self.d, self.rows, self.inverses, self.scores, self.A, self.weight, self.score, self.slots,
-            self.best, self.energy, self.found, self.value, self.real, self.whole, self.record, self.blocks,
-            SIGNALS=self.n, WIDE=1 << (self.n - 1).bit_length(), BLOCK=self.block, DEPTH=self.depth, PARTS=self.parts,
-            PARTS_BLOCK=1 << (self.parts - 1).bit_length(), CHUNK=self.chunk,
+            self.best, self.energy, self.candidate_index, self.candidate_value, self.header_f64, self.header_i64,
+            self.record, self.blocks, SIGNALS=self.n, WIDE=1 << (self.n - 1).bit_length(), BLOCK=self.block,
+            DEPTH=self.depth, PARTS=self.parts, PARTS_BLOCK=1 << (self.parts - 1).bit_length(), CHUNK=self.chunk,
         )  # fmt: skip
 
     def exact(self):
         """The residual of all items in extended precision, from what was recorded."""
-        rows, made = self.X.astype(np.longdouble), int(self.whole[Whole.PICKS])
+        rows, made = self.X.astype(np.longdouble), int(self.header_i64[HeaderI64.PICKS])
         record = self.record[:made].numpy()
         picks = record[:, Record.INDEX].astype(int)
         self.A_exact = record[:, Record.WEIGHTS :].T @ rows[picks]
@@ -316,18 +316,21 @@ class Device:
 
     @property
     def noise(self):
-        drift, projected, rounding, scale = self.real[[Real.DRIFT, Real.PROJECTED, Real.ROUNDING, Real.SCALE]].tolist()
+        drift, projected, rounding, scale = self.header_f64[
+            [HeaderF64.DRIFT, HeaderF64.PROJECTED, HeaderF64.ROUNDING, HeaderF64.SCALE]
+        ].tolist()
         return drift + rounding * projected * (1 + 2 * error_bounds.U64) + 2 * error_bounds.U64 * (scale + projected)
 
     @property
     def floor(self):
         """The squared norm from which an item is a candidate."""
-        best, error, scale = float(self.best.max()) ** 0.5, float(self.real[Real.ERROR]), float(self.real[Real.SCALE])
+        best = float(self.best.max()) ** 0.5
+        error, scale = self.header_f64[[HeaderF64.ERROR, HeaderF64.SCALE]].tolist()
         tie = ties.RELATIVE * (best + error) + ties.ABSOLUTE * scale + 2 * self.noise
         return error_bounds.window_floor(best, error, tie, self.n)
 
     def code(self):
-        return Code(int(self.whole[Whole.REASON]))
+        return Code(int(self.header_i64[HeaderI64.REASON]))
 
 
 # Bounds on the device are rounded up, by no more than this: their square roots are of float32.
@@ -342,25 +345,25 @@ def check_pick(device):
     """Runs `pick` and compares all that it writes with float64."""
     W = device.exact().astype(np.float64)
     floor, noise = device.floor, device.noise
-    error, drift, energy = device.real[[Real.ERROR, Real.DRIFT, Real.ENERGY_A]].tolist()
+    error, drift, energy = device.header_f64[[HeaderF64.ERROR, HeaderF64.DRIFT, HeaderF64.ENERGY_A]].tolist()
     score, left = device.score.numpy(), device.weight.numpy() > 0
-    made = int(device.whole[Whole.PICKS])
+    made = int(device.header_i64[HeaderI64.PICKS])
     device.pick()
     count = int(device.record[made, Record.CANDIDATES])
-    found, value = device.found[:count].numpy(), device.value[:count].numpy()
+    found, value = device.candidate_index[:count].numpy(), device.candidate_value[:count].numpy()
     # Every item whose score reaches the floor, and none far below it.
     assert set(found) >= set(np.flatnonzero((score >= np.float32(floor)) & left))
     window = np.flatnonzero((score >= score[found].min()) & left)
     assert sorted(found) == window.tolist()
     assert score[found].min() >= floor * (1 - LOOSE)
     gains = (W[window] ** 2).sum(axis=1)
-    assert (device.found[max(count, getattr(device, "most", 0)) :] == -9).all()
+    assert (device.candidate_index[max(count, getattr(device, "most", 0)) :] == -9).all()
     device.most = max(count, getattr(device, "most", 0))
     order = np.argsort(found)
     size = np.abs(W[window]).max()
     np.testing.assert_allclose(value[order, 1:], W[window], rtol=1e-11, atol=1e-14 * size + noise)
     np.testing.assert_allclose(value[order, 0], gains, rtol=1e-11)
-    at, tied = ties.first_best(value[order, 0], float(device.real[Real.SCALE]))
+    at, tied = ties.first_best(value[order, 0], float(device.header_f64[HeaderF64.SCALE]))
     pick = int(window[at])
     row = device.record[made].numpy()
     assert (row[Record.INDEX], row[Record.TIES]) == (pick, tied)
@@ -377,27 +380,26 @@ def check_pick(device):
     # What follows from the pick.
     norm = row[Record.GAIN] ** 0.5
     device.exact()
-    grown = error_bounds.step_error(error, float(device.real[Real.GAMMA]), norm, norm)
-    assert_just_above(float(device.real[Real.ERROR]), grown)
+    grown = error_bounds.step_error(error, float(device.header_f64[HeaderF64.GAMMA]), norm, norm)
+    assert_just_above(float(device.header_f64[HeaderF64.ERROR]), grown)
     A = device.A.numpy()
-    assert float(device.real[Real.ENERGY_A]) >= (A**2).sum() * (1 + 1e-15)
-    assert float(device.real[Real.ENERGY_A]) == pytest.approx(float((device.A_exact**2).sum()), rel=1e-10)
-    projected = float(device.real[Real.PROJECTED])
-    assert_just_above(projected, float(device.real[Real.ENERGY_A]) ** 0.5)
-    assert_just_above(float(device.real[Real.DRIFT]), drift + error_bounds.U64 * (projected + 4 * norm))
-    assert np.linalg.norm(A - device.A_exact) <= device.real[Real.DRIFT]
+    assert float(device.header_f64[HeaderF64.ENERGY_A]) >= (A**2).sum() * (1 + 1e-15)
+    assert float(device.header_f64[HeaderF64.ENERGY_A]) == pytest.approx(float((device.A_exact**2).sum()), rel=1e-10)
+    projected = float(device.header_f64[HeaderF64.PROJECTED])
+    assert_just_above(projected, float(device.header_f64[HeaderF64.ENERGY_A]) ** 0.5)
+    assert_just_above(float(device.header_f64[HeaderF64.DRIFT]), drift + error_bounds.U64 * (projected + 4 * norm))
+    assert np.linalg.norm(A - device.A_exact) <= device.header_f64[HeaderF64.DRIFT]
     assert device.weight[pick] == 0
-    assert device.whole[[Whole.PICKS, Whole.PENDING, Whole.SLOT, Whole.COUNT, Whole.ARRIVED]].tolist() == [
-        made + 1, -1, int(device.slots[pick]), 0, 0,
-    ]  # fmt: skip
-    assert energy <= device.real[Real.ENERGY_A] or made
+    places = [HeaderI64.PICKS, HeaderI64.PENDING, HeaderI64.SLOT, HeaderI64.COUNT, HeaderI64.ARRIVED]
+    assert device.header_i64[places].tolist() == [made + 1, -1, int(device.slots[pick]), 0, 0]
+    assert energy <= device.header_f64[HeaderF64.ENERGY_A] or made
     return pick
 
 
 def check_residual(device):
     """The residual within its bound after `update`."""
     off = np.linalg.norm(device.W.numpy().T - device.exact(), axis=1)
-    assert off.max() <= device.real[Real.ERROR]
+    assert off.max() <= device.header_f64[HeaderF64.ERROR]
 
 
 @pytest.mark.slow
@@ -418,8 +420,8 @@ def test_steps(m, d, n, kind, block, steps):
         if step == 1:
             # A wider bound than needed is as true, and gives more candidates than are read at once.
             norms = np.sort(device.score.numpy() ** 0.5)
-            device.real[Real.ERROR] = float(norms[-1] - norms[-min(m - 1, 10)]) / 2
-            device.whole[Whole.EXCESS] = -m
+            device.header_f64[HeaderF64.ERROR] = float(norms[-1] - norms[-min(m - 1, 10)]) / 2
+            device.header_i64[HeaderI64.EXCESS] = -m
         check_pick(device)
         assert device.code() is Code.RUNNING
         device.update()
@@ -427,16 +429,16 @@ def test_steps(m, d, n, kind, block, steps):
         energy = (device.W.double().numpy() ** 2).sum()
         assert float(device.energy.sum()) == pytest.approx(energy, rel=(n + block) * error_bounds.U32)
     # The energy left after a pick is entered at the next call.
-    device.whole[Whole.UNTIL] = device.whole[Whole.PICKS]
+    device.header_i64[HeaderI64.UNTIL] = device.header_i64[HeaderI64.PICKS]
     device.pick()
     assert device.code() is Code.DONE
     assert device.record[steps - 1, Record.ENERGY] == device.energy.sum()
     assert device.record[:steps].isfinite().all()
     assert device.record[steps:].isnan().all()
-    assert device.whole[Whole.SLOT] == -1
-    before = device.record.clone(), device.whole.clone(), device.real.clone()
+    assert device.header_i64[HeaderI64.SLOT] == -1
+    before = device.record.clone(), device.header_i64.clone(), device.header_f64.clone()
     device.pick()
-    for array, held in zip((device.record, device.whole, device.real), before, strict=True):
+    for array, held in zip((device.record, device.header_i64, device.header_f64), before, strict=True):
         assert torch.equal(array.nan_to_num(), held.nan_to_num())
 
 
@@ -458,7 +460,7 @@ def test_the_lowest_of_tied_items_is_picked():
     assert (row[Record.INDEX], row[Record.TIES]) == (left[0], len(left))
     assert row[Record.CANDIDATES] >= len(left)
     assert row[Record.RIVAL] >= row[Record.GAIN]
-    assert sorted(device.found[: int(row[Record.CANDIDATES])].tolist())[:1] >= left[:1]
+    assert sorted(device.candidate_index[: int(row[Record.CANDIDATES])].tolist())[:1] >= left[:1]
 
 
 def test_items_that_differ_by_more_than_a_tie_do_not_tie():
@@ -477,7 +479,8 @@ def test_missing_column():
         each.pick()
     picked = int(other.record[0, Record.INDEX])
     assert device.code() is Code.NEED_COLUMN
-    assert device.whole[[Whole.PENDING, Whole.SLOT, Whole.PICKS, Whole.COUNT]].tolist() == [picked, -1, 0, 0]
+    places = [HeaderI64.PENDING, HeaderI64.SLOT, HeaderI64.PICKS, HeaderI64.COUNT]
+    assert device.header_i64[places].tolist() == [picked, -1, 0, 0]
     assert not device.A.any()
     assert device.weight.all()
     assert device.record.isnan().all()
@@ -485,16 +488,16 @@ def test_missing_column():
     device.update()
     assert torch.equal(device.W, before)
     # The column lies in another place now, and nothing is rescored again.
-    device.slots[picked], device.whole[Whole.REASON] = 42, 0
+    device.slots[picked], device.header_i64[HeaderI64.REASON] = 42, 0
     device.columns[42] = other.columns[picked]
-    device.found[:], device.value[:] = -9, torch.nan
+    device.candidate_index[:], device.candidate_value[:] = -9, torch.nan
     device.update()
     device.pick()
     assert device.code() is Code.RUNNING
-    assert (device.found == -9).all()
+    assert (device.candidate_index == -9).all()
     for each in (device, other):
         each.update()
-    for name in ("A", "W", "weight", "score", "real"):
+    for name in ("A", "W", "weight", "score", "header_f64"):
         assert torch.equal(getattr(device, name), getattr(other, name)), name
     assert torch.equal(device.record[0, :-1].nan_to_num(), other.record[0, :-1].nan_to_num())
 
@@ -502,15 +505,21 @@ def test_missing_column():
 def test_refresh_is_asked_for():
     device = Device(*pool(60, 8, 1))
     device.update()
-    held = float(device.real[Real.ERROR])
-    device.real[Real.ERROR], device.whole[Whole.EXCESS] = 100.0, 3
+    held = float(device.header_f64[HeaderF64.ERROR])
+    device.header_f64[HeaderF64.ERROR], device.header_i64[HeaderI64.EXCESS] = 100.0, 3
     device.pick()
     assert device.code() is Code.NEED_REFRESH
-    assert device.whole[[Whole.PENDING, Whole.PICKS, Whole.EXCESS, Whole.COUNT]].tolist() == [-1, 0, 60 - 8 + 3, 0]
+    assert device.header_i64[[HeaderI64.PENDING, HeaderI64.PICKS, HeaderI64.EXCESS, HeaderI64.COUNT]].tolist() == [
+        -1,
+        0,
+        60 - 8 + 3,
+        0,
+    ]
     # A bound at its least cannot be made smaller, and a few candidates more are no reason.
     for error, excess in ((held, 1000), (100.0, -60)):
-        device.real[Real.ERROR], device.whole[[Whole.REASON, Whole.EXCESS]] = error, torch.tensor([0, excess])
-        device.whole[Whole.PENDING] = -1
+        device.header_f64[HeaderF64.ERROR] = error
+        device.header_i64[[HeaderI64.REASON, HeaderI64.EXCESS]] = torch.tensor([0, excess])
+        device.header_i64[HeaderI64.PENDING] = -1
         device.pick()
         assert device.code() is Code.RUNNING
 
@@ -518,11 +527,11 @@ def test_refresh_is_asked_for():
 @pytest.mark.parametrize(("share", "code"), [(1 + 1e-6, Code.RUNNING), (1 - 1e-6, Code.EXHAUSTED)])
 def test_exhausted(share, code):
     device = Device(np.eye(6), np.array([0.5, 0.25, 0.125, 0, 0, 0]), block=2)
-    device.real[Real.SCALE] = 0.5 / (ties.FLOOR * share)
+    device.header_f64[HeaderF64.SCALE] = 0.5 / (ties.FLOOR * share)
     device.update()
     device.pick()
     assert device.code() is code
-    assert device.whole[Whole.PICKS] == (code is Code.RUNNING)
+    assert device.header_i64[HeaderI64.PICKS] == (code is Code.RUNNING)
 
 
 @pytest.mark.parametrize(
@@ -537,7 +546,7 @@ def test_diverged(value, code):
         device.update()
         device.pick()
     assert device.code() is code
-    assert device.whole[Whole.PENDING] == -1
+    assert device.header_i64[HeaderI64.PENDING] == -1
 
 
 def test_energy_of_items_that_left_the_pool():
@@ -586,11 +595,11 @@ def test_update_reads_columns_beyond_2_31_entries(far):
     entries = array[2 * stride : 2 * stride + m] = rng.uniform(-1, 1, m).astype(np.float16)
     columns = SimpleNamespace(stride=lambda _: stride, data_ptr=columns.data_ptr, tensor=columns)
     W = np.ones((1, m), np.float32)
-    real, whole = torch.ones(Real.RESIDUAL + 1, dtype=torch.float64), torch.zeros(16, dtype=torch.int64)
-    whole[Whole.SLOT] = 2
+    header_f64, header_i64 = torch.ones(HeaderF64.RESIDUAL + 1, dtype=torch.float64), torch.zeros(16, dtype=torch.int64)
+    header_i64[HeaderI64.SLOT] = 2
     step_triton.update[(1,)](
-        m, torch.from_numpy(W), columns.tensor, stride, torch.ones(m), poison(m), poison(1), torch.zeros(1).long(),
-        poison(1, kind="fp64"), real, whole, 1, SIGNALS=1, BLOCK=512,
+        m, torch.from_numpy(W), columns.tensor, stride, torch.ones(m), poison(m), poison(1), poison(1, kind="fp64"),
+        header_f64, header_i64, 1, SIGNALS=1, BLOCK=512,
     )  # fmt: skip
     np.testing.assert_allclose(W[0], 1 - entries.astype(float), atol=1e-7)
 
@@ -599,11 +608,11 @@ def test_update_writes_a_residual_beyond_2_31_entries(far):
     m, rng = 2**30 + 8, np.random.default_rng(0)
     array, W = far(np.float32)
     given = array[2 * m : 2 * m + 64] = rng.standard_normal(64).astype(np.float32)
-    score, real = poison(64), torch.ones(Real.RESIDUAL + 3, dtype=torch.float64)
+    score, header_f64 = poison(64), torch.ones(HeaderF64.RESIDUAL + 3, dtype=torch.float64)
     # A single program takes the first items.
     step_triton.update[(1,)](
-        m, W, torch.ones(64), m, torch.ones(64), score, poison(1), torch.zeros(1).long(), poison(1, kind="fp64"),
-        real, torch.zeros(16, dtype=torch.int64), 1, SIGNALS=3, BLOCK=64,
+        m, W, torch.ones(64), m, torch.ones(64), score, poison(1), poison(1, kind="fp64"), header_f64,
+        torch.zeros(16, dtype=torch.int64), 1, SIGNALS=3, BLOCK=64,
     )  # fmt: skip
     np.testing.assert_array_equal(array[2 * m : 2 * m + 64], given - 1)
     np.testing.assert_array_equal(array[:64], -1)
@@ -674,11 +683,11 @@ def test_pick_reads_rows_beyond_2_31_entries(far):
     device.inverses, device.scores = torch.full((m,), inverse, dtype=torch.float64), torch.ones(m, 1).double()
     device.weight, device.score, device.slots = torch.ones(m), torch.zeros(m), torch.zeros(m, dtype=torch.int32)
     device.score[item] = device.best[0] = 1.0
-    device.found, device.value = torch.full((m,), -9), poison(m, 2, kind="fp64")
+    device.candidate_index, device.candidate_value = torch.full((m,), -9), poison(m, 2, kind="fp64")
     device.pick()
     exact = 1 - A[0] @ row.astype(float) * inverse
-    assert device.found[0] == item
-    assert float(device.value[0, 1]) == pytest.approx(exact, rel=1e-10)
+    assert device.candidate_index[0] == item
+    assert float(device.candidate_value[0, 1]) == pytest.approx(exact, rel=1e-10)
     assert int(device.record[0, Record.INDEX]) == item
     np.testing.assert_allclose(device.A[0], A[0] + exact * row.astype(float) * inverse, rtol=1e-10)
 

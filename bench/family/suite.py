@@ -1,0 +1,172 @@
+"""`python -m bench family`: a pick against one matrix-vector product, memory by part, and the textbook's loop."""
+
+import statistics
+
+import click
+
+from bench.family.entries import DPP, ENTRIES, Entry
+from bench.family.session import TEXTBOOK, Session, measure
+from bench.runner.command import Request, suite
+from bench.runner.report import Report, heading, listed, paragraphs, spread, table, withheld
+from bench.runner.runs import ratio
+from gip_gpu.system import memory
+
+# What is claimed of the objectives that project picks out of the rows: products of the pool with a vector, a pick.
+CLAIMED, CLAIM = ("lr", "mi", "entropy"), 4
+
+PICK_HEADER = (
+    *("objective", "scores", "a pick, ms, median (min to max)", "/ matrix-vector product", "state overhead, ms"),
+    *("share of the bandwidth", "candidates a pick, mean (median)", "refreshes", "rounds"),
+)
+RUN_HEADER = (
+    *("objective", "whole process, s", "select, s", "preparation, s", "query, s", "picks, s", "peak memory"),
+    "equal to float64 in the first",
+)
+DPP_HEADER = ("variant", "select, s", "speed-up of gip_gpu", "whole process, s", "peak memory")
+NOTES = """\
+Every run is a process of its own, one at a time, all in turn, the ceilings among them; ratios are of medians of this
+one session. A pick is the selection without its preparation (cast, norms, plan) and without the query that fits the
+scores, divided by the number of picks; refreshes and rounds are part of it, and so is the first pick, which without
+scores is a tie of all items. State overhead: what a pick takes beyond one float32 product of the pool with a vector,
+by BLAS: the passes over residuals and distances, the float64 projector, the candidates rescored. Share of the
+bandwidth: the time in which this machine was seen to read the float32 pool once, over that of a pick. mp makes Gram
+columns in batches, which read the pool once for several picks; the others need a new column a pick. A whole process
+starts Python, loads the data and scores it too."""
+MEMORY_NOTES = """\
+The parts are the plan's, a model's figures of what a selection allocates beyond its input; measured is the largest
+resident size of the process, Python, NumPy and the input included. No part depends on k: mp keeps a fixed number of
+Gram columns, the others none. The last line, what an algorithm that keeps a row of m values a pick would add, is for
+comparison alone."""
+VERIFY = click.Option(
+    ["--verify"], type=click.IntRange(min=1), metavar="PICKS",
+    help="Picks of each objective to compare with float64, minutes for hundreds.  [default: all]",
+)  # fmt: skip
+
+
+@suite("family", "family.md", names=[entry.name for entry in ENTRIES], runs=(3, 1), options=[VERIFY])
+def main(request: Request, verify: int | None) -> Report:
+    """Measure what a pick costs, by objective; failure: gip_gpu failed or made other picks."""
+    session = measure(request, verify)
+    return Report(text(session, request), session.failures())
+
+
+def text(session: Session, request: Request) -> str:
+    """All of it."""
+    parts = [heading("What the objectives of the family cost", request.quick, f"Runs: {request.runs} each.")]
+    if session.objectives:
+        case = session.objectives[0].case
+        parts += [f"## A pick\n\n{case.pool}, k = {case.k:,}.", picks(session), claim(session), limit(session), NOTES]
+        parts += ["## Whole runs", whole_runs(session), checked(session)]
+        parts += ["## Memory", memory_parts(session), MEMORY_NOTES]
+    if session.dpp is not None:
+        parts += ["## More picks than dimensions, against the textbook", dpp(session, session.dpp)]
+    return paragraphs(*parts)
+
+
+def picks(session: Session) -> str:
+    """The table of what a pick costs."""
+    rows = []
+    for entry in session.objectives:
+        first = [str(entry), entry.scores]
+        if reason := session.wrong(entry.name):
+            rows.append(withheld(first, reason, PICK_HEADER))
+            continue
+        seconds, notes = session.picks(entry), session.found[entry.name].notes
+        median, candidates = statistics.median(seconds), notes["candidates"]
+        rows.append(
+            [
+                *(*first, spread([1e3 * value for value in seconds]), f"{median / session.matvec:.2f}"),
+                *(f"{1e3 * (median - session.matvec):.3g}", f"{session.limit / median:.0%}"),
+                f"{statistics.mean(candidates):.3g} ({statistics.median(candidates):.3g})",
+                *(f"{notes['refreshes']:,}", f"{len(notes['rounds']):,}"),
+            ]
+        )
+    return table(rows, PICK_HEADER)
+
+
+def claim(session: Session) -> str:
+    """Whether the objectives that project rows out stay within `CLAIM` products a pick."""
+    counted = [each for each in session.objectives if each.name in CLAIMED and not session.wrong(each.name)]
+    ratios = {entry.name: statistics.median(session.picks(entry)) / session.matvec for entry in counted}
+    beyond = [name for name, value in ratios.items() if value > CLAIM]
+    missing = [name for name in CLAIMED if name not in ratios]
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in ratios.items())
+    told = f"Claim: {listed(CLAIMED)} cost at most {CLAIM} matrix-vector products a pick."
+    if ratios:
+        holds = f"It does not hold for {listed(beyond)}" if beyond else f"It holds for {listed(list(ratios))}"
+        told += f" {holds} ({shown})."
+    return told + (f" No figure for {listed(missing)}." if missing else "")
+
+
+def limit(session: Session) -> str:
+    """The physical limit of a pick, in words."""
+    case, matvec, read = session.entries[0].case, session.matvec, session.limit
+    size = 4 * case.m * case.d
+    return (
+        f"One matrix-vector product takes {1e3 * matvec:.3g} ms. The pool is {memory.readable(size)} in float32, and "
+        f"this machine was seen to read as many bytes at {size / read / 1e9:.3g} GB/s, in {1e3 * read:.3g} ms: at that "
+        f"rate a pick that needs a new column cannot take less. The product reaches {read / matvec:.0%} of it."
+    )
+
+
+def whole_runs(session: Session) -> str:
+    """The table of whole processes: parts of their time, memory, and what was checked."""
+    rows = []
+    for entry in session.objectives:
+        if reason := session.wrong(entry.name):
+            rows.append(withheld([str(entry)], reason, RUN_HEADER))
+            continue
+        runs, count = session.found[entry.name], len(session.references[entry.name])
+        times = [runs.spread(part) for part in ("process", "seconds", "prepare", "query", "picking")]
+        rows.append([str(entry), *times, runs.size, f"{count:,} of {entry.case.k:,} picks"])
+    return table(rows, RUN_HEADER)
+
+
+def checked(session: Session) -> str:
+    """What the picks were compared with."""
+    counts = sorted({len(reference) for reference in session.references.values()})
+    return (
+        f"The first {listed([f'{count:,}' for count in counts])} picks of every run were compared, element by element, "
+        "with the float64 reference: `gip_gpu.reference.greedy`, for mp `matching_pursuit`. Times are given only where "
+        "they are equal."
+    )
+
+
+def memory_parts(session: Session) -> str:
+    """The table of bytes by part of the plan, and what C (k, m) would take."""
+    entries = [entry for entry in session.objectives if session.found[entry.name].runs]
+    found = [session.found[entry.name] for entry in entries]
+    plans = [runs.notes["memory"] for runs in found]
+    parts = list(dict.fromkeys(part for plan in plans for part in plan))
+    rows = [[part, *(memory.readable(plan[part]) if part in plan else "" for plan in plans)] for part in parts]
+    rows += [
+        ["in all, planned", *(memory.readable(sum(plan.values())) for plan in plans)],
+        ["measured", *(runs.size for runs in found)],
+        ["a k x m matrix in float64", *(memory.readable(8 * entry.case.k * entry.case.m) for entry in entries)],
+    ]
+    return table(rows, ("bytes", *map(str, entries)))
+
+
+def dpp(session: Session, entry: Entry) -> str:
+    """Both variants' time and memory, and the speed-up where their picks are equal."""
+    reason, case = session.withheld(), entry.case
+    rows = []
+    for name, shown in ((DPP, "gip_gpu"), (TEXTBOOK, "textbook, float64, C kept")):
+        runs = session.found[name]
+        if runs.trouble:
+            rows.append([shown, runs.trouble, "", "", ""])
+            continue
+        speed_up = f"withheld: {reason}" if reason else f"{ratio(runs, session.found[DPP]):.1f} x"
+        rows.append([shown, runs.spread(), "" if name == DPP else speed_up, runs.spread("process"), runs.size])
+    return "\n\n".join(
+        [
+            f"{case.pool}, {entry}, k = {case.k:,}: greedy MAP of a determinantal point process with the kernel "
+            f"F F' + {entry.epsilon:g} I of unit rows. The textbook is algorithm 1 of Chen, Zhang and Zhou (2018): it "
+            f"keeps C, k x m in float64 ({memory.readable(8 * case.k * case.m)}), and computes a row of the kernel "
+            "when its item is picked; gip_gpu keeps no more than d x d beside the items' own state.",
+            table(rows, DPP_HEADER),
+            f"Compared, element by element: {reason or f'all {case.k:,} picks are equal in every run'}. A lead is that "
+            "of gip_gpu's certificate; between equal gains rounding decides in the textbook, and the lowest index in "
+            "gip_gpu.",
+        ]
+    )

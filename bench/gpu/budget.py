@@ -1,0 +1,53 @@
+"""Budget of a run: the seconds that are left, and each part's share of them."""
+
+import time
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+
+# Largest share of all seconds that one part may take, whatever earlier parts left over: under a minute of 280 seconds.
+LARGEST_SHARE = 0.2
+
+
+class LeftOut(Exception):
+    """A measurement that cannot be made here, and why."""
+
+
+class Budget:
+    """Seconds until nothing new is begun.
+
+    Attributes:
+        seconds: in all.
+        end: on the clock.
+    """
+
+    def __init__(self, seconds: float, clock: Clock = time.perf_counter) -> None:
+        self.seconds, self.clock = seconds, clock
+        self.end = clock() + seconds
+
+    def left(self) -> float:
+        return self.end - self.clock()
+
+    def part(self, share: float, coming: float, chosen: float) -> "Budget":
+        """The budget of the next part.
+
+        Args:
+            share: of this part.
+            coming: sum of the shares of this part and of those after it; what earlier parts left is divided by it.
+            chosen: sum of the shares of all parts that run. Where few do, a part may take more than `LARGEST_SHARE`.
+
+        >>> whole = Budget(100.0, clock=lambda: 0.0)
+        >>> whole.part(0.1, coming=0.5, chosen=1.0).seconds
+        20.0
+        """
+        most = max(LARGEST_SHARE, share / chosen) * self.seconds
+        return Budget(min(self.left() * share / coming, most), self.clock)
+
+    def watch(self, who: str) -> Callable[[int, int], None]:
+        """Progress function of a selection that `who` makes: raises LeftOut once the budget is used up."""
+
+        def progress(done: int, total: int) -> None:
+            if self.left() < 0:
+                raise LeftOut(f"{who} had made {done:,} of {total:,} picks when its time was up")
+
+        return progress

@@ -1,0 +1,154 @@
+"""The parts of a selection by themselves: steps and Gram kernels."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+import gip_gpu
+from bench.gpu.budget import LeftOut
+from bench.gpu.cases import Case, step_cases
+from bench.gpu.library import Library
+from bench.gpu.pools import cone
+from bench.gpu.results import Entry, Phase
+from bench.gpu.session import Session, proof_of, worst
+from bench.model.a100 import step_seconds
+from gip_gpu import backends
+from gip_gpu.data.device_arrays import format_of
+from gip_gpu.data.rows import Rows
+from gip_gpu.planning.cpu_costs import entry_bytes
+from gip_gpu.planning.gpu_costs import GpuCosts
+from gip_gpu.strategies.choose import make_plan
+
+# Rows of a strip of the vendor's Gram matrix: as large a product as a GPU can use.
+STRIP = 8192
+# Rows and columns of a Gram matrix that are compared with float64 products.
+SAMPLED = 64
+# The most used first.
+STEP_PRECISIONS = ("tf32", "fp16")
+GRAM_PRECISIONS = ("tf32", "bf16", "fp16", "fp32")
+
+
+def steps(session: Session) -> None:
+    """The time of a step, from the launches of a run of many."""
+    m, d, _ = session.sizes.step
+    cases = session.do(f"steps: pool of {m:,} x {d}", step_cases, session.sizes)
+    for precision in STEP_PRECISIONS:
+        for case in cases or ():
+            for name in session.libraries:
+                what = f"steps: {case.title}, {precision}, {name}"
+                session.do(what, step, session, case, name, precision, backend=name)
+
+
+def step(session: Session, case: Case, name: str, precision: str) -> None:
+    """The steps of all picks of a case; every run has to be right."""
+    library, (m, d), k = session.libraries[name], case.shape, case.k
+    right, unchecked = session.known(case, k)
+    session.release()
+    told = library.watch()
+    pool = gip_gpu.Pool(case.F, device=session.device, backend=name, precision=precision, columns="gram")
+    # This prepares the pool and compiles what is not compiled yet.
+    chosen = [pool.select(case.G, k)]
+    backend, spans = pool._prepared.backend, []
+    for _ in range(session.sizes.repeats):
+        with launches(backend, library) as marks:
+            chosen.append(pool.select(case.G, k))
+        spans.append(sum(library.timer.between(*pair) for pair in marks) / k)
+    peak = told()
+    difference = None if right is None else worst([found.indices for found in chosen], right)
+    in_shared = bool(getattr(backend, "shared", 0))
+    costs = GpuCosts(m, d, case.signals, format_of(case.F))
+    waits = {"barriers": 2} if name == "cupy" else {"launches": 2}
+    work = (Phase(bytes=costs.step_bytes(precision, in_shared), **waits),)
+    proof = proof_of(chosen[-1])
+    notes = {"steps": k, "refreshes": proof["refreshes"], "candidates": proof["candidates"],
+             "seconds a pick, host included": proof["total"] / k, "residual in shared memory": in_shared}  # fmt: skip
+    names, model = ("steps", case.title, f"{name}, {precision}"), step_seconds(costs, name, precision)
+    session.results.entries.append(
+        Entry(*names, name, float(np.median(spans)), work, peak, model, True, difference, unchecked, notes=notes)
+    )
+
+
+@contextmanager
+def launches(backend: Any, library: Library) -> Iterator[list[tuple[Any, Any]]]:
+    """The marks before and after each launch of steps."""
+    run, marks = backend._run, []
+
+    def noted(columns: Any) -> None:
+        start = library.timer.mark()
+        run(columns)
+        marks.append((start, library.timer.mark()))
+
+    backend._run = noted
+    try:
+        yield marks
+    finally:
+        del backend._run
+
+
+def grams(session: Session) -> None:
+    """The Gram matrix by our kernels and by the vendor's GEMM, for each format of the factors."""
+    for m, d in session.sizes.gram:
+        # float32 rows: those given in 16 bits are multiplied as they are, whatever precision is asked for.
+        rows = session.do(f"gram: pool of {m:,} x {d}", _rows, m, d)
+        for precision in GRAM_PRECISIONS if rows is not None else ():
+            for name in session.libraries:
+                what = f"gram: {m:,} x {d}, {precision}, {name}"
+                session.do(what, gram, session, rows, name, precision, backend=name)
+
+
+def _rows(m: int, d: int) -> Rows:
+    return Rows(cone(m, d, "fp32"))
+
+
+def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
+    """Our kernel; with the first backend also the vendor's GEMM, strip by strip, on the same rows."""
+    library, (m, d) = session.libraries[name], rows.shape
+    session.release()
+    told = library.watch()
+    backend = opened(session, name, rows, precision, "gram")
+    out = library.arrays.empty((m, m), backend.storage)
+    size = f"{m:,} x {d}, factors {backend.multiply}, entries {backend.storage}"
+    work = (Phase(bytes=m * m * entry_bytes(precision), flops=m * m * d, format=backend.multiply),)
+    repeats = session.sizes.repeats
+    seconds = library.timer.seconds(lambda: backend._gram(backend.products, out), repeats, lambda: library.poison(out))
+    _compare(backend, out)
+    model = GpuCosts(m, d, 1, "fp32").gram_kernel_seconds(precision)
+    session.results.entries.append(Entry("gram", size, f"kernel of {name}", name, seconds, work, told(), model))
+    if library is not session.library:
+        return
+
+    def strips() -> None:
+        for start in range(0, m, STRIP):
+            part = slice(start, min(start + STRIP, m))
+            library.matmul(backend.products[part], backend.products, out[part], backend.multiply)
+
+    seconds = library.timer.seconds(strips, repeats, lambda: library.poison(out))
+    session.results.entries.append(Entry("gram", size, f"vendor's GEMM in strips of {STRIP:,}", "", seconds, work))
+
+
+def _compare(backend: Any, out: Any) -> None:
+    """Raises AssertionError where rows of a Gram matrix are not finite, or entries off by more than their bound."""
+    items = np.unique(np.linspace(0, backend.m - 1, SAMPLED).astype(np.int64))
+    found = backend.arrays.get(backend.arrays.take(out, items)).astype(np.float64)
+    if not np.isfinite(found).all():
+        raise AssertionError("the Gram matrix has entries that were not written")
+    rows = backend.rows(items)
+    off = float(np.abs(found[:, items] - rows @ rows.T).max())
+    if off > backend.gamma:
+        raise AssertionError(f"an entry of the Gram matrix is off by {off:.2g}, the bound is {backend.gamma:.2g}")
+
+
+def opened(session: Session, name: str, rows: Rows, precision: str, columns: str) -> Any:
+    """The backend with these rows, as a Pool makes it."""
+    m, d = rows.shape
+    kind = backends.load(name, session.device)
+    try:
+        plan = make_plan(
+            m, d, 1, m, device=session.device, backend=name, precision=precision, columns=columns,
+            given=format_of(rows.values),
+        )  # fmt: skip
+    except ValueError as error:
+        raise LeftOut(str(error)) from error
+    return kind(rows, plan)

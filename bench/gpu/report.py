@@ -1,0 +1,100 @@
+"""The report of the suite for people: checks, ceilings, times over floors, speed-ups where all indices were right."""
+
+from tabulate import tabulate
+
+from bench.gpu.results import Entry, Results
+from bench.runner.report import duration, paragraphs, table
+from gip_gpu.system import memory
+
+PARTS = {
+    "ceilings": "Ceilings",
+    "steps": "Steps, by device events around the launches",
+    "selections": "Whole selections",
+    "gram": "Gram matrices",
+    "lazy": "Columns on demand",
+    "family": "Other objectives",
+}
+HEADER = ("case", "variant", "time", "floor", "time / floor", "peak memory", "model, A100", "indices", "speed-up")
+NOTES = """\
+Floor: bytes over the measured bandwidth of a copy, or flops over the measured rate of the vendor's GEMM where that
+takes longer, and each barrier or launch at its measured latency; empty where a ceiling that it needs was not measured.
+It counts what cannot be avoided: half the flops of a symmetric matrix, the columns that are picked. The upload of host
+arrays is not in it. Peak: device memory beyond what was held before. "model, A100" is the cost model's prediction for
+that chip, no measurement of this one. A speed-up is that of gip_gpu over the plain loop on device arrays; it is given
+only where every index that the backend chose anywhere in this run was the right one. A plain loop's own first wrong
+pick is told in the column "indices"."""
+
+
+def report(results: Results) -> str:
+    """All of it."""
+    machine = tabulate(list(results.machine.items()), tablefmt="plain", disable_numparse=True)
+    parts = [f"# gip_gpu on a GPU, sizes: {results.sizes}", machine]
+    for part, title in PARTS.items():
+        entries = [entry for entry in results.entries if entry.part == part]
+        if entries and part == "ceilings":
+            parts += [f"## {title}", _ceilings(entries)]
+        elif entries:
+            parts += [f"## {title}", table([_row(results, entry) for entry in entries], HEADER)]
+    if results.checks:
+        parts += ["## Equivalence, a sample", checks(results)]
+    parts.append(NOTES)
+    if results.spent:
+        parts.append("Seconds: " + ", ".join(f"{part} {seconds:.1f}" for part, seconds in results.spent.items()) + ".")
+    if results.left_out:
+        parts += ["## Left out", "\n".join(f"- {line}" for line in results.left_out)]
+    if results.failures:
+        parts += ["## Failed", "\n".join(f"- {each.what}: {each.message}" for each in results.failures)]
+    return paragraphs(*parts)
+
+
+def checks(results: Results) -> str:
+    """One row a pool and backend: which of its precisions and columns gave the right indices."""
+    rows = []
+    for case, backend in dict.fromkeys((check.case, check.backend) for check in results.checks):
+        found = [check for check in results.checks if (check.case, check.backend) == (case, backend)]
+        wrong = [check for check in found if check.difference is not None]
+        told = "; ".join(f"{each.precision} {each.columns}: pick {each.difference}" for each in wrong)
+        equal = f"{len(found) - len(wrong)} of {len(found)}"
+        rows.append((case, f"{found[0].k:,}", backend, found[0].against, equal, told))
+    return table(rows, ("pool", "k", "backend", "compared with", "equal", "first differing pick"))
+
+
+def _ceilings(entries: list[Entry]) -> str:
+    rows = []
+    for entry in entries:
+        value = entry.notes["value"]
+        rate = f"{value / 1e9:.4g} GB/s" if "copy" in entry.case else f"{value / 1e12:.4g} Tflop/s"
+        shown = rate if "copy" in entry.case or "GEMM" in entry.case else duration(value)
+        rows.append((entry.case, shown, duration(entry.seconds), "" if entry.model is None else duration(entry.model)))
+    return table(rows, ("ceiling", "measured", "time of one", "model, A100"))
+
+
+def _row(results: Results, entry: Entry) -> tuple[str, ...]:
+    floor = results.floor(entry.phases)
+    least = "" if floor is None else duration(floor)
+    beyond = f"{entry.seconds / floor:.3g}" if floor else ""
+    peak = "" if entry.peak is None else memory.readable(entry.peak)
+    model = "" if entry.model is None else duration(entry.model)
+    times = (duration(entry.seconds), least, beyond, peak, model)
+    return (entry.case, entry.variant, *times, _indices(entry), speed_up(results, entry))
+
+
+def _indices(entry: Entry) -> str:
+    if not entry.picks:
+        return ""
+    if entry.unchecked:
+        return f"not compared: {entry.unchecked}"
+    return "equal" if entry.difference is None else f"pick {entry.difference} differs"
+
+
+def speed_up(results: Results, entry: Entry) -> str:
+    """How much longer the plain loops took for the same picks; withheld where anything of the backend was wrong."""
+    if not entry.group or not entry.backend:
+        return ""
+    troubles = results.troubles(entry.backend)
+    if troubles:
+        return f"withheld: {troubles[0]}"
+    if entry.unchecked:
+        return "withheld: the indices were not compared"
+    plain = [other for other in results.entries if other.group == entry.group and not other.backend]
+    return ", ".join(f"{other.seconds / entry.seconds:.3g} x ({other.variant})" for other in plain)

@@ -1,0 +1,144 @@
+"""Results of the suite: checks, measurements with their floors, failures, and what was left out."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Work that the device does before it begins with the next phase.
+
+    Attributes:
+        bytes: of device memory read and written.
+        flops: of products of factors in `format`.
+        barriers, launches: that wait for one another.
+    """
+
+    bytes: float = 0
+    flops: float = 0
+    format: str = "fp32"
+    barriers: int = 0
+    launches: int = 0
+
+
+@dataclass
+class Check:
+    """One selection compared with the right indices; `difference` is the first pick, from 0, that differs."""
+
+    case: str
+    backend: str
+    precision: str
+    columns: str
+    k: int
+    against: str
+    difference: int | None
+    seconds: float
+
+
+@dataclass
+class Entry:
+    """One measurement.
+
+    Attributes:
+        part, case, variant: which table, on what, and how.
+        backend: of gip_gpu, or "" for what it is compared with.
+        seconds: the median.
+        phases: the work, for the floor.
+        peak: bytes of device memory at most, None where it was not asked for.
+        model: seconds that the cost model predicts for an A100.
+        picks: whether it picks items, so that there are indices to compare.
+        difference: the first pick, from 0, that is not the right one; None where all are.
+        unchecked: why the result was not compared with the right one; "" where it was.
+        group: entries with the same group select the same picks, so that their times can be compared.
+        notes: anything else worth keeping.
+    """
+
+    part: str
+    case: str
+    variant: str
+    backend: str
+    seconds: float
+    phases: tuple[Phase, ...] = ()
+    peak: int | None = None
+    model: float | None = None
+    picks: bool = False
+    difference: int | None = None
+    unchecked: str = ""
+    group: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Failure:
+    """A failed piece of the run: its name, its backend ("" for none), the first line of the error, the traceback."""
+
+    what: str
+    backend: str
+    message: str
+    traceback: str
+
+
+@dataclass
+class Results:
+    """All of it.
+
+    Attributes:
+        sizes: the label of the sizes.
+        machine: the GPU, the driver, the versions, the host.
+        ceilings: rates and latencies that floors are made of, by name.
+        checks, entries, failures: in the order of the run.
+        left_out: measurements that were not made, each with the reason.
+        spent: seconds that each part took.
+    """
+
+    sizes: str
+    machine: dict[str, Any] = field(default_factory=dict)
+    ceilings: dict[str, float] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
+
+    def troubles(self, backend: str) -> list[str]:
+        """Why no speed-up of a backend counts; empty if all its indices were right."""
+        wrong = [check for check in self.checks if check.backend == backend and check.difference is not None]
+        differing = [entry for entry in self.entries if entry.backend == backend and entry.difference is not None]
+        failed = [failure for failure in self.failures if failure.backend == backend]
+        return [
+            *(f"{each.case}, {each.precision}, {each.columns}: pick {each.difference} differs" for each in wrong),
+            *(f"{each.part}, {each.case}, {each.variant}: pick {each.difference} differs" for each in differing),
+            *(f"{each.what}: {each.message}" for each in failed),
+        ]
+
+    def wrong(self) -> bool:
+        """Whether anything failed or gave other indices."""
+        return bool(self.failures) or any(
+            found.difference is not None for found in (*self.checks, *self.entries) if found.backend
+        )
+
+    def floor(self, phases: tuple[Phase, ...]) -> float | None:
+        """Seconds that the work takes at the measured ceilings; None where one of them is missing."""
+        try:
+            return sum(map(self._floor, phases)) if phases else None
+        except KeyError:
+            return None
+
+    def _floor(self, phase: Phase) -> float:
+        limits = self.ceilings
+        seconds = 0.0
+        if phase.bytes:
+            seconds = phase.bytes / limits["copy bandwidth"]
+        if phase.flops:
+            seconds = max(seconds, phase.flops / limits[f"GEMM {phase.format}"])
+        if phase.barriers:
+            seconds += phase.barriers * limits["grid barrier"]
+        if phase.launches:
+            seconds += phase.launches * limits["launch in a graph"]
+        return seconds
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, with floors and the verdict."""
+        entries = [{**asdict(entry), "floor": self.floor(entry.phases)} for entry in self.entries]
+        verdict = {"wrong": self.wrong()}
+        return {**asdict(self), "entries": entries, **verdict}

@@ -1,0 +1,144 @@
+"""Whole selections with their defaults, beside plain loops: time, memory, right or wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gip_gpu
+from bench.gpu.budget import LeftOut
+from bench.gpu.cases import Case, select_case
+from bench.gpu.naive import LOOPS, naive_bytes
+from bench.gpu.results import Phase
+from bench.gpu.session import Session, proof_of
+from bench.model.a100 import selection_seconds
+from gip_gpu.data.device_arrays import format_of
+from gip_gpu.planning.cpu_costs import entry_bytes
+from gip_gpu.planning.gpu_costs import A100, GIVEN_BYTES, GpuCosts, multiplied_as
+from gip_gpu.planning.plan import Plan
+from gip_gpu.system import memory
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A case with its arrays on the device of one backend."""
+
+    case: Case
+    name: str
+    F: Any
+    G: Any
+
+
+def selections(session: Session) -> None:
+    """gip_gpu with its defaults from device arrays, plain loops, gip_gpu from host arrays and from a prepared pool.
+
+    Shorter lists come first. Each kind of measurement is made of all pools by all backends before the next kind. The
+    longest lists are selected from device arrays only: the shorter ones show what an upload adds.
+    """
+    pools = _pools(session)
+    for share in session.sizes.shares:
+        for title, action in (("device arrays", device_arrays), ("plain loop", plain), ("host arrays", host_arrays)):
+            for pool in pools:
+                k = _picks(pool, share)
+                if action is host_arrays and k > session.sizes.once:
+                    continue
+                what = f"selections: {pool.case.title}, k = {k:,}, {pool.name}, {title}"
+                # A plain loop that fails is no fault of the backend.
+                session.do(what, action, session, pool, k, backend="" if action is plain else pool.name)
+    for pool in pools:
+        session.do(f"selections: {pool.case.title}, {pool.name}, prepared pool", prepared, session, pool,
+                   backend=pool.name)  # fmt: skip
+
+
+def _pools(session: Session) -> list[Placed]:
+    """Every pool on the device of every backend."""
+    pools = []
+    for m, d in session.sizes.select:
+        case = session.do(f"selections: pool of {m:,} x {d}", select_case, m, d)
+        for name in session.libraries if case is not None else ():
+            pool = session.do(f"selections: upload, {name}", _placed, session, case, name, backend=name)
+            if pool is not None:
+                pools.append(pool)
+    return pools
+
+
+def _placed(session: Session, case: Case, name: str) -> Placed:
+    library = session.libraries[name]
+    return Placed(case, name, library.put(case.F, format_of(case.F)), library.put(case.G, "fp64"))
+
+
+def _picks(pool: Placed, share: float) -> int:
+    return max(1, round(share * pool.case.shape[0]))
+
+
+def device_arrays(session: Session, pool: Placed, k: int) -> None:
+    options = {"device": session.device, "backend": pool.name}
+    selection(session, pool, k, "device arrays", lambda: gip_gpu.select(pool.F, pool.G, k, **options))
+
+
+def host_arrays(session: Session, pool: Placed, k: int) -> None:
+    F, G, options = pool.case.F, pool.case.G, {"device": session.device, "backend": pool.name}
+    selection(session, pool, k, "host arrays", lambda: gip_gpu.select(F, G, k, **options))
+
+
+def prepared(session: Session, placed: Placed) -> None:
+    """Selections from a pool whose columns were computed by the largest of them."""
+    counts = [_picks(placed, share) for share in session.sizes.shares]
+    counts = [k for k in counts if k <= session.sizes.once]
+    session.release()
+    pool = gip_gpu.Pool(placed.F, device=session.device, backend=placed.name)
+    pool.select(placed.G, max(counts))
+    for k in counts:
+        selection(session, placed, k, "prepared pool", lambda k=k: pool.select(placed.G, k))
+
+
+def selection(session: Session, pool: Placed, k: int, variant: str, action: Callable[[], gip_gpu.Selection]) -> None:
+    """Times a selection, `variant` says from what."""
+    case, name = pool.case, pool.name
+
+    def told(chosen: gip_gpu.Selection) -> Any:
+        plan = chosen.plan
+        costs = GpuCosts(plan.m, plan.d, plan.n, format_of(case.F))
+        model = selection_seconds(costs, name, plan.columns, plan.precision, k)
+        if variant != "host arrays":
+            model -= plan.m * plan.d * GIVEN_BYTES[costs.given] / A100.upload
+        if variant == "prepared pool" and plan.columns == "gram":
+            model -= costs.gram_kernel_seconds(plan.precision)
+        work = work_of(costs, plan, name, k, variant == "prepared pool")
+        how = {"columns": plan.columns, "precision": plan.precision, "rounds": list(chosen.certificate.rounds)}
+        return work, model, {**how, **proof_of(chosen)}
+
+    names = ("selections", f"{case.title}, k = {k:,}", f"{name}, {variant}")
+    group = f"{case.title}, k = {k}" if variant == "device arrays" else ""
+    session.selection(names, name, case, k, action, told, group=group)
+
+
+def work_of(costs: GpuCosts, plan: Plan, name: str, k: int, prepared: bool) -> tuple[Phase, ...]:
+    """What a selection cannot do without: its columns, and its steps. The upload of host arrays is left out."""
+    m, d, multiply = costs.m, costs.d, multiplied_as(plan.precision, costs.given)[0]
+    steps = Phase(
+        bytes=k * costs.step_bytes(plan.precision, name == "cupy"),
+        barriers=2 * k if name == "cupy" else 0,
+        launches=0 if name == "cupy" else 2 * k,
+    )
+    if prepared:
+        return (steps,)
+    if plan.columns == "gram":
+        return Phase(m * m * entry_bytes(plan.precision), m * m * d, multiply), steps
+    return Phase(k * costs.column(plan.precision), 2.0 * k * m * d, multiply), steps
+
+
+def plain(session: Session, pool: Placed, k: int) -> None:
+    """The plain loop of a library."""
+    case, library = pool.case, session.libraries[pool.name]
+    (m, d), n = case.shape, case.signals
+    session.release()
+    needed, free = naive_bytes(m, d, n), library.arrays.free()
+    if needed > free:
+        raise LeftOut(f"it needs {memory.readable(needed)}, {memory.readable(free)} is free")
+    scores, loop = pool.G.reshape(m, -1), LOOPS[library.name]
+    work = (Phase(4.0 * m * m, 2.0 * m * m * d, "fp32"), Phase(bytes=4.0 * k * m * (1 + 2 * n)))
+    names = ("selections", f"{case.title}, k = {k:,}", f"plain {library.name} loop")
+    session.selection(
+        names, pool.name, case, k, lambda: loop(pool.F, scores, k), lambda picks: (work, None, {}), ours=False,
+        group=f"{case.title}, k = {k}",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The GPU cost model's predictions, as tables."""

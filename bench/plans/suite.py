@@ -1,0 +1,43 @@
+"""`python -m bench plans`: the plan's seconds beside measured ones, all objectives.
+
+The plan speaks for this machine alone, as its rates were measured when the process began: run it with nothing beside.
+"""
+
+from bench.plain.sweep import OBJECTIVES, Point, pool
+from bench.runner.ceilings import median_seconds
+from bench.runner.command import Request, suite
+from bench.runner.report import Report, duration, heading, paragraphs, table
+from gip_gpu.strategies.choose import make_plan
+
+SHAPES = ((7473, 384, 75), (7473, 384, 370), (52_002, 384, 520))
+FACTOR, RUNS = 2.0, 3
+HEADER = ("objective", "m", "d", "k", "planned", "measured", "measured / planned")
+
+
+def planned(point: Point) -> float:
+    """Seconds of the plan for a point."""
+    m, d, n, k = point.m, point.d, point.signals, point.k
+    return make_plan(m, d, n, k, device="cpu", measure=True, small=True, **point.options).seconds
+
+
+def measured(point: Point) -> float:
+    """The median of some runs after one that is not counted."""
+    F, G = pool(point.m, point.d), point.scores()
+    return median_seconds(lambda: point.ours(F, G), RUNS)
+
+
+@suite("plans", "plans.md", quick="Without the largest pool.")
+def main(request: Request) -> Report:
+    """Compare the plan's seconds with measured ones; failure: a factor beyond 2."""
+    rows, beyond = [], []
+    for m, d, k in SHAPES[:2] if request.quick else SHAPES:
+        for name in OBJECTIVES:
+            point = Point(name, m, d, k)
+            plan, took = planned(point), measured(point)
+            row = [name, f"{m:,}", f"{d:,}", f"{k:,}", duration(plan), duration(took), f"{took / plan:.2f}"]
+            rows.append(row)
+            beyond += [f"{name}, {m:,} x {d:,}, k = {k:,}: {row[-1]}"] * (not 1 / FACTOR <= took / plan <= FACTOR)
+            request.done(name)
+    verdict = f"{len(rows) - len(beyond)} of {len(rows)} lie within a factor of {FACTOR:g}."
+    title = heading("Times of plans", request.quick, f"Runs: {RUNS} each.")
+    return Report(paragraphs(title, verdict, table(rows, HEADER)), beyond)

@@ -1,0 +1,1 @@
+"""Registers, shared memory, spills and occupancy of each kernel, from compilation alone."""

@@ -1,0 +1,171 @@
+"""Builds of every Triton kernel, compiled ahead of time with each tuning value, type and a range of signals."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from bench.resources.kernels import GIVEN, SCORES, SIGNALS, STORED, Build
+from gip_gpu.kernels.architectures import tuned
+from gip_gpu.kernels.exact_triton import FUSED
+from gip_gpu.kernels.family import family_triton
+from gip_gpu.kernels.family import tuning as family_tuning
+from gip_gpu.kernels.family.tuning import TritonFamily
+from gip_gpu.kernels.gram import gram_triton
+from gip_gpu.kernels.gram import tuning as gram_tuning
+from gip_gpu.kernels.refresh import refresh_triton
+from gip_gpu.kernels.refresh import tuning as refresh_tuning
+from gip_gpu.kernels.step import step_triton
+from gip_gpu.kernels.step import tuning as step_tuning
+
+POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "fp32": "*fp32", "fp64": "*fp64", "tf32": "*fp32"}
+# Types of arguments by name; what differs by kernel or variant is given with it.
+DOUBLES = ("norms", "inverses", "scores", "A", "candidate_value", "header_f64", "record", "energy", "largest")
+COMMON = {
+    **dict.fromkeys(("W", "weight", "score", "best", "inverse", "left_inverse"), "*fp32"),
+    **dict.fromkeys((*DOUBLES, "parts", "scales", "S", "partial"), "*fp64"),
+    **dict.fromkeys(("h", "weights", "metric", "distance", "upper"), "*fp32"),
+    **dict.fromkeys(("dr", "dd", "a", "b", "shrink", "floor"), "fp32"),
+    **dict.fromkeys(("header_i64", "candidate_index", "arrived"), "*i64"),
+    **dict.fromkeys(("m", "stride", "first"), "i64"),
+    **dict.fromkeys(("d", "blocks", "count", "moves"), "i32"),
+    "slots": "*i32",
+}
+# Kernels whose count is an array.
+LISTS = ("candidates", "distances")
+
+
+def build(
+    fn: Any, variant: str, types: dict[str, str], constants: dict[str, Any], warps: int, *, aligned: bool = True,
+    tiny: bool = False, **options: int,
+) -> Build:  # fmt: skip
+    """A kernel with these types and constants, those that it has no argument for left out.
+
+    Args:
+        aligned: whether d is a multiple of 16.
+        tiny: whether all sizes are 1.
+        options: of Triton's compiler.
+    """
+    types = {**COMMON, **({"count": "*i64"} if fn.__name__ in LISTS else {}), **types}
+    # An integer that is 1 is a constant to Triton.
+    ones = {name: 1 for name in fn.arg_names if tiny and types.get(name) in ("i32", "i64")}
+    constants = {name: value for name, value in {**constants, **ones}.items() if name in fn.arg_names}
+    signature = {name: "constexpr" if name in ones else types.get(name, "constexpr") for name in fn.arg_names}
+    # What Triton finds out at a launch: arrays start at multiples of 16 bytes, and d is a multiple of 16 or not.
+    attributes = {
+        (i,): [["tt.divisibility", 16]]
+        for i, name in enumerate(fn.arg_names)
+        if signature[name].startswith("*") or (aligned and name == "d")
+    }
+
+    @cache
+    def compiled(chip: int) -> Any:
+        source = ASTSource(fn, signature, constants, attributes)
+        options_ = {"num_warps": warps, **options, **FUSED}
+        return triton.compile(source, target=GPUTarget("cuda", chip, 32), options=options_)
+
+    def make(chip: int, form: str) -> Any:
+        found = compiled(chip)
+        return (found.asm[form], found.metadata.shared) if form == "cubin" else found.asm[form]
+
+    return Build(fn.__name__, variant, 32 * warps, make)
+
+
+def builds(chip: int) -> Iterator[Build]:
+    """Every kernel with a chip's tuning values; not each pair of types with each."""
+    gram, steps, refresh = (tuned(each.TRITON, chip) for each in (gram_tuning, step_tuning, refresh_tuning))
+    for kind in gram.tiles:
+        for length in (768, 767):
+            tile, aligned = gram.tile(kind, length), length % 16 == 0
+            fixed = {"DEPTH": tile.depth, "PRECISION": "tf32" if kind == "tf32" else "ieee", "WIDEN": False}
+            for stored in STORED:
+                types = {"rows": POINTERS[kind], "left": POINTERS[kind], "out": POINTERS[stored]}
+                shapes = ((gram_triton.gram, tile.tile, tile.wide), (gram_triton.products, tile.batch_tile, tile.tile))
+                for fn, high, wide in shapes:
+                    what = f"{kind} to {stored}{_ragged(aligned)}"
+                    constants = {**fixed, "TILE": high, "WIDE": wide}
+                    yield build(fn, what, types, constants, tile.warps, aligned=aligned, num_stages=tile.stages)
+    for signals in SIGNALS:
+        for stored in STORED:
+            what, fixed = f"{signals} signals, columns in {stored}", {"SIGNALS": signals, "BLOCK": steps.block}
+            yield build(step_triton.update, what, {"columns": POINTERS[stored]}, fixed, steps.warps)
+        for given in GIVEN:
+            what, types, wide = f"{signals} signals, rows in {given}", {"rows": POINTERS[given]}, _power(signals)
+            fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": steps.block, "DEPTH": steps.rescore_depth(wide),
+                     "PARTS": 102, "PARTS_BLOCK": 128, "CHUNK": steps.choose_chunk(wide)}  # fmt: skip
+            yield build(step_triton.pick, what, types, fixed, steps.warps)
+            fixed = {"SIGNALS": signals, "ITEMS": refresh.items, "DEPTH": refresh.depth}
+            yield build(refresh_triton.refresh, what, types, fixed, refresh.warps)
+    yield from _projecting(tuned(family_tuning.TRITON, chip))
+    yield from _of_size_one(chip)
+
+
+def _projecting(family: TritonFamily) -> Iterator[Build]:
+    """The kernels that step with a projector: each type with each score and range of signals."""
+    kinds = ("fp16", "bf16", "fp32")
+    for turn, signals in enumerate(SIGNALS):
+        built = [score for score, (*_, used) in SCORES.items() if signals in used]
+        steps = [(score, kinds[(turn + other) % 3], 768) for other, score in enumerate(built)]
+        if signals == 3:
+            steps += [(score, kind, 767) for score, kind, _ in steps]
+            # In place of rows that are not read.
+            steps.append(("ratio", "fp64", 768))
+        for score, kind, length in steps:
+            measure, positive, metric, _ = SCORES[score]
+            depth, wide = family.depth(length, int(kind[2:]) // 8), family.wide(signals)
+            fixed = {"SIGNALS": signals, "MEASURE": measure, "POSITIVE": positive, "METRIC": metric,
+                     "ITEMS": family.items, "DEPTH": depth, "WIDE": wide}  # fmt: skip
+            aligned = length % 16 == 0
+            what = f"{score}, {signals} signals, rows in {kind}{_ragged(aligned)}"
+            types = {"rows": POINTERS[kind]}
+            yield build(family_triton.step, what, types, fixed, family.warps, aligned=aligned)
+        for given in (("fp16", "fp64"), ("bf16", "fp32"))[turn % 2]:
+            wide, depth = family.window_tile(signals)
+            fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": family.window_block, "DEPTH": depth}
+            what, types = f"{signals} signals, rows in {given}", {"rows": POINTERS[given]}
+            yield build(family_triton.candidates, what, types, fixed, family.warps)
+    for given in GIVEN:
+        what, types, fixed = f"rows in {given}", {"rows": POINTERS[given]}, {"SIGNALS": 3, **_distance_tile(family)}
+        yield build(family_triton.distances, what, types, fixed, family.warps)
+
+
+def _of_size_one(chip: int) -> Iterator[Build]:
+    """Every kernel where all sizes are 1: one item of length 1 in one block of one batch."""
+    steps, refresh, family = (tuned(each.TRITON, chip) for each in (step_tuning, refresh_tuning, family_tuning))
+    one = {"SIGNALS": 1, "WIDE": 1, "BLOCK": steps.block, "DEPTH": steps.rescore_depth(1), "PARTS": 1,
+           "PARTS_BLOCK": 1, "CHUNK": steps.choose_chunk(1)}  # fmt: skip
+    tile = tuned(gram_tuning.TRITON, chip).ragged
+    tiled = {"TILE": tile.tile, "WIDE": tile.wide, "DEPTH": tile.depth, "PRECISION": "ieee", "WIDEN": False}
+    score = {"MEASURE": "ratio", "POSITIVE": False, "METRIC": True}
+    projecting = {**one, **score, "ITEMS": family.items, "DEPTH": family.ragged}
+    listing = {**one, "BLOCK": family.window_block, "DEPTH": family.window_values}
+    types = dict.fromkeys(("rows", "columns", "left", "out"), "*fp32")
+    for fn, constants, warps in (
+        (gram_triton.gram, tiled, tile.warps),
+        (gram_triton.products, tiled, tile.warps),
+        (step_triton.update, one, steps.warps),
+        (step_triton.pick, one, steps.warps),
+        (refresh_triton.refresh, {**one, "ITEMS": refresh.items}, refresh.warps),
+        (family_triton.step, projecting, family.warps),
+        (family_triton.candidates, listing, family.warps),
+        (family_triton.distances, {**one, **_distance_tile(family)}, family.warps),
+    ):
+        yield build(fn, "all sizes 1", types, constants, warps, aligned=False, tiny=True)
+
+
+def _distance_tile(family: TritonFamily) -> dict[str, int]:
+    places, shares = family.distance_tile
+    return {"PARTIAL": family.distance_partial, "WIDE": family.distance_wide, "DEPTH": family.distance_depth,
+            "PLACES": places, "SHARES": shares}  # fmt: skip
+
+
+def _power(signals: int) -> int:
+    """The next power of two."""
+    return 1 << (signals - 1).bit_length()
+
+
+def _ragged(aligned: bool) -> str:
+    return "" if aligned else ", ragged"

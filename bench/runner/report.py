@@ -1,0 +1,164 @@
+"""Reports in Markdown: what a suite returns, the parts that all reports have, tables, files and figures."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from bench.runner import machine
+from gip_gpu.system.atomic_write import atomic_write
+
+PAPER = "arXiv 2603.13790"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a suite returns.
+
+    Attributes:
+        text: in Markdown.
+        failures: what must never happen and did, such as other picks than the reference's.
+        whole: whether it has all that the checked-in report has.
+        save: writes it where it is more than a file of its text.
+    """
+
+    text: str
+    failures: Sequence[str] = ()
+    whole: bool = True
+    save: Callable[[Path], None] | None = None
+
+    def write(self, path: Path) -> None:
+        """Writes the text to a file."""
+        write(path, self.text)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A claim or a question of a report, and its answer.
+
+    Attributes:
+        title: what is claimed or measured.
+        verdict: one sentence: does it hold?
+        basis: how often and on what it was measured.
+        body: paragraphs and tables, in Markdown.
+        plots: figures of matplotlib by name of their file.
+        failures: what must never happen and did: a theorem violated, other picks than the reference's.
+    """
+
+    title: str
+    verdict: str
+    basis: str
+    body: Sequence[str]
+    plots: dict[str, Any] = field(default_factory=dict)
+    failures: Sequence[str] = ()
+
+    def markdown(self, quick: bool, heading: str = "# ") -> str:
+        """The whole text; its first three paragraphs are the title, the verdict and the machine."""
+        sizes = "Quick sizes: the figures say nothing about real ones." if quick else ""
+        return paragraphs(
+            f"{heading}{self.title}",
+            self.verdict,
+            " ".join(part for part in (f"Machine: {machine.line()}.", self.basis, sizes) if part),
+            *(f"**Failed: {failure}**" for failure in self.failures),
+            *self.body,
+            *(f"![{self.title}]({name})" for name in self.plots),
+        )
+
+    def draw(self, folder: Path) -> None:
+        """Writes the plots."""
+        for name, figure in self.plots.items():
+            with atomic_write(folder / name) as file:
+                figure.savefig(file, format="png", dpi=120)
+
+
+def paragraphs(*parts: str) -> str:
+    """A text of the parts that are not empty."""
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def heading(title: str, quick: bool, basis: str = "", verdict: str = "") -> str:
+    """The title of a report, its verdict, and the line of its machine."""
+    sizes = ", quick sizes: the figures say nothing about real ones" if quick else ""
+    told = f"Machine: {machine.line()}. {basis}".rstrip()
+    return paragraphs(f"# {title}{sizes}", verdict, told).rstrip()
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    """A Markdown table; cells are shown as they are."""
+    return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
+
+
+def withheld(first: Sequence[str], reason: str, header: Sequence[str]) -> list[str]:
+    """A row whose figures are withheld."""
+    return [*first, f"withheld: {reason}", *[""] * (len(header) - len(first) - 1)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median and, of several values, the range.
+
+    >>> spread([2, 1, 4]), spread([2])
+    ('2 (1 to 4)', '2')
+    """
+    text = f"{statistics.median(values):.3g}"
+    return text if len(values) == 1 else f"{text} ({min(values):.3g} to {max(values):.3g})"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(0.00123)
+    '1.23 ms'
+    """
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Parts of a sentence.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def kept(claim: str, broken: Sequence[str], measured: Sequence[str]) -> str:
+    """A claim, and whether the figures hold it."""
+    if not measured:
+        return f"Claim: {claim} No figure."
+    holds = f"It does not hold: {listed(broken)}." if broken else f"It holds: {listed(measured)}."
+    return f"Claim: {claim} {holds}"
+
+
+def chart(title: str, xlabel: str, ylabel: str, **settings: Any) -> tuple[Any, Any]:
+    """A figure of matplotlib with one set of axes; `settings` are those of `Axes.set`, such as yscale."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    return figure, styled(figure.subplots(), title=title, xlabel=xlabel, ylabel=ylabel, **settings)
+
+
+def styled(axes: Any, **settings: Any) -> Any:
+    """Axes as all figures have them."""
+    axes.set(**settings)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def legend(figure: Any) -> Any:
+    """The figure with the names of its lines below it, where they cover nothing."""
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,73 @@
+"""Options of a selection, checked once, that travel from `select`, `Pool`, `extend`, `distributed` and the CLI."""
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from gip_gpu.api.progress import Progress, check_progress
+from gip_gpu.data.missing_values import as_on_nan
+from gip_gpu.problem.options import Options, as_sign
+from gip_gpu.strategies.choose import columns_options
+from gip_gpu.strategies.setting import PRECISIONS
+from gip_gpu.validation.settings import flag, one_of
+
+
+@dataclass(frozen=True, eq=False)
+class SelectOptions:
+    """All options of `gip_gpu.select`, which describes them; checked when made, but for what depends on F and G.
+
+    Raises:
+        TypeError, ValueError: an unknown value, or values that do not go together.
+    """
+
+    device: str = "auto"
+    backend: str | None = None
+    precision: str = "auto"
+    columns: str = "auto"
+    memory_limit: int | float | str | None = None
+    normalize: bool = True
+    on_nan: str = "error"
+    objective: str | None = None
+    epsilon: float = 0.0
+    query: str = "direct"
+    sign: str | None = None
+    standardize: str | None = None
+    on_exhausted: str = "restart"
+    initial: Any = None
+    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint_every: int | float | None = None
+    progress: Progress = None
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, PRECISIONS)
+        one_of("columns", self.columns, columns_options())
+        flag("normalize", self.normalize)
+        as_on_nan(self.on_nan)
+        check_progress(self.progress)
+        # Checked as it is made.
+        self.how  # noqa: B018
+
+    @cached_property
+    def how(self) -> Options:
+        """How items are chosen."""
+        return Options(
+            self.objective, self.epsilon, self.query, as_sign(self.sign), self.on_exhausted, self.standardize
+        )
+
+    @property
+    def drops(self) -> bool:
+        """Whether rows that are not finite are left out."""
+        return as_on_nan(self.on_nan)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that `gip_gpu.strategies.setting.Setting.of` takes."""
+        names = ("device", "backend", "precision", "columns", "memory_limit")
+        return {name: getattr(self, name) for name in names}
+
+    def choosing(self, how: Options) -> "SelectOptions":
+        """The same, with items chosen as `how` says; `sign` stays as the caller gave it."""
+        made = replace(self, **{name: value for name, value in vars(how).items() if name != "sign"})
+        made.__dict__["how"] = how
+        return made

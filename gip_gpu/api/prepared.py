@@ -1,0 +1,257 @@
+"""Rows on a device, ready to be selected from, with the columns of earlier selections."""
+
+import os
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu import backends
+from gip_gpu.api.options import SelectOptions
+from gip_gpu.api.progress import reporting
+from gip_gpu.api.request import Request
+from gip_gpu.api.result import Outcome, selection_of
+from gip_gpu.api.score_checks import Traits, check, check_order, sign_matters
+from gip_gpu.api.selection import Selection
+from gip_gpu.backends.base import Backend
+from gip_gpu.backends.devices import resolve
+from gip_gpu.checkpoint import file as checkpoint
+from gip_gpu.checkpoint.writer import CheckpointWriter
+from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
+from gip_gpu.data.missing_values import Kept, keep_finite
+from gip_gpu.data.user_arrays import as_matrix
+from gip_gpu.gram.columns import Columns, LazyColumns
+from gip_gpu.greedy import loop
+from gip_gpu.greedy.float64.stepper import Float64Stepper
+from gip_gpu.greedy.projection import Projection
+from gip_gpu.greedy.state import State
+from gip_gpu.greedy.stepper import Stepper
+from gip_gpu.greedy.steppers import stepper_for
+from gip_gpu.planning.cpu_costs import GRAM_COLUMNS, ITEMS, entry_bytes
+from gip_gpu.planning.plan import Plan, log
+from gip_gpu.problem.formulation import Problem, first_measures, first_squares, pose
+from gip_gpu.problem.objectives import MEASURES
+from gip_gpu.strategies.choose import build_columns, plan_for
+from gip_gpu.strategies.setting import Demand
+from gip_gpu.validation.settings import as_bytes
+
+
+@dataclass(frozen=True)
+class Built:
+    """A backend, its columns where they are kept, and the plan that both are of."""
+
+    backend: Backend
+    columns: Columns | None
+    plan: Plan
+
+
+class PreparedRows:
+    """Rows on a device, with their Gram matrix or the columns computed so far.
+
+    Args:
+        F: as in `gip_gpu.select`.
+        options: where and how to run, and `normalize`.
+        drop: leave out rows that are not finite.
+
+    Attributes:
+        options: with the device and the backend that were found.
+        rows: the exact rows.
+        kept: the rows that take part among those of F, None for all.
+
+    Raises:
+        TypeError, ValueError: as `gip_gpu.select`.
+    """
+
+    def __init__(self, F: Any, options: SelectOptions, *, drop: bool = False) -> None:
+        device = resolve(options.device, options.backend, F)
+        self.kind = backends.load(options.backend, device)
+        if options.memory_limit is not None:
+            as_bytes(options.memory_limit, self.kind.available(device))
+        self.options = replace(options, device=device, backend=self.kind.name)
+        if isinstance(F, (str, os.PathLike)):
+            F = as_matrix(F, "F", options.memory_limit)
+        began = time.perf_counter()
+        self.kept: Kept | None = None
+        if drop:
+            matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
+            self.kept = keep_finite(matrix, None)
+            F = F if self.kept is None else self.kept.view(matrix)
+        # Not beside a plan within a limit.
+        self.rows = self.kind.open(F, normalize=options.normalize, widen=options.memory_limit is None)
+        # Counted to the first selection, which is what had to wait for it.
+        self.waited = time.perf_counter() - began
+        self.plan: Plan | None = None
+        self.backend: Backend | None = None
+        self.columns: Columns | None = None
+        # Of the plain float64 loop.
+        self.exact: NDArray[np.float64] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The float64 rows are made anew from the rows.
+        state = {**self.__dict__, "exact": None}
+        if not self.kind.portable:
+            state.update(backend=None, columns=None, plan=None)
+        return state
+
+    def select(self, request: Request, keep: bool, prior: Projection | None = None, name: str = "G") -> Selection:
+        """The selection that was asked for.
+
+        Args:
+            request: what is asked, checked.
+            keep: whether other selections will follow.
+            prior: what picks from other rows have projected out.
+            name: of the scores, for messages.
+        """
+        began = time.perf_counter() - self.waited
+        self.waited = 0.0
+        how, total = request.options.how, len(request.initial) + request.k
+        objective = how.choose(request.scores is not None)
+        traits = self._checked(request, name, prior is None)
+        writer = None
+        if request.saving is not None:
+            subject = checkpoint.subject(self.rows, request.scores, how, request.initial, prior)
+            writer = CheckpointWriter(*request.saving, subject)
+        m, d = self.rows.shape
+        n = 0 if request.scores is None else request.scores.shape[1]
+        given = format_of(self.rows.values)
+        demand = Demand(m, d, n, request.k, objective, how.sign, how.query, given, keep)
+        computed = 0 if self.columns is None else self.columns.computed
+        held = self.columns
+        fresh = writer is None and prior is None and not len(request.initial)
+        plan = self._planned(demand, small=fresh and self._may_run_in_float64(demand))
+        if plan.direct:
+            log.info("plan: %s", plan)
+            self.exact = self.rows.exact() if self.exact is None else self.exact
+        else:
+            self.rows.widened = None
+        whole = writer is not None and writer.holds(total)
+        built = None if whole or plan.direct else self._build(demand)
+        if built is not None:
+            plan = built.plan
+        ready = time.perf_counter()
+        problem = pose(self.rows, request.scores, how, self.rows.exponent)
+        posed = time.perf_counter()
+        state = self._state(problem, total, request, prior)
+        resumed = 0 if writer is None else writer.resumed(state.first, total)
+        if whole:
+            assert writer is not None
+            carried, timings = writer.recall(state), loop.NO_TIME
+        else:
+            stepper = self._in_float64(state, problem, demand) if built is None else _stepper(built, state, problem)
+            with reporting(request.options.progress, request.k, resumed) as report, writer or nullcontext():
+                timings = loop.run(stepper, state, how.on_exhausted, report, writer)
+            carried = stepper.carry(state) if state.projecting else None
+        columns = None if built is None else built.columns
+        if columns is not None:
+            computed = columns.computed - (computed if columns is held else 0)
+        if isinstance(columns, LazyColumns) and columns.whole:
+            plan = self._changed(plan)
+        done = time.perf_counter()
+        check_order(state, traits)
+        return selection_of(
+            state,
+            problem,
+            Outcome(
+                carried=carried,
+                plan=plan,
+                timings={"prepare": ready - began, "query": posed - ready, **timings, "total": done - began},
+                computed=0 if columns is None else computed,
+                resumed=resumed,
+            ),
+            how,
+            self.rows,
+            request.input,
+        )
+
+    def _state(self, problem: Problem, total: int, request: Request, prior: Projection | None) -> State:
+        squares = first_squares(problem, self.rows)
+        return State(
+            scores=problem.scores,
+            k=total,
+            d=self.rows.shape[1],
+            objective=problem.objective,
+            squares=squares,
+            measures=first_measures(problem, self.rows, squares),
+            initial=request.initial,
+            prior=None if prior is None else prior.measured(self.rows.exponent),
+        )
+
+    def _checked(self, request: Request, name: str, fresh: bool) -> Traits | None:
+        """Warns of scores that are probably not what the caller means."""
+        if request.scores is None:
+            return None
+        how, sign_given = request.options.how, request.options.sign is not None
+        directed = not sign_given and sign_matters(how, True)
+        traits = Traits.of(self.rows, request.scores, directed=directed)
+        check(traits, len(request.scores), how, sign_given=sign_given, fresh=fresh, name=name)
+        return traits
+
+    def _changed(self, plan: Plan) -> Plan:
+        """The plan of a run that computed the whole Gram matrix in the end."""
+        matrix = self.rows.shape[0] ** 2 * entry_bytes(plan.precision)
+        parts = {**{part: size for part, size in plan.memory.items() if part != GRAM_COLUMNS}, "Gram matrix": matrix}
+        reason = "columns on demand lasted for few picks"
+        changed = replace(plan, columns="gram", cache=0, memory=parts, reason=reason, gram_seconds=0.0)
+        self.plan = None if self.plan is None else changed
+        return changed
+
+    def _may_run_in_float64(self, demand: Demand) -> bool:
+        """Whether the plain float64 loop may run: not where Gram columns are kept or wait to be used again."""
+        keeps_columns = demand.objective.keeps_columns(demand.sign)
+        sound = MEASURES[demand.objective.measure].small and (demand.objective.projects or self.rows.normalize)
+        return self.backend is None and sound and not (keeps_columns and demand.keep)
+
+    def _in_float64(self, state: State, problem: Problem, demand: Demand) -> Float64Stepper:
+        """The plain float64 loop."""
+        assert self.exact is not None
+        other = partial(self._other, state, problem, demand)
+        return Float64Stepper(self.rows, self.exact, problem, other)
+
+    def _other(self, state: State, problem: Problem, demand: Demand) -> Stepper:
+        """The stepper that goes on where the plain float64 loop does not."""
+        return _stepper(self._build(demand), state, problem)
+
+    def _planned(self, demand: Demand, *, small: bool = False) -> Plan:
+        """What a selection would do and take."""
+        held = 0 if self.plan is None else self.plan.total
+        return plan_for(demand, small=small, held=held, **self.options.settings)
+
+    def _build(self, demand: Demand) -> Built:
+        """The backend and the columns for a selection; those of the last one where they serve."""
+        held = self.plan
+        plan = self._planned(demand)
+        none = plan.columns == "none"
+        if held is not None and (none or held.columns == "gram" or _same_storage(held, plan)):
+            changing = (ITEMS, "projector", "query") if none else ("scores and residual", "query")
+            parts = {**held.memory, **{part: size for part, size in plan.memory.items() if part in changing}}
+            kept = replace(held, n=plan.n, k=plan.k, objective=plan.objective, memory=parts)
+            # More signals can take what the columns had; then those are made anew within the limit.
+            if plan.limit is None or kept.total <= plan.limit:
+                if none and self.backend is not None:
+                    # Columns that are kept wait for a selection that has a use for them.
+                    kept = replace(kept, columns="none", cache=0, reason=plan.reason)
+                    log.info("plan: %s", kept)
+                    return Built(self.backend, None, kept)
+                plan = kept
+        log.info("plan: %s", plan)
+        if self.backend is None or held is None or not (_same_storage(held, plan) and held.cache == plan.cache):
+            # Let go of the old arrays before the new ones are made.
+            self.backend = self.columns = self.plan = None
+            self.backend = self.kind(self.rows, plan)
+            self.columns = build_columns(self.backend, plan, demand.keep)
+            self.plan = plan
+        return Built(self.backend, self.columns, plan)
+
+
+def _stepper(built: Built, state: State, problem: Problem) -> Stepper:
+    """The stepper of a selection."""
+    return stepper_for(built.backend, built.columns, state, problem)
+
+
+def _same_storage(held: Plan, plan: Plan) -> bool:
+    """Whether what was stored for one plan serves another."""
+    return all(getattr(held, name) == getattr(plan, name) for name in ("columns", "precision", "lookahead", "resident"))

@@ -1,0 +1,98 @@
+"""The Selection of a run that has ended, built in one place for one process and for many."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.api.certificate import Certificate
+from gip_gpu.api.selection import Selection
+from gip_gpu.data.missing_values import Kept
+from gip_gpu.data.preparation import Preparation
+from gip_gpu.data.rows import Rows
+from gip_gpu.data.standardize import Standardization
+from gip_gpu.greedy.projection import Projection
+from gip_gpu.greedy.state import State, Stored
+from gip_gpu.planning.plan import Plan
+from gip_gpu.problem.formulation import Problem
+from gip_gpu.problem.options import Options
+from gip_gpu.system import memory
+
+
+@dataclass(frozen=True)
+class Input:
+    """What became of the rows and scores that were given.
+
+    Attributes:
+        m: rows.
+        kept: those that take part, None for all.
+        standardized: what was done to the scores, None for nothing.
+    """
+
+    m: int
+    kept: Kept | None
+    standardized: Standardization | None
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """The record of it; None where nothing was done."""
+        return Preparation.of(self.m, 0 if self.kept is None else len(self.kept.dropped), self.standardized)
+
+    def rows_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the input, from places among those that take part."""
+        return indices if self.kept is None else self.kept.rows_of(indices)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did beside its picks.
+
+    Attributes:
+        carried: what the stepper projected out; None where that is not known.
+        plan: as it was in the end.
+        timings, computed, resumed: as in `Selection`.
+    """
+
+    carried: Stored | None
+    plan: Plan
+    timings: dict[str, float]
+    computed: int
+    resumed: int
+
+
+def selection_of(
+    state: State, problem: Problem | None, outcome: Outcome, how: Options, rows: Rows, given: Input
+) -> Selection:
+    """The result of a run.
+
+    Args:
+        state: of the selection, its picks made.
+        problem: None where the scores are taken as they are.
+        outcome: of the run.
+        how: how items were chosen.
+        rows: that were chosen from.
+        given: the input that they are of.
+    """
+    picks = slice(state.first, state.t)
+    factor, share = (None, None) if problem is None else (problem.weights, problem.range_share)
+    projection = None
+    if outcome.carried is not None and state.projecting and share is None:
+        projection = Projection.of(state, outcome.carried, how, rows.normalize, rows.exponent)
+    residuals = state.weights[picks]
+    return Selection(
+        indices=given.rows_of(state.indices[picks]),
+        gains=state.gains[picks],
+        weights=residuals if factor is None else residuals @ factor,
+        explained=state.explained[picks],
+        certificate=Certificate(
+            state.margins[picks], state.candidates[picks], state.ties[picks], state.refreshes, state.chosen_rounds
+        ),
+        plan=outcome.plan,
+        timings=outcome.timings,
+        peak_bytes=memory.peak(),
+        range_share=share,
+        projection=projection,
+        computed=outcome.computed,
+        resumed=outcome.resumed,
+        preparation=given.preparation,
+    )

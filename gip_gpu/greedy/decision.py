@@ -1,0 +1,162 @@
+"""The certified decision: bounds on an approximate residual leave few items in doubt, and exact scores decide.
+
+The true argmax is never outside the window, the items that the bounds leave in doubt.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.backends.residual import USUAL_WINDOW
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy.state import Reason, State
+from gip_gpu.numerics import error_bounds, ties
+from gip_gpu.numerics.error_bounds import DIVERGED
+from gip_gpu.problem import objectives
+
+Floats = NDArray[np.float64]
+
+# Candidates are rescored in blocks of this many float64 values, however wide the window is.
+RESCORE_VALUES = 1 << 20
+
+
+class ExactRows(Protocol):
+    """Where the exact rows of items come from."""
+
+    def rows(self, indices: Any) -> Floats: ...
+
+
+class PursuitRows(ExactRows, Protocol):
+    """What `replay` needs of the arrays of matching pursuit."""
+
+    @property
+    def square(self) -> float: ...
+    @property
+    def rows_of(self) -> Rows: ...
+
+
+def empty_window(state: State, best: float, floor: float, errors: str) -> Reason:
+    """Asks for a refresh where no item reaches the floor of the window, although one has the largest lower bound.
+
+    The bounds exclude that: the arrays do not hold what they should, by a fault of a kernel, a compiler or a device.
+    A refresh recomputes them in float64; the warning says that earlier picks may have been made by arrays like these.
+
+    Args:
+        best: the largest lower bound, or the largest norm, of an eligible item.
+        floor: of the window.
+        errors: the error bounds, for people.
+
+    Raises:
+        RuntimeError: the window was empty at this pick before, and the refresh has not helped.
+    """
+    found = (
+        f"no item reaches the floor {floor!r} of the window of pick {state.t}, though an eligible item has "
+        f"the largest lower bound {best!r} ({errors})"
+    )
+    if state.emptied == state.t:
+        raise RuntimeError(f"{found}, also after the residual was recomputed: a fault of the backend")
+    state.emptied = state.t
+    message = f"{found}: a fault of the backend; the residual is recomputed, but earlier picks may be wrong"
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return Reason.NEED_REFRESH
+
+
+def window_floor(state: State, best: float, noise: float) -> float:
+    """The squared float32 norm from which an item is a candidate, where some item has the norm `best`."""
+    tie = ties.RELATIVE * (best + state.error) + ties.ABSOLUTE * state.scale + 2 * noise
+    return error_bounds.window_floor(best, state.error, tie, state.n)
+
+
+def beyond(state: State, floor: float) -> float:
+    """The score that no item outside the window of this floor exceeds."""
+    norm: float = math.sqrt(floor) * (1 + (state.n + 2) * error_bounds.U32) + state.error
+    return norm**2
+
+
+def decide(state: State, gains: Floats, outside: float, noise: float) -> tuple[int, float, float, int] | None:
+    """The pick among candidates whose items ascend, or None where the scores are exhausted.
+
+    Args:
+        gains: (c,) exact scores; changed.
+        outside: what no other item's score exceeds.
+        noise: of `State.noise`.
+
+    Returns:
+        Its position, gain and margin, and how many tie.
+    """
+    position, tied = ties.first_best(gains, state.scale)
+    gain = float(gains[position])
+    if ties.exhausted(float(gains.max()), state.scale):
+        return None
+    gains[position] = 0.0
+    # What float64 rounding could make of the two does not count as a margin.
+    rival = math.sqrt(max(float(gains.max()), outside)) + 2 * noise
+    return position, gain, max(0.0, 1 - rival * rival / gain), tied
+
+
+def diverged(picks: int, largest_norm: float) -> ValueError:
+    """The error for a residual that grows without end."""
+    return ValueError(
+        f"the residual diverges after {picks} picks: F has rows of norm up to {largest_norm:g}, and matching pursuit "
+        "needs norms of at most 1; pass normalize=True"
+    )
+
+
+def refresh_pays(state: State, candidates: int, items: int, best: float, noise: float) -> bool:
+    """Whether the rows rescored because of a wide bound have come to cost as much as computing the residual anew.
+
+    A refresh helps only where it makes the bound much smaller; exact ties keep the window wide all the same.
+
+    Args:
+        candidates: rescored in this step.
+        items: whose residual a refresh computes.
+    """
+    state.excess += max(0, candidates - USUAL_WINDOW)
+    if 2 * state.excess < items:
+        return False
+    return state.error > 4 * (error_bounds.cast_error(best + state.error) + noise)
+
+
+def rescore(source: ExactRows, state: State, window: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Exact residuals (c, n) of the candidates, behind the rows of the last block of them."""
+    step = max(1, RESCORE_VALUES // state.d)
+    residual = np.empty((len(window), state.n))
+    for start in range(0, len(window), step):
+        part = window[start : start + step]
+        rows = source.rows(part)
+        residual[start : start + step] = objectives.residual(state.scores[part] / state.unit, rows, state.A)
+    return rows, residual
+
+
+def add_to_projection(state: State, row: Floats, residual: Floats, gain: float, square: float) -> tuple[float, float]:
+    """Adds a pick to A; returns the norm of its residual and by how much at most a residual moved."""
+    norm = math.sqrt(gain)
+    moved = norm * square
+    state.A += residual[:, None] * row
+    # Each of A's entries was rounded once, and so was the product added to it.
+    state.drift += error_bounds.U64 * (state.projected(square) + 2 * moved)
+    return norm, moved
+
+
+def replay(arrays: PursuitRows, state: State, indices: NDArray[np.int64]) -> None:
+    """Takes these items out of A, one after the other."""
+    for taken, (_, row, scores) in enumerate(given(arrays, state, indices)):
+        residual = objectives.residual(scores / state.unit, row, state.A)
+        gain = float(objectives.energies(residual)[0])
+        if not gain < DIVERGED**2:
+            raise diverged(taken, arrays.rows_of.largest)
+        add_to_projection(state, row[0], residual[0], gain, arrays.square)
+
+
+def given(source: ExactRows, state: State, indices: NDArray[np.int64]) -> Iterator[tuple[int, Floats, Floats]]:
+    """These items one by one, read in blocks: the item, its exact row (1, d), its scores (1, n)."""
+    step = max(1, RESCORE_VALUES // (state.d + state.n))
+    for start in range(0, len(indices), step):
+        part = indices[start : start + step]
+        rows, scores = source.rows(part), state.scores_of(part)
+        for place, index in enumerate(part.tolist()):
+            yield index, rows[place : place + 1], scores[place : place + 1]

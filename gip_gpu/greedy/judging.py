@@ -1,0 +1,146 @@
+"""Exact values of candidates of the projecting stepper: what is compared, its slack within a tie, its rounding."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.backends.items import Items, Rules
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy.query_metric import QueryMetric
+from gip_gpu.greedy.state import State
+from gip_gpu.greedy.window import Judged, Window
+from gip_gpu.numerics import ties
+from gip_gpu.numerics.error_bounds import U64
+from gip_gpu.problem.objectives import energies, seen
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+# Values of rows that are split at a time.
+SPLIT_VALUES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Estimates of float64 rounding before a pick.
+
+    Attributes:
+        residual: of an exact residual.
+        root: of the root of a distance.
+        grown: of a norm, as far as scores have grown since the round began.
+    """
+
+    residual: float
+    root: float
+    grown: float
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Computes the values that are compared.
+
+    Attributes:
+        items: whose candidates they are.
+        rules: how a score is made; with `sign` as in `gip_gpu.select`.
+        rows: the exact rows; x is a row times `scale_down`.
+        square: the square of the rows' common scale.
+        metric: of residuals, None for the identity.
+    """
+
+    items: Items
+    rules: Rules
+    sign: str
+    rows: Rows
+    scale_down: float
+    square: float
+    metric: QueryMetric | None
+
+    def all(self, candidates: tuple[Indices, Floats, Floats]) -> Window:
+        """A window of all of these; dependent ones are dropped."""
+        indices, W, distances = candidates
+        squares = self.squares(indices)
+        window = Window(indices, W, distances, squares, len(indices))
+        if self.rules.projects:
+            dependent = self.rules.ridge + distances <= ties.DEPENDENT * squares
+            if dependent.any():
+                self.items.drop(indices[dependent])
+                window.dropped = int(dependent.sum())
+        return window
+
+    def alike(self, state: State) -> bool:
+        """Whether before any pick all items have the same score to the last bit, as unit rows without scores do."""
+        if not self.rows.normalize or self.metric is not None or self.rules.positive:
+            return False
+        lowest = state.squares.min(where=state.pool, initial=math.inf)
+        return bool(lowest == state.squares.max(where=state.pool, initial=0.0))
+
+    def first(self, state: State) -> Window:
+        """A window of the first of all items, which tie."""
+        first, count = state.first_left(1), state.m - state.t
+        W, ones = state.scores_of(first) / state.unit, np.ones(1)
+        value = float(self.roots(W, ones)[0])
+        return Window(first, W, ones, ones, count, tied=count, top=value, rival=value)
+
+    def squares(self, indices: NDArray[np.int64]) -> Floats:
+        """Squared norms of the rows x."""
+        if self.rows.normalize:
+            return np.ones(len(indices))
+        norms: Floats = self.rows.norms[indices] * self.scale_down
+        return norms * norms
+
+    def q(self, distances: Floats) -> Floats:
+        """What a pick's step is divided by, in the unit of the rows x."""
+        if self.rules.projects:
+            return self.rules.ridge + distances
+        return np.full(len(distances), 1 / self.square)
+
+    def roots(self, W: Floats, distances: Floats) -> Floats:
+        """Roots of the scores, (c,)."""
+        if self.rules.measure == "distance":
+            return np.sqrt(distances)
+        norms = np.sqrt(energies(seen(W, self.sign) if self.metric is None else W @ self.metric.whole))
+        return norms / np.sqrt(self.q(distances)) if self.rules.measure == "ratio" else norms
+
+    def _told(
+        self, state: State, indices: Indices, rows_squared: Floats, rounding: Rounding
+    ) -> tuple[Floats, Floats, Floats]:
+        """As `norms`, for an objective with a metric: the information of each item, in nats."""
+        assert self.metric is not None
+        ridge, lengths = self.rules.ridge, np.sqrt(rows_squared)
+        found = np.empty((3, len(indices)))
+        step = max(1, SPLIT_VALUES // state.d)
+        for start in range(0, len(indices), step):
+            own = slice(start, start + step)
+            parts = self.metric.split(self.items.remaining(self.rows.take(indices[own]) * self.scale_down))
+            nats = ties.information(parts.inside, parts.rest, ridge)
+            moves = ties.information_moves(parts.inside, parts.rest, ridge) * (lengths[own] + parts.reach)
+            found[:, own] = nats, ties.slack(nats, moves), rounding.root * moves + 4 * U64 * nats
+        return found[0], found[1], found[2]
+
+    def _norms(
+        self, state: State, W: Floats, distances: Floats, rows_squared: Floats, rounding: Rounding
+    ) -> tuple[Floats, Floats, Floats]:
+        """Roots of the scores (c,), how far each may move within a tie, and what float64 rounding makes of it."""
+        if self.rules.measure == "distance":
+            norms = np.sqrt(distances)
+            return norms, ties.slack(norms, state.scale), np.full(len(norms), rounding.root)
+        norms = self.roots(W, distances)
+        if self.rules.measure == "norm":
+            return norms, ties.slack(norms, state.scale), np.full(len(norms), rounding.residual + rounding.grown)
+        roots, ridge = np.sqrt(self.q(distances)), self.rules.ridge
+        own = ties.lengths(rows_squared, ridge)
+        noises = (rounding.residual * own + norms * rounding.root * np.sqrt(rows_squared)) / roots + rounding.grown
+        terms = ties.ratio_terms(norms, roots, rows_squared, ridge, state.scale)
+        return norms, ties.slack(norms, terms), noises
+
+    def judged(self, state: State, window: Window, rounding: Rounding) -> Judged:
+        """Values that are compared, roots of scores or nats; how far each may move within a tie; their rounding."""
+        if self.metric is not None:
+            return self._told(state, window.indices, window.rows_squared, rounding)
+        return self._norms(state, window.W, window.distances, window.rows_squared, rounding)
+
+    def root(self, value: float) -> float:
+        """The root of the score that belongs to a value of `judged`."""
+        return value if self.metric is None else math.sqrt(-math.expm1(-2 * value))

@@ -1,0 +1,27 @@
+"""Choice of the stepper for a problem on a backend."""
+
+from gip_gpu.backends.base import Backend
+from gip_gpu.backends.gpu.backend import GpuBackend
+from gip_gpu.gram.columns import Columns
+from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
+from gip_gpu.greedy.matching_pursuit import LocalPursuit, MatchingPursuit
+from gip_gpu.greedy.projecting import Projecting
+from gip_gpu.greedy.state import State
+from gip_gpu.greedy.stepper import Stepper
+from gip_gpu.problem.formulation import Problem
+
+
+def stepper_for(backend: Backend, columns: Columns | None, state: State, problem: Problem) -> Stepper:
+    """The stepper of a selection.
+
+    Args:
+        backend: arrays and launches.
+        columns: Gram columns; None where the column of a pick is made in its step.
+        state, problem: of the selection.
+    """
+    if columns is None:
+        return Projecting(backend, state, problem.epsilon, problem.sign, problem.Q)
+    if backend.device_loop:
+        assert isinstance(backend, GpuBackend)
+        return DeviceMatchingPursuit(backend, columns)
+    return MatchingPursuit(LocalPursuit(backend, state.n), columns)

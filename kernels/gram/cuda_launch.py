@@ -1,0 +1,32 @@
+"""Launches of gram.cu."""
+
+from typing import Any
+
+from numpy import int32, int64
+
+from gip_gpu.kernels import cuda_source
+from gip_gpu.kernels.architectures import Chip, tuned
+from gip_gpu.kernels.gram import tuning
+
+
+def gram(rows: Any, inverse: Any, out: Any, multiply: str, storage: str, chip: Chip) -> None:
+    """The Gram matrix `out` (m, m) in `storage` of `rows` (m, d) in `multiply`.
+
+    `inverse` (m,) float32 are the inverse norms of the rows.
+    """
+    m, d = rows.shape
+    tile = tuned(tuning.CUDA, chip.capability)[multiply]
+    kernel = cuda_source.kernel("gram", "gram", tile.macros(multiply, storage))
+    kernel((tile.tiles(m),), (tile.threads,), (rows, inverse, out, int64(m), int32(d), int64(0)))
+
+
+def products(
+    left: Any, left_inverse: Any, rows: Any, inverse: Any, out: Any, multiply: str, storage: str, chip: Chip
+) -> None:
+    """Gram columns `out` (count, m), of any row stride, of `left` (count, d) with `rows` (m, d)."""
+    (count, d), m = left.shape, len(rows)
+    tile = tuned(tuning.CUDA, chip.capability)[multiply]
+    kernel = cuda_source.kernel("gram", "products", tile.macros(multiply, storage))
+    stride = out.strides[0] // out.itemsize
+    arguments = (left, left_inverse, rows, inverse, out, int64(count), int64(m), int32(d), int64(stride))
+    kernel(tile.products_grid(count, m), (tile.threads,), arguments)

@@ -1,0 +1,34 @@
+"""Launches of the Triton Gram kernels."""
+
+from typing import Any
+
+from gip_gpu.kernels.architectures import tuned
+from gip_gpu.kernels.exact_triton import FUSED
+from gip_gpu.kernels.gram import gram_triton, tuning
+
+
+def gram(rows: Any, inverse: Any, out: Any, multiply: str, capability: int) -> None:
+    """The Gram matrix `out` (m, m) of `rows` (m, d) in `multiply`; `inverse` (m,) float32 are their inverse norms."""
+    m, d = rows.shape
+    tile = tuned(tuning.TRITON, capability).tile(multiply, d)
+    gram_triton.gram[(tile.programs(m),)](
+        rows, inverse, out, m, d, TILE=tile.tile, WIDE=tile.wide, DEPTH=tile.depth, **_factors(rows, multiply),
+        num_warps=tile.warps, num_stages=tile.stages, **FUSED,
+    )  # fmt: skip
+
+
+def products(
+    left: Any, left_inverse: Any, rows: Any, inverse: Any, out: Any, multiply: str, capability: int
+) -> None:  # fmt: skip
+    """Gram columns `out` (count, m), of any row stride, of `left` (count, d) with `rows` (m, d)."""
+    (count, d), m = left.shape, len(rows)
+    tile = tuned(tuning.TRITON, capability).tile(multiply, d)
+    gram_triton.products[(tile.batch_programs(count, m),)](
+        left, left_inverse, rows, inverse, out, count, m, d, out.stride(0), TILE=tile.batch_tile, WIDE=tile.tile,
+        DEPTH=tile.depth, **_factors(rows, multiply), num_warps=tile.warps, num_stages=tile.stages, **FUSED,
+    )  # fmt: skip
+
+
+def _factors(rows: Any, multiply: str) -> dict[str, Any]:
+    """How the kernels multiply; Triton's interpreter takes bf16 as float32."""
+    return {"PRECISION": "tf32" if multiply == "tf32" else "ieee", "WIDEN": multiply == "bf16" and not rows.is_cuda}
