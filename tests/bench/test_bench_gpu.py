@@ -261,7 +261,7 @@ def test_barriers_and_launches_by_a_stub():
     made = []
     library = SimpleNamespace(
         name="cupy",
-        arrays=SimpleNamespace(multiprocessors=7),
+        arrays=SimpleNamespace(multiprocessors=7, capability=80),
         timer=StubTimer(4e-6, 4e-6 + TINY.barriers * 1.5e-6, TINY.launches * 3e-6, ceilings.CAPTURED * 1e-6),
         barriers=lambda blocks, threads: lambda count: made.append((blocks, threads, count)),
         empty_launch=lambda: lambda: None,
