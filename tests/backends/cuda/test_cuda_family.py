@@ -44,6 +44,7 @@ def test_positive_residuals(measure, n):
     assert (other.upper > step.upper).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3, 8, 20])
 def test_a_metric(n):
     Step(129, 33, n, metric=True).launch().check()
@@ -127,6 +128,7 @@ def test_no_order_of_threads_changes_the_step():
     assert len({step.parts[:, 0].max() for step in found}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize(
     ("m", "d", "n", "multiply"),

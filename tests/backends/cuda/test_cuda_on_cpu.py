@@ -163,6 +163,7 @@ def test_shared_memory_is_poisoned(program):
     assert out.tolist() == [0xFFFFFFFF] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [False, True])
 def test_atomics(program, threads):
     total, half, largest = np.zeros(1, np.uint64), np.zeros(1, np.float32), np.full(1, -1000, np.int32)
@@ -194,6 +195,7 @@ def test_warp_operations(program):
     assert votes.tolist() == [everyone + (0b1100000 if i < 7 else 0) for i in range(32)]
 
 
+@pytest.mark.slow
 def test_conversions_of_16_bit_types(program):
     bits = np.arange(2**16, dtype=np.uint16)
     from_half, from_brain = np.zeros((2, 2**16), np.float32)

@@ -90,18 +90,21 @@ def test_rows_given_in_16_bits_are_multiplied_as_they_are(cupy, pool, precision)
         assert chosen.certificate.candidates.mean() < 2
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_normalised(cupy, pool):
     F, G = pool
     check(F / 30, G, 30, normalize=False, columns="lazy")
     check((F / 30).astype(np.float16), G, 30, normalize=False, columns="gram")
 
 
+@pytest.mark.slow
 def test_norms_far_apart(cupy, pool):
     F, G = pool
     check(F.astype(np.float64) * np.logspace(-40, 40, len(F))[:, None], G, 30)
     check((F * np.logspace(-30, 30, len(F))[:, None]).astype(np.float32), G, 30)
 
 
+@pytest.mark.slow
 def test_embeddings_that_do_not_fit_are_streamed(cupy, pool, monkeypatch):
     from gip_gpu.planning import gpu_costs
     from tests.support import cupy_stand_in
