@@ -28,6 +28,7 @@ def scores_of(F, kind):
     return np.random.default_rng(3).integers(0, 6, (len(F), 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["self", "integers"])
 def test_gsm8k(real, kind):
     F = real("gsm8k_minilm_f16.npy")
@@ -43,6 +44,7 @@ def test_gsm8k(real, kind):
     np.testing.assert_array_equal(loose.indices, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["self", "judges"])
 def test_alpaca(real, kind):
     F = real("alpaca52k_minilm_f16.npy")
@@ -59,6 +61,7 @@ def test_wildbench(real):
     assert_same(F, G, 613, matching_pursuit(F, G, 613))
 
 
+@pytest.mark.slow
 def test_duplicated_rows_of_bbh(real):
     F = real("bbh_wordllama_f16.npy")
     unique, first, count = np.unique(F, axis=0, return_index=True, return_counts=True)

@@ -9,8 +9,10 @@ from gip_gpu import Pool, backends, select, signals
 from gip_gpu.reference import matching_pursuit
 from tests.support.tied_pools import problems
 
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("triton", "cupy")]
 
-@pytest.fixture(params=["numpy", "triton", "cupy"])
+
+@pytest.fixture(params=["numpy", *SLOW])
 def run(request):
     """Options of `select` for one backend."""
     name = request.param

@@ -60,6 +60,7 @@ def cells(table):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.slow
 def test_quick_report_has_every_case_column_and_label(quick):
     printed, written = quick
     assert printed == written

@@ -66,6 +66,7 @@ def session():
     return make
 
 
+@pytest.mark.slow
 def test_a_quick_run_reports_every_objective_and_the_textbook(synthetic, tmp_path):
     target = tmp_path / "report.md"
     result = CliRunner().invoke(main, ["--quick", "--output", str(target)], catch_exceptions=False)

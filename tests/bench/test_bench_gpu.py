@@ -55,6 +55,7 @@ def by_triton(tmp_path_factory):
     return result.stdout, json.loads(output.read_text())
 
 
+@pytest.mark.slow
 def test_dry_run_has_every_part(by_triton):
     printed, found = by_triton
     # Precisions, and columns.
@@ -81,6 +82,7 @@ def test_dry_run_has_every_part(by_triton):
     assert any("grid barrier: a cooperative launch needs backend 'cupy'" in line for line in found["left_out"])
 
 
+@pytest.mark.slow
 def test_dry_run_floors(by_triton):
     _, found = by_triton
     rate, copied = found["ceilings"]["GEMM fp32"], found["ceilings"]["copy bandwidth"]
@@ -207,6 +209,7 @@ def gemm(of_float32):
     return call
 
 
+@pytest.mark.slow
 def test_all_parts_by_cupy(cupy):
     assert suite.choose("cupy", "cuda") == (["cupy"], [])
     results = suite.measure(TINY, "cuda", ["cupy"], Budget(2000), [])

@@ -60,6 +60,7 @@ def first_of(row):
     return Run(3.0, 5_000_000, np.array(row).tolist(), {**notes, "rounds": [0]})
 
 
+@pytest.mark.slow
 def test_every_claim_writes_its_section(at_hand, tmp_path):
     result = run("--quick", "--output", tmp_path)
     assert result.exit_code == 0, result.output

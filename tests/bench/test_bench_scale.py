@@ -97,6 +97,7 @@ def test_ratings_are_whole_numbers_of_judges_that_differ(rows, n):
     assert abs(G[first] - G[first - 1]).mean() < 0.9 * abs(G[1:] - G[:-1]).mean()
 
 
+@pytest.mark.slow
 def test_a_quick_run_reports_every_section(synthetic, tmp_path):
     target = tmp_path / "scale.md"
     small = ["--quick", "--folder", str(tmp_path / "pools"), "--output", str(target)]

@@ -101,6 +101,7 @@ def exchange_of_two(ranks, rounds):
 constants_exchange = constants.exchange
 
 
+@pytest.mark.slow
 def test_a_quick_run_measures_and_reports(monkeypatch, tmp_path):
     """Real steps and a real exchange; more than two processes would wait for each other's cores and for torch."""
     pytest.importorskip("torch")

@@ -55,6 +55,7 @@ def alone():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "name"), [(3, name) for name in ranks.cases()] + [(size, name) for size in (2, 4) for name in ranks.FEW]
 )
@@ -66,6 +67,7 @@ def test_equal_to_one_process(said, alone, size, name):
     np.testing.assert_allclose(found["explained"], alone[name].explained, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ranks.WITH_EMPTY)
 def test_ranks_without_rows_take_no_part(said, alone, name):
     found = [said[rank][f"empty {name}"] for rank in range(4)]
@@ -77,6 +79,7 @@ def test_ranks_without_rows_take_no_part(said, alone, name):
     assert "4 processes hold 0 to " in found[0]["plan"]
 
 
+@pytest.mark.slow
 def test_no_rank_has_rows(said):
     for rank in range(4):
         assert said[rank]["all empty"]["error"] == "ValueError"
@@ -86,6 +89,7 @@ def test_no_rank_has_rows(said):
 MATCHING = ("one signal", "four signals", "ties", "fp16", "duplicates", "all, restarted", "stopped")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MATCHING)
 def test_equal_to_the_reference(said, name):
     F, G, k, options = ranks.cases()[name]
@@ -100,11 +104,13 @@ def test_cases_are_what_they_are_called(alone):
     assert len(alone["stopped"]) < 120
 
 
+@pytest.mark.slow
 def test_few_rows_do_not_keep_the_others_from_batches(said):
     assert shared(said, 3, "one signal")["cache"] == 256
     assert 1 <= shared(said, 3, "no memory")["cache"] < 16
 
 
+@pytest.mark.slow
 def test_real_data(said, real):
     F = real("gsm8k_minilm_f16.npy")
     found = [said[rank]["real"] for rank in range(3)]
@@ -138,6 +144,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_errors_reach_all_ranks(said, name):
     prefix, text = WRONG[name]
@@ -149,6 +156,7 @@ def test_errors_reach_all_ranks(said, name):
         assert found["text"].startswith(("" if own else prefix) + text), found
 
 
+@pytest.mark.slow
 def test_a_rank_that_does_not_come_is_named(said):
     for rank in (0, 2):
         assert said[rank]["late"] == {
@@ -162,6 +170,7 @@ def test_a_rank_that_does_not_come_is_named(said):
     assert [said[rank]["after"]["indices"] for rank in range(3)] == [expected] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rank", "own", "others"),
     [
@@ -185,6 +194,7 @@ def group():
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_one_process(said, group):
     F, G, k, _ = ranks.cases()["one signal"]
     calls = []
@@ -219,6 +229,7 @@ def test_without_a_process_group():
         distributed().select(np.eye(3), np.ones(3), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "lost", "text"),
     [
@@ -236,6 +247,7 @@ def test_a_lost_rank_ends_all(tmp_path, what, lost, text):
     assert seconds < 40
 
 
+@pytest.mark.slow
 def test_torchrun_with_rows_left_out(folder):
     F, G = ranks.lacking(ranks.pool(), ranks.ratings())
     np.save(folder / "pool.npy", F)
@@ -251,6 +263,7 @@ def test_torchrun_with_rows_left_out(folder):
     assert (chosen.indices.tolist(), chosen.preparation) == (expected.indices.tolist(), expected.preparation)
 
 
+@pytest.mark.slow
 def test_torchrun(folder):
     arguments = ("pool.npy", "--scores", "scores.npy", "-k", "0.05")
     done = torchrun(folder, 2, *arguments, "-o", "many.npz")
@@ -261,6 +274,7 @@ def test_torchrun(folder):
     assert chosen.indices.tolist() == select(F, G, 0.05, device="cpu").indices.tolist()
 
 
+@pytest.mark.slow
 def test_torchrun_leaves_what_one_process_leaves(folder):
     """Rows, ids and a table, or none of them; after a resume rank 0 says what this run did."""
     F, G = (np.load(folder / name) for name in ("pool.npy", "scores.npy"))
@@ -281,6 +295,7 @@ def test_torchrun_leaves_what_one_process_leaves(folder):
     assert f"20 picks from the checkpoint, {len(chosen) - 20} made at " in after.stdout
 
 
+@pytest.mark.slow
 def test_torchrun_with_a_killed_rank_writes_nothing(tmp_path):
     """Whenever it dies."""
     F = ranks.pool(30_000, 64)
@@ -301,6 +316,7 @@ def test_torchrun_with_a_killed_rank_writes_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["pool.npy"]
 
 
+@pytest.mark.slow
 def test_a_rank_without_the_others(folder):
     """However the ranks were started."""
     code = "import sys; from gip_gpu import cli, distributed; distributed.TIMEOUT = 1.0; sys.exit(cli.main())"
@@ -319,6 +335,7 @@ def variables(pid):
     return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
 
 
+@pytest.mark.slow
 def test_torchrun_with_more_processes_than_rows(folder):
     """And scores by their name, which the processes without rows have no use for."""
     F, G = np.load(folder / "pool.npy")[[3, 500, 77]], np.array([2.0, 9, 4])
@@ -333,6 +350,7 @@ def test_torchrun_with_more_processes_than_rows(folder):
     assert "G: column 'id' of scores.csv has the name of an identifier; name the scores by " in said
 
 
+@pytest.mark.slow
 def test_torchrun_says_once_what_is_wrong(folder):
     F = np.load(folder / "pool.npy")
     F[700, 2] = np.inf

@@ -40,6 +40,7 @@ def said(together):
     return together[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ranks_files.kinds())
 def test_taken_over_by_other_numbers_of_processes(said, name):
     """By two, three, one and three again: equal to an unbroken run of one, and stored picks come at once."""
@@ -67,6 +68,7 @@ def test_taken_over_by_other_numbers_of_processes(said, name):
         assert said[rank][f"{name} joined"]["indices"] == ranks_files.joined(whole).indices.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ranks_files.TAKEN_ON)
 def test_taken_over_by_ranks_without_rows(said, name):
     F, G, options = ranks_files.kinds()[name]
@@ -90,6 +92,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_what_is_refused(said):
     for name, message in REFUSED.items():
         for rank in range(3):
@@ -97,6 +100,7 @@ def test_what_is_refused(said):
             assert re.fullmatch(message, said[rank][name]["text"]), said[rank][name]
 
 
+@pytest.mark.slow
 def test_items_that_were_dropped_stay_out(said):
     F, G, options = ranks_files.kinds()["lr"]
     whole = select(F, G, 40, device="cpu", **options)
@@ -107,6 +111,7 @@ def test_items_that_were_dropped_stay_out(said):
         assert item not in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["all", "all lr", "one", "kill", "kill lr"])
 def test_signals(what, tmp_path, request):
     """All but those that cannot be put off leave a file of where the run was; any goes on to the same picks."""
@@ -136,6 +141,7 @@ def test_signals(what, tmp_path, request):
     assert not [path for path in folder.iterdir() if path.suffix == ".tmp"]
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_fit_are_streamed(tmp_path):
     random = np.random.default_rng(0)
     F = (random.standard_normal((65_000, 384), np.float32) + 0.3).astype(np.float16)
@@ -150,6 +156,7 @@ def test_rows_that_do_not_fit_are_streamed(tmp_path):
         assert found[0][name]["indices"] == select(F, G, k, device="cpu", **options).indices.tolist()
 
 
+@pytest.mark.slow
 def test_ranks_with_rows_of_other_lengths_and_formats(said):
     """The rows of a rank are scaled by the longest of all, and each rank has a bound of its own on its entries."""
     F, G = ranks_files.lengths()
@@ -178,6 +185,7 @@ def start(folder, count, *arguments):
     return agent
 
 
+@pytest.mark.slow
 def test_torchrun_goes_on(tmp_path):
     F = ranks.pool(30_000, 64)
     G = ranks.ratings(30_000, 2)

@@ -38,6 +38,7 @@ def test_every_option_has_a_spelling_that_torchrun_leaves():
     assert taken == TAKEN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dashes", "option"), [((), "--score-sign"), (("--",), "--sign")])
 def test_torchrun_with_a_sign(dashes, option, folder):
     line = ("pool.npy", "--scores", "scores.npy", "-k", "0.02", "-o", "many.npz", "--quiet", option, "positive")

@@ -75,6 +75,7 @@ def asked(objective, G, **more):
     return (None if objective == "entropy" else G), how
 
 
+@pytest.mark.slow
 def test_the_same_picks_as_in_float32(counted):
     compared = 0
     for seed in range(250):

@@ -71,6 +71,7 @@ def without_guard():
     return names["_choose"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:(invalid|divide|overflow).*encountered:RuntimeWarning")
 def test_a_warp_that_is_late(pool, triton_in_interpreter, monkeypatch):
     """As it was seen on an H200: without the guard NumPy's error, with it the reference's picks."""

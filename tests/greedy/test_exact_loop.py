@@ -45,6 +45,7 @@ def check(seeds):
     return tried
 
 
+@pytest.mark.slow
 def test_random_problems():
     assert check(range(PROBLEMS)) > 0.9 * PROBLEMS
 
@@ -99,6 +100,7 @@ def test_a_tiny_ridge_does_not_make_ties(epsilon):
     assert not exact_loop.doubted(chosen, F, G, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 8, 16])
 def test_mutual_information_by_its_definition(d):
     for n in (n for n in (1, 2, 4, 8, 16) if n <= d):

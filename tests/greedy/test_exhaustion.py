@@ -19,6 +19,7 @@ def pool():
     return F, Rows(F).block(0, len(F)) @ rng.standard_normal(64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["gram", "lazy"])
 def test_restart(pool, columns):
     F, G = pool
@@ -44,6 +45,7 @@ def test_stop(pool):
     assert len(chosen.gains) == len(chosen.explained) == len(chosen.weights) == len(chosen)
 
 
+@pytest.mark.slow
 def test_continue_is_the_literal_loop(pool):
     F, G = pool
     seen = []

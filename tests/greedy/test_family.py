@@ -152,6 +152,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_real_data(real, name):
     embeddings, judges = REAL[name]

@@ -139,6 +139,7 @@ def run_of_four_tests(folder, note, *options):
     assert "4 passed" in result.stdout
 
 
+@pytest.mark.slow
 def test_no_answer_is_shared_between_runs(tmp_path):
     for runs in (1, 2):
         run_of_four_tests(tmp_path / "runs", tmp_path / "note")

@@ -108,6 +108,7 @@ def test_safetensors(dtype: str, tmp_path: Path) -> None:
         open_matrix(path, "cube")
 
 
+@pytest.mark.slow
 def test_bfloat16_is_read_as_float32(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(F).bfloat16()

@@ -109,6 +109,8 @@ WITH_EMPTY = (
     *("one signal", "four signals", "lengths kept", "zeros", "all, restarted", "positive", "lr", "lr, lengths kept"),
     *("omp", "entropy, lengths kept", "z-scores", "ranks", "values missing"),
 )
+# For the test that is made often.
+TWO = ("one signal", "lr", "positive")
 FEW = ("one signal", "ties", "all, restarted", "lr", "z-scores", "ranks", "values missing")
 
 
@@ -175,6 +177,14 @@ def job_cases(rank, results):
         results[f"empty {name}"] = attempt(select, *mine, k, timeout=60, **options)
     results["all empty"] = attempt(select, F[:0], None if G is None else G[:0], 3, objective="entropy", timeout=60)
     dist.barrier()
+
+
+def job_two(rank, results):
+    from gip_gpu.distributed import select
+
+    for name in TWO:
+        F, G, k, options = cases()[name]
+        results[name] = attempt(select, *part(F, G, rank, CUTS[2](len(F))), k, timeout=60, **options)
 
 
 def wrong(rank):
@@ -281,6 +291,7 @@ def job_failing(what):
 
 JOBS = {
     "cases": (4, job_cases),
+    "two": (2, job_two),
     **{what: (3, job_failing(what)) for what in ("kill", "kill 0", "stop")},
 }
 

@@ -15,23 +15,27 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
 SHAPES = [(1, 1, 1), (7, 33, 3), (33, 7, 8), (129, 129, 3), (255, 64, 1), (300, 384, 8), (70, 600, 20)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "d", "n"), SHAPES)
 def test_step_of_a_ratio(m, d, n):
     Step(m, d, n).launch().check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("measure", "n"), [("norm", 3), ("distance", 1)])
 @pytest.mark.parametrize(("m", "d"), [(1, 1), (7, 33), (33, 7), (129, 129), (300, 384)])
 def test_step_of_a_norm_or_a_distance(m, d, n, measure):
     Step(m, d, n, measure).launch().check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multiply", ["fp16", "bf16", "fp32", "tf32"])
 @pytest.mark.parametrize("d", [1, 129, 264])
 def test_every_format_of_rows(multiply, d):
     Step(100, d, 3, multiply=multiply).launch().check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("measure", "n"), [("norm", 3), ("ratio", 8)])
 def test_positive_residuals(measure, n):
     step = Step(129, 33, n, measure, positive=True).launch()
@@ -40,6 +44,7 @@ def test_positive_residuals(measure, n):
     assert (other.upper > step.upper).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3, 8, 20])
 def test_a_metric(n):
     Step(129, 33, n, metric=True).launch().check()
@@ -90,6 +95,7 @@ def test_nothing_is_eligible():
         assert step.parts[:, 1].sum() == pytest.approx((step.W.astype(float) ** 2).sum() if weights == 0 else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["norm", "ratio", "distance"])
 @pytest.mark.parametrize("place", [0, 64, 128])
 def test_what_is_not_a_number_is_the_largest(measure, place):
@@ -122,6 +128,7 @@ def test_no_order_of_threads_changes_the_step():
     assert len({step.parts[:, 0].max() for step in found}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize(
     ("m", "d", "n", "multiply"),

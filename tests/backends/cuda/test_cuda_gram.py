@@ -97,6 +97,7 @@ def products(left, left_inverse, rows, inverse, precision, output):
 
 
 # d below, at and beside multiples of a 16-byte load and of a stage; m in one tile and beyond.
+@pytest.mark.slow
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("precision", INPUTS)
 @pytest.mark.parametrize(("m", "d"), [(1, 1), (7, 3), (255, 1), (255, 64), (130, 65), (255, 384)])
@@ -108,6 +109,7 @@ def test_gram(m, d, precision, output):
     assert (out == out.T).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("precision", INPUTS)
 @pytest.mark.parametrize(("count", "m", "d"), [(1, 7, 3), (3, 1000, 1), (130, 255, 64), (5, 4099, 65)])
@@ -132,6 +134,7 @@ def test_rows_that_are_not_aligned(precision):
     assert (results[0] == results[1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "output", "d"), [("fp16", "fp16", 64), ("fp32", "fp32", 384)])
 def test_gram_of_many_tiles(precision, output, d):
     """1000 rows are 8 x 8 tiles of 128 and 16 x 16 of 64, the latter in groups of 3 that do not divide them; in three
@@ -147,6 +150,7 @@ def test_gram_of_many_tiles(precision, output, d):
     assert (gram(rows, inverse, precision, output, small, seed=5) == out).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [1, 3, 8])
 @pytest.mark.parametrize("side", [1, 2, 3, 8, 11])
 def test_every_tile_has_one_number(group, side):

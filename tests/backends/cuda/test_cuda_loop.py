@@ -78,6 +78,7 @@ def fused_step(tmp_path_factory):
     return launch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [1, 7, 255, 1000, 4099])
 @pytest.mark.parametrize(("n", "kind"), [(1, "fp32"), (3, "fp16"), (8, "bf16")])
 def test_step(fused_step, m, n, kind):
@@ -122,6 +123,7 @@ def test_step_takes_no_nan_for_small(fused_step):
     assert (best.tolist(), energy.tolist()) == ([-1] * 4, [0] * 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("m", "d", "n", "kind"),
     [(1, 1, 1, "fp64"), (7, 3, 3, "fp32"), (255, 64, 8, "bf16"), (1000, 384, 3, "fp16"), (4099, 64, 1, "fp32")],
@@ -158,6 +160,7 @@ CASES = [(*size, rows, columns) for size, rows, columns in zip(cycle(SIZES), ROW
 CASES += [(255, 16, 64, "fp16", "fp32"), (100, 9, 12, "fp32", "fp16")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "d", "n", "rows", "columns"), CASES)
 def test_selections_equal_the_reference(m, d, n, rows, columns):
     F, G = pool(m, d, n)
@@ -167,6 +170,7 @@ def test_selections_equal_the_reference(m, d, n, rows, columns):
     assert host.select(G, k).indices.tolist() == matching_pursuit(host.values, G, k, on_exhausted="restart").tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_shared", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_no_order_of_threads_changes_anything(seed, in_shared):
@@ -223,6 +227,7 @@ def test_what_is_recorded():
     assert host.reasons["NEED_COLUMN"] > 1
 
 
+@pytest.mark.slow
 def test_the_bound_grows_and_shrinks_as_in_the_step_on_the_cpu():
     """bf16 columns need refreshes; between them error and drift follow `matching_pursuit` to the last few bits."""
     F, G = pool(400, 32, 1)
@@ -258,6 +263,7 @@ def test_a_second_round_begins_on_the_items_left():
     assert sorted(state.indices) == list(range(64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.3, 1e-3, 1.2])
 def test_rows_of_other_lengths(factor):
     F, G = pool(200, 8, 2)
@@ -267,12 +273,14 @@ def test_rows_of_other_lengths(factor):
     assert host.select(G, 30).indices.tolist() == wanted.tolist()
 
 
+@pytest.mark.slow
 def test_a_residual_that_grows_without_end_is_seen():
     F, G = pool(200, 8, 2)
     with pytest.raises(OverflowError):
         Host(F * 40, normalize=False).select(G, 200)
 
 
+@pytest.mark.slow
 def test_columns_lie_beyond_2_31_entries():
     F, G = pool(4099, 4, 1)
     host = Host(F, columns="fp16", slots=3, batch=2)
@@ -295,6 +303,7 @@ def test_columns_lie_beyond_2_31_entries():
     assert host.select(G, 12).indices.tolist() == matching_pursuit(host.values, G, 12).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["fp32", "bf16"])
 def test_real_embeddings(real, columns):
     F = real("gsm8k_minilm_f16.npy")

@@ -110,6 +110,7 @@ def program(tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [False, True])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_block_reduction(program, threads, seed):
@@ -120,6 +121,7 @@ def test_block_reduction(program, threads, seed):
     assert out.tolist() == [x[share == block].sum() for block in range(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [False, True])
 def test_grid_barrier_over_several_blocks(program, threads):
     value, arrived = np.array([1, 10, 100, 1000, 10000]), np.zeros(1, np.int64)
@@ -131,6 +133,7 @@ def test_grid_barrier_over_several_blocks(program, threads):
     assert arrived[0] == 5 * 12
 
 
+@pytest.mark.slow
 def test_a_missing_grid_barrier_shows(program):
     broken = ROUNDS.replace("        barrier.sync();\n        if", "        if")
     assert broken != ROUNDS
@@ -142,6 +145,7 @@ def test_a_missing_grid_barrier_shows(program):
     assert len(results) > 1
 
 
+@pytest.mark.slow
 def test_a_missing_block_barrier_shows(program):
     wanted = np.roll(np.arange(64), -1).tolist()
     for text, right in ((SHIFT, True), (SHIFT.replace("__syncthreads();", ""), False)):
@@ -152,12 +156,14 @@ def test_a_missing_block_barrier_shows(program):
             assert (out.tolist() == wanted) is right
 
 
+@pytest.mark.slow
 def test_shared_memory_is_poisoned(program):
     out = np.zeros(2, np.uint32)
     program(ODDS).launch("poison", 1, 1, [out], shared_bytes=16)
     assert out.tolist() == [0xFFFFFFFF] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [False, True])
 def test_atomics(program, threads):
     total, half, largest = np.zeros(1, np.uint64), np.zeros(1, np.float32), np.full(1, -1000, np.int32)
@@ -189,6 +195,7 @@ def test_warp_operations(program):
     assert votes.tolist() == [everyone + (0b1100000 if i < 7 else 0) for i in range(32)]
 
 
+@pytest.mark.slow
 def test_conversions_of_16_bit_types(program):
     bits = np.arange(2**16, dtype=np.uint16)
     from_half, from_brain = np.zeros((2, 2**16), np.float32)

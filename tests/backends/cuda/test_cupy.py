@@ -55,6 +55,7 @@ def check(F, G, k, **options):
     return chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["gram", "lazy"])
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
 def test_every_precision_gives_the_reference(cupy, pool, precision, columns):
@@ -69,12 +70,14 @@ def test_every_precision_gives_the_reference(cupy, pool, precision, columns):
     assert (chosen.certificate.margins <= leads(F, G, chosen.indices) + 1e-9).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8])
 def test_rows_of_other_types(cupy, pool, dtype):
     F, G = pool
     check((F * 20).astype(dtype), G, 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
 def test_rows_given_in_16_bits_are_multiplied_as_they_are(cupy, pool, precision):
     from tests.support import cupy_stand_in
@@ -87,18 +90,21 @@ def test_rows_given_in_16_bits_are_multiplied_as_they_are(cupy, pool, precision)
         assert chosen.certificate.candidates.mean() < 2
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_normalised(cupy, pool):
     F, G = pool
     check(F / 30, G, 30, normalize=False, columns="lazy")
     check((F / 30).astype(np.float16), G, 30, normalize=False, columns="gram")
 
 
+@pytest.mark.slow
 def test_norms_far_apart(cupy, pool):
     F, G = pool
     check(F.astype(np.float64) * np.logspace(-40, 40, len(F))[:, None], G, 30)
     check((F * np.logspace(-30, 30, len(F))[:, None]).astype(np.float32), G, 30)
 
 
+@pytest.mark.slow
 def test_embeddings_that_do_not_fit_are_streamed(cupy, pool, monkeypatch):
     from gip_gpu.planning import gpu_costs
     from tests.support import cupy_stand_in
@@ -153,6 +159,7 @@ def test_out_of_memory_says_what_helps(cupy, pool, monkeypatch):
         select(F, G, 5, device="cuda", backend="cupy")
 
 
+@pytest.mark.slow
 def test_the_plan_avoids_what_does_not_fit(cupy, pool):
     F, G = pool
     assert select(F, G, 400, device="cuda", backend="cupy").plan.columns == "gram"

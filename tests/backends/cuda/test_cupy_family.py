@@ -65,6 +65,7 @@ def test_epsilon(F, objective):
     check(F, G, 60, objective, epsilon=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 4])
 def test_mutual_information_of_an_exact_query(F, n):
     X = F.astype(float) / np.linalg.norm(F.astype(float), axis=1, keepdims=True)
@@ -78,12 +79,14 @@ def test_rows_that_are_not_normalised(F, objective):
         check(F * np.float32(scale), G, 15, objective, normalize=False, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_rows_of_other_types(F, dtype):
     G, _ = problem(F, "lr")
     check(F.astype(dtype), G, 20, "lr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["tf32", "fp16", "bf16"])
 def test_every_precision_gives_the_reference(F, precision):
     G, _ = problem(F, "lr")

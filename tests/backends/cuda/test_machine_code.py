@@ -102,6 +102,7 @@ END = "            }\n        }\n" + SYNC
 POLL = "while (load_acquire(arrived_) < goal_) {\n            }"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chip", CHIPS)
 @pytest.mark.parametrize(
     ("old", "new", "fault"),

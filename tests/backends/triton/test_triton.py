@@ -86,6 +86,7 @@ def assert_same(F, G, k, reference=None, **options):
     return chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", COLUMNS)
 @pytest.mark.parametrize(("precision", "n"), [("fp32", 1), ("tf32", 3), ("fp16", 1), ("bf16", 3)])
 def test_equals_the_reference(narrow, precision, n, columns):
@@ -105,6 +106,7 @@ def test_equals_the_reference(narrow, precision, n, columns):
         assert chosen.explained[t] == pytest.approx(1 - (W**2).sum() / (G**2).sum(), abs=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "precision", "multiply", "multiplied_without_cast", "normalize"),
     [
@@ -173,6 +175,7 @@ def test_rows_far_from_unit_length_are_not_multiplied_as_they_are(stores):
     assert not any(backend.multiplied_without_cast for backend in stores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "k"), [(40.0, 90), (1e25, 3)])
 def test_rows_too_long_for_the_loop_to_converge(length, k):
     """The residual grows until it is seen, or overflows at once."""
@@ -195,6 +198,7 @@ def test_duplicates_and_ties(columns):
     assert chosen.certificate.tied > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", COLUMNS)
 @pytest.mark.parametrize("on_exhausted", ["restart", "stop", "continue"])
 def test_exhaustion(on_exhausted, columns):
@@ -219,6 +223,7 @@ def test_scores_that_are_zero():
     assert assert_same(F, G, 30).rounds == (0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "d", "n"), [(1, 1, 1), (7, 3, 3), (65, 1, 1), (129, 33, 8)])
 def test_odd_sizes(m, d, n):
     rng = np.random.default_rng(m + d + n)
@@ -247,6 +252,7 @@ def test_progress(narrow):
     assert len(set(seen)) >= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_a_pool_used_again(narrow, columns, stores):
     pool = Pool(narrow, **OPTIONS, precision="fp32", columns=columns)
@@ -256,6 +262,7 @@ def test_a_pool_used_again(narrow, columns, stores):
     assert len(stores) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "precision"), [("float16", "tf32"), ("float32", "bf16"), ("float64", "fp32")])
 def test_embeddings_streamed_from_the_host(cone, monkeypatch, stores, given, precision):
     F = unit(cone[:300]).astype(given)
@@ -289,6 +296,7 @@ def test_embeddings_that_do_not_fit_are_streamed():
     assert all(plan.total <= plan.limit for plan in plans)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "columns", "n"), [("bf16", "gram", 1), ("tf32", "lazy", 2)])
 def test_real_embeddings(real, precision, columns, n):
     F = real("gsm8k_minilm_f16.npy")[:300]
@@ -342,6 +350,7 @@ def adversarial():
     yield "positive cone", np.abs(unit_rows), np.ones(120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "F", "G"), list(adversarial()), ids=[case for case, *_ in adversarial()])
 def test_bound_holds_at_every_step(checked, case, F, G):
     for columns, precision in zip(COLUMNS, ("bf16", "fp32"), strict=True):
@@ -350,6 +359,7 @@ def test_bound_holds_at_every_step(checked, case, F, G):
     assert checked.tightest > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-3, 1.0])
 def test_bound_holds_for_rows_that_are_not_unit(checked, scale):
     F = unit(np.random.default_rng(5).standard_normal((100, 30)), scale)
@@ -357,12 +367,14 @@ def test_bound_holds_for_rows_that_are_not_unit(checked, scale):
     assert checked.checks >= 10
 
 
+@pytest.mark.slow
 def test_bound_holds_on_real_rows(checked, real):
     F = real("gsm8k_minilm_f16.npy")[:300]
     select(F, signals.self_compression(F), 12, device="cpu", backend="triton", precision="fp16", columns="gram")
     assert checked.checks >= 12
 
 
+@pytest.mark.slow
 def test_without_the_bound_picks_go_wrong(narrow, monkeypatch):
     G = signals.self_compression(narrow)
     expected = matching_pursuit(narrow, G, 30)

@@ -131,6 +131,7 @@ def check(items, parts, chunks=None):
             assert abs(total - counted.sum()) <= (items.n + 2) * U32 * np.abs(counted).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "d"), SIZES)
 @pytest.mark.parametrize(("measure", "positive", "metric"), SCORES)
 def test_step(m, d, measure, positive, metric):
@@ -307,6 +308,7 @@ class Window:
             assert seen.setdefault(self.which[item], bits) == bits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "d"), SIZES)
 @pytest.mark.parametrize(("n", "kind"), [(1, "fp16"), (3, "bf16"), (8, "fp32"), (5, "fp64")])
 def test_candidates(m, d, n, kind):
@@ -322,6 +324,7 @@ def test_candidates(m, d, n, kind):
     np.testing.assert_allclose(whole.distances, split.distances, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("partial", [0, 64])
 def test_as_many_parts_as_there_is_room_for(partial):
     """Eight items in eight shares each fill the list of parts; one item more does not fit."""
@@ -333,6 +336,7 @@ def test_as_many_parts_as_there_is_room_for(partial):
     assert window.partial.isnan().any() == (not partial)
 
 
+@pytest.mark.slow
 def test_every_eligible_item_is_a_candidate():
     window = Window(1050, 3, 1)
     window.weight[:1030] = 1
@@ -396,6 +400,7 @@ CHOICES = [("lr", 1), ("lr", 3), ("mi", 2), ("mi", 4), ("entropy", 1), ("omp", 3
 
 
 # "mp" projects nothing out of the rows, and takes no epsilon.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "n", "epsilon"),
     [("mp", 3, 0.0), *((*choice, epsilon) for choice in CHOICES for epsilon in (0, 0.05))],
@@ -405,6 +410,7 @@ def test_selections_equal_the_reference(small_launches, objective, n, epsilon):
     assert_same(F, scores(F, n, objective), 12, objective, epsilon=epsilon)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "precision", "objective"),
     [
@@ -429,6 +435,7 @@ def test_rows_of_every_type(small_launches, given, precision, objective):
     assert_same(F, G, 5, objective, values, precision=precision, normalize=False, epsilon=epsilon)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["lr", "entropy"])
 def test_duplicates_and_exhaustion(small_launches, objective):
     """More picks than the rank, from rows that are there many times over: several rounds."""
@@ -528,6 +535,7 @@ class CheckedItems(GpuItems):
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_bounds_hold_at_every_step(small_launches, monkeypatch, precision):
     monkeypatch.setattr(gpu, "GpuItems", CheckedItems)

@@ -84,6 +84,7 @@ CASES += [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("multiply", "storage", "m", "d", "tile", "depth"), CASES)
 def test_gram(multiply, storage, m, d, tile, depth):
     exact = unit_rows(m, d)
@@ -143,6 +144,7 @@ def weights_of_all_kinds(rng, m):
     return rng.choice(np.array([1, 1, 0, -1, 0.5, 2.25], np.float32), m)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("m", "d", "n", "kind"),
     [(1, 1, 1, "fp64"), (7, 3, 3, "fp32"), (255, 64, 8, "bf16"), (1000, 384, 3, "fp16"), (4099, 64, 1, "fp32")],
@@ -400,6 +402,7 @@ def check_residual(device):
     assert off.max() <= device.header_f64[HeaderF64.ERROR]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("m", "d", "n", "kind", "block", "steps"),
     [
