@@ -37,6 +37,7 @@ def test_any_items_in_any_order(objective, options):
 BACKENDS = [("cupy", objective) for objective, _ in KINDS[::2]] + [("triton", o) for o in ("mp", "mi", "entropy")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "objective"), BACKENDS)
 def test_backends(backend, objective, request):
     from gip_gpu import backends

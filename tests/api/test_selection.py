@@ -479,6 +479,7 @@ def load_or_refuse(path):
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit", range(8))
 def test_a_bit_of_an_npz_file_that_was_flipped(tmp_path, bit):
     """Its checksums find it, or it says nothing of the selection."""

@@ -250,6 +250,7 @@ def test_other_threads(tmp_path, cone):
     np.testing.assert_array_equal(found[1].indices, matching_pursuit(cone, G, 60))
 
 
+@pytest.mark.slow
 @posix
 def test_command_line(tmp_path, whole):
     np.save(tmp_path / "F.npy", whole[0])

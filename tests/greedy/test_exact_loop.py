@@ -138,6 +138,7 @@ def test_rounding_of_a_negative_score_is_not_picked(objective, initial):
         assert len(select(F, np.full(3, score), 2, device="cpu", **how)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["mp", "omp", "lr"])
 def test_rounding_is_not_picked_from_rows_of_one_line(objective):
     """The floor is that of the round's largest score, with initial items and without."""

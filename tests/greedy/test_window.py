@@ -6,7 +6,7 @@ import pytest
 from gip_gpu import select
 from gip_gpu.backends.items import Projector, Rules
 from gip_gpu.backends.numpy import items as numpy_items
-from gip_gpu.greedy.projecting import Projecting
+from gip_gpu.greedy.judging import Judge
 from gip_gpu.reference import greedy
 
 pytestmark = pytest.mark.usefixtures("float32_loop")
@@ -48,7 +48,7 @@ def test_portions(tied, objective, options, monkeypatch):
 
     monkeypatch.setattr(numpy_items.NumpyItems, "portions", counted)
     # Nor is it seen at once that all tie.
-    monkeypatch.setattr(Projecting, "_alike", lambda *_: False)
+    monkeypatch.setattr(Judge, "alike", lambda *_: False)
     chosen = select(F, G, 7, device="cpu", **how)
     assert asked
     assert chosen.indices.tolist() == together.indices.tolist() == greedy(F, G, 7, **how).tolist()

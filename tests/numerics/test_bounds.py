@@ -78,6 +78,7 @@ def test_bound_holds_for_rows_that_are_not_unit(checked, scale):
     assert checked.checks >= 40
 
 
+@pytest.mark.slow
 def test_bound_holds_on_real_rows(checked, real):
     F = real("gsm8k_minilm_f16.npy")[:1500]
     select(F, signals.self_compression(F), 300, precision="fp16", columns="gram")

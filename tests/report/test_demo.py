@@ -51,6 +51,7 @@ def table(out: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in lines if row[0].startswith((demo.OURS, demo.RANDOM, demo.TOP))}
 
 
+@pytest.mark.slow
 def test_the_report_compares_three_choices(outcome: Outcome) -> None:
     assert outcome.err == ""
     rows = table(outcome.out)
@@ -82,6 +83,7 @@ def test_the_chosen_rows_are_a_twentieth_in_order(outcome: Outcome, pool: list[d
         assert item["name"] in outcome.out
 
 
+@pytest.mark.slow
 def test_the_choice_is_that_of_the_reference(outcome: Outcome, pool: list[demo.Docstring]) -> None:
     from gip_gpu.reference import matching_pursuit
 
@@ -100,6 +102,7 @@ def test_the_figure_is_drawn(outcome: Outcome) -> None:
     assert {(0x0B, 0x6E, 0x4F), (0xE0, 0x8E, 0x0B), (0xB3, 0x26, 0x1E)} <= colours
 
 
+@pytest.mark.slow
 def test_docstrings_are_those_of_the_objects(pool: list[demo.Docstring]) -> None:
     assert len(pool) > 3000
     assert pool == demo.standard_library_docstrings()
@@ -166,6 +169,7 @@ def test_missing_extras_say_what_to_install(missing: str, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_quiet_share_and_seed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def check(F, G, k, objective, **options):
 OBJECTIVES = ("lr", "mi", "entropy", "omp", "mp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_gives_the_reference(F, objective):
     G, options = problem(F, objective)

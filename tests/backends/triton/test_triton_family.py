@@ -480,6 +480,7 @@ def test_embeddings_streamed_from_the_host(small_launches, monkeypatch, objectiv
     assert (256, 34, (34, 16)) in launches
 
 
+@pytest.mark.slow
 def test_a_pool_used_for_both_loops(small_launches):
     """Matching pursuit runs on the device, the others are decided by the host, on the same rows."""
     from gip_gpu import Pool
