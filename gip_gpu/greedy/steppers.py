@@ -1,9 +1,7 @@
 """Choice of the stepper for a problem on a backend."""
 
 from gip_gpu.backends.base import Backend
-from gip_gpu.backends.gpu.backend import GpuBackend
 from gip_gpu.gram.columns import Columns
-from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
 from gip_gpu.greedy.matching_pursuit import LocalPursuit, MatchingPursuit
 from gip_gpu.greedy.projecting import Projecting
 from gip_gpu.greedy.state import State
@@ -22,6 +20,10 @@ def stepper_for(backend: Backend, columns: Columns | None, state: State, problem
     if columns is None:
         return Projecting(backend, state, problem.epsilon, problem.sign, problem.Q)
     if backend.device_loop:
+        # Not for those who have no GPU: imports take time.
+        from gip_gpu.backends.gpu.backend import GpuBackend
+        from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
+
         assert isinstance(backend, GpuBackend)
         return DeviceMatchingPursuit(backend, columns)
     return MatchingPursuit(LocalPursuit(backend, state.n), columns)
