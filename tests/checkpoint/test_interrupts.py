@@ -275,7 +275,7 @@ def test_command_line(tmp_path, whole):
             message = process.communicate()[1]
         assert process.returncode == status, message
         if number is not None:
-            assert "gip-gpu: the checkpoint run.ckpt was written; the same command goes on from it" in message
+            assert "gip-gpu: the checkpoint run.ckpt was written; the same command resumes from it" in message
             assert not (tmp_path / "chosen.npy").exists()
     np.testing.assert_array_equal(np.load(tmp_path / "chosen.npy"), whole[2])
     command[-1] = "other.npy"

@@ -126,8 +126,8 @@ def test_duplicates_are_a_warning_that_names_the_first(first: object, pool: File
     result = run(line)
     assert result.status == 0
     assert result.err == (
-        "gip-gpu: warning: --ids: '9' is the id of two items, line 9 and line 10; the column index of a table tells "
-        "such items apart (-o with .csv or .parquet)\n"
+        "gip-gpu: warning: --ids: '9' is the id of two items, line 9 and line 10; the column index of a table "
+        "distinguishes such items (-o with .csv or .parquet)\n"
     )
     assert run(f"{line} --quiet").err == ""
     ids[8], ids[50] = 8, 50

@@ -190,7 +190,7 @@ def test_torchrun_goes_on(tmp_path):
         agent.send_signal(signal.SIGTERM)
         _, log = agent.communicate(timeout=60)
     assert agent.returncode != 0
-    assert log.count("gip-gpu: the checkpoint run.ckpt was written; the same command goes on from it") == 1
+    assert log.count("gip-gpu: the checkpoint run.ckpt was written; the same command resumes from it") == 1
     # torchrun shows where it was itself, and nothing else.
     assert "gip_gpu/cli/" not in log
     reached = len(checkpoint.read(path)["indices"])
