@@ -153,10 +153,10 @@ def test_a_rank_that_does_not_come_is_named(said):
     for rank in (0, 2):
         assert said[rank]["late"] == {
             "error": "RuntimeError",
-            "text": "rank 1 did not come to the selection within 1 s",
+            "text": "rank 1 did not join the selection within 1 s",
         }
     assert said[1]["late"]["error"] == "RuntimeError"
-    assert re.fullmatch("rank 1 came to the selection when rank [02] did not wait any longer", said[1]["late"]["text"])
+    assert re.fullmatch("rank 1 joined the selection after rank [02] had stopped waiting", said[1]["late"]["text"])
     # The next selection finds all of them.
     expected = shared(said, 3, "one signal")["indices"]
     assert [said[rank]["after"]["indices"] for rank in range(3)] == [expected] * 3
