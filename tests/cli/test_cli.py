@@ -344,7 +344,7 @@ def test_an_empty_path_is_not_the_folder_here(pool: Files, capsys: pytest.Captur
 
 
 def test_indices_are_not_lost(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the shell's `>&-` has it."""
+    """Standard output is closed, as by the shell's `>&-`."""
     with monkeypatch.context() as closed:
         closed.setattr(sys, "stdout", None)
         assert cli.main(["select", "F.npy", "--scores", "G.npy", "-k", "3"]) == 2

@@ -1,4 +1,4 @@
-"""Ids of items: which line belongs to which item, what an output can hold, and that this is known before the run."""
+"""Ids of items: the line of each item, and the check before the run that an output can hold the ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IDS = [f"item {i}" for i in range(60)]
 
 
 def refused(line: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The error, found before the selection begins."""
+    """Returns the error, which is found before the selection begins."""
 
     def work(*_: object) -> None:
         pytest.fail("the selection has begun")
@@ -102,7 +102,7 @@ def test_an_empty_id_of_a_table(pool: Files, run: Run, monkeypatch: pytest.Monke
 
 
 def test_ids_with_line_breaks(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a table alone; whether one of them is chosen does not matter."""
+    """Only a table can hold them, whether one of them is chosen or not."""
     for broken in ("a\nb", "a\rb"):
         ids = [*IDS[:-1], broken]
         np.save("x.npy", ids)
@@ -118,7 +118,7 @@ def test_ids_with_line_breaks(pool: Files, run: Run, monkeypatch: pytest.MonkeyP
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize("first", [3, "3"])
 def test_duplicates_are_a_warning_that_names_the_first(first: object, pool: Files, run: Run) -> None:
-    """1 and "1" are written alike."""
+    """1 and "1" are the same id, because both are written as 1."""
     ids: list[object] = list(range(60))
     ids[3], ids[40], ids[50], ids[8] = first, 3, 9, 9
     pool["x.jsonl"].write_text(items(ids))
@@ -154,7 +154,7 @@ def test_duplicates_are_a_warning_that_names_the_first(first: object, pool: File
     ],
 )
 def test_every_id_goes_into_a_table(ids: list[object], kind: str, pool: Files, run: Run, chosen: list[int]) -> None:
-    """As integers where all of the pool's fit, else as the same text as in .csv."""
+    """Ids are integers if all ids of the pool fit, else the same text as in .csv."""
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     from pyarrow import parquet
 
