@@ -60,8 +60,8 @@ def extend(
             `gip_gpu.select`.
 
     Returns:
-        A `Selection`: indices are rows of F_new; `explained` is over these rows, and starts with what the earlier picks
-        explain of them.
+        A `Selection`: `indices` are rows of F_new; `explained` is the share over these rows and includes the part that
+        the earlier picks explain.
 
     Raises:
         TypeError, ValueError: bad input, another d, n, normalize or sign, or a selection that cannot be extended: its
@@ -140,6 +140,6 @@ def _extensible(selection: Selection) -> Projection:
         else "its scores were a fitted query, which changes as rows join"
         if selection.range_share is not None
         else "it chose nothing, ended with items taken in order or by the literal loop, is the beginning of a longer "
-        "checkpoint, or was saved by a version that did not keep what was projected out"
+        "checkpoint, or was saved by a version that did not store the projection"
     )
     raise ValueError(f"the selection cannot be extended: {why}; select from all rows with initial= instead")

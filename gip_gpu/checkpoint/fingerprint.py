@@ -24,7 +24,7 @@ def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
 
     Each row is hashed as stored: its bytes as 64-bit words, padded with zeros. Each word is mixed with a constant of
     its position, so that each of its bits affects about half of all bits, before the words of a row are added. The sum
-    is mixed with the dtype and length, and then with the index of the row. A second sum uses the words mixed once more.
+    is mixed with the dtype and length, and then with the index of the row. A second sum uses the words mixed again.
 
     Args:
         block: (rows, d) of any real dtype.

@@ -75,7 +75,7 @@ def as_path(path: Any, reads: Iterable[str] = ()) -> Path:
         raise TypeError(f"checkpoint is {path!r} ({type(path).__name__}); it must be a path")
     target = Path(path)
     taken, real = set(reads), os.path.realpath(target)
-    for place, what in ((real, ""), (os.path.dirname(real), "lies in a folder of shards that ")):
+    for place, what in ((real, ""), (os.path.dirname(real), "is in a folder of shards that ")):
         if place in taken:
             raise ValueError(f"checkpoint is {target}, which {what}this run reads; give another path")
     try:

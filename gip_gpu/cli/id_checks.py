@@ -106,4 +106,4 @@ def _check_encodable(value: str, encoding: str, place: str, wanted: str) -> None
         value.encode(encoding)
     except UnicodeEncodeError as error:
         character = value[error.start]
-        raise ValueError(f"{place} has id {value!a}, of which {encoding} cannot hold {character!a}; {wanted}") from None
+        raise ValueError(f"{place} has id {value!a}; {encoding} cannot hold {character!a}; {wanted}") from None

@@ -113,7 +113,7 @@ def check_file(path: Path, suffixes: Sequence[str], taken: set[str], force: bool
     if os.path.realpath(path) in taken:
         raise click.UsageError(f"{path} is named twice, as {what} and as another file of this run")
     if os.path.dirname(os.path.realpath(path)) in taken:
-        raise click.UsageError(f"{path} lies in a folder of shards that this run reads")
+        raise click.UsageError(f"{path} is in a folder of shards that this run reads")
     check_target(path, suffixes, overwrite=force)
     taken.add(os.path.realpath(path))
 

@@ -94,14 +94,14 @@ def select(
         raise click.UsageError(f"--objective {objective} chooses by the embeddings alone; leave --scores out")
     outputs = Outputs(output, rows_out, force, quiet)
     if outputs.printed and sys.stdout is None:
-        raise click.UsageError("standard output is closed; say by -o where the indices go")
+        raise click.UsageError("standard output is closed; name a file for the indices by -o")
     compressed = scores == Path(SELF_COMPRESSION)
     source = None if compressed else scores
     if source is None and scores_key is not None:
         raise click.UsageError(f"--scores-key names an array in a file, but --scores is {scores or 'not given'}")
     id_field = rows is not None and ids is not None and not names_a_file(ids)
     if (rows is None and rows_out is not None) or (rows is not None and rows_out is None and not id_field):
-        raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
+        raise click.UsageError("--rows and --rows-out belong together: the file to copy from, and the file to write")
     if rows is None and no_check_rows:
         raise click.UsageError("--no-check-rows applies to --rows, which is not given")
     if ids is not None and not outputs.printed and (output is None or suffix_of(output) not in WITH_IDS):

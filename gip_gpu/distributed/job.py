@@ -246,5 +246,5 @@ def _plan_of_all(plans: Sequence[Plan], sizes: Sequence[int], k: int, slots: int
         parts["lookahead"] = kept_bytes(m, own.d, own.n)
     held = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
     what = "process holds" if len(plans) == 1 else "processes hold"
-    reason = f"{len(plans)} {what} {held} rows each; the memory is what the first takes"
+    reason = f"{len(plans)} {what} {held} rows each; the memory is that of the first"
     return replace(own, m=m, k=k, cache=slots, memory=parts, reason=reason)

@@ -35,7 +35,7 @@ class SharedCheckpointWriter(CheckpointWriter):
             self.asked = time.monotonic()
             if any(arrived) and self.signals.arrived is None:
                 self.save(state, stepper)
-                # By now the signal may have reached this rank too, and its handler says more.
+                # By now the signal may have reached this rank too, and its handler gives a better message.
                 self.signals.deliver()
                 self.star.fail(RuntimeError(_ended(arrived)))
         super().look(state, stepper)

@@ -319,7 +319,7 @@ def test_files_that_the_run_reads_are_refused(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=f"checkpoint is {refused}, which this run reads; give another path"):
             call(refused)
     for F_given in ("shards", Part(open_matrix("shards"), 0, 300)):
-        with pytest.raises(ValueError, match=r"run\.ckpt, which lies in a folder of shards that this run reads; give"):
+        with pytest.raises(ValueError, match=r"run\.ckpt, which is in a folder of shards that this run reads; give"):
             select(F_given, G, 5, checkpoint="shards/run.ckpt")
     assert sorted(os.listdir(tmp_path)) == names
     assert os.listdir("shards") == ["0.npy"]

@@ -286,7 +286,7 @@ def test_a_checkpoint_that_was_not_written_is_not_said_to_be(
         (f"{SELECT} --checkpoint run.npy -o run.npy", "run.npy is named twice, as an output and as another file"),
         (f"{SELECT} --checkpoint pool.npz", "pool.npz is no checkpoint; give another path"),
         (f"{SELECT} --checkpoint {'x' * 300}", "File name too long"),
-        ("select shards --scores G.npy -k 5 --checkpoint shards/run", "shards/run lies in a folder of shards"),
+        ("select shards --scores G.npy -k 5 --checkpoint shards/run", "shards/run is in a folder of shards"),
         ("plan -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
         ("plan F.npy --rows 3 -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
         ("plan --rows 0 --dim 4 -k 5", "Invalid value for '--rows'"),
@@ -348,7 +348,7 @@ def test_indices_are_not_lost(pool: Files, run: Run, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as closed:
         closed.setattr(sys, "stdout", None)
         assert cli.main(["select", "F.npy", "--scores", "G.npy", "-k", "3"]) == 2
-    assert "standard output is closed; say by -o where the indices go" in run("--version").err
+    assert "standard output is closed; name a file for the indices by -o" in run("--version").err
     with monkeypatch.context() as closed:
         closed.setattr(sys, "stdout", None)
         assert cli.main(["select", "F.npy", "--scores", "G.npy", "-k", "3", "-o", "chosen.npy"]) == 0

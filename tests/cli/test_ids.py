@@ -175,7 +175,7 @@ def test_ids_that_are_no_unicode(output: str, pool: Files, run: Run, monkeypatch
     np.save("x.npy", np.array(ids))
     for line, place in (("--ids id --rows x.jsonl", "line 60"), ("--ids x.npy", "row 59")):
         found = refused(f"{SELECT} {line} {output}", run, monkeypatch)
-        assert rf"{place} has id 'a\ud800', of which utf-8 cannot hold '\ud800'; give it as text in UTF-8" in found
+        assert rf"{place} has id 'a\ud800'; utf-8 cannot hold '\ud800'; give it as text in UTF-8" in found
 
 
 def test_standard_output_of_another_encoding(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_standard_output_of_another_encoding(pool: Files, run: Run, monkeypatch:
     with monkeypatch.context() as latin:
         latin.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
         found = refused(f"{SELECT} --ids x.npy", run, monkeypatch)
-        assert r"--ids: row 59 has id '\xe9', of which ascii cannot hold '\xe9'; write them to a file by -o" in found
+        assert r"--ids: row 59 has id '\xe9'; ascii cannot hold '\xe9'; write them to a file by -o" in found
         assert run(f"{SELECT} --ids x.npy -o out.txt --quiet").status == 0
 
 

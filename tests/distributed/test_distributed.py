@@ -48,7 +48,7 @@ def shared(said, size, name):
 
 @pytest.fixture(scope="module")
 def alone():
-    """Returns the result of one process with all rows."""
+    """Results of one process with all rows, by name."""
     return {
         name: select(F, G, k, device="cpu", **{**options, "memory_limit": None})
         for name, (F, G, k, options) in ranks.cases().items()
@@ -320,7 +320,7 @@ def variables(pid):
 
 
 def test_torchrun_with_more_processes_than_rows(folder):
-    """Processes without rows also ignore the name of the scores."""
+    """Processes without rows also get the name of the scores, which they do not need."""
     F, G = np.load(folder / "pool.npy")[[3, 500, 77]], np.array([2.0, 9, 4])
     np.save(folder / "pool.npy", F)
     (folder / "scores.csv").write_text("id,quality\n" + "".join(f"{i},{score}\n" for i, score in enumerate(G)))

@@ -59,7 +59,7 @@ LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
 def lines_of(text):
-    """Returns the lines of a text without trailing blanks and without rules of tables, whose width varies."""
+    """Returns a text without blanks at the ends of lines and without the rules of tables, whose width varies."""
     return "\n".join(line.rstrip() for line in text.strip("\n").splitlines() if not re.fullmatch(r"-{3,}[- ]*", line))
 
 
@@ -76,7 +76,7 @@ def same_count(shown, printed):
 
 
 class Runner:
-    """Runs the blocks of a page in the working folder, and compares what they print."""
+    """Runner of the blocks of a page in the working folder, which compares their output with the page."""
 
     def __init__(self, capsys):
         self.capsys, self.namespace = capsys, {"__name__": "page"}

@@ -45,7 +45,7 @@ def uneven_scores():
 
 
 def lacking(F, G):
-    """Returns rows and scores with missing values: at the edges of ranks, on a whole rank, and in neighbouring rows."""
+    """Returns rows and scores with missing values: in the last row and in neighbours; of two ranks only on rank 1."""
     F, G = F.copy(), np.array(G, dtype=np.float64)
     F[[5, 430, 431, 899], 2] = np.nan
     G[[6, 7, 430, 600]] = np.inf

@@ -92,7 +92,7 @@ def job_stages(rank, results):
         # The stored picks again, and their projection without steps.
         results[f"{name} joined"] = attempt(joined, select(*mine, STAGES[3], **file))
         if name in TAKEN_ON:
-            # Resumed by ranks of which the first has no rows.
+            # The first of the ranks that resume has no rows.
             results[f"{name} empty"] = attempt(select, *part(F, G, rank, [0, 400, 500]), 50, **file)
 
 
