@@ -62,7 +62,7 @@ def of_matrix(matrix: Any) -> str:
     """Returns the fingerprint of a whole matrix on the host or a GPU, read in blocks: 32 hexadecimal digits.
 
     Args:
-        matrix: (m, d) array, memory map or `interop.DeviceMatrix`.
+        matrix: (m, d) array, memory map or `gip_gpu.data.device_arrays.DeviceMatrix`.
 
     >>> import numpy as np
     >>> of_matrix(np.eye(3)) == of_matrix(np.eye(3)) != of_matrix(np.eye(3, dtype=np.float32))
