@@ -88,7 +88,9 @@ def test_old_files_load_but_cannot_be_extended(tmp_path):
     path.write_text(json.dumps(content))
     old = Selection.load(path)
     assert len(old) == 6
-    with pytest.raises(ValueError, match=r"the selection cannot be extended: .* did not keep .*; select from all rows"):
+    with pytest.raises(
+        ValueError, match=r"the selection cannot be extended: .* did not store the projection; select from all rows"
+    ):
         extend(old, F_new, G_new, 5)
 
 
