@@ -1,6 +1,7 @@
-"""gip_gpu: the k examples of a pool that carry the most information, for fine-tuning language models.
+"""gip_gpu: selects the k most informative examples of a pool, for fine-tuning language models.
 
-Greedy Information Projection (arXiv 2603.13790) with the indices of the float64 algorithm on every backend.
+It implements Greedy Information Projection (arXiv 2603.13790); every backend returns the indices of the float64
+algorithm.
 """
 
 from gip_gpu import exceptions, metrics, reference, signals

@@ -1,4 +1,4 @@
-"""`python -m gip_gpu` is the command line."""
+"""Entry point of `python -m gip_gpu`, the command line."""
 
 import sys
 

@@ -1,5 +1,5 @@
-"""Algorithms 1 and 2 of the paper and greedy on each objective by its definition, in float64 and without tricks: the
-oracles that every backend is compared with."""
+"""Reference algorithms in plain float64, which every backend is compared with: algorithms 1 and 2 of the paper, and
+greedy on each objective by its definition."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def matching_pursuit(
     on_exhausted: str = "continue",
     initial: Sequence[int] = (),
 ) -> NDArray[np.int64]:
-    """Greedy matching pursuit, algorithm 1 of arXiv 2603.13790, one Gram column at a time.
+    """Runs greedy matching pursuit, algorithm 1 of arXiv 2603.13790, one Gram column at a time.
 
     Args:
         F: (m, d) embeddings; cast to float64, then normalised in float64 if `normalize`.
@@ -40,7 +40,7 @@ def matching_pursuit(
     Returns:
         Indices in order of choice, int64; (k,), or fewer with "stop".
 
-    The products are `einsum` sums, not BLAS: identical rows get identical products wherever they stand.
+    The products are `einsum` sums, not BLAS: identical rows get identical products, whatever their positions.
 
     >>> matching_pursuit([[1, 0], [1, 0], [0, 1]], [3, 2, 1], 3).tolist()
     [0, 1, 2]
@@ -70,10 +70,11 @@ def matching_pursuit(
 
 
 def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, normalize: bool = True) -> NDArray[np.int64]:
-    """Greedy LR, algorithm 2 of arXiv 2603.13790, corrected: as printed, eq. F.6 multiplies by what it must divide by.
+    """Runs Greedy LR, algorithm 2 of arXiv 2603.13790, with a correction: as printed, eq. F.6 multiplies where it must
+    divide.
 
-    `C` (t, m) holds the rows of the Cholesky factor of the chosen Gram columns, and `d2` what they leave of the
-    diagonal of Phi + epsilon I. With epsilon 0 it ends at the rank of F.
+    `C` (t, m) holds the rows of the Cholesky factor of the chosen Gram columns, and `d2` the remaining diagonal of
+    Phi + epsilon I. With epsilon 0 it ends at the rank of F.
 
     Args:
         F, G, k, normalize: as in `matching_pursuit`.
@@ -119,25 +120,25 @@ def greedy(
     on_exhausted: str = "restart",
     initial: Sequence[int] = (),
 ) -> NDArray[np.int64]:
-    """Greedy on any objective of the family, by projecting each pick out of the rows themselves.
+    """Runs greedy selection on any objective, by projecting each pick out of the rows themselves.
 
     The rows phi_j start as those of F, and `phi_j -= (phi_j . phi_s) phi_s / (q + sqrt(epsilon q))` makes their Gram
-    matrix that of the projector of algorithms 2: `d2_j = ||phi_j||^2`, `R_j -= (phi_j . phi_s) R_s / q`, with
-    `q = epsilon + d2_s`. Unlike a difference of squares, as in `greedy_lr`, that keeps small distances exact, which the
+    matrix that of the projector of algorithm 2: `d2_j = ||phi_j||^2`, `R_j -= (phi_j . phi_s) R_s / q`, with
+    `q = epsilon + d2_s`. Unlike a difference of squares, as in `greedy_lr`, this keeps small distances exact, which the
     rules for ties, dependent rows and exhaustion (`gip_gpu.numerics.ties`) need near the rank of F. Without epsilon the
-    phi_s are an orthogonal basis, and made so once more against the rounding of those before.
+    phi_s form an orthogonal basis; each is orthogonalised again to remove the rounding of the earlier ones.
 
     Args:
         F, G, k: as in `matching_pursuit`; G is None for "entropy".
         objective: "lr", "mi", "entropy" or "omp"; also "mp", for sign="positive".
-        epsilon, query, sign, normalize, on_exhausted, initial: as in `gip_gpu.select`, with what it refuses; no
-            "continue".
+        epsilon, query, sign, normalize, on_exhausted, initial: as in `gip_gpu.select`, with the same errors, but
+            without "continue".
 
     Returns:
         Indices in order of choice, int64.
 
     Raises:
-        ValueError: objective "mp" with sign "any", whose rules for ties and exhaustion are those of `matching_pursuit`.
+        ValueError: objective "mp" with sign "any"; `matching_pursuit` has its rules for ties and exhaustion.
 
     >>> greedy([[1, 0], [0.8, 0.6], [0, 1]], None, 2, objective="entropy").tolist()
     [0, 2]
@@ -165,7 +166,7 @@ def greedy(
     while len(picks) < k and left.any():
         began = len(picks)
         R, phi, basis = problem.scores.copy(), X.copy(), np.empty((0, X.shape[1]))
-        # What the picks leave of the query's columns, as of rows.
+        # The query's columns, from which the picks are projected out as from rows.
         asked = None if problem.Q is None else problem.Q.T.copy()
         touched = False
         measures = squares if kind.measure == "distance" else energies(R)
@@ -182,7 +183,7 @@ def greedy(
             norms = _norms(problem, R, q, squares, asked, ridge)
             s = given[len(picks)] if forced else -1
             if forced and not eligible[s]:
-                # In the span of those before it.
+                # It is in the span of the picks before it.
                 picks.append(s)
                 left[s] = False
                 continue
@@ -214,21 +215,21 @@ def greedy(
         if on_exhausted == "stop":
             break
         if len(picks) == began:
-            # Nothing that counts is left.
+            # No remaining item has a score that counts.
             picks.extend(np.flatnonzero(left)[: k - began].tolist())
     return np.array(picks[len(given) :], dtype=np.int64)
 
 
 def _metric(asked: Float) -> Float:
-    """B with B B' = M^-1, from what is left of the query's columns as rows, (n, d), M = asked asked'."""
+    """Returns B with B B' = M^-1, M = asked asked'; `asked` (n, d) is the unexplained part of the query's columns."""
     triangle = np.linalg.qr(asked.T)[1]
-    # Of a direction that is explained to the last bit nothing is left.
+    # A direction that is explained to the last bit leaves a zero on the diagonal.
     triangle[np.diag_indices(len(triangle))] += np.where(np.abs(np.diagonal(triangle)) < 2.0**-104, 2.0**-104, 0.0)
     return np.asarray(np.linalg.inv(triangle))
 
 
 def _norms(problem: Problem, R: Float, q: Float, squares: Float, asked: Float | None, ridge: float) -> Float:
-    """Roots of the scores; 0 for an item of which nothing is left to divide by."""
+    """Returns the roots of the scores; 0 for an item whose divisor is zero."""
     kind = problem.objective
     if kind.measure == "distance":
         return np.sqrt(q - ridge)
@@ -243,7 +244,7 @@ def _values(
     problem: Problem, norms: Float, phi: Float, q: Float, squares: Float, asked: Float | None, scale: float,
     ridge: float,
 ) -> tuple[Float, Float]:  # fmt: skip
-    """Values that are compared, roots of scores or nats, and how far each may move within a tie."""
+    """Returns the values that are compared, roots of scores or nats, and the slack of each within a tie."""
     kind = problem.objective
     if asked is not None:
         basis = np.linalg.qr(asked.T)[0]
@@ -251,7 +252,7 @@ def _values(
         rest = phi - inside @ basis.T
         rest -= (rest @ basis) @ basis.T
         lengths = np.sqrt(squares)
-        # A rest is no smaller than its rounding.
+        # A rest is at least as large as its rounding.
         beyond = np.maximum(np.linalg.norm(rest, axis=1), 2.0**-53 * np.sqrt(q) + 1e-150)
         metric = _metric(asked)
         reach = np.linalg.norm(inside @ metric.T, axis=1) + np.linalg.norm(metric) * beyond
@@ -274,16 +275,16 @@ def brute_force(
     query: str = "direct",
     normalize: bool = True,
 ) -> NDArray[np.int64]:
-    """Greedy on an objective by its definition: each step tries every item. For pools of a few hundred items.
+    """Runs greedy selection on an objective by its definition: each step tries every item. For a few hundred items.
 
-    With `K = F_S F_S' + epsilon I` of the picks and the item that is tried, these are maximised:
+    With `K = F_S F_S' + epsilon I` of the picks and the item that is tried, these quantities are maximised:
 
         lr: tr(G_S' K^-1 G_S), which lowers the trace (4.2)    entropy: log det K
         mi: log det(Q'Q) - log det(Q'Q - G_S' K^-1 G_S)        omp, mp: ||W_j||^2 of the residual
 
-    where the residual is `G - F F_S' K^-1 G_S` for omp, and for mp what algorithm 1 leaves; all but mp from orthogonal
-    decompositions, as K itself loses what is smaller than 1e-16 / epsilon. Values within 1e-10 of the best tie,
-    logarithms absolutely and others relatively, and the lowest index wins. No exhaustion.
+    where the residual is `G - F F_S' K^-1 G_S` for omp, and that of algorithm 1 for mp. All but mp use orthogonal
+    decompositions, because K itself loses values below 1e-16 / epsilon. Values within 1e-10 of the best tie, logarithms
+    absolutely and others relatively, and the lowest index wins. There is no exhaustion.
 
     Args:
         F, G, k, objective, epsilon, query, normalize: as in `greedy`.

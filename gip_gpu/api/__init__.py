@@ -1,1 +1,1 @@
-"""What users call: select, Pool, extend, and the Selection that they return."""
+"""The public API: select, Pool, extend, and the Selection that they return."""

@@ -1,4 +1,4 @@
-"""The certificate of a selection: why each pick is the float64 argmax."""
+"""Certificate of a selection: the evidence that each pick is the float64 argmax."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,13 @@ class Certificate(ReadOnlyArrays):
     """The proof, step by step, that each pick is the float64 argmax. The arrays are read-only.
 
     Attributes:
-        margins: (k,) float64 in [0, 1], by how much of its own gain (for "mi" of its information) each pick beats every
-            other item; a lower bound.
-            Float64 rounding is taken off, so 0 means a tie, decided for the lowest index, or a difference that
-            rounding could have made (`within_rounding` counts these).
-        candidates: (k,) int64, items that the error bound left in doubt and that were rescored in float64.
-        ties: (k,) int64, items that equalled the best, itself included; 1 without a tie.
-        refreshes: how often the whole residual was recomputed in float64.
-        rounds: picks made before each round began; more than one entry after exhaustion.
+        margins: (k,) float64 in [0, 1], lower bound on the lead of each pick over every other item, as a share of its
+            own gain (for "mi" of its information). The bound on float64 rounding is subtracted, so 0 means a tie, which
+            the lowest index wins, or a difference that rounding could have caused (`within_rounding` counts these).
+        candidates: (k,) int64, number of items that the error bound could not exclude, rescored in float64.
+        ties: (k,) int64, number of items that tie for the best, the pick included; 1 without a tie.
+        refreshes: number of times the whole residual was recomputed in float64.
+        rounds: number of picks made before each round began; more than one entry after exhaustion.
     """
 
     margins: NDArray[np.float64]
@@ -31,12 +30,12 @@ class Certificate(ReadOnlyArrays):
 
     @property
     def tied(self) -> int:
-        """Picks that were decided by the tie rule."""
+        """Number of picks decided by the tie rule."""
         return int((self.ties > 1).sum())
 
     @property
     def within_rounding(self) -> int:
-        """Picks without a tie that lead by no more than the bound on float64 rounding."""
+        """Number of picks without a tie whose lead does not exceed the bound on float64 rounding."""
         return int(((self.ties == 1) & (self.margins == 0)).sum())
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""extend: more picks from rows that joined a pool, after those that a selection chose from it."""
+"""extend: continues a selection with rows that joined its pool."""
 
 import os
 from collections.abc import Iterator
@@ -40,34 +40,34 @@ def extend(
     checkpoint_every: int | float | None = None,
     progress: Progress = None,
 ) -> Selection:
-    """Chooses k of the rows that joined a pool, after what a selection chose from the rows before.
+    """Chooses k of the rows that joined a pool, given the picks of a selection from its earlier rows.
 
-    What the selection's picks share with the new rows is taken out of their scores first; the old rows are not needed.
-    The picks are those of `select` on the chosen rows and the new ones together, with the chosen ones as `initial`,
-    minus the chosen. Where the selection went through several rounds, the chosen ones are those of its last round, for
-    a round begins with nothing projected out. What is chosen here can be extended again.
+    The selection's picks are first projected out of the scores of the new rows; the old rows are not needed. The picks
+    equal those of `select` on the chosen and the new rows together, with the chosen rows as `initial`. If the selection
+    ran several rounds, only the picks of its last round count as chosen, because a round starts with nothing projected
+    out. The result can be extended again.
 
     Args:
-        selection: of `select`, `Pool.select` or `extend`, or one that was loaded. It says how to choose: objective,
-            epsilon, sign, on_exhausted, and for standardize="zscore" the means and deviations of its own pool.
+        selection: result of `select`, `Pool.select`, `extend` or `Selection.load`. It fixes objective, epsilon, sign
+            and on_exhausted, and for standardize="zscore" the means and deviations, which are those of its own pool.
         F_new: (m, d) embeddings of the new rows, in any form that `select` takes.
         G_new: (m,) or (m, n) scores of the new rows, for as many signals; None for "entropy".
         k: number of picks, 1 to m, or a share of m: a float in (0, 1), or text such as "5%".
-        normalize, sign: as for the selection, which None takes over; sign="any" says that negative scores are meant, as
-            in `gip_gpu.select`.
+        normalize, sign: None for the selection's own value; any other value must equal it. An explicit sign="any"
+            silences the warning about negative scores, as in `gip_gpu.select`.
         on_nan: as in `gip_gpu.select`, for the new rows.
         device, backend, precision, columns, memory_limit, checkpoint, checkpoint_every, progress: as in
             `gip_gpu.select`.
 
     Returns:
-        A `Selection`: indices are rows of F_new; `explained` is over these rows, and starts with what the earlier picks
-        explain of them.
+        A `Selection`: `indices` are rows of F_new; `explained` is the share over these rows and includes the part that
+        the earlier picks explain.
 
     Raises:
-        TypeError, ValueError: bad input, another d, n or normalize, or a selection that cannot be extended: its scores
-            were a fitted query (query "ridge", or "mi" with several columns) or ranks (standardize "rank"), which
-            change as rows join; it ended with items taken in order or by the literal loop; it is the beginning of a
-            longer checkpoint; or it was saved by a version that did not keep what is needed. Then select from all rows
+        TypeError, ValueError: bad input, another d, n, normalize or sign, or a selection that cannot be extended: its
+            scores were a fitted query (query "ridge", or "mi" with several columns) or ranks (standardize "rank"),
+            which change as rows join; it ended with items taken in order or by the literal loop; it is the beginning of
+            a longer checkpoint; or the version that saved it did not store the projection. Then select from all rows
             with `initial`.
 
     >>> import gip_gpu
@@ -112,13 +112,13 @@ def extend(
 
 
 def _standardized(selection: Selection) -> Standardization | None:
-    """How the scores of its pool were brought to one scale."""
+    """Returns the standardization of the selection's scores, or None."""
     return None if selection.preparation is None else selection.preparation.standardized
 
 
 @contextmanager
 def _naming() -> Iterator[None]:
-    """Errors of a pool, whose rows are F, name the rows of this one."""
+    """Renames F to F_new at the start of an error message."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -128,7 +128,7 @@ def _naming() -> Iterator[None]:
 
 
 def _extensible(selection: Selection) -> Projection:
-    """What to go on from."""
+    """Returns the projection to extend from; ValueError if the selection cannot be extended."""
     done = _standardized(selection)
     ranked = done is not None and done.method == "rank"
     if selection.projection is not None and not ranked:
@@ -140,6 +140,6 @@ def _extensible(selection: Selection) -> Projection:
         else "its scores were a fitted query, which changes as rows join"
         if selection.range_share is not None
         else "it chose nothing, ended with items taken in order or by the literal loop, is the beginning of a longer "
-        "checkpoint, or was saved by a version that did not keep what was projected out"
+        "checkpoint, or was saved by a version that did not store the projection"
     )
     raise ValueError(f"the selection cannot be extended: {why}; select from all rows with initial= instead")

@@ -1,4 +1,4 @@
-"""Options of a selection, checked once, that travel from `select`, `Pool`, `extend`, `distributed` and the CLI."""
+"""Options of a selection, checked once and shared by `select`, `Pool`, `extend`, `distributed` and the CLI."""
 
 import os
 from dataclasses import dataclass, replace
@@ -15,10 +15,10 @@ from gip_gpu.validation.settings import flag, one_of
 
 @dataclass(frozen=True, eq=False)
 class SelectOptions:
-    """All options of `gip_gpu.select`, which describes them; checked when made, but for what depends on F and G.
+    """All options of `gip_gpu.select`, described there. The constructor checks them, except where F or G is needed.
 
     Raises:
-        TypeError, ValueError: an unknown value, or values that do not go together.
+        TypeError, ValueError: an unknown value, or values that cannot be combined.
     """
 
     device: str = "auto"
@@ -45,12 +45,12 @@ class SelectOptions:
         flag("normalize", self.normalize)
         as_on_nan(self.on_nan)
         check_progress(self.progress)
-        # Checked as it is made.
+        # Building the property checks its values.
         self.how  # noqa: B018
 
     @cached_property
     def how(self) -> Options:
-        """How items are chosen."""
+        """The options that decide which items are chosen."""
         return Options(
             self.objective, self.epsilon, self.query, as_sign(self.sign), self.on_exhausted, self.standardize
         )
@@ -62,12 +62,12 @@ class SelectOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those that `gip_gpu.strategies.setting.Setting.of` takes."""
+        """Arguments of `gip_gpu.strategies.setting.Setting.of`, by name."""
         names = ("device", "backend", "precision", "columns", "memory_limit")
         return {name: getattr(self, name) for name in names}
 
     def choosing(self, how: Options) -> "SelectOptions":
-        """The same, with items chosen as `how` says; `sign` stays as the caller gave it."""
+        """Returns a copy that chooses items by `how`; `sign` keeps the caller's value."""
         made = replace(self, **{name: value for name, value in vars(how).items() if name != "sign"})
         made.__dict__["how"] = how
         return made

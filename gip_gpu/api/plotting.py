@@ -1,4 +1,4 @@
-"""Figures of a selection; matplotlib is loaded when one is asked for."""
+"""Figures of a selection; matplotlib is imported on first use."""
 
 import os
 from collections.abc import Sequence
@@ -16,11 +16,12 @@ def plot_picks(
     rounds: Sequence[int],
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Gain (logarithmic) and explained share over the picks, as a matplotlib Figure; written to `path` if given.
+    """Plots gain (logarithmic) and explained share over the picks; returns a matplotlib Figure.
 
     Args:
-        gains, explained: (k,) of each pick.
-        rounds: picks made before each round began.
+        gains, explained: (k,), one value per pick.
+        rounds: number of picks made before each round began.
+        path: file to write the figure to, or None.
     """
     try:
         from matplotlib.figure import Figure

@@ -18,14 +18,14 @@ from gip_gpu.sources import Matrix, places
 class Pool:
     """Embeddings to select from, with their Gram matrix or the columns computed so far.
 
-    Many budgets and many score sets on one pool pay for the preparation once. `gip_gpu.select` is a Pool used once.
-    Threads may share a pool; their selections take turns.
+    Selections with different k or scores share the preparation. `gip_gpu.select` is a Pool used once. Threads may share
+    a pool; its selections run one after another.
 
     Args:
         F, device, backend, precision, columns, memory_limit, normalize: as in `gip_gpu.select`. F is kept by reference
             and must not change while the pool is in use.
-        on_nan: as in `gip_gpu.select`, for F and for the scores of each selection. A selection whose scores are not
-            finite in other rows than F is prepared anew, without the columns that the pool has.
+        on_nan: as in `gip_gpu.select`, for F and for the scores of each selection. If the scores are not finite in
+            further rows, that selection prepares its own rows and does not use the pool's columns.
 
     Raises:
         TypeError, ValueError: as `gip_gpu.select`.
@@ -62,7 +62,7 @@ class Pool:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, d): rows of F as given, and their length."""
+        """(m, d): number of rows of F as given, and their length."""
         (m, d), kept = self._prepared.rows.shape, self._prepared.kept
         return (m if kept is None else kept.m), d
 
@@ -82,7 +82,7 @@ class Pool:
         checkpoint_every: int | float | None = None,
         progress: Progress = None,
     ) -> Selection:
-        """The k most informative items for these scores; arguments, result and errors as in `gip_gpu.select`."""
+        """Selects the k most informative items for the scores G; arguments, result, errors as in `gip_gpu.select`."""
         prepared = self._prepared
         options = replace(
             prepared.options,

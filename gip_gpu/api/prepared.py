@@ -1,4 +1,4 @@
-"""Rows on a device, ready to be selected from, with the columns of earlier selections."""
+"""Rows prepared on a device, with the Gram columns of earlier selections."""
 
 import os
 import time
@@ -42,7 +42,7 @@ from gip_gpu.validation.settings import as_bytes
 
 @dataclass(frozen=True)
 class Built:
-    """A backend, its columns where they are kept, and the plan that both are of."""
+    """Backend, its Gram columns if it keeps any, and the plan of both."""
 
     backend: Backend
     columns: Columns | None
@@ -55,12 +55,12 @@ class PreparedRows:
     Args:
         F: as in `gip_gpu.select`.
         options: where and how to run, and `normalize`.
-        drop: leave out rows that are not finite.
+        drop: whether to leave out rows that are not finite.
 
     Attributes:
-        options: with the device and the backend that were found.
+        options: those given, with device and backend resolved.
         rows: the exact rows.
-        kept: the rows that take part among those of F, None for all.
+        kept: the rows of F that take part, None for all.
 
     Raises:
         TypeError, ValueError: as `gip_gpu.select`.
@@ -80,31 +80,31 @@ class PreparedRows:
             matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
             self.kept = keep_finite(matrix, None)
             F = F if self.kept is None else self.kept.view(matrix)
-        # Not beside a plan within a limit.
+        # A plan within a memory limit has no room for a float64 copy.
         self.rows = self.kind.open(F, normalize=options.normalize, widen=options.memory_limit is None)
-        # Counted to the first selection, which is what had to wait for it.
+        # Added to the time of the first selection, which waited for it.
         self.waited = time.perf_counter() - began
         self.plan: Plan | None = None
         self.backend: Backend | None = None
         self.columns: Columns | None = None
-        # Of the plain float64 loop.
+        # Float64 rows of the plain float64 loop.
         self.exact: NDArray[np.float64] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # The float64 rows are made anew from the rows.
+        # The float64 rows can be recomputed from `rows`.
         state = {**self.__dict__, "exact": None}
         if not self.kind.portable:
             state.update(backend=None, columns=None, plan=None)
         return state
 
     def select(self, request: Request, keep: bool, prior: Projection | None = None, name: str = "G") -> Selection:
-        """The selection that was asked for.
+        """Runs the requested selection.
 
         Args:
-            request: what is asked, checked.
+            request: checked arguments of the call.
             keep: whether other selections will follow.
-            prior: what picks from other rows have projected out.
-            name: of the scores, for messages.
+            prior: projection of picks from other rows, or None.
+            name: name of the scores in messages.
         """
         began = time.perf_counter() - self.waited
         self.waited = 0.0
@@ -181,7 +181,7 @@ class PreparedRows:
         )
 
     def _checked(self, request: Request, name: str, fresh: bool) -> Traits | None:
-        """Warns of scores that are probably not what the caller means."""
+        """Warns of scores that the caller probably did not intend; returns their traits, None without scores."""
         if request.scores is None:
             return None
         how, sign_given = request.options.how, request.options.sign is not None
@@ -191,7 +191,7 @@ class PreparedRows:
         return traits
 
     def _changed(self, plan: Plan) -> Plan:
-        """The plan of a run that computed the whole Gram matrix in the end."""
+        """Returns the plan of a run that ended up computing the whole Gram matrix."""
         matrix = self.rows.shape[0] ** 2 * entry_bytes(plan.precision)
         parts = {**{part: size for part, size in plan.memory.items() if part != GRAM_COLUMNS}, "Gram matrix": matrix}
         reason = "columns on demand lasted for few picks"
@@ -200,28 +200,28 @@ class PreparedRows:
         return changed
 
     def _may_run_in_float64(self, demand: Demand) -> bool:
-        """Whether the plain float64 loop may run: not where Gram columns are kept or wait to be used again."""
+        """Returns whether the plain float64 loop may run: not with a backend built before, nor if columns are kept."""
         keeps_columns = demand.objective.keeps_columns(demand.sign)
         sound = MEASURES[demand.objective.measure].small and (demand.objective.projects or self.rows.normalize)
         return self.backend is None and sound and not (keeps_columns and demand.keep)
 
     def _in_float64(self, state: State, problem: Problem, demand: Demand) -> Float64Stepper:
-        """The plain float64 loop."""
+        """Returns the stepper of the plain float64 loop."""
         assert self.exact is not None
         other = partial(self._other, state, problem, demand)
         return Float64Stepper(self.rows, self.exact, problem, other)
 
     def _other(self, state: State, problem: Problem, demand: Demand) -> Stepper:
-        """The stepper that goes on where the plain float64 loop does not."""
+        """Returns the stepper that takes over where the plain float64 loop stops."""
         return _stepper(self._build(demand), state, problem)
 
     def _planned(self, demand: Demand, *, small: bool = False) -> Plan:
-        """What a selection would do and take."""
+        """Returns the plan of a selection: its method, time and memory."""
         held = 0 if self.plan is None else self.plan.total
         return plan_for(demand, small=small, held=held, **self.options.settings)
 
     def _build(self, demand: Demand) -> Built:
-        """The backend and the columns for a selection; those of the last one where they serve."""
+        """Returns backend and columns for a selection; reuses those of the last one where they fit."""
         held = self.plan
         plan = self._planned(demand)
         none = plan.columns == "none"
@@ -229,17 +229,17 @@ class PreparedRows:
             changing = (ITEMS, "projector", "query") if none else ("scores and residual", "query")
             parts = {**held.memory, **{part: size for part, size in plan.memory.items() if part in changing}}
             kept = replace(held, n=plan.n, k=plan.k, objective=plan.objective, memory=parts)
-            # More signals can take what the columns had; then those are made anew within the limit.
+            # More signals may need memory that the columns use; then the columns are rebuilt within the limit.
             if plan.limit is None or kept.total <= plan.limit:
                 if none and self.backend is not None:
-                    # Columns that are kept wait for a selection that has a use for them.
+                    # The columns stay for a later selection that uses them.
                     kept = replace(kept, columns="none", cache=0, reason=plan.reason)
                     log.info("plan: %s", kept)
                     return Built(self.backend, None, kept)
                 plan = kept
         log.info("plan: %s", plan)
         if self.backend is None or held is None or not (_same_storage(held, plan) and held.cache == plan.cache):
-            # Let go of the old arrays before the new ones are made.
+            # Free the old arrays before allocating new ones.
             self.backend = self.columns = self.plan = None
             self.backend = self.kind(self.rows, plan)
             self.columns = build_columns(self.backend, plan, demand.keep)
@@ -248,10 +248,10 @@ class PreparedRows:
 
 
 def _stepper(built: Built, state: State, problem: Problem) -> Stepper:
-    """The stepper of a selection."""
+    """Returns the stepper of a selection."""
     return stepper_for(built.backend, built.columns, state, problem)
 
 
 def _same_storage(held: Plan, plan: Plan) -> bool:
-    """Whether what was stored for one plan serves another."""
+    """Returns whether storage built for one plan fits another."""
     return all(getattr(held, name) == getattr(plan, name) for name in ("columns", "precision", "lookahead", "resident"))

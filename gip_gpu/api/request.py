@@ -1,4 +1,4 @@
-"""What a call asks of a pool, checked: scores, how many, options, rows to leave out, where to save."""
+"""Checked request of a call: scores, number of picks, options, rows to leave out, checkpoints."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from gip_gpu.validation.settings import LARGEST, as_count
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A selection that is asked for, of the rows that take part in it.
+    """Checked request for a selection among the rows that take part.
 
     Attributes:
-        scores: (m, n) float64, standardised if that was asked for; None without scores.
-        k: picks.
-        options: checked against the scores.
+        scores: (m, n) float64, standardised if requested; None without scores.
+        k: number of picks.
+        options: options of the call, checked against the scores.
         initial: (c,) int64, rows chosen already.
-        saving: where to write checkpoints, None for nowhere.
-        view: the rows that take part among those of the pool, None for all.
-        input: what became of the rows and scores that were given.
+        saving: path and interval of the checkpoints, None without.
+        view: the rows of the pool that take part, None for all.
+        input: record of how the given rows and scores were prepared.
     """
 
     scores: NDArray[np.float64] | None
@@ -53,18 +53,18 @@ def ask(
     width: int | None = None,
     before: Standardization | None = None,
 ) -> Request:
-    """Checks what a call asks for.
+    """Checks the arguments of a call.
 
     Args:
         matrix: rows of the pool: array, source or `DeviceMatrix`.
         G, k: as in `gip_gpu.select`.
-        options: of the call.
+        options: options of the call.
         reads: `gip_gpu.sources.places` of F.
-        known: the rows of the input that the pool has, None for all.
-        looked: the rows of the pool are known to be finite.
-        names: of F and G, for messages.
-        width: columns that G must have, where a selection is extended.
-        before: what was done to the scores of a selection that this one extends.
+        known: the rows of the input that the pool holds, None for all.
+        looked: whether the rows of the pool are known to be finite.
+        names: names of F and G in messages.
+        width: number of columns that G must have when a selection is extended.
+        before: standardization of the scores of the selection that this one extends.
 
     Raises:
         TypeError, ValueError: as `gip_gpu.select`.
@@ -99,7 +99,7 @@ def ask(
 
 
 def counted(k: Any, initial: Any, m: int, kept: Kept | None) -> tuple[int, NDArray[np.int64]]:
-    """Picks, and the places of the rows chosen already among those that take part."""
+    """Returns the number of picks, and the positions of the initial rows among the rows that take part."""
     if kept is None:
         count = as_count(k, m)
         return count, as_initial(initial, m, count)

@@ -1,4 +1,4 @@
-"""The Selection of a run that has ended, built in one place for one process and for many."""
+"""Selection of a finished run, built in one place for one process and for many."""
 
 from dataclasses import dataclass
 
@@ -21,12 +21,12 @@ from gip_gpu.system import memory
 
 @dataclass(frozen=True)
 class Input:
-    """What became of the rows and scores that were given.
+    """Record of how the given rows and scores were prepared.
 
     Attributes:
-        m: rows.
-        kept: those that take part, None for all.
-        standardized: what was done to the scores, None for nothing.
+        m: number of rows given.
+        kept: the rows that take part, None for all.
+        standardized: standardization of the scores, None without.
     """
 
     m: int
@@ -35,21 +35,21 @@ class Input:
 
     @property
     def preparation(self) -> Preparation | None:
-        """The record of it; None where nothing was done."""
+        """Preparation that the `Selection` records; None if no row was left out and no score standardised."""
         return Preparation.of(self.m, 0 if self.kept is None else len(self.kept.dropped), self.standardized)
 
     def rows_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of the input, from places among those that take part."""
+        """Returns rows of the input from positions among the rows that take part."""
         return indices if self.kept is None else self.kept.rows_of(indices)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did beside its picks.
+    """Results of a run other than its picks.
 
     Attributes:
-        carried: what the stepper projected out; None where that is not known.
-        plan: as it was in the end.
+        carried: projection of the stepper; None if it is not known.
+        plan: the final plan.
         timings, computed, resumed: as in `Selection`.
     """
 
@@ -63,15 +63,15 @@ class Outcome:
 def selection_of(
     state: State, problem: Problem | None, outcome: Outcome, how: Options, rows: Rows, given: Input
 ) -> Selection:
-    """The result of a run.
+    """Returns the result of a run.
 
     Args:
-        state: of the selection, its picks made.
-        problem: None where the scores are taken as they are.
-        outcome: of the run.
-        how: how items were chosen.
-        rows: that were chosen from.
-        given: the input that they are of.
+        state: state after the last pick.
+        problem: None if the scores are used unchanged.
+        outcome: other results of the run.
+        how: options that decided which items were chosen.
+        rows: the rows that were chosen from.
+        given: record of the input that the rows come from.
     """
     picks = slice(state.first, state.t)
     factor, share = (None, None) if problem is None else (problem.weights, problem.range_share)

@@ -1,4 +1,4 @@
-"""Scores that are probably not what the caller means: negative where the sign is ignored, or the same for all items."""
+"""Checks for scores that the caller probably did not intend: negative with the sign ignored, or equal for all items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from gip_gpu.greedy.state import State
 from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.problem.options import Options
 
-# Scores F Q of a query lie in the range of F. Among this many rows more than F has columns, noise leaves about this
-# many shares in (d + BEYOND) of its energy outside; scores stored in float16 leave 1e-7.
+# Scores F Q of a query lie in the range of F. In a block of d + BEYOND rows, noise leaves about BEYOND / (d + BEYOND)
+# of its energy outside of the range; scores stored in float16 leave 1e-7.
 BEYOND = 64
 OUTSIDE = 1e-4
-# With fewer rows beyond its columns, F reaches nearly all scores, and it cannot be told.
+# With fewer than d + LEAST_BEYOND rows the range of F holds nearly all scores, so the check cannot decide.
 LEAST_BEYOND = 8
 # Negative scores within this share of a column's largest are rounding.
 ROUNDING = 1e-9
-# Of conjugate gradients, each about as long as two products of the block and a vector: self-compression took 1 to 28 on
-# four pools of text.
+# Steps of conjugate gradients, each about as long as two products of the block and a vector. Self-compression took 1 to
+# 28 steps on four pools of text.
 STEPS = 30
-# Of shorter rows a whole decomposition takes less time than these steps.
+# Longest rows for which a full decomposition takes less time than these steps.
 SHORT = 128
 
 Single = NDArray[np.float32]
@@ -36,13 +36,13 @@ ALONE = (
 
 @dataclass(frozen=True)
 class Traits:
-    """Of the scores of some items, such as those of one process.
+    """Properties of the scores of some items, such as those of one process.
 
     Attributes:
-        lowest, highest: (n,) float64 of each column.
-        negative: items with a negative score.
-        queried: whether the negative columns are scores F Q of a query as far as these rows tell; None where they do
-            not tell, or nobody needs to know.
+        lowest, highest: (n,) float64, extremes of each column.
+        negative: number of items with a negative score.
+        queried: whether these rows show the negative columns to be scores F Q of a query; None if there are too few
+            rows to decide, or if it was not tested.
     """
 
     lowest: NDArray[np.float64]
@@ -52,7 +52,7 @@ class Traits:
 
     @classmethod
     def of(cls, rows: Rows, scores: NDArray[np.float64], *, directed: bool) -> "Traits":
-        """The traits of rows of F and their scores; `directed` says that a query is looked for."""
+        """Returns the traits of rows of F and their scores; `directed` tests whether the scores are F Q of a query."""
         lowest, highest = scores.min(axis=0), scores.max(axis=0)
         floors = -ROUNDING * np.maximum(highest, -lowest)
         below = (scores < floors).any(axis=1)
@@ -62,7 +62,7 @@ class Traits:
 
     @classmethod
     def joined(cls, parts: Sequence["Traits"]) -> "Traits":
-        """The traits of all items from those of their parts."""
+        """Returns the traits of all items from those of their parts."""
         told = [part.queried for part in parts if part.queried is not None]
         return cls(
             np.min([part.lowest for part in parts], axis=0),
@@ -73,21 +73,21 @@ class Traits:
 
 
 def sign_matters(options: Options, scored: bool) -> bool:
-    """Whether negative scores count like positive ones although they may be meant as low ratings."""
+    """Returns whether negative scores count like positive ones although they may be low ratings."""
     objective = options.choose(scored)
     # A query is a direction: information about it has no sign.
     return objective.signs and options.sign == "any" and options.query == "direct"
 
 
 def check(traits: Traits, m: int, options: Options, *, sign_given: bool, fresh: bool = True, name: str = "G") -> None:
-    """Warns of scores that are probably not what the caller means.
+    """Warns of scores that the caller probably did not intend.
 
     Args:
-        traits: of the scores of all m items.
-        options: how items are chosen.
-        sign_given: the caller said which sign counts.
-        fresh: nothing is projected out of the scores before.
-        name: of the scores.
+        traits: traits of the scores of all m items.
+        options: options that decide which items are chosen.
+        sign_given: whether the caller chose the sign that counts.
+        fresh: whether nothing was projected out of the scores before.
+        name: name of the scores in messages.
     """
     kind = OBJECTIVES[options.choose(True).name]
     if m > 1 and fresh and (traits.lowest == traits.highest).all():
@@ -102,22 +102,22 @@ def check(traits: Traits, m: int, options: Options, *, sign_given: bool, fresh: 
             )
         elif options.query == "direct" and not kind.metric:
             warn(
-                f"{name} is the same for all {m} items (every column is constant), so scores tell none from another; "
+                f"{name} is the same for all {m} items (every column is constant), so scores distinguish none of them; "
                 f"{ALONE}",
                 TiedScoresWarning,
             )
     if not sign_given and sign_matters(options, True) and traits.negative and not traits.queried:
         centred = " (as z-scores below the mean are)" if options.standardize == "zscore" else ""
         warn(
-            f"{name} has negative scores for {traits.negative} of {m} items{centred}, and objective {kind.name!r} goes "
-            "by their size alone: the worst items are chosen as eagerly as the best. For ratings, where higher is "
-            "better, pass sign='positive'; sign='any' is right for scores F Q of a query, and says so without this",
+            f"{name} has negative scores for {traits.negative} of {m} items{centred}, and objective {kind.name!r} uses "
+            "their size alone: the worst items are chosen as eagerly as the best. For ratings, where higher is better, "
+            "pass sign='positive'; sign='any' is right for scores F Q of a query, and silences this warning",
             ScoreSignWarning,
         )
 
 
 def check_order(state: State, traits: Traits | None) -> None:
-    """Warns where picks were taken in the order of rows, unless `check` has said so of the scores."""
+    """Warns if picks were taken in the order of rows, unless `check` has already warned of these scores."""
     if state.ending != "in order" or (traits is not None and not (traits.lowest.any() or traits.highest.any())):
         return
     picks = state.t - max(state.rounds[-1], state.first)
@@ -131,7 +131,7 @@ def check_order(state: State, traits: Traits | None) -> None:
 
 
 def _queried(rows: Rows, scores: NDArray[np.float64], row: int, chosen: NDArray[np.int64]) -> bool | None:
-    """Whether the chosen columns of scores are F Q, from consecutive rows about this one."""
+    """Returns whether the chosen columns of scores are F Q, by consecutive rows around `row`; None with few rows."""
     m, d = rows.shape
     if m < d + LEAST_BEYOND:
         return None
@@ -141,19 +141,19 @@ def _queried(rows: Rows, scores: NDArray[np.float64], row: int, chosen: NDArray[
     columns = scores[start:stop][:, chosen]
     largest = np.abs(columns).max(axis=0)
     given = (columns / np.where(largest > 0, largest, 1)).astype(np.float32)
-    # Exact for any query, but 2 d^3 operations.
+    # `_reached` decides for any query, but takes 2 d^3 operations.
     return (d > SHORT and _reached_soon(block, given)) or _reached(block, given)
 
 
 def _reached(block: Single, given: Single) -> bool:
-    """Whether columns (s, c) lie in the range of a block (s, d), but for `OUTSIDE` of their energy."""
+    """Returns whether columns (s, c) lie in the range of a block (s, d), up to a share `OUTSIDE` of their energy."""
     d = block.shape[1]
     factor = np.asarray(np.linalg.qr(np.hstack([block, given]), mode="r"))[:, d:]
     return bool((np.square(factor[d:]).sum(axis=0) <= OUTSIDE * np.square(factor).sum(axis=0)).all())
 
 
 def _reached_soon(block: Single, given: Single) -> bool:
-    """As `_reached`, as far as a few steps of conjugate gradients tell: yes for most queries, such as `F' 1`."""
+    """As `_reached`, by a few conjugate gradient steps: True for most queries, such as `F' 1`; False if undecided."""
     left = given.copy()
     slope = block.T @ left
     direction, steep = slope, np.square(slope).sum(axis=0)

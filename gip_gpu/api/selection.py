@@ -1,4 +1,4 @@
-"""The result of a selection: what was chosen, why it can be trusted, what it took."""
+"""Result of a selection: its picks, their certificate, and the cost of the run."""
 
 import operator
 import os
@@ -20,9 +20,9 @@ from gip_gpu.planning.plan import Plan
 from gip_gpu.system import memory
 from gip_gpu.system.atomic_write import atomic_write
 
-# Methods that make a list of an array, a tensor or a column of a table.
+# Methods that convert an array, a tensor or a column of a table to a list.
 LISTINGS = ("tolist", "to_list", "to_pylist")
-# Errors of objects that cannot tell whether they equal an int or a list: arrays of several values, meta tensors.
+# Errors of objects that cannot be compared with an int or a list: arrays of several values, meta tensors.
 UNDECIDED = (TypeError, ValueError, RuntimeError)
 
 
@@ -30,12 +30,12 @@ UNDECIDED = (TypeError, ValueError, RuntimeError)
 class Selection(ReadOnlyArrays, Sequence[int]):
     """The chosen examples, most informative first: a read-only sequence of their indices.
 
-    It stands wherever a list of indices does: `F[chosen]` for NumPy arrays and torch tensors, `df.iloc[chosen]`,
+    It works wherever a list of indices does: `F[chosen]` for NumPy arrays and torch tensors, `df.iloc[chosen]`,
     `torch.utils.data.Subset(dataset, chosen)`; pyarrow's `table.take` wants `chosen.indices`. `chosen[0]` is an int and
-    `chosen[:10]` a list of ints. `chosen.indices` is the array, read-only as all arrays here and in the certificate;
-    `np.asarray(chosen)` is a copy of it to sort or shuffle. `chosen == other` is a bool: whether `other`, a Selection,
-    list, tuple, array, tensor or column of a table, holds the same indices in the same order, whatever else the
-    selections hold. With an array to the left of `==` NumPy compares item by item.
+    `chosen[:10]` a list of ints. `chosen.indices` is the array, read-only like all arrays here and in the certificate;
+    `np.asarray(chosen)` returns a copy to sort or shuffle. `chosen == other` is a bool: True if `other`, a Selection,
+    list, tuple, array, tensor or column of a table, holds the same indices in the same order. Other fields are not
+    compared. With an array to the left of `==` NumPy compares item by item.
 
     >>> import gip_gpu
     >>> chosen = gip_gpu.select([[1, 0], [0.8, 0.6], [0, 1]], [3, 2.9, 1], 2, device="cpu")
@@ -44,29 +44,29 @@ class Selection(ReadOnlyArrays, Sequence[int]):
 
     Attributes:
         indices: (k,) int64, rows of F in order of choice.
-        gains: (k,) float64, the score of each pick when it was made: computed from the rows, or where a small pool ran
-            in float64 (`plan.precision` "fp64") carried along in it, with a bound on the rounding. For "mi" with
-            several columns, or with query "ridge", the information gained is -log1p(-gain) / 2 nats; where scores are
-            used up and items taken in order, 0.
+        gains: (k,) float64, the score of each pick at its step, computed from the rows; where a small pool ran in
+            float64 (`plan.precision` "fp64"), updated from step to step, with a bound on the rounding. For "mi" with
+            several columns, or with query "ridge", the information gained is -log1p(-gain) / 2 nats. 0 where scores
+            are exhausted and items are taken in order.
         weights: (k, n) float64, the residual rows W_s: for "mp" the coefficients of the projection on the chosen rows.
-        explained: (k,) float64, what is explained after each pick: 1 - ||W||^2 / ||G||^2 over the pool, to float32
-            accuracy; for "mi" the share of tr(Q'Q), of the whitened query; for "entropy" that of the sum of squared
-            norms. It starts anew with each round, over the items then left. For "mp", "lr" and "omp" it can fall below
-            0 where the scores lie far from the range of F: a pick takes out of every item what it shares with that
-            item, whether the scores are alike or not. Then `repr` and the command line say "none".
-        certificate: why the indices are those of the float64 reference.
-        plan: what was decided before the run.
+        explained: (k,) float64, the share explained after each pick: 1 - ||W||^2 / ||G||^2 over the pool, to float32
+            accuracy; for "mi" the share of tr(Q'Q), of the whitened query; for "entropy" the share of the sum of
+            squared norms. Each round starts from 0 again, over the items then left. For "mp", "lr" and "omp" it can
+            fall below 0 where the scores are far from the range of F: projecting a pick out changes the score of every
+            item that is not orthogonal to it, whether their scores agree or not. Then `repr` and the command line
+            print "none".
+        certificate: the evidence that the indices are those of the float64 reference.
+        plan: the decisions made before the run.
         timings: seconds by part.
         peak_bytes: the largest resident size of the process so far, a GPU's memory not included; 0 where the system
-            does not tell.
-        range_share: share of ||G||^2 that lies in the range of F, where a query was fitted; else None.
-        projection: what the picks of the last round projected out, which `gip_gpu.extend` goes on from; None where it
-            cannot (see there).
-        computed: Gram columns computed in this run; 0 where each is made in the step of its pick.
-        resumed: picks that came from a checkpoint; the others were made in this run, which `timings` and `computed`
-            are of.
-        preparation: rows left out (`on_nan="drop"`) and scores standardised before the choice; None where neither was.
-            `gains`, `weights`, `explained` and the certificate are of what came of it, over the rows that were left.
+            does not report it.
+        range_share: share of ||G||^2 in the range of F, if a query was fitted; else None.
+        projection: projection of the picks of the last round, which `gip_gpu.extend` continues from; None if it cannot
+            (see there).
+        computed: number of Gram columns computed in this run; 0 where each is computed in the step of its pick.
+        resumed: number of picks read from a checkpoint; `timings` and `computed` cover only the others.
+        preparation: record of rows left out (`on_nan="drop"`) and of scores standardised before the choice; None
+            without either. `gains`, `weights`, `explained` and the certificate refer to the prepared rows and scores.
     """
 
     indices: NDArray[np.int64]
@@ -85,25 +85,25 @@ class Selection(ReadOnlyArrays, Sequence[int]):
 
     @property
     def made(self) -> int:
-        """Picks that this run made."""
+        """Number of picks that this run made."""
         return len(self) - self.resumed
 
     @property
     def used_share(self) -> float | None:
-        """Picks of this run for each column that it computed on demand; None where all or none were computed."""
+        """Picks of this run per column computed on demand, at most 1; None if all or no columns were computed."""
         if self.plan.columns != "lazy" or not self.computed:
             return None
         return min(1.0, self.made / self.computed)
 
     @property
     def seconds_per_pick(self) -> float:
-        """Time of a pick of this run: its column, refreshes and steps, without what was done before the first."""
+        """Seconds per pick of this run: columns, refreshes and steps, without the time before the first pick."""
         parts = ("columns", "refresh", "steps")
         return sum(self.timings.get(part, 0.0) for part in parts) / max(1, self.made)
 
     @property
     def work(self) -> str:
-        """What this run did, in a few words: picks after a checkpoint, time of a pick, share of columns used."""
+        """Short text on the work of this run: picks after a checkpoint, time per pick, share of columns used."""
         stored = f"{self.resumed:,} picks from the checkpoint" if self.resumed else ""
         if self.resumed and not self.made:
             return stored
@@ -113,7 +113,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """Picks made before each round began: (0,) unless the scores were exhausted, () if nothing was picked."""
+        """Number of picks made before each round began: (0,) unless the scores were exhausted, () without picks."""
         return self.certificate.rounds
 
     def __len__(self) -> int:
@@ -143,7 +143,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
 
     def __contains__(self, item: object) -> bool:
         try:
-            # An array of one value compares at once; any other object decides itself what it equals.
+            # A number compares with the whole array at once; any other object uses its own equality.
             return bool((self.indices == item).any()) if isinstance(item, Real) else item in self.tolist()
         except UNDECIDED:
             return False
@@ -160,11 +160,11 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         return False if isinstance(other, Iterable) else NotImplemented
 
     def __hash__(self) -> int:
-        # That of an equal tuple.
+        # A selection equals a tuple of its indices, so their hashes must agree.
         return hash(tuple(self.tolist()))
 
     def tolist(self) -> list[int]:
-        """The indices as a list of ints."""
+        """Returns the indices as a list of ints."""
         indices: list[int] = self.indices.tolist()
         return indices
 
@@ -175,7 +175,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
             raise ValueError(f"indices are int64; as {dtype} they have to be copied")
         return self.indices
 
-    # pandas.DataFrame(chosen) asks any sequence whose items are scalars for these three.
+    # pandas.DataFrame(chosen) uses these three of a sequence of scalars.
 
     @property
     def ndim(self) -> int:
@@ -188,13 +188,13 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         return self.indices.shape
 
     def reshape(self, *shape: Any, **options: Any) -> NDArray[np.int64]:
-        """A copy of `indices` in another shape; arguments as for `numpy.ndarray.reshape`."""
+        """Returns a copy of `indices` in another shape; arguments as for `numpy.ndarray.reshape`."""
         copied: NDArray[np.int64] = self.indices.copy().reshape(*shape, **options)
         return copied
 
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.indices[:6])) + (", ..." if len(self) > 6 else "")
-        # Below 0 it is no share.
+        # A value below 0 is not a share.
         share = self.explained[-1] if len(self) else 0.0
         explained = f"{share:.4g}" if share >= 0 else "none"
         seconds = self.timings.get("total", 0.0)
@@ -210,7 +210,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         return "".join(f"; {name}: {value}" for name, value in said)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes all of it to a .npz or .json file, beside it first and then renamed.
+        """Writes the whole result to a .npz or .json file: to a temporary file beside it, which is then renamed.
 
         Raises:
             ValueError: another suffix.
@@ -222,17 +222,17 @@ class Selection(ReadOnlyArrays, Sequence[int]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Selection":
-        """Reads what `save` wrote; equal to it in every array and field.
+        """Reads a selection that `save` wrote; every array and field equals the saved one.
 
         Raises:
-            ValueError: another suffix, or a file that holds no selection: damaged, a field missing, of another type or
-                with a value that no selection has, indices that are no rows of the pool or not distinct.
-            OSError: there is no such file, or it cannot be read.
+            ValueError: another suffix, or no valid selection in the file: damaged; a field missing, of another type or
+                with a value that no selection has; indices outside the pool or repeated.
+            OSError: the file does not exist or cannot be read.
         """
         return cls(**selection_file.read(Path(path)))
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame with a row a pick, most informative first: rank (from 0), index, gain, margin.
+        """Returns a pandas DataFrame, one row per pick, most informative first: rank (from 0), index, gain, margin.
 
         Raises:
             ImportError: pandas is not installed (`pip install "gip_gpu[data]"`).
@@ -251,7 +251,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         )
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Gain and explained share over the picks; a matplotlib Figure, also written to `path` if one is given.
+        """Plots gain and explained share over the picks; returns a matplotlib Figure, also written to a given `path`.
 
         Raises:
             ImportError: matplotlib is not installed (`pip install "gip_gpu[plot]"`).

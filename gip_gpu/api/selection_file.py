@@ -1,4 +1,4 @@
-"""A selection in a file, .npz or .json: all of it written, and all of it checked when it is read."""
+"""Files of a selection, .npz or .json: every field is written, and every field is checked when it is read."""
 
 import io
 import json
@@ -24,24 +24,24 @@ from gip_gpu.validation.json_fields import arguments, checked
 from gip_gpu.validation.settings import LARGEST, one_of
 
 SUFFIXES = (".npz", ".json")
-# Of the names of the arrays of a projection in a file.
+# Prefix of the names of a projection's arrays in a file.
 PREFIX = "projection_"
-# Of what lies in [0, 1], where it was computed in float32 or from sums of float64.
+# Tolerance for values in [0, 1] that were computed in float32 or from sums of float64.
 ROUNDING = 1e-5
 
 
 def checked_suffix(path: Path) -> str:
-    """The suffix of a path, in lower case; ValueError where no selection is kept in such a file."""
+    """Returns the suffix of a path in lower case; ValueError if it is neither .npz nor .json."""
     if suffix_of(path) not in SUFFIXES:
         raise ValueError(f"{path} ends in {path.suffix!r}; a selection is kept in .npz or .json")
     return suffix_of(path)
 
 
 def encode(selection: Any, suffix: str) -> bytes:
-    """The content of a file of this suffix with all of a selection, a `gip_gpu.Selection`."""
+    """Returns the content of a file of this suffix that holds a whole `gip_gpu.Selection`."""
     arrays, rest = _split(selection)
     if suffix == ".npz":
-        # In memory first: a zip file that is cut off by a full disk complains once more when it is collected.
+        # In memory first: a zip file cut off by a full disk raises a second error when it is garbage-collected.
         buffer = io.BytesIO()
         np.savez(buffer, **arrays, meta=np.array(json.dumps(rest)))
         return buffer.getvalue()
@@ -50,12 +50,12 @@ def encode(selection: Any, suffix: str) -> bytes:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The arguments of the `Selection` that a file holds.
+    """Returns the arguments of the `Selection` that a file holds.
 
     Raises:
-        ValueError: another suffix, or a file that holds no selection: damaged, a field missing, of another type or
-            with a value that no selection has, indices that are no rows of its pool or not distinct, other lengths.
-        OSError: there is no such file, or it cannot be read.
+        ValueError: another suffix, or no valid selection in the file: damaged; a field missing, of another type or with
+            a value that no selection has; indices outside the pool or repeated; arrays of different lengths.
+        OSError: the file does not exist or cannot be read.
     """
     suffix = checked_suffix(path)
     stored = path.read_bytes()
@@ -66,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _unpacked(stored: bytes) -> dict[str, Any]:
-    """The fields of a .npz file, from memory: any error is one of its content."""
+    """Returns the fields of a .npz file from its bytes in memory, so that any error comes from the content."""
     file = io.BytesIO(stored)
     if not zipfile.is_zipfile(file):
         raise ValueError("it is cut off, or no .npz file")
@@ -78,7 +78,7 @@ def _unpacked(stored: bytes) -> dict[str, Any]:
 
 
 def _parsed(stored: bytes) -> dict[str, Any]:
-    """The fields of a .json file."""
+    """Returns the fields of a .json file."""
     content = json.loads(stored.decode())
     if not isinstance(content, dict):
         raise ValueError(f"it is a {type(content).__name__}; it must be an object with fields")
@@ -86,7 +86,7 @@ def _parsed(stored: bytes) -> dict[str, Any]:
 
 
 def _split(selection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arrays by name, and the rest for JSON."""
+    """Returns the arrays by name, and the other fields for JSON."""
     proof = selection.certificate
     arrays: dict[str, Any] = {
         "indices": selection.indices,
@@ -177,7 +177,7 @@ def _preparation(stored: Any, plan: Plan) -> Preparation:
     method = one_of("standardized: method", how["method"], METHODS)
     columns = (plan.n,) if method == "zscore" else (0,)
     centers, spreads = (_floats(done, name, columns) for name in ("centers", "spreads"))
-    # Scores reach no further, and a constant column has no spread.
+    # Scores are within LARGEST, and a constant column has spread 0.
     _within("standardized: centers", centers, -LARGEST, LARGEST)
     _within("standardized: spreads", spreads, 0, LARGEST, ROUNDING * LARGEST)
     return Preparation(rows, dropped, Standardization(method, tuple(centers.tolist()), tuple(spreads.tolist())))
@@ -203,7 +203,7 @@ def _projection(content: dict[str, Any], stored: Any, plan: Plan, preparation: P
             raise ValueError(f"{PREFIX}{name} has a value that is not finite")
     if (S is not None) != objective.projects:
         raise ValueError(f"{PREFIX}S is {'missing' if S is None else 'there'}, with objective {objective.name!r}")
-    # It lengthens no row; neither do its rows and columns.
+    # S lengthens no vector, so none of its rows and columns has a norm above 1.
     if S is not None:
         longest = max(float(np.linalg.norm(S / max(1.0, np.abs(S).max()), axis=axis).max()) for axis in (0, 1))
         longest *= max(1.0, float(np.abs(S).max()))
@@ -244,7 +244,7 @@ def _counts(content: dict[str, Any], name: str, shape: tuple[int, ...]) -> NDArr
 
 
 def _within(name: str, values: NDArray[np.float64], least: float, most: float, rounding: float = 0.0) -> None:
-    """ValueError for numbers outside [least, most], and for NaN."""
+    """Raises ValueError for numbers outside [least, most], and for NaN."""
     if values.size and not (values.min() >= least and values.max() <= most + rounding):
         reach = f"reach from {values.min():g} to {values.max():g}"
         raise ValueError(f"{name} {reach}; they must lie in [{least:g}, {most:g}]")
@@ -259,7 +259,7 @@ def _check_counts(candidates: NDArray[np.int64], ties: NDArray[np.int64], m: int
 
 
 def _as_array(name: str, values: Any) -> NDArray[Any]:
-    """As NumPy makes it; ValueError for a bool among numbers, which NumPy would make 0 or 1."""
+    """Returns values as a NumPy array; ValueError for a bool among numbers, which NumPy would convert to 0 or 1."""
     rows = values if isinstance(values, list) else ()
     if any(isinstance(item, bool) for row in rows for item in (row if isinstance(row, list) else (row,))):
         raise ValueError(f"{name} holds bool, true or false; it must hold numbers")
@@ -269,7 +269,7 @@ def _as_array(name: str, values: Any) -> NDArray[Any]:
 def _array(content: dict[str, Any], name: str, shape: tuple[int, ...], kinds: str) -> NDArray[Any]:
     array = _as_array(name, _entry(content, name))
     if not array.size and 0 in shape:
-        return array.reshape(shape)  # lists without an item have neither width nor type
+        return array.reshape(shape)  # empty lists have neither width nor type
     if array.shape != shape or array.dtype.kind not in kinds:
         wanted = "ints" if "f" not in kinds else "numbers"
         raise ValueError(f"{name} holds {array.dtype} {array.shape}; it must hold {wanted} {shape}")

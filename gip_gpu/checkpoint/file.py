@@ -1,4 +1,4 @@
-"""Checkpoints of a selection: one file that is whole or not there, and that no other selection goes on from."""
+"""Checkpoint file of a selection: complete or absent, and refused by every other selection."""
 
 import hashlib
 import io
@@ -21,9 +21,9 @@ from gip_gpu.system.atomic_write import atomic_write
 from gip_gpu.system.files import reading
 
 VERSION = 2
-# What the first array of a file begins with, near the beginning of the file.
+# Start of the first array of a file, near the beginning of the file.
 MARK = b'{"gip_gpu": "checkpoint"'
-# The end of a file, as the comment of the zip archive that a .npz is: its length and the digest of all before.
+# End of a file, stored as the comment of the .npz zip archive: the file's length and the digest of all bytes before it.
 SEAL = re.compile(rb"gip_gpu checkpoint of (\d{20}) bytes, sha256 ([0-9a-f]{64})")
 SEALED = len(b"gip_gpu checkpoint of  bytes, sha256 ") + 20 + 64
 
@@ -35,7 +35,7 @@ def subject(
     initial: NDArray[np.int64],
     prior: Projection | None = None,
 ) -> Stored:
-    """What a checkpoint is of: F, G and every setting that the picks depend on, by name."""
+    """Returns the identity of a selection: fingerprints of F and G and all settings that affect the picks, by name."""
     sizes = *rows.shape, 0 if scores is None else scores.shape[1]
     F, G = fingerprint.of_matrix(rows.values), None if scores is None else fingerprint.of_matrix(scores)
     return described(sizes, F, G, options, rows.normalize, initial, prior)
@@ -50,7 +50,7 @@ def described(
     initial: NDArray[np.int64],
     prior: Projection | None = None,
 ) -> Stored:
-    """As `subject`, of m, d and n, and the fingerprints of F and G."""
+    """As `subject`, from the sizes m, d, n and the fingerprints of F and G."""
     settings = {**asdict(options), "objective": options.choose(G is not None).name}
     return {
         **dict(zip("mdn", sizes, strict=True)),
@@ -72,11 +72,11 @@ def _digest(prior: Projection) -> str:
 
 
 def read(path: Path) -> Stored:
-    """What `write` wrote.
+    """Reads a file that `write` wrote.
 
     Raises:
-        ValueError: it cannot be read, was cut off or altered, or is no checkpoint of this version. None but a file that
-            shows that it is a checkpoint is said to be one that may be deleted.
+        ValueError: the file cannot be read, was cut off or altered, or is no checkpoint of this version. The message
+            offers to delete it only if it is recognisably a checkpoint.
     """
     with reading(f"the checkpoint {path}"):
         content = path.read_bytes()
@@ -102,10 +102,10 @@ def read(path: Path) -> Stored:
 
 
 def write(path: Path, stored: Stored) -> None:
-    """Replaces the file by these arrays and values that JSON can hold, as a sealed .npz.
+    """Replaces the file by a sealed .npz of these arrays and JSON values.
 
     Raises:
-        OSError: it cannot be written; what was there is intact.
+        OSError: the file cannot be written; the earlier file is intact.
     """
     arrays: dict[str, Any] = {name: value for name, value in stored.items() if isinstance(value, np.ndarray)}
     rest = {name: value for name, value in stored.items() if name not in arrays}

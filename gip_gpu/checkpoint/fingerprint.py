@@ -1,4 +1,4 @@
-"""Fingerprints of matrices: 128 bits that change with any value or the order of rows, whatever blocks they come in."""
+"""Fingerprints of matrices: 128 bits that depend on every value and the order of rows, but not on the block size."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from gip_gpu.data.rows import BLOCK_VALUES
 
 Words = NDArray[np.uint64]
 
-# Arithmetic is that of uint64 arrays, which wraps.
+# All arithmetic is on uint64 arrays, which wrap around.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 STEPS = (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB))
 LAST_SHIFT = np.uint64(31)
@@ -20,11 +20,11 @@ SEEDS = 0x6769705F67707531, 0x6769705F67707532
 
 
 def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
-    """The part of a matrix's fingerprint that some consecutive rows give; the parts add up modulo 2**64.
+    """Returns the part of a matrix's fingerprint that comes from consecutive rows; the parts add up modulo 2**64.
 
-    Each row is hashed as stored: its bytes as 64-bit words, padded with zeros. A word is mixed with a constant of its
-    place, so that each of its bits counts for about half of all bits, before the words of a row are added; the sum is
-    mixed with the dtype and length, and then with the index of the row. A second sum is of the words mixed once more.
+    Each row is hashed as stored: its bytes as 64-bit words, padded with zeros. Each word is mixed with a constant of
+    its position, so that each of its bits affects about half of all bits, before the words of a row are added. The sum
+    is mixed with the dtype and length, and then with the index of the row. A second sum uses the words mixed again.
 
     Args:
         block: (rows, d) of any real dtype.
@@ -37,12 +37,12 @@ def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
     True
     """
     if block.dtype.itemsize > 8:
-        # The padding of a long double is any bytes; it is rounded to float64 everywhere else too.
+        # The padding bytes of a long double are arbitrary; it is rounded to float64 everywhere else too.
         block = block.astype(np.float64)
     count, d = block.shape
     words = _words(np.ascontiguousarray(block))
-    # Added as they are, or times constants, words would let an even number of changes of their highest bits cancel:
-    # those of the signs of two numbers.
+    # If words were added unmixed, or times constants, an even number of flipped highest bits would cancel, such as the
+    # signs of two numbers.
     words = words + _keys(words.shape[1])
     _mix(words)
     first = words.sum(axis=1, dtype=np.uint64)
@@ -59,10 +59,10 @@ def of_rows(block: NDArray[Any], first_index: int) -> tuple[int, int]:
 
 
 def of_matrix(matrix: Any) -> str:
-    """The fingerprint of a whole matrix on the host or a GPU, read in blocks: 32 hexadecimal digits.
+    """Returns the fingerprint of a whole matrix on the host or a GPU, read in blocks: 32 hexadecimal digits.
 
     Args:
-        matrix: (m, d) array, memory map or `interop.DeviceMatrix`.
+        matrix: (m, d) array, memory map or `gip_gpu.data.device_arrays.DeviceMatrix`.
 
     >>> import numpy as np
     >>> of_matrix(np.eye(3)) == of_matrix(np.eye(3)) != of_matrix(np.eye(3, dtype=np.float32))
@@ -72,7 +72,7 @@ def of_matrix(matrix: Any) -> str:
 
 
 def of_part(matrix: Any, first_index: int) -> tuple[int, int]:
-    """As `of_rows`, of rows on the host or a GPU, read in blocks."""
+    """As `of_rows`, for rows on the host or a GPU, read in blocks."""
     m, d = matrix.shape
     step = max(1, BLOCK_VALUES // max(d, 1))
     parts = [of_rows(matrix[start : start + step], first_index + start) for start in range(0, m, step)]
@@ -80,7 +80,7 @@ def of_part(matrix: Any, first_index: int) -> tuple[int, int]:
 
 
 def joined(parts: Iterable[tuple[int, int]]) -> str:
-    """The fingerprint of the matrix that these are all parts of.
+    """Returns the fingerprint of a matrix from all its parts.
 
     >>> import numpy as np
     >>> F = np.arange(12.0).reshape(4, 3)
@@ -99,7 +99,7 @@ def _sum(parts: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _words(block: NDArray[Any]) -> Words:
-    """(rows, words) of contiguous rows."""
+    """Returns contiguous rows as (rows, words) uint64, padded with zeros."""
     count, width = len(block), block.shape[1] * block.itemsize
     words = -(-width // 8)
     if width % 8:
@@ -110,7 +110,7 @@ def _words(block: NDArray[Any]) -> Words:
 
 
 def _mix(values: Words) -> None:
-    """The finaliser of splitmix64, in place: one to one, so that no change of a single value goes unseen."""
+    """Applies the finaliser of splitmix64 in place; it is one to one, so every change of a single value changes it."""
     shifted = np.empty_like(values)
     for shift, factor in STEPS:
         np.right_shift(values, shift, out=shifted)
@@ -122,7 +122,7 @@ def _mix(values: Words) -> None:
 
 @lru_cache(maxsize=8)
 def _keys(count: int) -> Words:
-    """What is added to the words of a row, by splitmix64: zeros count by their place too."""
+    """Returns the constants added to the words of a row, by splitmix64, so that the position of a zero counts too."""
     keys = np.arange(1, count + 1, dtype=np.uint64) * GOLDEN
     _mix(keys)
     return keys

@@ -1,4 +1,4 @@
-"""Settings of checkpoints: where and how often they are written, checked."""
+"""Checked settings of checkpoints: path and interval."""
 
 import operator
 import os
@@ -11,18 +11,18 @@ import numpy as np
 from gip_gpu.system.atomic_write import check_target
 from gip_gpu.system.files import suffix_of
 
-# Seconds between two checkpoints where nothing else is asked for.
+# Default seconds between two checkpoints.
 EVERY = 60.0
 
-# The file of a checkpoint, and picks or seconds between two.
+# Path of the checkpoint file, and picks (int) or seconds (float) between two writes.
 Saving = tuple[Path, int | float]
 
 
 def as_saving(path: Any, every: Any, reads: Iterable[str]) -> Saving | None:
-    """Where to write checkpoints and how often, checked; None for nowhere.
+    """Returns the checked path and interval of checkpoints; None without checkpoints.
 
     Args:
-        path, every: `checkpoint` and `checkpoint_every` as given.
+        path, every: `checkpoint` and `checkpoint_every` of the call.
         reads: `gip_gpu.sources.places` of rows and scores.
 
     Raises:
@@ -37,10 +37,10 @@ def as_saving(path: Any, every: Any, reads: Iterable[str]) -> Saving | None:
 
 
 def as_interval(every: Any) -> int | float:
-    """`checkpoint_every` if it is an int of picks or a float of seconds; None is 60 seconds.
+    """Returns the checked `checkpoint_every`: an int of picks or a float of seconds; 60 seconds for None.
 
     Raises:
-        TypeError, ValueError: anything else.
+        TypeError, ValueError: any other value.
     """
     if every is None:
         return EVERY
@@ -61,20 +61,21 @@ def as_interval(every: Any) -> int | float:
 
 
 def as_path(path: Any, reads: Iterable[str] = ()) -> Path:
-    """`checkpoint` as a path that can be written to.
+    """Returns `checkpoint` as a path that can be written to.
 
     Args:
-        path: as given.
+        path: `checkpoint` of the call.
         reads: real paths of the files and folders that rows and scores are read from.
 
     Raises:
-        TypeError, ValueError: no path, no folder for it, not writable, no regular file, or one that is read.
+        TypeError, ValueError: not a path, a missing folder, a file that is not writable or not regular, or one that
+            rows or scores are read from.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"checkpoint is {path!r} ({type(path).__name__}); it must be a path")
     target = Path(path)
     taken, real = set(reads), os.path.realpath(target)
-    for place, what in ((real, ""), (os.path.dirname(real), "lies in a folder of shards that ")):
+    for place, what in ((real, ""), (os.path.dirname(real), "is in a folder of shards that ")):
         if place in taken:
             raise ValueError(f"checkpoint is {target}, which {what}this run reads; give another path")
     try:

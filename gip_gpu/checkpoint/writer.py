@@ -1,4 +1,4 @@
-"""Writer of the checkpoints of a run, by picks or seconds, when it ends, and when a signal ends it."""
+"""Writer of a run's checkpoints: every few picks or seconds, at the end, and when a signal ends the run."""
 
 import time
 from pathlib import Path
@@ -10,25 +10,25 @@ from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.system.atomic_write import remove_leftovers
 from gip_gpu.system.deferred_signals import Deferred
 
-# Settings that are digests, in the words of a message.
+# Names in messages of settings that are stored as digests.
 OTHERS = {"initial": "initial items", "prior": "picks before these rows joined"}
-# Seconds between two looks at the clock and at signals, about.
+# Approximate seconds between two checks of the clock and of signals.
 LOOK = 0.25
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of a run, and finds the one to go on from.
+    """Writer of a run's checkpoints, which also reads the one to resume from.
 
     Args:
-        path: of the file.
+        path: path of the file.
         every: picks (int) or seconds (float) between two checkpoints.
-        of: what the run is of, as `subject` says.
+        of: identity of the run, from `subject`.
 
     Attributes:
-        stored: what the file held, or None without one.
+        stored: content of the file, or None without a file.
 
     Raises:
-        ValueError: the file is no whole checkpoint, or one of another selection; the message says which.
+        ValueError: the file is damaged, or of another selection; the message names the difference.
     """
 
     def __init__(self, path: Path, every: int | float, of: Stored) -> None:
@@ -60,11 +60,11 @@ class CheckpointWriter:
             )
 
     def holds(self, k: int) -> bool:
-        """Whether the file has the first k picks, those of `initial` included, or all that there will be."""
+        """Returns whether the file has the first k picks, those of `initial` included, or an exhausted selection."""
         return self.stored is not None and (self.saved >= k or self.stored["ending"] == "exhausted")
 
     def __enter__(self) -> "CheckpointWriter":
-        """Signals wait until the file is written."""
+        """Defers signals until the file is written."""
         self.signals.__enter__()
         return self
 
@@ -72,23 +72,23 @@ class CheckpointWriter:
         self.signals.__exit__(*raised)
 
     def recall(self, state: State) -> Stored | None:
-        """Enters the picks of a file that holds all that are wanted; returns what they project out, None where the file
-        has more picks than those."""
+        """Restores `state` from a file that holds all its picks; returns the file's content, which includes their
+        projection, or None if the file has more picks."""
         assert self.stored is not None
         state.restore(self.stored)
         return self.stored if state.t == self.saved else None
 
     def resumed(self, first: int, k: int) -> int:
-        """How many of the picks `first` to k of a run came from the file; those before `first` are of `initial`."""
+        """Returns how many of the picks `first` to k came from the file; those before `first` are `initial`."""
         return 0 if self.stored is None else max(0, min(len(self.stored["indices"]), k) - first)
 
     def until(self, state: State) -> int:
-        """How far to go before the next `look`."""
+        """Returns the number of picks at which to call `look` next."""
         until = state.t + self.stride
         return min(until, max(self.saved + self.every, state.t + 1)) if isinstance(self.every, int) else until
 
     def look(self, state: State, stepper: Stepper) -> None:
-        """Saves where it is time to, or where a signal came, which then has its effect."""
+        """Saves if the interval has passed or a signal has arrived, and then delivers the signal."""
         now, (t, since) = time.monotonic(), self.before
         if now - since > 2 * LOOK:
             self.stride = max(1, self.stride // 2)

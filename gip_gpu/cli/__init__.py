@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _terminate(number: int, frame: object) -> None:
-    """Ends the run by way of its `finally` blocks, so that temporary files go."""
+    """Exits through the `finally` blocks, so that temporary files are removed."""
     raise SystemExit(128 + number)
 
 

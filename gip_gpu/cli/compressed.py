@@ -1,4 +1,4 @@
-"""Files that may be compressed, by the suffix of their name: .gz by the standard library, .zst by it or by pyarrow."""
+"""Compressed files, recognised by suffix: .gz by the standard library, .zst by the standard library or pyarrow."""
 
 import contextlib
 import gzip
@@ -14,17 +14,17 @@ SUFFIXES = (".gz", ".zst")
 
 
 def check_codec(path: AnyPath) -> None:
-    """ImportError where the name of a file asks for a codec that is not installed."""
+    """Raises ImportError if the suffix of a file needs a codec that is not installed."""
     if suffix_of(path) == ".zst":
         _zstd()
 
 
 def open_plain(path: AnyPath) -> BinaryIO:
-    """The content of a file, decompressed, open for reading bytes.
+    """Opens a file for reading its decompressed bytes.
 
     Raises:
         ImportError: .zst, with a Python before 3.14 and without pyarrow.
-        OSError: it cannot be opened. Damage shows when it is read, by an OSError, EOFError, zlib.error or ValueError.
+        OSError: the file cannot be opened. Damage raises OSError, EOFError, zlib.error or ValueError on reading.
     """
     if suffix_of(path) == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
@@ -38,7 +38,7 @@ def open_plain(path: AnyPath) -> BinaryIO:
 
 @contextlib.contextmanager
 def compressing(file: BinaryIO, path: AnyPath) -> Iterator[BinaryIO]:
-    """A file to write plain bytes to, compressed into an open one as the suffix of `path` says; that one stays open.
+    """Yields a file that takes plain bytes and compresses them into `file` by the suffix of `path`; `file` stays open.
 
     >>> buffer = io.BytesIO()
     >>> with compressing(buffer, "rows.jsonl.gz") as target:
@@ -47,7 +47,7 @@ def compressing(file: BinaryIO, path: AnyPath) -> Iterator[BinaryIO]:
     b'hello'
     """
     if suffix_of(path) == ".gz":
-        # Without a name and a time inside, the same rows make the same file.
+        # No name and no time in the header, so that the same rows give the same file.
         with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as target:
             yield cast(BinaryIO, target)
     elif suffix_of(path) == ".zst":
@@ -63,7 +63,7 @@ def compressing(file: BinaryIO, path: AnyPath) -> Iterator[BinaryIO]:
 
 
 class _Kept:
-    """A file that another closes in vain."""
+    """File whose `close` does nothing, so that pyarrow leaves the underlying file open."""
 
     closed = False
 
@@ -71,11 +71,11 @@ class _Kept:
         self.write, self.flush = file.write, file.flush
 
     def close(self) -> None:
-        """It is for its owner to close."""
+        """Does nothing: the owner closes the file."""
 
 
 def _zstd() -> Any:
-    """The library that has the codec: compression.zstd, or pyarrow."""
+    """Returns the library that has the codec: compression.zstd, or pyarrow."""
     for name in ("compression.zstd", "pyarrow"):
         with contextlib.suppress(ImportError):
             return importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""Ids of all items of a pool, looked through before the run: duplicates, and what outputs cannot hold."""
+"""Checks of a pool's ids before the run: duplicates, and ids that an output cannot hold."""
 
 import warnings
 from array import array
@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 Id = str | int
-# The ids of the items with these numbers.
+# Returns the ids of the items with these numbers.
 Take = Callable[[Sequence[int]], list[Id]]
 
 
 class Ids:
-    """The ids of a pool, seen one by one, in the order of its items.
+    """Ids of a pool, added one by one in the order of its items.
 
-    Holds 8 bytes an item; the ids themselves stay where they are.
+    Stores a hash of 8 bytes per item; the ids themselves stay in their file.
 
     Args:
-        place: where the id of item i stands, for messages: "line 7".
+        place: returns the location of item i's id for messages: "line 7".
 
     Attributes:
-        take: the ids of the items with these numbers; set where all have been seen.
-        type: how a column of them is stored: "int64" or "uint64" where all are integers that fit, else "string".
+        take: returns the ids of the items with these numbers; set once all ids have been added.
+        type: type of a column of the ids: "int64" or "uint64" if all are integers that fit, else "string".
     """
 
     take: Take
@@ -50,7 +50,7 @@ class Ids:
         return next(fitting, "string")
 
     def add(self, value: Id) -> None:
-        """The next item's id; ValueError where it is empty, or no text that can be written at all."""
+        """Adds the next item's id; ValueError if it is empty or cannot be encoded in UTF-8."""
         if isinstance(value, str):
             if not value or value.isspace():
                 raise ValueError(f"{self.place(len(self))} has an empty id; every item needs one")
@@ -62,16 +62,16 @@ class Ids:
             self._texts = True
         else:
             self._lowest, self._highest = min(self._lowest, value), max(self._highest, value)
-        # Ids are compared as they are written: 1 and "1" are one id.
+        # Ids are compared as text: 1 and "1" are one id.
         self._hashes.append(hash(str(value)))
 
     def add_all(self, values: Iterable[Id]) -> None:
-        """As `add`, of several."""
+        """Adds several ids, as `add` does."""
         for value in values:
             self.add(value)
 
     def check_lines(self, encoding: str) -> None:
-        """ValueError where an id cannot be a line of text in this encoding."""
+        """Raises ValueError if an id cannot be a line of text in this encoding."""
         if self._broken is not None:
             (value,) = self.take([self._broken])
             raise ValueError(
@@ -85,7 +85,7 @@ class Ids:
                 _check_encodable(str(value), encoding, f"--ids: {self.place(item)}", wanted)
 
     def warn_duplicates(self) -> None:
-        """Warns where two items have one id, with the first such pair."""
+        """Warns if two items have the same id, and names the first such pair."""
         hashes = np.frombuffer(self._hashes, np.int64)
         order = np.argsort(hashes, kind="stable")
         same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
@@ -95,7 +95,7 @@ class Ids:
             if str(one[0]) == str(other[0]):
                 warnings.warn(
                     f"--ids: {str(one[0])!r} is the id of two items, {self.place(first)} and {self.place(second)}; "
-                    "the column index of a table tells such items apart (-o with .csv or .parquet)",
+                    "the column index of a table distinguishes such items (-o with .csv or .parquet)",
                     stacklevel=2,
                 )
                 return
@@ -106,4 +106,4 @@ def _check_encodable(value: str, encoding: str, place: str, wanted: str) -> None
         value.encode(encoding)
     except UnicodeEncodeError as error:
         character = value[error.start]
-        raise ValueError(f"{place} has id {value!a}, of which {encoding} cannot hold {character!a}; {wanted}") from None
+        raise ValueError(f"{place} has id {value!a}; {encoding} cannot hold {character!a}; {wanted}") from None

@@ -19,26 +19,26 @@ from gip_gpu.system.files import reading, suffix_of
 
 SUFFIXES = (".txt", ".npy", ".csv")
 TABLES = (".parquet", ".arrow", ".feather")
-# Ids that are Python objects at once.
+# Number of ids converted to Python objects at a time.
 BATCH = 1 << 16
 
 
 def names_a_file(ids: str) -> bool:
-    """Whether `--ids` is the path of a file, else the name of a column or field."""
+    """Returns whether `--ids` is the path of a file; else it is the name of a column or field."""
     return suffix_of(ids) in SUFFIXES
 
 
 def read_ids(ids: str, m: int, embeddings: Path) -> Ids | None:
-    """The ids that `--ids` names; None where it is neither a file nor such a column.
+    """Reads the ids that `--ids` names; returns None if it is neither a file nor a column of the embeddings' file.
 
     Args:
-        ids: a .txt with an id a line; a .npy (m,) of integers or text; a .csv of one column, with a line of names or
-            without, or with a column `id`; else the name of a column of the embeddings' file.
-        m: items of the pool, each of which has an id.
+        ids: a .txt with one id per line; a .npy (m,) of integers or text; a .csv of one column, with or without a line
+            of names, or with a column `id`; else the name of a column of the embeddings' file.
+        m: number of items of the pool; each has an id.
         embeddings: the file or folder; .npz, .parquet, .arrow and .feather have named columns.
 
     Raises:
-        ValueError: unreadable, not m ids, one that is empty, or ids that are neither text nor integers.
+        ValueError: an unreadable file, not m ids, an empty id, or ids that are neither text nor integers.
     """
     if names_a_file(ids):
         return _from_file(Path(ids), m)
@@ -79,9 +79,9 @@ def _csv(path: Path, m: int) -> Ids:
     with open(path, encoding="utf-8-sig", newline="") as source:
         lines = csv.reader(source, strict=True)
         for cells in lines:
-            # A record in quotes may have several lines.
+            # A quoted record may span several lines.
             start, end = end + 1, lines.line_num
-            # A quoted empty cell is an id that is missing, even in the last line.
+            # A quoted empty cell is a missing id, even in the last line.
             if not any(map(str.strip, cells)) and cells != [""]:
                 empty = empty or start
                 continue
@@ -120,7 +120,7 @@ def _row(i: int) -> str:
 
 
 def _from_table(path: Path, name: str, m: int) -> Ids | None:
-    """A column of the embeddings' file, or None where it has no such column or no columns."""
+    """Reads a column of the embeddings' file; returns None if the file has no such column or no columns."""
     if suffix_of(path) == ".npz":
         with reading(path), zipfile.ZipFile(path) as archive:
             if f"{name}.npy" not in archive.namelist():
@@ -156,7 +156,7 @@ def _from_table(path: Path, name: str, m: int) -> Ids | None:
 
 
 def _column(path: Path, name: str) -> Any:
-    """A column of a table in a file, or None."""
+    """Returns a column of a table in a file, or None if it has no such column."""
     pa = load()
     if suffix_of(path) == ".parquet":
         import pyarrow.parquet

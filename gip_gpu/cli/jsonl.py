@@ -1,4 +1,4 @@
-"""The rows of a .jsonl file: found, parsed once, and copied byte for byte."""
+"""Rows of a .jsonl file: located, parsed once, and copied byte for byte."""
 
 import json
 import tempfile
@@ -18,17 +18,17 @@ from gip_gpu.system.atomic_write import check_suffix
 from gip_gpu.system.files import AnyPath, File, reading, suffix_of
 
 SUFFIXES = tuple(name + codec for codec in ("", *compressed.SUFFIXES) for name in (".jsonl", ".ndjson"))
-# Bytes of chosen rows of a compressed file that stay in memory until they are in order; beyond, a temporary file.
+# Bytes of chosen rows of a compressed file that are sorted in memory; more go to a temporary file.
 SPOOL = 1 << 26
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of a text file by number, one an item: only where each begins is held in memory.
+    """Lines of a text file by number, one per item; only their offsets are in memory.
 
     Attributes:
-        file: where they are, compressed if its name ends in .gz or .zst; it must stay as it was when it was scanned.
-        offsets: (lines + 1,) int64, byte of the text where each line begins, and where the last one ends.
+        file: the file, compressed if its name ends in .gz or .zst; it must not change after the scan.
+        offsets: (lines + 1,) int64, offset of each line's first byte in the decompressed text, and of the last's end.
     """
 
     file: File
@@ -38,7 +38,7 @@ class Lines:
         return len(self.offsets) - 1
 
     def take(self, indices: Iterable[int]) -> Iterator[bytes]:
-        """The lines with these numbers in this order, byte for byte, each with a newline at its end.
+        """Yields the lines with these numbers in this order, byte for byte, each with a newline at its end.
 
         Raises:
             ValueError: the file has changed since it was scanned.
@@ -55,7 +55,7 @@ class Lines:
             target.write(line)
 
     def field(self, name: str) -> Take:
-        """The ids in a field of the rows."""
+        """Returns a function from item numbers to the ids in a field of their rows."""
         return lambda chosen: [field_of(line, name, i + 1) for i, line in zip(chosen, self.take(chosen), strict=True)]
 
     def _seek(self, indices: Iterable[int]) -> Iterator[bytes]:
@@ -65,7 +65,7 @@ class Lines:
                 yield source.read(self.offsets[i + 1] - self.offsets[i])
 
     def _gather(self, indices: list[int]) -> Iterator[bytes]:
-        """In one pass, as a compressed file has no places to go to."""
+        """Reads the lines in one pass, because a compressed file has no random access."""
         wanted, places = set(indices), dict[int, int]()
         with tempfile.SpooledTemporaryFile(SPOOL) as kept:
             with reading(self.file.name), compressed.open_plain(self.file.path) as source:
@@ -81,18 +81,18 @@ class Lines:
 def read_jsonl_rows(
     path: AnyPath, count: int | None = None, *, check: bool = True, field: str | None = None, ids: Ids | None = None
 ) -> Lines:
-    """Finds the rows of a .jsonl (or .ndjson) file, one an item, also compressed: .jsonl.gz, .jsonl.zst.
+    """Finds the rows of a .jsonl (or .ndjson) file, one per item, also compressed: .jsonl.gz, .jsonl.zst.
 
     Args:
         path: the file, UTF-8; empty lines at its end do not count.
-        count: how many rows there must be: those of the embeddings.
-        check: parse each row.
-        field: one that each row must have: an id, text or an integer.
-        ids: takes the ids in that field.
+        count: required number of rows: that of the embeddings.
+        check: whether to parse each row.
+        field: field that each row must have: an id, text or an integer.
+        ids: collects the ids in that field.
 
     Raises:
-        ValueError: unreadable, no row, an empty line inside, a row that is no JSON or lacks the field (the first such
-            line is named), or not `count` rows.
+        ValueError: an unreadable file, no row, an empty line between rows, a row that is no JSON or lacks the field
+            (the first such line is named), or not `count` rows.
         ImportError: .zst, and no library for it.
 
     >>> from tempfile import TemporaryDirectory
@@ -115,15 +115,15 @@ def read_jsonl_rows(
 
 
 def read_lines(path: AnyPath, count: int, see: Callable[[str, int], object]) -> Lines:
-    """Finds the lines of a text file in UTF-8, one an item, each seen with its number; raises as `read_jsonl_rows`."""
+    """Finds the lines of a UTF-8 file, one per item, and calls `see(line, number)`; raises as `read_jsonl_rows`."""
     return _scan(Path(path), count, lambda line, number: see(_text(line, number), number))
 
 
 def field_of(line: bytes, field: str, number: int) -> Id:
-    """An id in a row; ValueError, with the number of its line, where it has none that is text or an integer."""
+    """Returns the id in a row; ValueError with the line number if it is missing or neither text nor an integer."""
     row = _parse(line, number)
     if not isinstance(row, dict) or field not in row:
-        raise ValueError(f"line {number} has no field {field!r}, of which --ids tells")
+        raise ValueError(f"line {number} has no field {field!r}, which --ids names")
     found = row[field]
     if not isinstance(found, (str, int)) or isinstance(found, bool):
         raise ValueError(f"line {number} has {found!r} in field {field!r}; an id is text or an integer")

@@ -13,7 +13,7 @@ Command = Callable[..., None]
 
 
 class FilePath(click.Path):
-    """A path; none that is empty, as that of a shell's variable without a value is, which would be the folder here."""
+    """Path that must not be empty: an unset shell variable gives an empty path, which would mean the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not os.fspath(value):
@@ -25,7 +25,7 @@ FILE = FilePath(path_type=Path)
 
 
 def run_options(command: Command) -> Command:
-    """The options that say how to run, shared by `select` and `plan`."""
+    """Adds the options of where and how to run, shared by `select` and `plan`."""
     for option in reversed(
         (
             click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."),
@@ -54,7 +54,7 @@ ON_NAN = click.option(
 )
 SIGN = click.option(
     "--sign",
-    # torchrun's parser reads its users' options too, and finds --sign ambiguous between two of its own.
+    # torchrun's parser also reads the options of the program, and finds --sign ambiguous between two of its own.
     "--score-sign",
     "sign",
     help="positive: negative residuals do not count; any: they do, without a warning where scores are negative.  "

@@ -1,4 +1,4 @@
-"""What a selection leaves behind: files, and a summary."""
+"""Outputs of a selection: files and a summary."""
 
 import contextlib
 import csv
@@ -26,7 +26,7 @@ from gip_gpu.system import memory
 from gip_gpu.system.atomic_write import Together, check_target
 from gip_gpu.system.files import suffix_of
 
-# With a column of ids where they are given; and without, as they hold the whole result or an array of numbers.
+# Formats that hold given ids; the others hold the whole result or an array of numbers.
 WITH_IDS = (".csv", ".txt", ".parquet")
 CHOICE_SUFFIXES = (".npy", *WITH_IDS, ".json", ".npz")
 STANDARD_OUTPUT = Path("-")
@@ -34,14 +34,14 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a selection goes.
+    """Destinations of a selection.
 
     Attributes:
-        choice: file of the indices or of all of the result; None or "-" for the indices on standard output, but None
-            for nowhere where chosen rows are written.
+        choice: file of the indices or of the whole result. "-" prints the indices on standard output; None prints them
+            unless chosen rows are written.
         rows: file of the chosen rows.
-        force: whether files that exist are overwritten.
-        quiet: whether there is no summary.
+        force: whether existing files are overwritten.
+        quiet: whether the summary is left out.
     """
 
     choice: Path | None
@@ -56,21 +56,21 @@ class Outputs:
 
     @property
     def files(self) -> list[tuple[Path, Sequence[str]]]:
-        """Files to write, with the suffixes that they may have."""
+        """Files to write, with their allowed suffixes."""
         choice = None if self.choice == STANDARD_OUTPUT else self.choice
         given = ((choice, CHOICE_SUFFIXES), (self.rows, jsonl.SUFFIXES))
         return [(path, suffixes) for path, suffixes in given if path is not None]
 
     def check(self, taken: set[str]) -> None:
-        """Finds out now whether all of them can be written later.
+        """Checks before the run that all files can be written.
 
         Args:
             taken: real paths of files of this run; the outputs are added.
 
         Raises:
-            click.UsageError: one that is named twice.
-            ValueError: one that cannot be written.
-            ImportError: a format that needs a library.
+            click.UsageError: a file that is named twice.
+            ValueError: a file that cannot be written.
+            ImportError: a format whose library is missing.
         """
         for path, suffixes in self.files:
             check_file(path, suffixes, taken, self.force, "an output")
@@ -79,7 +79,7 @@ class Outputs:
                 load()
 
     def check_ids(self, ids: Ids) -> None:
-        """Finds out now whether the outputs can hold the ids, and warns of duplicates; ValueError where they cannot."""
+        """Checks before the run that the outputs can hold the ids, else ValueError, and warns of duplicates."""
         if self.printed:
             ids.check_lines(getattr(sys.stdout, "encoding", None) or "utf-8")
         elif self.choice is not None and suffix_of(self.choice) == ".txt":
@@ -87,7 +87,7 @@ class Outputs:
         ids.warn_duplicates()
 
     def write(self, selection: Selection, rows: Lines | None, ids: Ids | None) -> None:
-        """Writes all of them or none, and the summary."""
+        """Writes all files or none, then prints the summary."""
         named = None if ids is None else ids.take(selection)
         with Together() as together:
             for path, _ in self.files:
@@ -109,18 +109,18 @@ class Outputs:
 
 
 def check_file(path: Path, suffixes: Sequence[str], taken: set[str], force: bool, what: str) -> None:
-    """Adds a file that this run will write to those it has to do with, where it may be written."""
+    """Checks that this run may write a file, and adds it to `taken`, the real paths of its files."""
     if os.path.realpath(path) in taken:
         raise click.UsageError(f"{path} is named twice, as {what} and as another file of this run")
     if os.path.dirname(os.path.realpath(path)) in taken:
-        raise click.UsageError(f"{path} lies in a folder of shards that this run reads")
+        raise click.UsageError(f"{path} is in a folder of shards that this run reads")
     check_target(path, suffixes, overwrite=force)
     taken.add(os.path.realpath(path))
 
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Says of an error of the system that it came from writing this file."""
+    """Adds the name of the file to an OSError of writing it."""
     try:
         yield
     except OSError as error:
@@ -128,19 +128,19 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def encoded(selection: Selection, suffix: str, ids: Sequence[Id] | None = None, id_type: str = "string") -> bytes:
-    """The content of a file of one of `CHOICE_SUFFIXES`: indices, a table of the picks, or all of the result.
+    """Returns the content of a file of one of `CHOICE_SUFFIXES`: indices, a table of the picks, or the whole result.
 
     Args:
         selection: the result.
-        suffix: of the file.
-        ids: of the picks, for the formats that hold them.
-        id_type: of the column of ids in a table with types: "int64", "uint64" or "string".
+        suffix: suffix of the file.
+        ids: ids of the picks, for the formats that hold them.
+        id_type: type of the id column in a typed table: "int64", "uint64" or "string".
     """
     if suffix in selection_file.SUFFIXES:
         return selection_file.encode(selection, suffix)
     buffer = io.BytesIO()
     if suffix == ".npy":
-        # Written straight to a file that does not fit the disk, NumPy's error does not say why.
+        # In memory first: NumPy's error on a full disk does not give the reason.
         np.save(buffer, selection.indices)
     elif suffix == ".txt":
         buffer.write("".join(f"{line}\n" for line in (selection if ids is None else ids)).encode())
@@ -149,7 +149,7 @@ def encoded(selection: Selection, suffix: str, ids: Sequence[Id] | None = None, 
 
         pa, columns = load(), _columns(selection, ids)
         if ids is not None:
-            # By the pool's ids, so that all choices from it agree.
+            # The type depends on all ids of the pool, so that all selections from it have the same column type.
             kind = str if id_type == "string" else int
             columns["id"] = pa.array([kind(value) for value in ids], id_type)
         pyarrow.parquet.write_table(pa.table(columns), buffer)
@@ -164,7 +164,7 @@ def encoded(selection: Selection, suffix: str, ids: Sequence[Id] | None = None, 
 
 
 def _columns(selection: Selection, ids: Sequence[Id] | None) -> dict[str, Any]:
-    """A table with a row a pick."""
+    """Returns the columns of a table with one row per pick."""
     return {
         "rank": np.arange(len(selection)),
         "index": selection.indices,
@@ -180,7 +180,7 @@ def _listed(column: Any) -> list[Any]:
 
 
 def summary(selection: Selection, written: Sequence[str]) -> str:
-    """The result in a table, and its certificate."""
+    """Returns the result as a table, followed by its certificate."""
     chosen, share = selection.plan, selection.range_share
     entries = [
         ("items", f"{chosen.m:,} of length {chosen.d:,}"),
@@ -202,12 +202,12 @@ def _explained(explained: NDArray[np.float64], rounds: Sequence[int]) -> str:
     if not len(explained):
         return "none"
     first = explained[rounds[1] - 1] if len(rounds) > 1 else explained[-1]
-    # Below 0 it is no share.
+    # A value below 0 is not a share.
     return (f"{first:.4%}" if first >= 0 else "none") + (
         f" by the first of {len(rounds)} rounds" if len(rounds) > 1 else ""
     )
 
 
 def table(entries: Sequence[tuple[str, str]]) -> str:
-    """Names and values in two columns."""
+    """Returns names and values in two columns."""
     return str(tabulate(entries, tablefmt="simple", disable_numparse=True))

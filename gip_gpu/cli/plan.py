@@ -32,18 +32,18 @@ KIND = next(iter(DEVICE_KINDS))
 @OBJECTIVE
 @QUERY
 @SIGN
-@click.option("--devices", type=whole, help="Split the rows over so many devices, which need not be here.")
+@click.option("--devices", type=whole, help="Number of devices to split the rows over; they may be elsewhere.")
 @click.option("--device-kind", help=f"{', '.join(DEVICE_KINDS)}.  [default: {KIND}]")
 @click.option("--network", help=f"{', '.join(LINKS)}, or '50GB/s,5us': the link between devices.")
-@click.option("--given", help=f"Format of the rows there: {', '.join(GIVEN_BYTES)}.  [default: {GIVEN}]")
+@click.option("--given", help=f"Format of the rows on them: {', '.join(GIVEN_BYTES)}.  [default: {GIVEN}]")
 def plan(
     embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float | str, key: str | None,
     objective: str | None, query: str, sign: str | None, devices: int | None, device_kind: str | None,
     network: str | None, given: str | None, **options: Any,
 ) -> None:  # fmt: skip
-    """What a selection from EMBEDDINGS, or from --rows items of length --dim, will take. Selects nothing.
+    """Show the time and memory of a selection from EMBEDDINGS, or from --rows items of length --dim. Selects nothing.
 
-    With --devices, for rows that are split over many of them: a model's figures, from datasheets.
+    With --devices, estimate them for rows split over that many devices, by a model with figures from datasheets.
     """
     if embeddings is not None and (rows, dim) == (None, None):
         limit = options["memory_limit"]
@@ -66,7 +66,7 @@ def plan(
 
 
 def _check_alone(**elsewhere: str | None) -> None:
-    """UsageError for an option that has no meaning without --devices."""
+    """Raises UsageError for an option that has no meaning without --devices."""
     for name, value in elsewhere.items():
         if value is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --devices")
@@ -77,14 +77,14 @@ def _cluster_table(
     given: str | None, precision: str, memory_limit: Any, device: str, backend: str | None, columns: str, query: str,
     sign: str,
 ) -> list[tuple[str, str]]:  # fmt: skip
-    """The rows of the plan.
+    """Returns the rows of the plan.
 
     Raises:
         click.UsageError: an option that does not go with --devices.
         TypeError, ValueError: as `gip_gpu.planning.cluster.estimate`.
     """
     if device != "auto" or backend is not None:
-        raise click.UsageError("--device and --backend are about this machine; with --devices give --device-kind")
+        raise click.UsageError("--device and --backend describe this machine; with --devices give --device-kind")
     for name, value, only in (
         ("columns", columns, ("auto", "lazy")), ("objective", kind.name, ("mp",)), ("query", query, ("direct",)),
         ("sign", sign, ("any",)),

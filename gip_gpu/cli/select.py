@@ -43,8 +43,8 @@ SELF_COMPRESSION = "self-compression"
     "-: indices on standard output.",
 )
 @click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item; also .jsonl.gz and .jsonl.zst.")
-@click.option("--rows-out", type=FILE, help="Where the chosen lines of --rows go, most informative first.")
-@click.option("--no-check-rows", is_flag=True, help="Do not look whether each line of --rows is JSON.")
+@click.option("--rows-out", type=FILE, help="File for the chosen lines of --rows, most informative first.")
+@click.option("--no-check-rows", is_flag=True, help="Do not check that each line of --rows is JSON.")
 @click.option(
     "--ids",
     help="Ids of the items, for -o: a .txt, .npy or .csv with one an item, or the name of a column of EMBEDDINGS "
@@ -60,8 +60,8 @@ SELF_COMPRESSION = "self-compression"
 @STANDARDIZE
 @ON_NAN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
-@click.option("--no-normalize", is_flag=True, help="Take rows of the embeddings at the length they have.")
-@click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run goes on from it.")
+@click.option("--no-normalize", is_flag=True, help="Keep the lengths of the embeddings' rows.")
+@click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run resumes from it.")
 @click.option("--checkpoint-every", type=interval, help="Picks (an int), or seconds (60.0 or 60s).  [default: 60.0]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
@@ -78,10 +78,10 @@ def select(
     Without --scores the choice is by the embeddings alone, --objective entropy.
 
     Without -o and --rows-out, the indices go to standard output, one a line, and the summary to standard error. With
-    --ids, .csv and .parquet have a column of them, and .txt and standard output have them in place of indices.
+    --ids, .csv and .parquet have a column of them, and .txt and standard output have them instead of indices.
 
     With torchrun --nproc-per-node 4 -m -- gip_gpu select ..., each of four processes takes its share of the rows. The
-    -- is for torchrun: without it, it takes --sign for an option of its own; --score-sign is the same option.
+    -- is for torchrun: without it, torchrun reads --sign as an option of its own; --score-sign is the same option.
     """
     objective = options["objective"]
     kind = OBJECTIVES.get(objective)
@@ -94,16 +94,16 @@ def select(
         raise click.UsageError(f"--objective {objective} chooses by the embeddings alone; leave --scores out")
     outputs = Outputs(output, rows_out, force, quiet)
     if outputs.printed and sys.stdout is None:
-        raise click.UsageError("standard output is closed; say by -o where the indices go")
+        raise click.UsageError("standard output is closed; name a file for the indices by -o")
     compressed = scores == Path(SELF_COMPRESSION)
     source = None if compressed else scores
     if source is None and scores_key is not None:
         raise click.UsageError(f"--scores-key names an array in a file, but --scores is {scores or 'not given'}")
     id_field = rows is not None and ids is not None and not names_a_file(ids)
     if (rows is None and rows_out is not None) or (rows is not None and rows_out is None and not id_field):
-        raise click.UsageError("--rows and --rows-out belong together: what to copy from, and to")
+        raise click.UsageError("--rows and --rows-out belong together: the file to copy from, and the file to write")
     if rows is None and no_check_rows:
-        raise click.UsageError("--no-check-rows is about --rows, which is not given")
+        raise click.UsageError("--no-check-rows applies to --rows, which is not given")
     if ids is not None and not outputs.printed and (output is None or suffix_of(output) not in WITH_IDS):
         raise click.UsageError(f"--ids needs an output with ids: -o with {', '.join(WITH_IDS)}, or standard output")
     if checkpoint is None and options["checkpoint_every"] is not None:
@@ -154,7 +154,7 @@ def select(
 
 
 def _self_compression(F: NDArray[Any] | Source, *, normalize: bool, on_nan: str) -> NDArray[np.float64]:
-    """The signal, of the rows that take part; NaN for the others."""
+    """Returns self-compression scores (m,) of the rows that take part, NaN for the others."""
     kept = keep_finite(F, None) if as_on_nan(on_nan) else None
     if kept is None:
         return gip_gpu.signals.self_compression(F, normalize=normalize)
@@ -166,7 +166,7 @@ def _self_compression(F: NDArray[Any] | Source, *, normalize: bool, on_nan: str)
 def _rows_and_ids(
     rows: Path | None, ids: str | None, m: int, embeddings: Path, *, check: bool
 ) -> tuple[jsonl.Lines | None, Ids | None]:
-    """The rows of the pool and the ids of its items, each None where it is not asked for."""
+    """Returns the rows of the pool and the ids of its items, each None if not requested."""
     found = None if ids is None else read_ids(ids, m, embeddings)
     field = ids if found is None else None
     if field is not None and (rows is None or not check):
@@ -184,14 +184,14 @@ def _rows_and_ids(
 
 @contextlib.contextmanager
 def _going_on_from(checkpoint: Path | None) -> Iterator[None]:
-    """Says how to go on after an interrupt, where this run has written the file."""
+    """Prints how to resume after an interrupt, if this run has written the checkpoint."""
     before = _state(checkpoint)
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         if _state(checkpoint) not in (None, before):
             print(
-                f"gip-gpu: the checkpoint {checkpoint} was written; the same command goes on from it", file=sys.stderr
+                f"gip-gpu: the checkpoint {checkpoint} was written; the same command resumes from it", file=sys.stderr
             )
         raise
 

@@ -7,14 +7,14 @@ def say(text: str, what: str, *, err: bool = False, nl: bool = True, note: str =
     """Prints text.
 
     Args:
-        text: to print.
-        what: its name in messages: "the summary".
-        err: to standard error, not to standard output.
+        text: text to print.
+        what: name of the text in messages: "the summary".
+        err: whether to print to standard error instead of standard output.
         nl: whether a line break follows.
-        note: what has become of the files of this run, for the message.
+        note: state of this run's files, for the message.
 
     Raises:
-        OSError: the stream takes no more, as a file on a full disk; says so of the stream, with the note.
+        OSError: the stream cannot be written, such as a file on a full disk; the message names it and adds the note.
     """
     try:
         click.echo(text, err=err, nl=nl)

@@ -1,4 +1,4 @@
-"""What the text of an option means: counts, shares, sizes, intervals."""
+"""Parsers of option values: counts, shares, sizes, intervals."""
 
 import contextlib
 from decimal import Decimal
@@ -9,7 +9,7 @@ from gip_gpu.validation.settings import is_percentage, percentage
 
 
 def number(text: str) -> int | float:
-    """An int if it reads as one, 1e6 too, else a float: a count or a share."""
+    """Parses an int, also written as 1e6, or else a float: a count or a share."""
     for kind in (int, whole_power, float):
         with contextlib.suppress(ValueError, ArithmeticError):
             return kind(text)
@@ -17,7 +17,7 @@ def number(text: str) -> int | float:
 
 
 def count(text: str) -> int | float | str:
-    """As `number`, but a percentage such as 5% stays text."""
+    """Parses as `number` does, but a percentage such as 5% stays text."""
     if is_percentage(text):
         return text
     try:
@@ -27,14 +27,14 @@ def count(text: str) -> int | float | str:
 
 
 def share(text: str) -> float:
-    """A float, or a percentage such as 5%."""
+    """Parses a float, or a percentage such as 5%."""
     with contextlib.suppress(ValueError):
         return percentage(text) if is_percentage(text) else float(text)
     raise click.BadParameter(f"{text!r} is no number; give a share such as 0.05 or 5%")
 
 
 def size(text: str) -> int | float | str:
-    """As `number`, but text such as 2GB stays text."""
+    """Parses as `number` does, but text such as 2GB stays text."""
     try:
         return number(text)
     except click.BadParameter:
@@ -42,7 +42,7 @@ def size(text: str) -> int | float | str:
 
 
 def interval(text: str) -> int | float:
-    """Picks, an int, or seconds: 60.0 or 60s.
+    """Parses picks, an int, or seconds: 60.0 or 60s.
 
     >>> interval("500"), interval("60.0"), interval(" 60 s ")
     (500, 60.0, 60.0)
@@ -53,20 +53,20 @@ def interval(text: str) -> int | float:
 
 
 def whole_power(text: str) -> int:
-    """The int that text such as 1e9 or 2.5e6 is; ValueError for text without an exponent, or no int.
+    """Parses an int with an exponent, such as 1e9 or 2.5e6; ValueError without an exponent, or for no int.
 
     >>> whole_power("2.5e6")
     2500000
     """
     value = Decimal(text) if "e" in text.lower() else Decimal("nan")
-    # An int of a billion digits would take minutes to make.
+    # Building an int of a billion digits would take minutes.
     if not value.is_finite() or value.adjusted() > 18 or value != int(value):
         raise ValueError(f"{text!r} is no whole number with an exponent")
     return int(value)
 
 
 def whole(text: str) -> int:
-    """A count of at least 1, also as 1e9."""
+    """Parses a count of at least 1, also written as 1e9."""
     for kind in (int, whole_power):
         with contextlib.suppress(ValueError, ArithmeticError):
             if (count := kind(text)) >= 1:

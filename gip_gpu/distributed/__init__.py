@@ -1,8 +1,8 @@
-"""Selections by many processes, each with a part of the rows: on one machine or on several.
+"""Selections by many processes, each with a part of the rows, on one machine or on several.
 
     torchrun --nproc-per-node 4 script.py
 
-where every process of `script.py` calls `torch.distributed.init_process_group` and then `select` with its own rows.
+Every process of `script.py` calls `torch.distributed.init_process_group` and then `select` with its own rows.
 """
 
 import os
@@ -26,7 +26,7 @@ from gip_gpu.validation.settings import as_seconds
 
 __all__ = ["select"]
 
-# Seconds that rank 0 waits for another rank where nothing else is asked for.
+# Default seconds that rank 0 waits for another rank.
 TIMEOUT = 600.0
 
 
@@ -55,45 +55,45 @@ def select(
     checkpoint_every: int | float | None = None,
     progress: Progress = None,
 ) -> Selection:
-    """As `gip_gpu.select`, from the rows of all processes of a group; every process calls it with its own.
+    """Selects from the rows of all processes of a group, as `gip_gpu.select`; every process calls it with its own rows.
 
-    The indices are those of `gip_gpu.select` on all rows in the order of ranks, whatever each process runs on. Rank 0
-    takes the decisions: a step costs one message to and from each rank, of a few hundred bytes. Messages go by gloo,
-    over connections that are made for this call, so the group may be of any backend.
+    The indices equal those of `gip_gpu.select` on all rows in the order of ranks, whatever device each process uses.
+    Rank 0 decides: a step costs one message to and from each rank, of a few hundred bytes. Messages use gloo, over
+    connections made for this call, so the group may have any backend.
 
     Args:
-        F: (m_r, d) embeddings of this process, or none, (0, d) or an empty list or file; as in `gip_gpu.select`: an
-            array, a path, or rows of a file, such as `gip_gpu.sources.Part(open_matrix(path), start, stop)`. Rows in
-            files are streamed where the process has no room for them. A process without rows takes no part in the
-            choice and gets the result; its G may be anything.
+        F: (m_r, d) embeddings of this process, in the forms of `gip_gpu.select`: an array, a path, or rows of a file,
+            such as `gip_gpu.sources.Part(open_matrix(path), start, stop)`. Rows in files are streamed if they do not
+            fit the memory of the process. A process without rows passes (0, d), an empty list or an empty file; it
+            takes no part in the choice and gets the result; its G may be anything.
         G: (m_r,) or (m_r, n) scores of these rows, in any of these forms, or None on all ranks.
         k: number of picks, 1 to the rows of all processes, or a share of them: a float in (0, 1), or text such as "5%".
-        group: a process group of torch.distributed that is initialised; None: all processes.
+        group: an initialised process group of torch.distributed; None: all processes.
         timeout: seconds that rank 0 waits for another rank before it counts as lost.
         device, backend, precision, memory_limit: as in `gip_gpu.select`, for this process; they may differ. Without a
-            limit the processes of a machine share what is free. On GPUs a pick's column is made in its step.
+            limit the processes of a machine share its free memory. On GPUs each step computes the column of its pick.
         columns: "auto" or "lazy".
-        query: "direct"; a query is fitted to all rows in one process.
+        query: "direct" only; fitting a query needs all rows in one process.
         objective, epsilon, normalize, sign: as in `gip_gpu.select`; "mi" for one column of scores only.
-        standardize: as in `gip_gpu.select`, over the scores of all ranks, to the same values; "rank" sends the
+        standardize: as in `gip_gpu.select`, over the scores of all ranks and with the same values; "rank" sends the
             different values of each column to rank 0, which holds them all.
         on_nan: as in `gip_gpu.select`; a rank may have no row left.
         on_exhausted: "restart" or "stop".
         initial: as in `gip_gpu.select`, the same on all ranks: indices count from the first row of rank 0.
-        checkpoint, checkpoint_every: as in `gip_gpu.select`, on rank 0, which reads and writes the file; other ranks
-            may give them or not. The file is that of `gip_gpu.select` on all rows: one process or any number of them
-            goes on from it, however the rows are split. A signal to any rank ends all, after the file is written; a
-            rank that is killed leaves the file of before.
+        checkpoint, checkpoint_every: as in `gip_gpu.select`, on rank 0, which reads and writes the file; the other
+            ranks ignore theirs. The file is that of `gip_gpu.select` on all rows: any number of processes resumes from
+            it, however the rows are split. A signal to any rank ends all ranks, after the file is written; a killed
+            rank leaves the file from before.
         progress: as in `gip_gpu.select`, on rank 0.
 
     Returns:
         The same `Selection` on every rank; indices count from the first row of rank 0.
 
     Raises:
-        TypeError, ValueError: bad input, on every rank: where it is another rank's, the message begins with "rank 2:"
-            and means rows of that rank; settings that differ are named with the rank.
-        RuntimeError: a rank has died, has not come or has not answered in time, or failed otherwise; every rank that is
-            left says which; or a checkpoint cannot be written, on ranks other than 0.
+        TypeError, ValueError: bad input, on every rank. If it is another rank's, the message begins with "rank 2:" and
+            its row numbers are those of that rank; settings that differ are named with the rank.
+        RuntimeError: a rank died, failed to join, timed out or failed otherwise, and every remaining rank names it; or
+            a checkpoint cannot be written, on ranks other than 0.
         OSError: a checkpoint cannot be written, on rank 0.
 
     Warns:
@@ -128,7 +128,7 @@ def select(
     try:
         seconds = as_seconds(timeout, "timeout")
     except (TypeError, ValueError) as error:
-        # The others are to hear of it, and wait for this rank until then.
+        # Raised in `read`, after this rank has joined, so that the other ranks learn of it.
         bad = error
 
     def read() -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Gram columns of all ranks, in batches: rank 0 decides which, each rank computes its own part of them."""
+"""Gram columns of all ranks, in batches: rank 0 chooses them, each rank computes its own part."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from gip_gpu.gram.columns import ColumnCache
 
 
 class ShardedStorage:
-    """Rank 0's memory for its part of the columns; each other rank has its own."""
+    """Memory of rank 0 for its part of the columns; each other rank has its own."""
 
     def __init__(self, own: ColumnShard) -> None:
         self.own = own
@@ -22,19 +22,19 @@ class ShardedStorage:
         return self.own.ring
 
     def touch(self, columns: Any) -> None:
-        """Each rank finds its memory as it writes."""
+        """Does nothing: each rank touches its memory when it writes."""
 
     def place(self, items: Sequence[int], slots: Sequence[int]) -> None:
-        """Each rank keeps its own table."""
+        """Does nothing: each rank keeps its own table."""
 
 
 class ShardedColumns(ColumnCache):
-    """Columns on demand; the picks' exact rows reach all ranks with their batch.
+    """Columns on demand; each batch sends the exact rows of its items to all ranks.
 
     Args:
-        star: rank 0's, whose target is a `ColumnShard`.
-        rows: of all ranks.
-        slots: columns that each rank keeps.
+        star: communicator of rank 0, whose target is a `ColumnShard`.
+        rows: rows of all ranks.
+        slots: number of columns that each rank keeps.
     """
 
     def __init__(self, star: Communicator, rows: ShardedRows, slots: int) -> None:
@@ -46,5 +46,5 @@ class ShardedColumns(ColumnCache):
         rows = pick.row[None]
         if len(indices) > 1:
             rows = np.concatenate([rows, self.rows.take(indices[1:])])
-        # Answered, so that a batch counts for what it takes on the slowest rank.
+        # `ask` waits for answers, so the time of a batch is that of the slowest rank.
         self.star.ask("columns", indices, first, rows)

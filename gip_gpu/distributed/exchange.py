@@ -1,9 +1,9 @@
-"""Rank 0 asks, the other ranks answer: messages between the processes of a selection, and what happens when one fails.
+"""Messages between the processes of a selection: rank 0 asks, the other ranks answer, and a failure reaches all ranks.
 
-Messages are pickles behind their length, sent from one process to another by gloo. A process that dies closes its
-connections, which the next message to or from it finds out at once. A wait that times out makes gloo close all
-connections of its group, so there are two: the messages of the selection, and the alarm, by which rank 0 tells the
-others why it closed the first.
+A message is a pickle after its length, sent from one process to another by gloo. A process that dies closes its
+connections, so the next message to or from it fails at once. A wait that times out makes gloo close all connections of
+its group, so there are two groups: one for the messages of the selection, and the alarm, by which rank 0 tells the
+other ranks why it closed the first.
 """
 
 import pickle
@@ -20,24 +20,24 @@ from torch.distributed.distributed_c10d import _get_default_store
 
 # The length of a message and its first bytes travel together; few messages of a step are longer.
 FIRST = 4096
-# Seconds that a failing process waits for another to hear of it.
+# Seconds that a failing process waits for another to receive its error.
 PARTING = 10.0
-# The others wait longer than rank 0, so that it can say which of them does not answer.
+# The other ranks wait this factor longer than rank 0, so that it can name the rank that does not answer.
 FOLLOWERS_WAIT = 1.25
 # Errors that keep their type on the other ranks.
 KEPT_ERRORS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (ValueError, TypeError, MemoryError)}
 
-# Groups made so far by these ranks: each pair has keys of its own in the store.
+# Number of communicators made so far by these ranks: each has its own keys in the store.
 _made: dict[tuple[int, ...], int] = {}
 
 Call = tuple[str, tuple[Any, ...]]
 
 
 class Target(Protocol):
-    """What calls are made on: their names are its methods.
+    """Object that calls are made on: a call names one of its methods.
 
     Attributes:
-        picks: made so far.
+        picks: number of picks made so far.
     """
 
     picks: int
@@ -45,7 +45,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Failure:
-    """The error of a rank, on its way to the others."""
+    """Error of a rank, as sent to the others."""
 
     kind: str
     text: str
@@ -65,16 +65,16 @@ class Failure:
 
 
 class Communicator:
-    """Rank 0 in the middle, the other ranks around it; used in a `with` block, in which every failure reaches them all.
+    """Connections between rank 0 and each other rank. Every failure inside its `with` block reaches all ranks.
 
     Args:
         group: a process group, or None for all processes.
         timeout: seconds that rank 0 waits for an answer.
 
     Attributes:
-        rank, size: of this process, and how many there are.
-        target: what calls are made on; set before `serve`.
-        told: whether rank 0 knows of the error that was raised, and the other ranks with it.
+        rank, size: rank of this process, and number of processes.
+        target: object that calls are made on; set before `serve`.
+        told: whether rank 0, and with it every other rank, knows of the error that was raised.
     """
 
     def __init__(self, group: Any, timeout: float) -> None:
@@ -87,9 +87,9 @@ class Communicator:
         self.target: Target | None = None
         self.told = False
         self._gone = 0
-        # An error of one rank is "rank 2: ..." on the others; one that all have in common has no rank.
+        # An error of one rank reads "rank 2: ..." on the others; an error common to all names no rank.
         self._own, self._failed = True, False
-        # What is on its way to each rank, kept until it has arrived.
+        # Messages in flight to each rank, kept until they have arrived.
         self._sent: dict[int, list[tuple[Any, Any]]] = {}
         key = tuple(ranks)
         _made[key] = _made.get(key, 0) + 1
@@ -106,16 +106,16 @@ class Communicator:
         return dist.ProcessGroupGloo(dist.PrefixStore(name, store), self.rank, self.size, patience)
 
     def _absent(self, store: Any) -> str | None:
-        """Which rank is not there, or was not while others waited; None where the store does not tell."""
+        """Returns a text on a rank that has not joined, or joined too late; None if the store does not show one."""
         with suppress(RuntimeError):
             missing = [rank for rank in range(self.size) if not store.check([f"come/{rank}"])]
             gone = [rank for rank in range(self.size) if store.check([f"gone/{rank}"])]
             store.set(f"gone/{self.rank}", b"")
             if missing:
                 named = " and ".join(f"rank {rank}" for rank in missing)
-                return f"{named} did not come to the selection within {self.timeout:g} s"
+                return f"{named} did not join the selection within {self.timeout:g} s"
             if gone:
-                return f"rank {self.rank} came to the selection when rank {gone[0]} did not wait any longer"
+                return f"rank {self.rank} joined the selection after rank {gone[0]} had stopped waiting"
         return None
 
     def __enter__(self) -> "Communicator":
@@ -131,42 +131,42 @@ class Communicator:
                 shared = self._failed or (not self._own and isinstance(error, (ValueError, TypeError)))
                 self._raise_alarm(failure if shared else Failure(failure.kind, f"rank 0: {failure.text}"))
             else:
-                # Until rank 0 has it: what is on its way is lost with the connection.
+                # Wait until rank 0 has it: messages in flight are lost with the connection.
                 with suppress(_Lost):
                     self._post(0, failure)
                     self._flush()
                 self.told = self._hear() is not None
-        # Nothing else closes the connections.
+        # Only dropping the references closes the connections.
         self._main = self._alarm = None
         self._sent.clear()
 
     def common(self) -> None:
-        """From here on bad input that rank 0 finds is that of all ranks, but for what its own target raises."""
+        """From now on bad input that rank 0 finds counts as that of all ranks, except errors of its own target."""
         self._own = False
 
     def ask(self, name: str, *arguments: Any) -> list[Any]:
-        """Rank 0: calls a method on every rank; the answers in the order of ranks."""
+        """Rank 0: calls a method on every rank; returns the answers in the order of ranks."""
         return self.ask_each([(name, arguments)] * self.size)
 
     def ask_each(self, calls: Sequence[Call | None]) -> list[Any]:
-        """Rank 0: a call for each rank, or None; their answers, or None."""
+        """Rank 0: makes a call on each rank, none for None; returns the answers, None without a call."""
         for rank in range(1, self.size):
             self._command(rank, calls[rank], answered=True)
         answers = [None if calls[0] is None else self._call(*calls[0]), *[None] * (self.size - 1)]
         return self._gather(answers, [call is not None for call in calls])
 
     def tell(self, name: str, *arguments: Any) -> Any:
-        """Rank 0: calls a method on every rank and waits for nobody; its own answer."""
+        """Rank 0: calls a method on every rank without waiting for the others; returns its own answer."""
         for rank in range(1, self.size):
             self._command(rank, (name, arguments), answered=False)
         return self._call(name, arguments)
 
     def gather(self, mine: Any) -> list[Any]:
-        """Rank 0: its own answer, and those that the other ranks give unasked."""
+        """Rank 0: returns its own answer and those that the other ranks send without a call."""
         return self._gather([mine, *[None] * (self.size - 1)], [True] * self.size)
 
     def answer(self, value: Any) -> None:
-        """Another rank: answers rank 0."""
+        """Other ranks: sends an answer to rank 0."""
         try:
             self._post(0, value)
             self._flush()
@@ -174,7 +174,7 @@ class Communicator:
             self._without(lost)
 
     def serve(self, last: str) -> Any:
-        """Another rank: does what rank 0 asks of it, up to the call `last`; returns what that returns."""
+        """Other ranks: executes the calls of rank 0 up to the call `last`; returns the result of `last`."""
         while True:
             try:
                 name, arguments, answered = self._receive(
@@ -189,7 +189,7 @@ class Communicator:
                 return value
 
     def fail(self, error: Exception) -> NoReturn:
-        """Rank 0: raises an error that all ranks have in common."""
+        """Rank 0: raises an error that is common to all ranks."""
         self._failed = True
         raise error
 
@@ -215,7 +215,7 @@ class Communicator:
                 answers[rank] = self._receive(rank, deadline)
             except _Lost as lost:
                 self._bereaved(rank, lost)
-            # It has answered, so it has received what was sent.
+            # A rank that has answered has received every message sent to it.
             self._sent.pop(rank, None)
             if isinstance(answers[rank], Failure):
                 failure = answers[rank]
@@ -246,7 +246,7 @@ class Communicator:
         return bytes(tensor.numpy())
 
     def _flush(self) -> None:
-        """Waits until what was sent has arrived."""
+        """Waits until all messages sent have arrived."""
         deadline = time.monotonic() + FOLLOWERS_WAIT * self.timeout
         for works in self._sent.values():
             for work, _ in works:
@@ -255,15 +255,15 @@ class Communicator:
         self._sent.clear()
 
     def _bereaved(self, rank: int, lost: "_Lost") -> NoReturn:
-        """Rank 0 has lost a rank."""
+        """Rank 0: raises the error of a lost rank."""
         self._gone = rank
         self.fail(RuntimeError(f"rank {rank} {lost}{self._progress()}"))
 
     def _without(self, lost: "_Lost") -> NoReturn:
-        """Another rank has lost rank 0, or rank 0 has closed the connections."""
+        """Other ranks: raises the error after rank 0 was lost or closed the connections."""
         failure = self._hear()
         self.told = failure is not None
-        # Without it there is nobody to tell.
+        # Without a failure from rank 0 there is no rank to tell.
         if failure is None:
             raise RuntimeError(f"rank 0 {lost}{self._progress()}") from None
         raise failure.error() from None
@@ -273,10 +273,10 @@ class Communicator:
         return f" after {picks} picks; there is no result"
 
     def _raise_alarm(self, failure: Failure) -> None:
-        """Rank 0: closes the connections of the selection, so that all others listen, and tells them why."""
+        """Rank 0: closes the connections of the selection, so that all other ranks listen, and sends the reason."""
         self._main = None
         self._sent.clear()
-        # By bytes: those of what is around it are far fewer than the other half.
+        # Cut by bytes: the rest of the pickle takes far less than the other half.
         text = failure.text.encode("utf-8", "surrogatepass")[: FIRST // 2].decode("utf-8", "ignore")
         message = bytearray(pickle.dumps(Failure(failure.kind, text), protocol=5).ljust(FIRST))
         tensor = torch.frombuffer(message, dtype=torch.uint8)
@@ -291,7 +291,7 @@ class Communicator:
                 work.wait(_until(deadline))
 
     def _hear(self) -> Failure | None:
-        """Why rank 0 closed the connections; None if it does not say."""
+        """Returns the reason why rank 0 closed the connections; None if it sends none."""
         tensor = torch.empty(FIRST, dtype=torch.uint8)
         try:
             self._alarm.recv([tensor], 0, 0).wait(timedelta(seconds=PARTING))
@@ -302,12 +302,12 @@ class Communicator:
 
 
 class _Lost(Exception):
-    """Another process is gone, or does not answer."""
+    """Another process died or does not answer."""
 
 
 @contextmanager
 def _losing(timeout: float) -> Iterator[None]:
-    """What gloo says of a connection, in a few words."""
+    """Converts gloo's error of a connection to `_Lost`, with a short text."""
     try:
         yield
     except RuntimeError as error:
@@ -316,10 +316,10 @@ def _losing(timeout: float) -> Iterator[None]:
 
 
 def _until(deadline: float) -> timedelta:
-    # No time at all would be no limit.
+    # gloo takes a timeout of 0 as no limit.
     return timedelta(seconds=max(0.001, deadline - time.monotonic()))
 
 
 def brief(error: Exception) -> str:
-    """The first sentence of what gloo says, without the place in its source."""
+    """Returns the first sentence of gloo's error, without the position in its source."""
     return str(error).split("] ", 1)[-1].split(". ")[0]

@@ -1,4 +1,4 @@
-"""Foresight of many processes: rank 0 simulates the next picks among the items that the ranks nominate."""
+"""Lookahead over many processes: rank 0 simulates the next picks among the items that the ranks nominate."""
 
 from collections.abc import Container
 from typing import Any
@@ -13,24 +13,24 @@ from gip_gpu.distributed.shard import ColumnShard
 from gip_gpu.distributed.sharded_pool import ShardedRows
 from gip_gpu.planning.cpu_costs import HostCosts
 
-# Items that every rank nominates at least, however few of the pool's are its own.
+# Smallest number of items that a rank nominates, however few of the pool's items it has.
 NOMINEES = 64
-# Rows of nominees that rank 0 keeps, in working sets; most are nominated again for the next batch.
+# Rows of nominees that rank 0 keeps, in working sets; most nominees are nominated again for the next batch.
 KEPT = 4
 
 
 def working_set(m: int, d: int, n: int) -> int:
-    """Items, about, among which the next picks of a pool are simulated."""
+    """Returns about how many items the simulation of the next picks uses."""
     return HostCosts(m, d, n).layouts()[0].lookahead
 
 
 def kept_bytes(m: int, d: int, n: int) -> int:
-    """Bytes that rank 0 takes for that."""
+    """Returns the bytes that rank 0 allocates for the simulation."""
     return (KEPT + 2) * 4 * d * (working_set(m, d, n) + NOMINEES)
 
 
 class Foresight:
-    """The next picks, simulated by rank 0 among the items that the ranks nominate."""
+    """Simulation of the next picks by rank 0, among the items that the ranks nominate."""
 
     def __init__(self, star: Communicator, rows: ShardedRows, square: float, own: ColumnShard) -> None:
         m, d = rows.shape
@@ -59,7 +59,7 @@ class Foresight:
         return found
 
     def _nominees(self) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
-        """Items, their residuals (n, p) and rows (p, d), float32; only rows that are new travel."""
+        """Returns items (p,), their residuals (n, p) and rows (p, d), float32; ranks send only rows that are new."""
         forget = len(self.place_of) + self.most > len(self.kept)
         if forget:
             self.place_of.clear()

@@ -1,4 +1,4 @@
-"""The items of all ranks as `gip_gpu.greedy.projecting` sees them: every pass is one over the items of each rank."""
+"""Items of all ranks for `gip_gpu.greedy.projecting`: each pass runs on every rank over its own items."""
 
 import math
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from gip_gpu.greedy.state import State
 
 
 class ShardedItems(Items):
-    """Asks every rank.
+    """`Items` of all ranks; each method calls that of every rank.
 
     Args:
-        star: rank 0's, whose target is an `ItemShard`.
-        rows: of all ranks.
-        state: whose rounds they are of.
+        star: communicator of rank 0, whose target is an `ItemShard`.
+        rows: rows of all ranks.
+        state: state of the selection, which holds the round's unit.
     """
 
     def __init__(self, star: Communicator, rows: ShardedRows, state: State) -> None:
@@ -57,7 +57,7 @@ class ShardedItems(Items):
 
     def update(self, move: RankOneUpdate, errors: ErrorBounds) -> tuple[float, float]:
         found = self.star.ask("update", move, errors)
-        # A bound that is not a number must not get lost.
+        # np.max propagates a NaN bound; Python's max may drop it.
         return float(np.max([best for best, _ in found])), math.fsum(energy for _, energy in found)
 
     def candidates(self, floor: float) -> tuple[Indices, Floats, Floats]:
@@ -87,7 +87,7 @@ class ShardedItems(Items):
 
 @dataclass(frozen=True)
 class ShardedPool:
-    """What `gip_gpu.greedy.projecting.Projecting` needs of a backend."""
+    """Backend interface of `gip_gpu.greedy.projecting.Projecting` over all ranks."""
 
     star: Communicator
     state: State

@@ -1,4 +1,4 @@
-"""A selection by many processes from beginning to end: what they agree on, who does what, the result on all of them."""
+"""Selection by many processes from beginning to end: agreement on settings, the parts of the ranks, the result."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,13 +41,13 @@ def run(
     read: Callable[[], tuple[Any, Any]],
     conclude: Callable[[Selection], None] | None = None,
 ) -> Selection:
-    """Selects; called on all ranks.
+    """Runs a selection; called on all ranks.
 
     Args:
-        star: of the processes.
+        star: communicator of the processes.
         k, settings: arguments of `gip_gpu.distributed.select`.
         read: returns this rank's rows and scores; its errors reach the other ranks.
-        conclude: rank 0 calls it with the result once all ranks have that, before any of them returns.
+        conclude: function that rank 0 calls with the result once all ranks have it, before any of them returns.
     """
     began = time.perf_counter()
     with ExitStack() as outer, star:
@@ -66,7 +66,7 @@ def run(
 
 
 def _follow(star: Communicator, member: Member, outer: ExitStack) -> Selection:
-    """Another rank's part; where there is a checkpoint, its signals wait until rank 0 has written."""
+    """Runs the part of a rank other than 0; with a checkpoint, its signals wait until rank 0 has written the file."""
     star.serve("build")
     own = star.target
     assert isinstance(own, Shard)
@@ -83,17 +83,17 @@ def _follow(star: Communicator, member: Member, outer: ExitStack) -> Selection:
 
 @dataclass(frozen=True)
 class Agreed:
-    """What the ranks agree on before a selection.
+    """Facts that the ranks agree on before a selection.
 
     Attributes:
-        sizes: rows of each that take part.
+        sizes: number of rows of each rank that take part.
         d: length of a row.
-        k, initial: picks, and rows chosen already among those that take part.
-        largest: norm of a row.
-        by_items: the host decides each pick, its column made in the step.
-        hosts: where each runs.
-        input: what became of the rows and scores of all.
-        traits: of the scores of all, None without scores.
+        k, initial: number of picks, and positions of the initial rows among those that take part.
+        largest: largest norm of a row.
+        by_items: whether the host decides each pick and the step computes its column.
+        hosts: host name of each rank.
+        input: record of how the rows and scores of all ranks were prepared.
+        traits: traits of the scores of all ranks, None without scores.
     """
 
     sizes: list[int]
@@ -108,13 +108,13 @@ class Agreed:
 
     @property
     def offsets(self) -> list[int]:
-        """The first row of each rank in the pool, and the rows of all."""
+        """Position in the pool of each rank's first row, and the number of all rows."""
         offsets: list[int] = np.concatenate([[0], np.cumsum(self.sizes)]).tolist()
         return offsets
 
 
 def _agree(star: Communicator, member: Member) -> Agreed:
-    """Gathers what each rank brings, compares it, and standardises and checks the scores of all."""
+    """Gathers and compares the settings of all ranks, and standardises and checks their scores."""
     hellos: list[Hello] = star.gather(member.hello())
     star.common()
     shared = _compare(hellos)
@@ -145,7 +145,7 @@ def _agree(star: Communicator, member: Member) -> Agreed:
 
 
 def _lead(star: Communicator, member: Member, began: float) -> Selection:
-    """Rank 0's part up to the result."""
+    """Runs the part of rank 0 up to the result."""
     agreed, options = _agree(star, member), member.options
     k, total = agreed.k, len(agreed.initial) + agreed.k
     writer = None if member.saving is None else _writer(star, member, agreed)
@@ -187,7 +187,7 @@ def _lead(star: Communicator, member: Member, began: float) -> Selection:
 
 
 def _state(star: Communicator, member: Member, agreed: Agreed, total: int, rows: ShardedRows) -> ShardedState:
-    """The state of a selection from the items of all ranks."""
+    """Returns the state of a selection from the items of all ranks."""
     own = star.target
     assert isinstance(own, Shard)
     return ShardedState(
@@ -201,7 +201,7 @@ def _state(star: Communicator, member: Member, agreed: Agreed, total: int, rows:
 
 
 def _writer(star: Communicator, member: Member, agreed: Agreed) -> SharedCheckpointWriter:
-    """Writer of the checkpoints of this selection, which has found the one to go on from."""
+    """Returns the checkpoint writer of this selection, which has read the checkpoint to resume from."""
     assert member.saving is not None
     parts = star.ask_each([("fingerprints", (offset,)) for offset in agreed.offsets[:-1]])
     F, G = (fingerprint.joined(of_ranks) for of_ranks in zip(*parts, strict=True))
@@ -212,7 +212,7 @@ def _writer(star: Communicator, member: Member, agreed: Agreed) -> SharedCheckpo
 
 
 def _finite(hellos: Sequence[Hello]) -> Kept | None:
-    """The rows of all ranks that take part, None where all do."""
+    """Returns the rows of all ranks that take part, None if all do."""
     given = [hello.m + len(hello.dropped) for hello in hellos]
     starts = np.concatenate([[0], np.cumsum(given)[:-1]])
     dropped = np.concatenate([start + hello.dropped for start, hello in zip(starts, hellos, strict=True)])
@@ -220,7 +220,7 @@ def _finite(hellos: Sequence[Hello]) -> Kept | None:
 
 
 def _compare(hellos: Sequence[Hello]) -> dict[str, Any]:
-    """The settings that all ranks share; ValueError where a rank has another than the first that has it."""
+    """Returns the settings that all ranks share; ValueError if a rank's value differs from the first rank's."""
     shared: dict[str, tuple[int, Any]] = {}
     for rank, hello in enumerate(hellos):
         for name, value in hello.settings.items():
@@ -233,18 +233,18 @@ def _compare(hellos: Sequence[Hello]) -> dict[str, Any]:
 
 
 def _slots(plans: Sequence[Plan], m: int) -> int:
-    """Columns that each rank keeps: as many as the one with the least memory can."""
-    # A plan for few rows has no use for more columns than those, and room for as many as there ever are.
+    """Returns the number of columns that each rank keeps: as many as the rank with the least memory can."""
+    # A plan never asks for more columns than it has rows; with that many, memory does not limit it.
     return min([CACHE, m, *(plan.cache for plan in plans if plan.cache < plan.m)])
 
 
 def _plan_of_all(plans: Sequence[Plan], sizes: Sequence[int], k: int, slots: int) -> Plan:
-    """The plan that the result shows: rank 0's, for the whole pool."""
+    """Returns the plan that the result shows: that of rank 0, extended to the whole pool."""
     own, m = plans[0], sum(sizes)
     parts = dict(own.memory)
     if slots:
         parts["lookahead"] = kept_bytes(m, own.d, own.n)
     held = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
     what = "process holds" if len(plans) == 1 else "processes hold"
-    reason = f"{len(plans)} {what} {held} rows each; the memory is what the first takes"
+    reason = f"{len(plans)} {what} {held} rows each; the memory is that of the first"
     return replace(own, m=m, k=k, cache=slots, memory=parts, reason=reason)

@@ -1,4 +1,4 @@
-"""Checkpoints of a selection by many processes: rank 0 has the file, which is that of one process with all rows."""
+"""Checkpoints of a selection by many processes: rank 0 writes the file, equal to that of one process with all rows."""
 
 import signal
 import time
@@ -11,15 +11,15 @@ from gip_gpu.greedy.state import State, Stored
 from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.system.deferred_signals import Deferred
 
-# A terminal, and what starts processes, may each send the same signal to all of them.
+# Seconds in which a second signal counts as the first: a terminal and a launcher may both send it to all processes.
 SAME_SIGNAL = 5.0
 
 
 class SharedCheckpointWriter(CheckpointWriter):
-    """As the keeper of one process; a signal to any rank ends all of them, once the file is written.
+    """Checkpoint writer for many processes: a signal to any rank ends all ranks once the file is written.
 
     Args:
-        star: rank 0's, whose target is a `Shard` by the first `look`.
+        star: communicator of rank 0, whose target is a `Shard` by the first `look`.
         path, every, of: as in `CheckpointWriter`.
     """
 
@@ -29,13 +29,13 @@ class SharedCheckpointWriter(CheckpointWriter):
         self.signals = Deferred(SAME_SIGNAL)
 
     def look(self, state: State, stepper: Stepper) -> None:
-        # A rank that has died is the reason for a signal to the others, and is found out here.
+        # A launcher signals the other ranks when one has died; asking all ranks finds the dead one first.
         if self.signals.arrived is not None or time.monotonic() - self.asked >= LOOK:
             arrived = self.star.ask("arrived")
             self.asked = time.monotonic()
             if any(arrived) and self.signals.arrived is None:
                 self.save(state, stepper)
-                # By now it may have come to this rank too, and says more.
+                # By now the signal may have reached this rank too, and its handler gives a better message.
                 self.signals.deliver()
                 self.star.fail(RuntimeError(_ended(arrived)))
         super().look(state, stepper)

@@ -1,4 +1,4 @@
-"""Selections by the processes that torchrun starts: each takes its share of the rows of a file."""
+"""Selections by the processes that torchrun starts; each takes its share of the rows of a file."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ from gip_gpu.distributed.exchange import Communicator, brief
 from gip_gpu.distributed.job import run
 from gip_gpu.sources import Part, Source
 
-# Seconds that the other ranks leave rank 0 to say what is wrong: torchrun ends all once one of them has ended.
+# Seconds that the other ranks wait for rank 0 to print the error: torchrun ends all processes once one has ended.
 BEHIND = 1.0
-# Seconds that each leaves itself when torchrun asks it to end; it kills after 30.
+# Seconds that each process takes to end after torchrun's SIGTERM; torchrun kills it after 30.
 LAST = 5
 
 
@@ -29,17 +29,17 @@ def select_launched(
     read: Callable[[bool], tuple[Any, Any]],
     finish: Callable[[Selection], None],
 ) -> None:
-    """Called by each process of `torchrun ... -m -- gip_gpu select`.
+    """Selects in each process of `torchrun ... -m -- gip_gpu select`.
 
     Args:
-        k, options: of `gip_gpu.select`.
-        read: F and G of the whole pool, arrays or sources of which each process reads its share; told whether this
-            process will `finish`.
-        finish: what rank 0 does with the result before any of the processes ends.
+        k, options: arguments of `gip_gpu.select`.
+        read: returns F and G of the whole pool, arrays or sources of which each process reads its share; its argument
+            is whether this process will call `finish`.
+        finish: function that rank 0 calls with the result before any process ends.
 
     Raises:
-        TypeError, ValueError, OSError: on rank 0 and on ranks that it does not know of; the other ranks end without a
-            word.
+        TypeError, ValueError, OSError: on rank 0, and on a rank whose error rank 0 does not know; the other ranks exit
+            without a message.
     """
     _end_later()
     try:
@@ -67,11 +67,11 @@ def select_launched(
 
 
 def _end_later() -> None:
-    """A rank that died is found out by the next message; a signal to end must not come before it is said which."""
+    """Delays SIGTERM by `LAST` seconds: the next message detects a dead rank, and the error must name it first."""
     ends = signal.getsignal(signal.SIGTERM)
     if callable(ends) and hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, lambda _, frame: ends(signal.SIGTERM, frame))
-        # What was put off for a checkpoint comes without a frame, and has waited.
+        # A signal deferred for a checkpoint is delivered without a frame, and has already waited.
         signal.signal(
             signal.SIGTERM, lambda number, frame: ends(number, frame) if frame is None else signal.alarm(LAST)
         )
@@ -80,7 +80,7 @@ def _end_later() -> None:
 def _inputs(
     star: Communicator, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
 ) -> tuple[dict[str, Any], Callable[[], tuple[Any, Any]]]:
-    """The settings, and what reads this process's share of the pool."""
+    """Returns the settings, and the function that reads this process's share of the pool."""
 
     def share() -> tuple[Any, Any]:
         F, G = read(star.rank == 0)
@@ -96,7 +96,7 @@ def _rows(matrix: Any, start: int, stop: int) -> Any:
 
 
 def _device(device: str, backend: str | None) -> str:
-    """Processes of one machine take its CUDA devices in turn, where none is named."""
+    """Returns the device of this process: if none is named, processes of one machine take its CUDA devices in turn."""
     if device not in ("auto", "cuda"):
         return device
     with suppress(TypeError, ValueError, RuntimeError):

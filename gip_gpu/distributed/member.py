@@ -1,4 +1,4 @@
-"""A process of a selection by many before it begins: what it was given, what it will take, what it allocates."""
+"""Process of a distributed selection before it begins: its checked input, its plan, its allocation."""
 
 import hashlib
 import platform
@@ -33,26 +33,27 @@ from gip_gpu.strategies.setting import Demand
 from gip_gpu.system.files import NoRows
 from gip_gpu.validation.settings import as_bytes, one_of
 
-# The whole Gram matrix lies on no single process.
+# "gram" is missing: no process holds the whole Gram matrix.
 COLUMNS = ("auto", "lazy")
 ON_EXHAUSTED = ("restart", "stop")
 
 
-# What may differ from rank to rank: where each runs, and who watches and writes.
+# Options that may differ between ranks: where each runs, its progress and checkpoint arguments.
 OWN = ("device", "backend", "precision", "memory_limit", "checkpoint", "checkpoint_every", "progress")
 
 
 @dataclass(frozen=True)
 class Hello:
-    """What a rank brings.
+    """First message of a rank.
 
     Attributes:
-        settings: by name, which must be equal on all ranks that have them.
-        m: rows that take part, which may be none.
-        dropped: rows that are left out, by their place among those given, ascending.
-        largest: norm of a row.
-        host: where it runs.
-        columns: whether its backend can keep Gram columns; on a GPU the host decides each pick, its column made then.
+        settings: settings by name, which must be equal on all ranks that have them.
+        m: number of rows that take part, possibly 0.
+        dropped: positions of the rows left out among those given, ascending.
+        largest: largest norm of a row.
+        host: name of the host.
+        columns: whether its backend can keep Gram columns; if not, as on a GPU, the host decides each pick and the step
+            computes its column.
     """
 
     settings: dict[str, Any]
@@ -64,15 +65,15 @@ class Hello:
 
 
 class Member(OwnScores):
-    """A process before the selection begins.
+    """Process of a distributed selection before it begins.
 
     Args:
-        star: whose target becomes the shard that `build` makes.
+        star: communicator; its target becomes the shard that `build` makes.
         F, G: (m, d) rows and (m, n) scores of this process; G None for no scores.
         k, settings: arguments of `gip_gpu.distributed.select`, checked here.
 
     Attributes:
-        m: rows; a process without any stands in with a row that is no item.
+        m: number of rows that take part; a process without any holds a placeholder row that is no item.
 
     Raises:
         TypeError, ValueError: bad input.
@@ -92,7 +93,7 @@ class Member(OwnScores):
                 f"query is {options.query!r}, which fits the scores to all rows in one process; with many it must be "
                 "'direct'"
             )
-        # Whether they are rows of the pool is for rank 0 to say.
+        # Rank 0 checks whether they are rows of the pool.
         self.initial = as_initial(options.initial, sys.maxsize, 0)
         reads = [*places(F), *places(G)]
         self.saving = None if star.rank else as_saving(options.checkpoint, options.checkpoint_every, reads)
@@ -107,7 +108,7 @@ class Member(OwnScores):
             log.debug("rank %d takes no part: %s", star.rank, error)
 
     def _taking_part(self, F: Any, G: Any) -> tuple[Any, NDArray[np.float64] | None]:
-        """Rows and scores of the items; NoRows where there are none."""
+        """Returns rows and scores of the items; raises NoRows if there are none."""
         drops = self.options.drops
         matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F", self.options.memory_limit)
         scores = None if G is None else as_scores(G, matrix.shape, missing=drops, reads=places(F))
@@ -123,9 +124,9 @@ class Member(OwnScores):
         return kept.view(matrix), None if scores is None else scores[kept.indices]
 
     def stand_in(self, d: int, n: int) -> None:
-        """For a process without rows: as if it had a row that is no item, of length d, and n scores.
+        """Gives a process without rows a placeholder row of length d that is no item, and n scores.
 
-        One that may be zero counts in no bound on lengths.
+        It is a unit row if rows are normalised, else a zero row, which affects no bound on norms.
         """
         self._hold(np.eye(1, d) * self.options.normalize, np.zeros((1, n)) if n else None)
 
@@ -155,20 +156,20 @@ class Member(OwnScores):
         )
 
     def prepare(self, k: int, largest: float, by_items: bool, neighbours: int) -> Plan:
-        """What this process will do and take.
+        """Returns the plan of this process.
 
         Args:
-            k: picks.
-            largest: norm of a row of any rank.
-            by_items: the host decides each pick, its column made in the step.
-            neighbours: processes on this host, which share its memory.
+            k: number of picks.
+            largest: largest norm of a row of any rank.
+            by_items: whether the host decides each pick and the step computes its column.
+            neighbours: number of processes on this host, which share its memory.
         """
         self.rows.largest = largest
         m, d = self.rows.shape
         limit = self.options.memory_limit
         if limit is None:
             limit = max(1, self.kind.available(self.device) // neighbours)
-        # Columns that are made in the step are planned for where the sign counts.
+        # A plan for sign "positive" is one whose columns are computed in the step.
         sign = "positive" if by_items and self.objective.signs else self.options.how.sign
         given = format_of(self.rows.values)
         demand = Demand(m, d, self.n, min(k, m), self.objective, sign, given=given, foreseen=not by_items)
@@ -177,7 +178,7 @@ class Member(OwnScores):
         return self.plan
 
     def fingerprints(self, offset: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The parts of F and G, the first row of which has this place in the pool, in their fingerprints."""
+        """Returns the parts of this process in the fingerprints of F and G; `offset` is its first row in the pool."""
         if not self.m:
             return (0, 0), (0, 0)
         return fingerprint.of_part(self.rows.values, offset), (
@@ -185,11 +186,11 @@ class Member(OwnScores):
         )
 
     def build(self, offset: int, slots: int | None, keeping: bool) -> tuple[float, int]:
-        """Allocates; the bound on the error of a Gram entry, and the exponent of the rows.
+        """Allocates the shard; returns the bound on the error of a Gram entry, and the exponent of the rows.
 
         Args:
-            offset: of its first row in the pool.
-            slots: columns to keep; 0 where they are made in the step, None where no step will be taken.
+            offset: position of the first row in the pool.
+            slots: number of columns to keep; 0 if each step computes its column, None if no step will be taken.
             keeping: whether rank 0 writes checkpoints.
         """
         self.keeping = keeping
@@ -202,7 +203,7 @@ class Member(OwnScores):
         if slots is None:
             self.star.target = Shard(self.rows, state, offset)
             return 0.0, self.rows.exponent
-        # Rank 0 looks ahead, for all.
+        # Rank 0 looks ahead for all ranks.
         backend = self.kind(self.rows, replace(self.plan, lookahead=0))
         if slots:
             self.star.target = ColumnShard(backend, state, offset, slots)

@@ -1,4 +1,4 @@
-"""Scores that lie with many processes, standardised and looked at as if one had them all."""
+"""Scores of many processes, standardised and checked as if one process had them all."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,38 +17,38 @@ from gip_gpu.problem.options import Options
 
 
 class OwnScores:
-    """The scores of a process, with the methods that rank 0 calls.
+    """Scores of one process, with the methods that rank 0 calls.
 
     Attributes:
         scores: (m, n) float64, or None.
-        rows: F.
+        rows: rows of F.
     """
 
     scores: NDArray[np.float64] | None
     rows: Rows
 
     def sums(self) -> list[int]:
-        """Exact sums of the columns."""
+        """Returns exact sums of the columns."""
         return exact_sums.column_sums(self._scores())
 
     def squares(self, centers: Sequence[float]) -> list[int]:
-        """Exact sums of the squared deviations."""
+        """Returns exact sums of the squared deviations."""
         return exact_sums.column_sums(scales.deviations(self._scores(), centers))
 
     def levels(self) -> list[Levels]:
-        """The different values of each column."""
+        """Returns the different values of each column, with their counts."""
         return [scales.levels(column) for column in self._scores().T]
 
     def scale(self, done: Standardization) -> None:
-        """Makes the scores z-scores."""
+        """Replaces the scores by z-scores."""
         self.scores = done.apply(self._scores())
 
     def rank(self, places: Sequence[Floats]) -> None:
-        """Puts ranks in place of the scores."""
+        """Replaces the scores by ranks."""
         self.scores = scales.by_rank(self._scores(), places)
 
     def traits(self, directed: bool) -> Traits:
-        """See `Traits.of`."""
+        """Returns the traits of the scores; see `Traits.of`."""
         return Traits.of(self.rows, self._scores(), directed=directed)
 
     def _scores(self) -> Floats:
@@ -57,7 +57,7 @@ class OwnScores:
 
 
 def standardize(star: Communicator, method: str, sizes: Sequence[int]) -> Standardization:
-    """Rank 0: standardises the scores of all ranks, so many rows each, to the values that one process would find."""
+    """Rank 0: standardises the scores of all ranks, `sizes` rows each, to the values that one process would compute."""
     if method == "rank":
         parts: list[list[Levels]] = _ask(star, sizes, "levels")
         by_column = scales.ranks(list(zip(*parts, strict=True)))
@@ -76,7 +76,7 @@ def standardize(star: Communicator, method: str, sizes: Sequence[int]) -> Standa
 
 
 def check(star: Communicator, sizes: Sequence[int], options: Options, *, sign_given: bool) -> Traits:
-    """Rank 0: warns of the scores of all ranks, so many rows each, as `gip_gpu.api.score_checks.check` does."""
+    """Rank 0: warns of the scores of all ranks, `sizes` rows each, as `gip_gpu.api.score_checks.check` does."""
     directed = not sign_given and score_checks.sign_matters(options, True)
     traits = Traits.joined(_ask(star, sizes, "traits", directed))
     score_checks.check(traits, sum(sizes), options, sign_given=sign_given)
@@ -84,6 +84,6 @@ def check(star: Communicator, sizes: Sequence[int], options: Options, *, sign_gi
 
 
 def _ask(star: Communicator, sizes: Sequence[int], name: str, *arguments: Any) -> list[Any]:
-    """The answers of the ranks that have rows."""
+    """Calls a method on the ranks that have rows; returns their answers."""
     answers = star.ask_each([(name, arguments) if size else None for size in sizes])
     return [answer for answer, size in zip(answers, sizes, strict=True) if size]

@@ -1,4 +1,4 @@
-"""A process's own rows: what rank 0 asks of them. Items have the numbers of the whole pool in all that is sent."""
+"""Rows of one process, with the methods that rank 0 calls. Messages number items by position in the whole pool."""
 
 import math
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from gip_gpu.system.deferred_signals import Deferred
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-# A window of more items than this is rescored only when rank 0 asks: the best item may be on another rank.
+# Largest window that is rescored at once. A larger one waits for rank 0's call: the best item may be on another rank.
 PROMPT = 32
 
 
 @dataclass(frozen=True)
 class Found:
-    """The exact best of a shard.
+    """Exact best items of a shard.
 
     Attributes:
-        indices: (c,) ascending, the items that tie for the shard's best: no other can tie with the best of all.
+        indices: (c,) ascending, the items that tie for the shard's best; no other can tie with the best of all.
         residuals: (c, n) float64, exact.
-        outside: what the score of no other item of the shard exceeds.
-        rescored: items in the shard's window.
+        outside: upper bound on the score of every other item of the shard.
+        rescored: number of items in the shard's window.
     """
 
     indices: Indices
@@ -45,13 +45,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Report:
-    """A shard after a step.
+    """Answer of a shard after a step.
 
     Attributes:
         best: the largest ||W~_j||.
         error: e, the bound on ||W~_j - W_j||.
         energy: ||W~||^2 over the round's items.
-        found: None where the window is wide.
+        found: the shard's best items; None if its window has more than `PROMPT` items.
     """
 
     best: float
@@ -64,14 +64,14 @@ class Shard:
     """Rows of one process.
 
     Args:
-        rows: the exact ones.
-        state: of these items; it records no picks. Where no item is left in it, none is of the pool.
-        offset: of the first item in the pool.
+        rows: the exact rows.
+        state: state of these items; it records no picks. A state with no item left is that of a placeholder row.
+        offset: position of the first item in the pool.
 
     Attributes:
-        size: items of the pool.
-        picks: made so far, on all ranks.
-        signals: to this process, where they wait for rank 0.
+        size: number of this process's items in the pool.
+        picks: number of picks made so far, on all ranks.
+        signals: deferred signals to this process, which wait for rank 0.
     """
 
     def __init__(self, rows: Rows, state: State, offset: int) -> None:
@@ -81,29 +81,29 @@ class Shard:
         self.signals = Deferred(math.inf)
 
     def rows(self, indices: Indices) -> Floats:
-        """Exact rows (c, d) of some of its items."""
+        """Returns the exact rows (c, d) of some of its items."""
         return self.rows_of.take(indices - self.offset)
 
     def norms(self) -> Floats:
-        """(size,) norms of the rows as given."""
+        """Returns the norms (size,) of the rows as given."""
         return self.rows_of.norms[: self.size]
 
     def scores(self, indices: Indices) -> Floats:
-        """Scores (c, n), as given, of some of its items."""
+        """Returns the scores (c, n), as given, of some of its items."""
         return self.state.scores_of(indices - self.offset)
 
     def measures(self, indices: Indices) -> Floats:
-        """What the rounding of some of its items is measured by, squared, (c,)."""
+        """Returns the squared scales (c,) of the float64 rounding of some of its items."""
         return self.state.measures_of(indices - self.offset)
 
     def take_again(self, before: Indices, chosen: Indices) -> None:
-        """Items of the pool that are chosen without a step, and those that were before the round."""
+        """Marks items of the pool as chosen without a step: `before` in earlier rounds, `chosen` in all."""
         self.state.take_again(self._local(before), self._local(chosen))
         self.remaining = int(self.state.left.sum())
         self.picks = len(chosen)
 
     def arrived(self) -> int | None:
-        """The signal that came to this process and waits."""
+        """Returns the signal that this process has deferred, or None."""
         return self.signals.arrived
 
     def open_round(self) -> tuple[float, float]:
@@ -113,19 +113,19 @@ class Shard:
         return self.state.first_left(count) + self.offset
 
     def finish(self, selection: Selection) -> Selection:
-        """The result, the same on all ranks."""
+        """Returns the result, the same on all ranks."""
         return selection
 
     def release(self) -> None:
-        """Rank 0 has done with the result what it had to."""
+        """Does nothing; rank 0 calls it once it has handled the result."""
 
     def _local(self, indices: Indices) -> Indices:
-        """The own ones among items of the pool, by their places here."""
+        """Returns the positions in this shard of those items of the pool that belong to it."""
         own: Indices = indices[(indices >= self.offset) & (indices < self.offset + self.size)]
         return own - self.offset
 
     def _own(self, index: int) -> int | None:
-        """A pick among the own items, None where it is another's; it is taken."""
+        """Takes a pick; returns its position in this shard, None if it belongs to another."""
         self.picks += 1
         if not 0 <= index - self.offset < self.size:
             return None
@@ -135,10 +135,10 @@ class Shard:
 
 
 class ColumnShard(Shard):
-    """For matching pursuit with Gram columns: the steps of `gip_gpu.greedy.matching_pursuit`, up to the decision.
+    """Shard for matching pursuit with Gram columns: the steps of `gip_gpu.greedy.matching_pursuit` up to the decision.
 
     Args:
-        slots: columns that are kept, as many on all ranks.
+        slots: number of columns to keep, the same on all ranks.
     """
 
     def __init__(self, backend: Backend, state: State, offset: int, slots: int) -> None:
@@ -150,7 +150,7 @@ class ColumnShard(Shard):
         self.nominated = np.zeros(state.m, dtype=bool)
 
     def refresh(self, unit: float, scale: float, A: Floats, drift: float) -> Report:
-        """Recomputes the residual, in the round's unit, from what was projected out so far."""
+        """Recomputes the residual, in the round's unit, from the projection A of the picks so far."""
         state = self.state
         state.unit, state.scale, state.drift = unit, scale, drift
         state.A[:] = A
@@ -158,15 +158,15 @@ class ColumnShard(Shard):
         return self._report(0.0)
 
     def update(self, index: int, residual: Floats, gain: float) -> Report:
-        """Projects a pick out whose column is in the ring."""
+        """Projects out a pick whose column is in the column cache."""
         own = self._own(index)
         slot = self.slot_of[index]
         pick = Pick(index, self.ring_rows[slot], residual, gain, 0.0, 0, 0)
         return self._report(project_out(self.arrays, self.state, pick, own, self.ring[slot]))
 
     def rescore(self, reached: float) -> Found:
-        """What `Report` left out; an item of the pool, here or elsewhere, has at least the exact norm `reached`."""
-        # An approximate norm of this size would say as much.
+        """Returns the best items that `Report` left out; some item of the pool has an exact norm >= `reached`."""
+        # An approximate norm of `reached` + error implies an exact norm of at least `reached`.
         best = max(self.arrays.best(), reached + self.state.error)
         floor = decision.window_floor(self.state, best, self._noise())
         return self._found(self.arrays.residual.window(floor), floor)
@@ -180,15 +180,15 @@ class ColumnShard(Shard):
         self.slot_of.update(zip(indices, claimed, strict=True))
 
     def nominate(self, count: int, forget: bool) -> tuple[Indices, NDArray[Any], Indices, NDArray[Any]]:
-        """Items that may be picked soon.
+        """Returns items that may be picked soon.
 
         Args:
-            count: about how many.
-            forget: rank 0 has forgotten the rows it got.
+            count: approximate number of items.
+            forget: whether rank 0 has discarded the rows it received.
 
         Returns:
-            Items (c,), their residuals (n, c) in float32, and of those not nominated before the places in the pool and
-            the rows (f, d) in float32, stored divided by a power of two.
+            Items (c,), their residuals (n, c) in float32, and for those not nominated before their positions (f,) in
+            the pool and their rows (f, d) in float32, divided by a power of two.
         """
         if forget:
             self.nominated[:] = False
@@ -224,7 +224,7 @@ class ColumnShard(Shard):
 
 
 class ItemShard(Shard):
-    """For what `gip_gpu.greedy.projecting` runs: its `Items`, one process's part of them."""
+    """Shard for `gip_gpu.greedy.projecting`: one process's part of its `Items`."""
 
     def __init__(self, backend: Backend, state: State, offset: int, rules: Rules) -> None:
         super().__init__(backend.rows_of, state, offset)
@@ -261,7 +261,7 @@ class ItemShard(Shard):
         self.items.drop(self._local(indices))
 
     def eligible_items(self) -> NDArray[np.uint8]:
-        """As bits."""
+        """Returns the eligible items as packed bits."""
         return np.packbits(self.items.eligible_items())
 
     def restore(self, A: Floats, S: Floats | None, bits: NDArray[np.uint8] | None) -> None:

@@ -1,4 +1,4 @@
-"""The pool of all ranks as rank 0 sees it: its rows, what is left of it, and the arrays of matching pursuit on it."""
+"""Matching pursuit over all ranks, on rank 0: arrays, windows and rescored items."""
 
 import math
 from collections.abc import Container
@@ -36,7 +36,7 @@ class ShardedRescored:
 
 @dataclass(frozen=True)
 class ShardedWindow:
-    """`gip_gpu.greedy.matching_pursuit.PursuitWindow` of all ranks: they have answered with their best."""
+    """`gip_gpu.greedy.matching_pursuit.PursuitWindow` of all ranks, from the best items that each answered."""
 
     arrays: "ShardedPursuit"
     found: list[Found]
@@ -52,12 +52,12 @@ class ShardedWindow:
 
 
 class ShardedPursuit:
-    """Arrays of matching pursuit of all ranks: one exchange a pick, after it is projected out.
+    """Arrays of matching pursuit of all ranks, with one exchange of messages per pick.
 
     Args:
-        star: rank 0's, whose target is a `ColumnShard`.
-        rows: of all ranks.
-        gamma: the largest of the ranks.
+        star: communicator of rank 0, whose target is a `ColumnShard`.
+        rows: rows of all ranks.
+        gamma: largest bound of all ranks on the error of one Gram entry.
         square: as in `gip_gpu.backends.base.Backend`.
     """
 
@@ -74,7 +74,7 @@ class ShardedPursuit:
         return self.rows_of.take(indices)
 
     def row(self, index: int) -> Floats:
-        """(d,) the exact row of an item; its rank is not asked where its column has been computed."""
+        """Returns the exact row (d,) of an item; its rank is asked only if its column is not cached."""
         slot = self.own.slot_of.get(index)
         row: Floats = self.rows([index])[0] if slot is None else self.own.ring_rows[slot]
         return row
@@ -91,9 +91,9 @@ class ShardedPursuit:
         return math.fsum(report.energy for report in self.reports)
 
     def window(self, state: State, best: float, noise: float) -> ShardedWindow:
-        """What the ranks found, those with a wide window asked again if their best can be the best of all."""
+        """Collects the best items of the ranks; asks a rank with a wide window again if it can have the best of all."""
         off = (state.n + 2) * error_bounds.U32
-        # An exact norm that is reached somewhere.
+        # Some item has at least this exact norm.
         reached = max(report.best * (1 - off) - report.error for report in self.reports)
         tie = ties.RELATIVE * reached + ties.ABSOLUTE * state.scale + 2 * noise
         outside = 0.0
@@ -110,7 +110,7 @@ class ShardedPursuit:
         return ShardedWindow(self, [part for part in found if part is not None], outside, largest)
 
     def prepare(self, count: int) -> None:
-        """Rank 0 gathers nominees with each batch."""
+        """Does nothing: rank 0 gathers nominees with each batch."""
 
     def speculate(self, pick: Pending, known: Container[int], count: int, most: int) -> list[int]:
         return self.foresight.picks(pick, known, count, most)

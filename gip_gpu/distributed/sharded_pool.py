@@ -1,4 +1,4 @@
-"""The pool of all ranks as rank 0 sees it: its exact rows, and the state of a selection from them."""
+"""Pool of all ranks on rank 0: its exact rows, and the state of a selection from them."""
 
 import math
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ Indices = NDArray[np.int64]
 
 
 class ShardedRows(Rows):
-    """The exact rows of all ranks.
+    """Exact rows of all ranks.
 
     Args:
-        star: rank 0's.
-        sizes: rows of each rank.
+        star: communicator of rank 0.
+        sizes: number of rows of each rank.
         d: length of a row.
-        largest: norm of a row, of those that `take` returns.
+        largest: largest norm of a row that `take` returns.
     """
 
     def __init__(self, star: Communicator, sizes: list[int], d: int, *, normalize: bool, largest: float) -> None:
@@ -30,11 +30,11 @@ class ShardedRows(Rows):
         self.offsets = np.concatenate([[0], np.cumsum(sizes)])
         self.shape = (int(self.offsets[-1]), d)
         self.normalize, self.largest = normalize, largest
-        # Only rows that keep their lengths have norms that anybody asks for.
+        # Norms are needed only for rows that are not normalised.
         self.norms = np.empty(0) if normalize else np.concatenate(star.ask("norms"))
 
     def split(self, indices: Any) -> list[NDArray[np.int64]]:
-        """For each rank the places of its own among these items."""
+        """Returns for each rank the positions of its own items in `indices`."""
         owner = np.searchsorted(self.offsets, indices, side="right") - 1
         return [np.flatnonzero(owner == rank) for rank in range(len(self.offsets) - 1)]
 
@@ -42,7 +42,7 @@ class ShardedRows(Rows):
         return self.collect("rows", indices, self.shape[1])
 
     def collect(self, name: str, indices: Any, *width: int) -> Floats:
-        """What a method of `Shard` says of these items, (len(indices), *width), each asked of its own rank."""
+        """Calls a method of `Shard` for these items, each on its own rank; returns values (len(indices), *width)."""
         items = np.asarray(indices, dtype=np.int64)
         values = np.empty((len(items), *width))
         places = self.split(items)
@@ -55,10 +55,10 @@ class ShardedRows(Rows):
 
 @dataclass(kw_only=True)
 class ShardedState(State):
-    """A selection from the items of all ranks; what it knows of items lies on their ranks.
+    """State of a selection from the items of all ranks; the arrays over items are stored on their ranks.
 
     Attributes:
-        rows: of all ranks.
+        rows: rows of all ranks.
     """
 
     rows: ShardedRows
@@ -88,4 +88,4 @@ class ShardedState(State):
         self.rows.star.ask("take_again", before, chosen)
 
     def take(self, items: Any) -> None:
-        """Each rank knows by the pick which of its own is chosen."""
+        """Does nothing: each rank takes its own item when it projects a pick out."""

@@ -1,4 +1,4 @@
-"""Warnings of the package, by class, so that each can be filtered or turned into an error."""
+"""Warning classes of the package; each can be filtered or turned into an error."""
 
 import os
 import sys
@@ -11,23 +11,23 @@ PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 
 
 class ScoreWarning(UserWarning):
-    """Scores are probably not what the caller means."""
+    """Scores are probably not those that the caller intended."""
 
 
 class ScoreSignWarning(ScoreWarning):
-    """Scores have negative values, which count as much as positive ones, and nobody said that they are to.
+    """Scores have negative values, which count as much as positive ones, and the caller gave no sign.
 
-    `sign="positive"` keeps low ratings out; `sign="any"`, given explicitly, is right for scores F Q of a query and
-    silences the warning.
+    `sign="positive"` keeps low ratings out; an explicit `sign="any"` is right for scores F Q of a query and silences
+    the warning.
     """
 
 
 class TiedScoresWarning(ScoreWarning):
-    """Scores tell no item from another, so that ties, and so the order of rows, decide picks."""
+    """Scores do not distinguish items, so ties, and with them the order of rows, decide picks."""
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warns at the line outside this package that called it: by default each line warns once."""
+    """Warns at the calling line outside this package; by default Python shows a warning once per line."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame, level = frame.f_back, level + 1

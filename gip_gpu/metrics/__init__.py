@@ -1,4 +1,4 @@
-"""How good a choice is: measures of a set of rows that do not depend on how the set was chosen."""
+"""Quality measures of a set of chosen rows, however it was chosen."""
 
 from gip_gpu.metrics.explained import explained_curve, explained_share, range_share
 from gip_gpu.metrics.information import entropy, log_determinant, mutual_information, trace

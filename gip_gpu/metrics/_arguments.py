@@ -1,4 +1,4 @@
-"""What the measures are asked with: indices and chosen rows, checked and named."""
+"""Checked arguments of the measures: indices and chosen rows."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +9,7 @@ from gip_gpu.validation.settings import flag
 
 
 def as_indices(values: ArrayLike, name: str) -> NDArray[np.int64]:
-    """Indices as int64; refuses what is not a one-dimensional array of integers >= 0."""
+    """Returns indices as int64; raises TypeError or ValueError unless they are a one-dimensional array of ints >= 0."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -26,7 +26,7 @@ def as_indices(values: ArrayLike, name: str) -> NDArray[np.int64]:
 
 
 def as_choice(values: ArrayLike, m: int) -> NDArray[np.int64]:
-    """Indices of a choice out of m items: in range and distinct."""
+    """Returns the indices of a choice out of m items as int64; ValueError unless they are in range and distinct."""
     chosen = as_indices(values, "indices")
     if len(chosen) and chosen.max() >= m:
         raise ValueError(f"indices must be below the number of rows {m}, got {chosen.max()}")
@@ -36,7 +36,7 @@ def as_choice(values: ArrayLike, m: int) -> NDArray[np.int64]:
 
 
 def chosen_rows(F: ArrayLike, indices: ArrayLike, normalize: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The chosen rows of F as directions (k, d), unit or zero, and lengths (k,), all 1 if `normalize`.
+    """Returns the chosen rows of F as directions (k, d), unit or zero, and lengths (k,), all 1 if `normalize`.
 
     Only the chosen rows are read.
     """

@@ -1,4 +1,4 @@
-"""A query Q as orthonormal columns times a small factor, and what is left of it outside of chosen rows."""
+"""Query Q as orthonormal columns times a small factor, and its part outside of the span of chosen rows."""
 
 import math
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ class Query:
 
     @classmethod
     def of(cls, Q: Any, d: int) -> "Query":
-        """Checks and factorises; the scale of a column does not decide whether it depends on others."""
+        """Checks and factorises Q; the scale of a column does not affect whether it depends on others."""
         query = as_query(Q, d)
         n = query.shape[1]
         lengths = row_norms(query.T)
         columns, factor = np.linalg.qr(query / np.where(lengths > 0, lengths, 1.0))
-        outside = np.zeros(n)  # of the span of the columns before; nothing lies outside of d of them
+        outside = np.zeros(n)  # part of each column outside of the span of those before; 0 after d columns
         outside[: len(factor)] = np.abs(np.diagonal(factor))
         outside[outside <= DEPENDENT] = 0.0
         dependent = int(np.argmin(outside > 0)) if not outside.all() else None
         return cls(columns, factor * lengths, 2 * float((log(lengths) + log(outside)).sum()), dependent)
 
     def independent(self) -> "Query":
-        """This query, if its mutual information is defined."""
+        """Returns this query; ValueError if its mutual information is not defined."""
         if self.dependent is not None:
             raise ValueError(
                 f"Q has linearly dependent columns: column {self.dependent} is zero or lies in the span of those "
@@ -53,7 +53,7 @@ class Query:
         return self
 
     def information(self, left: NDArray[np.float64]) -> float:
-        """Mutual information in nats from what is `left` of the columns, any `left` with left'left = columns'P columns.
+        """Returns the mutual information in nats from any matrix `left` with left'left = columns'P columns.
 
         The singular values are the sines of the principal angles between query and span, if epsilon is 0.
         """
@@ -62,7 +62,7 @@ class Query:
         return max(0.0, -float(log(sines).sum()))
 
     def trace(self, left: NDArray[np.float64]) -> float:
-        """tr(Q'PQ) from what is left of the columns."""
+        """Returns tr(Q'PQ) from any matrix `left` with left'left = columns'P columns."""
         residual = left @ self.factor
         return float(np.vdot(residual, residual))
 
@@ -70,7 +70,7 @@ class Query:
 def left_of_query(
     F: ArrayLike, Q: Any, indices: ArrayLike, epsilon: float, normalize: bool
 ) -> tuple[Query, NDArray[np.float64]]:
-    """The query, and a matrix (d + rank, w) whose Gram matrix is that of P between the query's columns."""
+    """Returns the query, and a matrix `left` (d + rank, w) with left'left = columns'P columns."""
     directions, lengths = chosen_rows(F, indices, normalize)
     query, epsilon = Query.of(Q, directions.shape[1]), as_epsilon(epsilon)
     singular, frame = row_space(seen_rows(directions, lengths, epsilon))
@@ -81,5 +81,5 @@ def left_of_query(
 
 
 def seen_rows(directions: NDArray[np.float64], lengths: NDArray[np.float64], epsilon: float) -> NDArray[np.float64]:
-    """The rows as P sees them: without noise only directions count, and a short row is not lost beside a long one."""
+    """Returns the rows that P depends on; without noise the directions, so that rounding does not lose a short row."""
     return directions * lengths[:, None] if epsilon else directions

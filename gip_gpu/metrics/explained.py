@@ -1,4 +1,4 @@
-"""How much of the scores rows explain: shares of the energy of G in the range of Gram columns, or of F."""
+"""Shares of the energy of G that rows explain: in the range of Gram columns, or of F."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from gip_gpu.problem.ridge_query import share_in_range
 
 
 def explained_share(F: ArrayLike, G: ArrayLike, indices: ArrayLike, *, normalize: bool = True) -> float:
-    """Share of the energy of G that the span of the chosen rows explains, in any order: see `explained_curve`.
+    """Returns the share of the energy of G that the chosen rows explain, in any order: see `explained_curve`.
 
     >>> explained_share([[1, 0], [0, 1]], [3, 4], [1])
     0.64
@@ -23,12 +23,12 @@ def explained_share(F: ArrayLike, G: ArrayLike, indices: ArrayLike, *, normalize
 
 
 def explained_curve(F: ArrayLike, G: ArrayLike, indices: ArrayLike, *, normalize: bool = True) -> NDArray[np.float64]:
-    """Share of the energy of G that the first, the first two, ... of the chosen rows explain.
+    """Returns the share of the energy of G that the first 1, 2, ... k chosen rows explain.
 
-    For a set S that is `1 - min_c ||G - Phi_S c||^2 / ||G||^2`, where Phi_S holds the chosen columns of the Gram
-    matrix: the best that any weighting of the choice can do. So choices of different selectors compare, until
-    they span all d dimensions: `Phi_S c` ranges over `F q` with q in the span of the chosen rows, and then every
-    choice explains what any q can.
+    For a set S the share is `1 - min_c ||G - Phi_S c||^2 / ||G||^2`, where Phi_S holds the chosen columns of the Gram
+    matrix: the best that any weighting of the choice can do. The choices of different selectors are comparable until
+    they span all d dimensions: `Phi_S c` ranges over `F q` with q in the span of the chosen rows, so from then on every
+    choice explains as much as any q can.
 
     Args:
         F: (m, d) embeddings, read in blocks.
@@ -55,7 +55,7 @@ def explained_curve(F: ArrayLike, G: ArrayLike, indices: ArrayLike, *, normalize
     chosen = rows.take(as_choice(indices, rows.shape[0])) * scale
     _, frame = row_space(chosen)
     r, width = frame.shape[1], frame.shape[1] + scores.shape[1]
-    # The R factor of [F frame | G] is all that projections need to know of m rows.
+    # The R factor of [F frame | G] determines the projections, so the m rows are not kept.
     factor = folded_triangle(
         (np.hstack([rows.block(a, b) * scale @ frame, scores[a:b]]) for a, b in _bounds(rows, width)), width
     )
@@ -64,10 +64,10 @@ def explained_curve(F: ArrayLike, G: ArrayLike, indices: ArrayLike, *, normalize
 
 
 def range_share(F: ArrayLike, G: ArrayLike, *, normalize: bool = True) -> float:
-    """Share of the energy of G that lies in the range of F: `max_Q 1 - ||F Q - G||^2 / ||G||^2`.
+    """Returns the share of the energy of G in the range of F: `max_Q 1 - ||F Q - G||^2 / ||G||^2`.
 
-    1 where some query Q gives `F Q = G` (eq. 3.1), so that G and Q say the same; what raw judge scores miss of 1 is
-    what no query can express. It bounds `explained_share` of every choice.
+    It is 1 if some query Q gives `F Q = G` (eq. 3.1), so that G and Q are equivalent; for raw judge scores the rest is
+    the part that no query can express. It bounds `explained_share` of every choice.
 
     Args:
         F: (m, d) embeddings, read in blocks: O((d + n)^2) memory beyond F and G, O(m (d + n)^2) time.
@@ -75,8 +75,8 @@ def range_share(F: ArrayLike, G: ArrayLike, *, normalize: bool = True) -> float:
         normalize: divide each row by its l2 norm first, as `gip_gpu.select` does by default.
 
     Returns:
-        A float in [0, 1]. F may have any rank: singular values within the rounding of the largest count as zero,
-        those up to max(m, d) 2^-52 of it.
+        A float in [0, 1]. F may have any rank: singular values within the rounding of the largest, up to
+        max(m, d) 2^-52 of it, count as zero.
 
     Raises:
         TypeError, ValueError: F or G is no finite real matrix, their rows differ in number, or G is zero.
@@ -91,7 +91,7 @@ def range_share(F: ArrayLike, G: ArrayLike, *, normalize: bool = True) -> float:
 
 
 def _scaled(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores with largest value 1: shares stay as they are, and squares neither overflow nor vanish."""
+    """Returns scores divided by the largest magnitude: shares stay equal, and squares neither overflow nor vanish."""
     largest = np.abs(scores).max()
     if largest == 0:
         raise ValueError("G is all zeros; it must have energy to explain")
@@ -100,14 +100,14 @@ def _scaled(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _bounds(rows: Rows, width: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of blocks no shorter than `width`, so that folding a factor in costs no more than the rows."""
+    """Yields (start, stop) of blocks of at least `width` rows: folding a factor in then costs no more than the rows."""
     m, d = rows.shape
     step = max(width, BLOCK_VALUES // d)
     return ((start, min(start + step, m)) for start in range(0, m, step))
 
 
 def _projected_shares(columns: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the target's energy in the span of the first, the first two, ... columns."""
+    """Returns the share of the target's energy in the span of the first 1, 2, ... columns."""
     energy = float(np.vdot(target, target))
     shares = np.zeros(columns.shape[1])
     basis = Basis(*columns.shape)

@@ -1,4 +1,4 @@
-"""The objectives after 1, 2, ... picks, in one pass of rank-one updates."""
+"""Objectives after 1, 2, ... picks, in one pass of rank-one updates."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from gip_gpu.validation.settings import as_epsilon
 
 @dataclass(frozen=True)
 class InformationPath:
-    """What the first t + 1 picks tell about a query, for t = 0 to k - 1; each (k,) float64.
+    """Objectives of the first t + 1 picks, for t = 0 to k - 1; each (k,) float64.
 
     Attributes:
-        mutual_information: eq. 3.3, nats; never falls but by rounding.
+        mutual_information: eq. 3.3, nats; it falls only by rounding.
         log_determinant: log det(Q'PQ), eq. 3.4.
         trace: tr(Q'PQ), eq. 4.2.
         entropy: 1/2 log det(F_S F_S' + epsilon I).
@@ -33,13 +33,13 @@ class InformationPath:
 def information_path(
     F: ArrayLike, Q: Any, indices: ArrayLike, *, epsilon: float = 0.0, normalize: bool = True
 ) -> InformationPath:
-    """`mutual_information`, `log_determinant`, `trace` and `entropy` of the first 1, 2, ... k chosen rows.
+    """Computes `mutual_information`, `log_determinant`, `trace` and `entropy` of the first 1, 2, ... k chosen rows.
 
     Arguments and errors are those of `mutual_information`; the indices are in order of choice. A pick costs
     O(d (rank + n^2)) without epsilon and O(d (d + n^2)) with it, for a query of n columns. Memory O(d^2 + k d).
 
-    Without epsilon, a row with no more than 1e-12 of its length outside of the span of the rows before depends on
-    them; with epsilon, a share of the query's length below about 1e-16 is lost in rounding.
+    Without epsilon, a row with no more than 1e-12 of its length outside of the span of the rows before counts as
+    dependent on them; with epsilon, a share of the query's length below about 1e-16 is lost in rounding.
 
     >>> path = information_path([[1, 0], [0, 1]], [1, 1], [0, 1])
     >>> path.mutual_information.round(6), path.trace.round(6), path.entropy
@@ -61,7 +61,7 @@ def information_path(
 def entropy_path(
     F: ArrayLike, indices: ArrayLike, *, epsilon: float = 0.0, normalize: bool = True
 ) -> NDArray[np.float64]:
-    """`entropy` of the first 1, 2, ... k chosen rows, (k,) float64: a path that needs no query.
+    """Computes `entropy` of the first 1, 2, ... k chosen rows, (k,) float64; it needs no query.
 
     >>> entropy_path([[1, 0], [3, 4], [0, 1]], [0, 1, 2]).round(6)
     array([ 0.      , -0.223144,      -inf])
@@ -72,12 +72,12 @@ def entropy_path(
 
 
 class _State(Protocol):
-    """P^(1/2) times the query's columns, (d, w), and how a pick changes it."""
+    """State of a path: P^(1/2) times the query's columns, (d, w), and its update by a pick."""
 
     left: NDArray[np.float64]
 
     def pick(self, direction: NDArray[np.float64], length: float) -> float:
-        """Takes a row in; returns what it adds to the entropy."""
+        """Adds a chosen row; returns the entropy that it adds."""
 
 
 def _state(directions: NDArray[np.float64], columns: NDArray[np.float64], epsilon: float) -> _State:
@@ -86,7 +86,7 @@ def _state(directions: NDArray[np.float64], columns: NDArray[np.float64], epsilo
 
 
 class _Projected:
-    """P = I - P_S, by an orthonormal basis of the chosen rows."""
+    """State for P = I - P_S, by an orthonormal basis of the chosen rows."""
 
     def __init__(self, columns: NDArray[np.float64], basis: Basis) -> None:
         self.left = columns
@@ -99,10 +99,11 @@ class _Projected:
 
 
 class _Damped:
-    """P = epsilon (epsilon I + F_S'F_S)^-1, by a square root S with P = S S' (Potter's update, which keeps P positive).
+    """State for P = epsilon (epsilon I + F_S'F_S)^-1, by a square root S with P = S S'.
 
-    A row f gives phi = S'f and q = epsilon + |phi|^2; P loses S phi phi' S' / q, so that with
-    a = 1 / (q + sqrt(epsilon q)) the new root is S (I - a phi phi'), as 1 - 2 a |phi|^2 + a^2 |phi|^4 = epsilon / q
+    Potter's update keeps P positive. A row f gives phi = S'f and q = epsilon + |phi|^2, and S phi phi' S' / q is
+    subtracted from P. With a = 1 / (q + sqrt(epsilon q)) the new root is S (I - a phi phi'), because
+    1 - 2 a |phi|^2 + a^2 |phi|^4 = epsilon / q.
     """
 
     def __init__(self, columns: NDArray[np.float64], epsilon: float) -> None:

@@ -1,4 +1,4 @@
-"""Measures of a choice as a set: overlap with another, diversity, variety of labels."""
+"""Measures of a choice as a set: overlap with another set, diversity, variety of labels."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -11,10 +11,10 @@ from gip_gpu.metrics._arguments import as_choice, as_indices
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> float:
-    """Intersection over union of two sets of indices, in [0, 1]; two empty sets are equal, so 1.
+    """Returns intersection over union of two sets of indices, in [0, 1]; 1 for two empty sets.
 
     Args:
-        a, b: integer indices, any order; repeated ones count once.
+        a, b: integer indices, in any order; repeated ones count once.
 
     Raises:
         TypeError, ValueError: not a one-dimensional array of integers, or a negative index.
@@ -29,7 +29,7 @@ def iou(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def mean_pairwise_cosine(F: ArrayLike, indices: ArrayLike) -> float:
-    """Mean cosine over all pairs of different chosen rows, in O(k d): the lower, the more diverse the choice.
+    """Returns the mean cosine over all pairs of different chosen rows, in O(k d): the lower, the more diverse.
 
     With unit rows f_i, the pairs sum to `(||sum f_i||^2 - sum ||f_i||^2) / 2`.
 
@@ -58,10 +58,10 @@ def mean_pairwise_cosine(F: ArrayLike, indices: ArrayLike) -> float:
 
 
 def coverage(labels: Sequence[Hashable] | NDArray[np.generic], indices: ArrayLike) -> int:
-    """Number of different labels among the chosen items.
+    """Returns the number of different labels among the chosen items.
 
     Args:
-        labels: m labels of any hashable kind, one an item.
+        labels: m labels of any hashable kind, one per item.
         indices: (k,) distinct integers.
 
     >>> coverage(["json", "json", "re", "os"], [0, 1, 3])

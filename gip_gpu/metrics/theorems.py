@@ -15,12 +15,13 @@ from gip_gpu.numerics.orthogonal import log, row_space, singular_values, triangl
 
 
 def projection_bound(F: ArrayLike, Q: Any, indices: ArrayLike, *, normalize: bool = True) -> tuple[float, float]:
-    """Theorem 2, (left, right): `||F_S Q||_2 >= sigma_min(F_S) sigma_min(Q) sqrt(1 - (eta / det(Q'Q))^(1/r))`.
+    """Returns both sides, (left, right), of theorem 2.
 
-    eta = det(Q'(I - P_S)Q), and r = n, the number of columns of Q. Why it holds: `eta / det(Q'Q)` is the product of
-    the squared sines of the n principal angles between Q and the span of the rows, so its n-th root is at least the
-    least of them, and `F_S Q` is at least as long as F_S times the part of Q at that angle. sigma_min(F_S) is the least
-    of the min(k, d) singular values, 0 where F_S has a lower rank.
+    The theorem is `||F_S Q||_2 >= sigma_min(F_S) sigma_min(Q) sqrt(1 - (eta / det(Q'Q))^(1/r))` with
+    eta = det(Q'(I - P_S)Q) and r = n, the number of columns of Q. Proof: `eta / det(Q'Q)` is the product of the squared
+    sines of the n principal angles between Q and the span of the rows, so its n-th root is at least the smallest of
+    them, and `F_S Q` is at least as long as F_S times the part of Q at that angle. sigma_min(F_S) is the smallest of
+    the min(k, d) singular values, 0 if F_S has a lower rank.
 
     Args:
         F: (m, d) embeddings, cast to float64; only the chosen rows are read.
@@ -29,7 +30,7 @@ def projection_bound(F: ArrayLike, Q: Any, indices: ArrayLike, *, normalize: boo
         normalize: divide each row by its l2 norm first, as `gip_gpu.select` does by default.
 
     Returns:
-        Both sides, each with its rounding: they are equal for k = n = 1.
+        Both sides, each with its own rounding error; they are equal for k = n = 1.
 
     Raises:
         TypeError, ValueError: as `mutual_information`.
@@ -47,10 +48,10 @@ def projection_bound(F: ArrayLike, Q: Any, indices: ArrayLike, *, normalize: boo
 def projection_bounds(
     F: ArrayLike, Q: Any, indices: ArrayLike, *, normalize: bool = True
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`projection_bound` of the first 1, 2, ... k chosen rows: left sides (k,), right sides (k,).
+    """Returns `projection_bound` of the first 1, 2, ... k chosen rows: left sides (k,), right sides (k,).
 
-    The least singular value costs O(min(t, d)^3) at pick t, by a QR and an SVD of a triangle; all else is as in
-    `information_path`.
+    The smallest singular value costs O(min(t, d)^3) at pick t, by a QR and an SVD of a triangle; the other costs are
+    those of `information_path`.
 
     >>> projection_bounds([[1, 0], [0, 1]], [3, 4], [1, 0])
     (array([4., 5.]), array([4., 5.]))
@@ -73,9 +74,10 @@ def projection_bounds(
 def determinant_bound(
     F: ArrayLike, Q: Any, indices: ArrayLike, *, epsilon: float = 0.0, normalize: bool = True
 ) -> tuple[float, float]:
-    """Theorem 3, logarithms of both sides of `det(M) <= (tr(M) / n)^n`, M = Q'PQ: why the trace bounds the objective.
+    """Returns logarithms of both sides of theorem 3, `det(M) <= (tr(M) / n)^n`, M = Q'PQ.
 
-    Arguments, P and errors are those of `log_determinant`. The sides are equal for n = 1, but for rounding.
+    The theorem bounds the objective by the trace. Arguments, P and errors are those of `log_determinant`. For n = 1 the
+    sides are equal up to rounding.
 
     >>> determinant_bound([[1, 0, 0]], [[1, 0], [0, 1], [0, 1]], [0])[0]
     -inf
@@ -87,10 +89,10 @@ def determinant_bound(
 
 
 def gram_bound(F: ArrayLike, indices: ArrayLike, *, normalize: bool = True) -> tuple[float, float]:
-    """Theorem 6, logarithms of both sides of `det(F_S F_S') >= (k / tr((F_S F_S')^-1))^k`.
+    """Returns logarithms of both sides of theorem 6, `det(F_S F_S') >= (k / tr((F_S F_S')^-1))^k`.
 
-    That is the geometric mean of the eigenvalues against their harmonic mean. Arguments and errors are those of
-    `entropy`; both sides are -inf if the rows are linearly dependent, 0 for an empty choice.
+    The theorem compares the geometric mean of the eigenvalues with their harmonic mean. Arguments and errors are those
+    of `entropy`; both sides are -inf if the rows are linearly dependent, 0 for an empty choice.
 
     >>> [round(side, 6) for side in gram_bound([[1, 0], [3, 4]], [0, 1])]
     [-0.446287, -0.892574]
@@ -114,7 +116,7 @@ def _rows_and_query(
 
 
 def _least_projection(query: NDArray[np.float64], information: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sigma_min(Q) sqrt(1 - (eta / det(Q'Q))^(1/n)), with the ratio exp(-2 I)."""
+    """Returns sigma_min(Q) sqrt(1 - (eta / det(Q'Q))^(1/n)), where the ratio is exp(-2 information)."""
     n = query.shape[1]
     projections: NDArray[np.float64] = singular_values(query)[-1] * np.sqrt(-np.expm1(-2 * information / n))
     return projections

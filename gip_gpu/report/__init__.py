@@ -1,1 +1,1 @@
-"""Reports for people to look at."""
+"""Reports for human readers."""

@@ -1,4 +1,4 @@
-"""The demo: choose among the docstrings of Python's standard library, which every machine has."""
+"""Demo: a selection from the docstrings of Python's standard library, which every machine has."""
 
 import ast
 import json
@@ -47,7 +47,7 @@ class Docstring:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a selector chose, several times if it draws lots, and the share explained after each pick."""
+    """The choices of one selector, several if it is random, and the share explained after each pick."""
 
     name: str
     sets: list[Indices]
@@ -58,9 +58,9 @@ def run(out: Path, *, share: float = 0.05, seed: int = 0) -> str:
     """Runs the demo, writes `chosen.jsonl` and `demo.png` to the folder `out` and returns the report.
 
     Args:
-        out: made where it does not exist; earlier results in it are overwritten.
+        out: folder, created if missing; earlier results in it are overwritten.
         share: share of the pool to choose, in (0, 1).
-        seed: of the embedding.
+        seed: random seed of the embedding.
 
     Raises:
         ImportError: scikit-learn or matplotlib is not installed.
@@ -110,23 +110,23 @@ def run(out: Path, *, share: float = 0.05, seed: int = 0) -> str:
 
 
 def standard_library_docstrings(folder: Path | None = None) -> list[Docstring]:
-    """Docstrings of the public modules of the standard library, with their classes and functions.
+    """Returns the docstrings of the public modules of the standard library, with their classes and functions.
 
-    The source files are parsed, not imported: imports have side effects. The order is that of the names of the
-    files and, inside a file, that of the source.
+    The source files are parsed, not imported: imports have side effects. Files are sorted by name; inside a file the
+    order is that of the source.
 
     Args:
-        folder: where the source files are; by default where this interpreter keeps them.
+        folder: folder of the source files; by default that of this interpreter.
 
     Raises:
-        ValueError: no source files are there, as in frozen or zipped installations.
+        ValueError: the folder has no source files, as in frozen or zipped installations.
     """
     root = Path(sysconfig.get_path("stdlib")) if folder is None else folder
     found: list[Docstring] = []
     for path in _source_files(root):
         module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old code about its own escapes
+            warnings.simplefilter("ignore")  # old code has invalid escapes
             tree = ast.parse(path.read_bytes())
         found.extend(Docstring(name, module, text) for name, text in _docstrings(tree, module))
     if not found:
@@ -135,7 +135,7 @@ def standard_library_docstrings(folder: Path | None = None) -> list[Docstring]:
 
 
 def embed(texts: Sequence[str], *, seed: int = 0) -> NDArray[np.float32]:
-    """Latent semantic embeddings of texts: hashed words and pairs of words, tf-idf, truncated SVD.
+    """Computes latent semantic embeddings of texts: hashed words and pairs of words, tf-idf, truncated SVD.
 
     Returns:
         (len(texts), d) float32 rows of unit length; d is 192, or less for fewer texts.
@@ -151,7 +151,7 @@ def embed(texts: Sequence[str], *, seed: int = 0) -> NDArray[np.float32]:
         TruncatedSVD(min(DIMENSIONS, len(texts) - 1), random_state=seed),
         Normalizer(),
     )
-    words = [re.sub(r"[._]", " ", text) for text in texts]  # a name is made of words
+    words = [re.sub(r"[._]", " ", text) for text in texts]  # split qualified names into words
     return np.asarray(steps.fit_transform(words), dtype=np.float32)
 
 
@@ -161,7 +161,7 @@ def plot(
     choices: Sequence[Choice],
     selection: Selection,
 ) -> Any:
-    """Explained share and gains over the picks, and where each choice lies in the pool."""
+    """Plots explained share and gains over the picks, and the positions of each choice in the pool."""
     colours = {OURS: "#0b6e4f", RANDOM: "#e08e0b", TOP: "#b3261e"}
     figure = new_figure(figsize=(12, 7.6), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15))
@@ -226,7 +226,7 @@ def _docstrings(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _principal_plane(F: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(m, 2) coordinates on the two main directions of the rows."""
+    """Returns (m, 2) coordinates on the two main directions of the rows."""
     centred = F.astype(np.float64) - F.mean(axis=0, dtype=np.float64)
     plane: NDArray[np.float64] = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
     return plane

@@ -1,4 +1,4 @@
-"""Where scores come from: each signal returns a column (m,) or columns (m, n) of G; `np.column_stack` joins several."""
+"""Signals, which compute scores: each returns a column (m,) or columns (m, n) of G; `np.column_stack` joins several."""
 
 from gip_gpu.signals.multi_attribute import multi_attribute
 from gip_gpu.signals.queries import from_query, ridge_query

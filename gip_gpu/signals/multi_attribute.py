@@ -1,4 +1,4 @@
-"""Multi-attribute scores: what judges say of each item, summed or a column each."""
+"""Multi-attribute scores: ratings of each item by judges, summed or one column per attribute."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,14 +17,14 @@ def multi_attribute(
     low: float | None = 0.0,
     high: float | None = 5.0,
 ) -> NDArray[np.float64]:
-    """Ratings of several attributes, such as coherence, correctness, helpfulness and difficulty, each from 0 to 5.
+    """Checks and combines ratings of several attributes, such as coherence and difficulty, each from 0 to 5.
 
     Args:
         scores: (m, a) ratings of a attributes, any float or integer type; (m,) for one attribute; or a mapping from
-            names to (m,) columns. Higher is better: turn a rating around (`5 - rating`) where it is not.
-        combine: "sum" adds the attributes up, as the paper does; "columns" keeps each as a signal of its own.
-        low, high: the range of the ratings, both ends included, so that a missing rating coded as -1 or a column of
-            another scale does not slip in; None for no bound.
+            names to (m,) columns. Higher is better: reverse a rating (`5 - rating`) where it is not.
+        combine: "sum" adds the attributes up, as the paper does; "columns" keeps each as a separate signal.
+        low, high: the range of the ratings, both ends included, which catches a missing rating coded as -1 or a column
+            of another scale; None for no bound.
 
     Returns:
         (m,) float64 for "sum", (m, a) for "columns", in the order of the mapping.
@@ -47,7 +47,7 @@ def multi_attribute(
     if not lowest < highest:
         raise ValueError(f"low is {lowest:g} and high is {highest:g}; low must be below high")
     names, ratings = _ratings(scores)
-    # Not a number fails every comparison.
+    # NaN fails every comparison.
     wrong = ~((ratings >= lowest) & (ratings <= highest))
     if wrong.any():
         row, column = (int(index) for index in np.argwhere(wrong)[0])
@@ -59,7 +59,7 @@ def multi_attribute(
 
 
 def _ratings(scores: Any) -> tuple[list[Any], NDArray[np.float64]]:
-    """What the columns are called, and the ratings, (m, a)."""
+    """Returns the names of the columns, and the ratings (m, a)."""
     if not isinstance(scores, Mapping):
         ratings = as_columns(scores, "scores", scores=True)
         return list(range(ratings.shape[1])), ratings
@@ -81,7 +81,7 @@ def _ratings(scores: Any) -> tuple[list[Any], NDArray[np.float64]]:
 
 
 def _bound(name: str, value: Any, none: float) -> float:
-    """An end of the range of ratings."""
+    """Returns a checked end of the range of ratings; `none` for None."""
     wanted = f"{name} must be a number within {LARGEST:g} of 0, or None for no bound"
     if value is None:
         return none

@@ -10,7 +10,7 @@ from gip_gpu.validation.settings import as_epsilon, flag
 
 
 def from_query(F: ArrayLike, Q: ArrayLike, *, normalize: bool = True) -> NDArray[np.float64]:
-    """What a query says of every row, `F Q`: the scores for which the information of a choice about Q is defined.
+    """Computes the scores `F Q` of a query, for which the information of a choice about Q is defined.
 
     Args:
         F: (m, d) embeddings, any float or integer type; read in blocks.
@@ -38,11 +38,10 @@ def from_query(F: ArrayLike, Q: ArrayLike, *, normalize: bool = True) -> NDArray
 
 
 def ridge_query(F: ArrayLike, G: ArrayLike, epsilon: float, *, normalize: bool = True) -> NDArray[np.float64]:
-    """The query behind raw scores, `Q = (F'F + epsilon I)^-1 F'G`: the Q for which `||F Q - G||^2 + epsilon ||Q||^2`
-    is least.
+    """Fits a query to raw scores: `Q = (F'F + epsilon I)^-1 F'G` minimises `||F Q - G||^2 + epsilon ||Q||^2`.
 
-    `from_query(F, ridge_query(F, G, epsilon))` is what of G a query can say, and a signal in itself; the measures of
-    information in `gip_gpu.metrics` take the query.
+    `from_query(F, ridge_query(F, G, epsilon))` is the part of G that a query can express, and is itself a signal; the
+    measures of information in `gip_gpu.metrics` take the query.
 
     Args:
         F: (m, d) embeddings, any float or integer type; read in blocks.

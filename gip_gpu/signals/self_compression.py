@@ -1,4 +1,4 @@
-"""Self-compression scores: how much of the whole pool each item stands for."""
+"""Self-compression scores: the share of the whole pool that each item represents."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -7,14 +7,14 @@ from gip_gpu.data.rows import Rows
 
 
 def self_compression(F: ArrayLike, *, normalize: bool = True) -> NDArray[np.float64]:
-    """Row sums of the Gram matrix, `g = F (F' 1)`, in O(m d): selecting with them compresses the pool itself.
+    """Computes row sums of the Gram matrix, `g = F (F' 1)`, in O(m d): selecting with them compresses the pool itself.
 
     Args:
         F: (m, d) embeddings, any float or integer type; a memory-mapped file is read in blocks, twice.
         normalize: divide each row by its l2 norm first, as `gip_gpu.select` does by default.
 
     Returns:
-        (m,) float64 scores. Identical rows have bit-identical scores wherever they stand.
+        (m,) float64 scores. Identical rows have bit-identical scores, whatever their positions.
 
     Raises:
         TypeError, ValueError: F is no finite real (m, d) matrix, or has a zero row and `normalize` is true.
@@ -30,6 +30,6 @@ def self_compression(F: ArrayLike, *, normalize: bool = True) -> NDArray[np.floa
     for start, stop in rows.bounds():
         total += rows.block(start, stop).sum(axis=0)
     for start, stop in rows.bounds():
-        # BLAS gives identical rows last-bit-different products, depending on where they stand in a block.
+        # BLAS products of identical rows may differ in the last bit, depending on their position in a block.
         np.einsum("jd,d->j", rows.block(start, stop), total, out=scores[start:stop])
     return scores

@@ -1,4 +1,4 @@
-"""A pool that grew: picks from the new rows, after those of a selection, without the old rows."""
+"""extend: picks from rows that joined a pool, after the picks of a selection, without the old rows."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def stacked(F, G, chosen, F_new, G_new):
 
 
 def expected(F, G, chosen, F_new, G_new, k, objective, options):
-    """By the reference on both parts, rows of F_new."""
+    """Returns the reference's picks from both parts, as rows of F_new."""
     both, scores = stacked(F, G, chosen, F_new, G_new)
     return expect(both, scores, k, objective, options, range(len(chosen))) - len(chosen)
 
@@ -36,7 +36,7 @@ def expected(F, G, chosen, F_new, G_new, k, objective, options):
 def test_as_if_the_chosen_rows_were_there(objective, options, normalize):
     F, G, F_new, G_new = halves(objective)
     if not normalize:
-        # The largest row is among the new ones, so that rows are scaled by another power of two than before.
+        # The largest row is a new one, so the power of two that scales the rows differs from the selection's.
         F, F_new = F / 40, F_new / 8
         if "epsilon" in options:
             options = {**options, "epsilon": options["epsilon"] / 100}
@@ -51,9 +51,9 @@ def test_as_if_the_chosen_rows_were_there(objective, options, normalize):
     np.testing.assert_array_equal(chosen.certificate.ties, whole.certificate.ties)
     assert chosen.plan.objective == objective
     if G is not None:
-        # The rounding of A goes on from what it was.
+        # The bound on the rounding of A starts from that of the selection.
         assert extend(before, F_new, G_new, 1).projection.drift > before.projection.drift > 0
-    # What they share with the picks before matters.
+    # Projecting out the earlier picks changes the result.
     alone = select(F_new, G_new, 10, objective=objective, **options)
     assert chosen.indices.tolist() != alone.indices.tolist()
 
@@ -88,7 +88,9 @@ def test_old_files_load_but_cannot_be_extended(tmp_path):
     path.write_text(json.dumps(content))
     old = Selection.load(path)
     assert len(old) == 6
-    with pytest.raises(ValueError, match=r"the selection cannot be extended: .* did not keep .*; select from all rows"):
+    with pytest.raises(
+        ValueError, match=r"the selection cannot be extended: .* did not store the projection; select from all rows"
+    ):
         extend(old, F_new, G_new, 5)
 
 
@@ -107,7 +109,7 @@ def test_backends(backend, request):
     # Triton's interpreter is slow.
     for objective in ("lr",) if backend == "triton" else ("mp", "lr", "entropy"):
         F, G, F_new, G_new = halves(objective, m=45)
-        # From one device to another, and on the one.
+        # `before` runs on this device; `chosen` continues from it on the CPU.
         before = extend(select(F[:1], None if G is None else G[:1], 1, objective=objective), F, G, 2, **run)
         chosen = extend(before, F_new, G_new, 2, device="cpu")
         picks = [0, *before]
@@ -118,7 +120,7 @@ def test_backends(backend, request):
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from(KEPT), normalize=st.booleans())
 def test_random_pools(seed, kind, normalize):
-    """Duplicates, exhaustion before and after; rows that add nothing; what was chosen in several rounds."""
+    """Duplicates, exhaustion before and after, rows that add nothing, selections of several rounds."""
     objective, options = kind
     rng = np.random.default_rng(seed)
     m, d = int(rng.integers(6, 40)), int(rng.integers(2, 8))
@@ -132,7 +134,7 @@ def test_random_pools(seed, kind, normalize):
     how = {**options, "normalize": normalize}
     before = select(F[:cut], old, int(rng.integers(1, cut + 1)), objective=objective, **how)
     if before.projection is None:
-        # Nothing that counts was left.
+        # No remaining item had a score that counts.
         assert before.gains[-1] == 0
         return
     last = before.indices[before.rounds[-1] :]
@@ -142,7 +144,7 @@ def test_random_pools(seed, kind, normalize):
 
 
 def test_several_rounds():
-    """The last round's picks are projected out, as within the selection."""
+    """Only the picks of the last round are projected out, as within the selection."""
     rng = np.random.default_rng(3)
     F, F_new = rng.standard_normal((60, 3)), rng.standard_normal((30, 3))
     q = rng.standard_normal(3)
@@ -157,7 +159,7 @@ def test_several_rounds():
 @pytest.mark.parametrize("objective", ["lr", "entropy"])
 @pytest.mark.parametrize("how", ["restart", "stop"])
 def test_nothing_left_to_add(objective, how):
-    """The picks span everything: a new round, or no pick at all."""
+    """If the earlier picks span everything, a new round begins, or there is no pick."""
     rng = np.random.default_rng(3)
     F, F_new = rng.standard_normal((20, 3)), rng.standard_normal((10, 3))
     G = G_new = None
@@ -191,7 +193,7 @@ def test_with_a_checkpoint(objective, tmp_path):
     for k in (3, 12):
         chosen = extend(before, F_new, G_new, k, checkpoint=path)
     assert_rest(whole, chosen)
-    # What can be extended once more is the same too.
+    # Extending the result again gives the same picks too.
     again = extend(chosen, F, G, 5), extend(whole, F, G, 5)
     np.testing.assert_array_equal(*(each.indices for each in again))
     other = select(F, G, 7, objective=objective)
@@ -243,7 +245,7 @@ def test_what_cannot_be_extended():
 
 @pytest.mark.parametrize("objective", ["mp", "lr", "omp"])
 def test_exhaustion_is_measured_by_what_was_chosen(objective):
-    """New scores a billionth of the old ones are the rounding of these."""
+    """New scores a billionth of the old ones count as rounding of the old ones."""
     before = select(np.eye(6)[:1], [1.0], 1, objective=objective, on_exhausted="stop")
     assert len(extend(before, np.eye(6)[1:], [1e-9] * 5, 3)) == 0
     assert len(extend(before, np.eye(6)[1:], [1e-3] * 5, 3)) == 3
@@ -251,8 +253,8 @@ def test_exhaustion_is_measured_by_what_was_chosen(objective):
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_a_candidate_that_was_refused_leaves_no_trace(normalize):
-    """A selection that ends because the next score has grown beyond float64 goes on from its picks alone."""
-    # Each row nearly in the span of those before it, with a score that contradicts theirs: 1, 1e4, and 1e8.
+    """A selection that ended because the next score exceeds float64's precision is extended from its picks alone."""
+    # Each row is nearly in the span of those before it, with a contradicting score; the scores grow as 1, 1e4, 1e8.
     F = np.array([[1, 0, 0, 0], [1, 1e-4, 0, 0], [0, 1, 1e-4, 0]])
     how = {"normalize": normalize, "on_exhausted": "stop"}
     before = select(F, [1.0, 0.0, 0.0], 3, objective="lr", **how)
@@ -265,7 +267,7 @@ def test_a_candidate_that_was_refused_leaves_no_trace(normalize):
 
 
 def test_rows_of_other_lengths_join():
-    """What rounding is measured by in a ratio is passed on, whatever the lengths of the rows to come."""
+    """The scale of rounding in a ratio is passed on unchanged, whatever the lengths of the new rows."""
     rng = np.random.default_rng(0)
     for epsilon in (0.0, 1e-8):
         how = {"normalize": False, "epsilon": epsilon}
@@ -274,7 +276,7 @@ def test_rows_of_other_lengths_join():
         before = select(F, G, 3, objective="lr", **how)
         chosen = extend(before, F_new, G_new, 3)
         np.testing.assert_array_equal(chosen.indices, expected(F, G, before.indices, F_new, G_new, 3, "lr", how))
-        # As given: of the picks, whatever power of two the rows were divided by.
+        # The scale is that of the picks as given, whatever power of two the rows were divided by.
         lengths = np.sqrt(epsilon + np.square(F[before.indices]).sum(axis=1))
         scale = (np.linalg.norm(G[before.indices], axis=1) / lengths).max()
         assert before.projection.scale == pytest.approx(scale, rel=1e-12)

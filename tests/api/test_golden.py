@@ -1,4 +1,4 @@
-"""Results on record: those of today are the same, and what was saved before is read."""
+"""Recorded results: today's results equal them, and files saved earlier can be read."""
 
 import shutil
 import warnings
@@ -17,7 +17,7 @@ RECORD = dict(np.load(golden.RECORD))
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("golden")
-    # Of scores outside the range of F, and of some that decide nothing.
+    # Some scores are outside the range of F, and some distinguish no items; both warn.
     with warnings.catch_warnings(), on_all_threads():
         warnings.simplefilter("ignore", UserWarning)
         return {name: golden.found(run()) for name, run in golden.runs(folder)}

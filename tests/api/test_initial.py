@@ -1,4 +1,4 @@
-"""Items that are chosen already: as if they had been the first picks."""
+"""Initial items: the result is as if they had been the first picks."""
 
 import numpy as np
 import pytest
@@ -23,13 +23,13 @@ def test_the_rest_of_an_unbroken_selection(objective, options, first):
 @pytest.mark.parametrize(("objective", "options"), KINDS)
 def test_any_items_in_any_order(objective, options):
     F, G = problem(objective)
-    # 151 equals 1: for what projects rows out it adds nothing.
+    # Row 151 equals row 1: it adds nothing to objectives that project rows out.
     initial = [200, 3, 1, 151, 99]
     chosen = select(F, G, 15, objective=objective, initial=initial, **options)
     np.testing.assert_array_equal(chosen.indices, expect(F, G, 15, objective, options, initial))
     assert not set(chosen) & set(initial)
     if objective == "lr":
-        # What was taken in decides what comes after.
+        # The initial items change the picks after them.
         assert list(chosen) != [i for i in select(F, G, 20, objective=objective, **options) if i not in initial][:15]
 
 
@@ -60,7 +60,7 @@ def test_backends(backend, objective, request):
 @pytest.mark.parametrize("how", ["restart", "stop", "continue"])
 @pytest.mark.parametrize("first", [2, 5, 30])
 def test_exhaustion(how, first):
-    """In 2 or 3 dimensions some five picks exhaust the scores; `initial` ends before, within and beyond them."""
+    """In two dimensions about five picks exhaust the scores; `initial` ends before, at and after exhaustion."""
     F = np.random.default_rng(1).standard_normal((40, 2))
     G = F / np.linalg.norm(F, axis=1, keepdims=True) @ [3.0, -1.0]
     initial = np.random.default_rng(first).permutation(40)[:first]
@@ -166,7 +166,7 @@ def test_items_that_diverge():
 
 @pytest.mark.parametrize("objective", ["mp", "lr", "omp"])
 def test_exhaustion_is_measured_by_the_largest_score(objective):
-    """Scores a billionth of the largest are its rounding, wherever among the initial items and the others that is."""
+    """Scores a billionth of the largest count as its rounding, whether the largest is an initial item or not."""
     F, G = np.eye(6), np.array([1.0, *[1e-9] * 5])
     assert len(select(F, G, 3, objective=objective, initial=[0], on_exhausted="stop")) == 0
     chosen = select(F, G, 3, objective=objective, initial=[2], on_exhausted="stop")

@@ -120,7 +120,7 @@ def test_pickled_pool(cone):
 
 
 def test_what_a_pool_holds_counts_as_free_for_it(cone, monkeypatch):
-    """The Gram matrix takes more than half of what is free, and is there already for the second selection."""
+    """The Gram matrix takes more than half of the free memory; the second selection reuses it."""
     G = signals.self_compression(cone)
     free = 60_000_000
     monkeypatch.setattr(memory, "available", lambda: free)

@@ -1,4 +1,4 @@
-"""Warnings of scores that are probably not meant: negative where the sign is ignored, or the same for all items."""
+"""Warnings of scores that are probably unintended: negative with the sign ignored, or equal for all items."""
 
 import warnings
 
@@ -20,7 +20,7 @@ SIGN = r"^G has negative scores for \d+ of 400 items, .* pass sign='positive'; s
 
 @pytest.fixture(autouse=True)
 def nothing_else():
-    """No warning but those that a test expects."""
+    """Turns every warning that a test does not expect into an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -32,7 +32,7 @@ def test_negative_scores_where_the_sign_is_ignored(objective):
         chosen = select(F, CENTRED, 5, objective=objective)
     assert len(told) == 1
     assert told[0].filename == __file__
-    # It is what "any" chooses, which says so by itself.
+    # The picks equal those of an explicit sign="any", which does not warn.
     assert chosen.indices.tolist() == select(F, CENTRED, 5, objective=objective, sign="any").indices.tolist()
     assert chosen.projection.options.sign == "any"
     select(F, CENTRED, 5, objective=objective, sign="positive")
@@ -74,7 +74,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_scores_of_a_query_are_directions(normalize):
-    """Also beside other columns, stored with less precision, and from rows of which half are in a plane."""
+    """Also next to other columns, in float16, and with half of the rows in a plane."""
     scores = signals.from_query(F, RNG.standard_normal((12, 3)), normalize=normalize)
     own = signals.self_compression(F, normalize=normalize)
     assert (own < 0).any()
@@ -91,7 +91,7 @@ def test_scores_of_a_query_are_directions(normalize):
         select(F, np.column_stack([CENTRED, own]), 5, normalize=normalize)
     with pytest.warns(ScoreSignWarning):
         select(flat, CENTRED, 5, normalize=normalize)
-    # The scores of another query for each half are of none.
+    # Scores of one query for half of the items and of another for the rest are those of no query.
     with pytest.warns(ScoreSignWarning):
         select(F, np.where(np.arange(400) % 2, scores[:, 0], scores[:, 1]), 5, normalize=normalize)
 
@@ -118,7 +118,7 @@ def test_z_scores_are_said_to_be_negative():
 
 
 def test_traits_of_parts():
-    """As of all: what tells against a query counts, and what cannot tell does not."""
+    """Joined traits equal those of all items: a part that contradicts a query counts, an undecided part does not."""
     rows = gip_gpu.reference.Rows(F)
     whole = Traits.of(rows, CENTRED, directed=True)
     cuts = [slice(0, 5), slice(5, 150), slice(150, 400)]
@@ -145,7 +145,7 @@ def test_constant_scores():
         with pytest.warns(TiedScoresWarning, match="^G is the same for all 400 items") as told:
             select(F, G, 5)
         assert len(told) == 1
-    # A column that tells items apart is enough, a query has its own scores, and one item needs none.
+    # No warning: one column distinguishes the items, a query replaces the scores, or there is only one item.
     select(F, np.column_stack([np.ones(400), RATINGS]), 5)
     select(F, np.ones(400), 5, query="ridge")
     select(F[:1], [3.0], 1)
@@ -161,7 +161,7 @@ def test_picks_in_order():
     assert select(np.eye(400), few, 5, on_exhausted="stop").indices.tolist() == [7, 9]
     with pytest.warns(TiedScoresWarning, match="^the last 4 of 4 picks"):
         select(F, -RATINGS, 4, sign="positive")
-    # Two of one round that is used up are no picks in order.
+    # Two picks that exhaust one round are not picks in order.
     select(np.eye(400), few, 2)
 
 
@@ -172,7 +172,7 @@ def test_classes():
 
 
 def test_a_few_steps_say_yes_where_the_decomposition_does(monkeypatch):
-    """And never where it says no."""
+    """A few steps find a query only if the decomposition does; where they are undecided, the decomposition decides."""
     seen = []
     monkeypatch.setattr(score_checks, "SHORT", 0)
     reached, soon = score_checks._reached, score_checks._reached_soon
@@ -185,7 +185,7 @@ def test_a_few_steps_say_yes_where_the_decomposition_does(monkeypatch):
         select(F, CENTRED, 2)
     assert seen == ["few", "all"]
     seen.clear()
-    # Rows nearly in a plane, and a query across it.
+    # The rows are nearly in a plane, and the query is across it.
     steep = F * np.float32(10.0) ** -np.arange(12)
     across = signals.from_query(steep, 10.0 ** np.arange(12), normalize=False)
     select(steep, across, 2, normalize=False)

@@ -1,4 +1,4 @@
-"""The promise: the indices of the float64 reference, whatever the columns, their precision and the memory."""
+"""select: the indices of the float64 reference, whatever the columns, their precision and the memory."""
 
 import itertools
 
@@ -68,7 +68,7 @@ def test_duplicated_rows_of_bbh(real):
     assert len(F) - len(unique) > 150
     G = signals.self_compression(F)
     assert_same(F, G, 1302, matching_pursuit(F, G, 1302))
-    # Scores that only duplicated rows have, so that every pick of the first round is a tie.
+    # Only duplicated rows have scores, so that every pick of the first round is a tie.
     chosen = select(F, np.isin(np.arange(len(F)), first[count > 1]).astype(int), 20)
     assert chosen.certificate.tied > 0
 

@@ -1,4 +1,4 @@
-"""The result: its numbers are what their names say, and it survives a round trip through a file."""
+"""Selection: its numbers are what their names say, and it survives a round trip through a file."""
 
 import collections.abc
 import copy
@@ -66,7 +66,7 @@ def arrays_of(chosen):
 
 @pytest.mark.parametrize("objective", ["mp", "lr"])
 def test_its_arrays_are_read_only(problem, tmp_path, objective):
-    """Sorted or shuffled, one of them would no longer go with the others."""
+    """Sorting or shuffling one of them would break its correspondence to the others."""
     F, G, _ = problem
     chosen = select(F, G, 9, objective=objective)
     chosen.save(tmp_path / "chosen.json")
@@ -115,7 +115,7 @@ def test_is_a_sequence_of_indices(problem):
     assert set(chosen) == {*listed}
     assert bool(chosen)
     assert not select(np.eye(4), np.zeros(4), 2, on_exhausted="stop")
-    # Where indices are asked for, it is what they are.
+    # A selection's slice works as `initial`.
     np.testing.assert_array_equal(select(F, G, 5, initial=chosen[:4]).indices, select(F, G, 9).indices[4:])
 
 
@@ -144,7 +144,7 @@ def test_equality_is_that_of_the_indices(problem):
         assert (chosen == other) is False
         assert (chosen != other) is True
     assert listed == chosen
-    # An object that is no collection decides itself.
+    # An object that is no collection uses its own equality.
     assert chosen == unittest.mock.ANY
     assert hash(chosen) == hash(tuple(listed))
     assert {chosen: 1}[select(F, G, 60)] == 1
@@ -422,7 +422,7 @@ def test_what_was_done_to_a_pool_is_checked_too(problem, tmp_path, place, value,
     ("name", "value"), [("indices", [1, True]), ("gains", [1.0, True]), ("weights", [[1, 2, 3], [1, 2, False]])]
 )
 def test_true_is_no_number(problem, tmp_path, name, value):
-    """NumPy makes a 1 of it among numbers."""
+    """A bool among numbers is refused; NumPy would convert it to 0 or 1."""
     path = tmp_path / "chosen.json"
     select(problem[0], problem[1], 2).save(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
@@ -448,7 +448,7 @@ def test_a_projector_lengthens_nothing(problem, tmp_path, factor):
 @pytest.mark.parametrize("factor", [1e300, 1e200, 1e-300, 0.0])
 @pytest.mark.parametrize("name", ["A", "scale", "drift", "crest", "least"])
 def test_what_extends_from_damaged_numbers(problem, tmp_path, objective, factor, name):
-    """A selection or a ValueError, and no other error."""
+    """Extending from damaged numbers gives a selection or a ValueError, and no other error."""
     F, G, _ = problem
     chosen = select(F, G, 5, objective=objective)
     prior = dataclasses.replace(chosen.projection, **{name: getattr(chosen.projection, name) * factor})
@@ -462,7 +462,7 @@ def test_what_extends_from_damaged_numbers(problem, tmp_path, objective, factor,
 
 
 def same(one, other):
-    """Whether two selections are the same in every array and number."""
+    """Returns whether two selections are the same in every array and number."""
     return all(np.array_equal(a, b) for a, b in zip(arrays_of(one), arrays_of(other), strict=True)) and (
         (repr(one), one.plan, one.timings, one.rounds, one.preparation)
         == (*(repr(other), other.plan, other.timings, other.rounds, other.preparation),)
@@ -470,7 +470,7 @@ def same(one, other):
 
 
 def load_or_refuse(path):
-    """The selection of a file; None where the error says that it holds none."""
+    """Returns the selection of a file; None if the error says that the file holds none."""
     try:
         return Selection.load(path)
     except ValueError as error:
@@ -482,7 +482,7 @@ def load_or_refuse(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("bit", range(8))
 def test_a_bit_of_an_npz_file_that_was_flipped(tmp_path, bit):
-    """Its checksums find it, or it says nothing of the selection."""
+    """The checksums of .npz detect the bit, or it does not belong to the selection."""
     chosen = select([[1, 0], [0.8, 0.6], [0, 1]], [3, 2.9, 1], 2, device="cpu")
     path = tmp_path / "chosen.npz"
     chosen.save(path)
@@ -495,7 +495,7 @@ def test_a_bit_of_an_npz_file_that_was_flipped(tmp_path, bit):
 
 @pytest.mark.parametrize("bit", range(8))
 def test_a_bit_of_a_json_file_that_was_flipped(tmp_path, bit):
-    """Which has no checksums: an error that says so, or a selection that passes all checks."""
+    """A .json file has no checksums: reading raises an error, or gives a selection that passes all checks."""
     path = tmp_path / "chosen.json"
     select([[1, 0], [0.8, 0.6], [0, 1]], [3, 2.9, 1], 2, device="cpu").save(path)
     whole = path.read_bytes()
@@ -507,7 +507,7 @@ def test_a_bit_of_a_json_file_that_was_flipped(tmp_path, bit):
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
 def test_files_of_earlier_versions(problem, tmp_path, suffix):
-    """Which did not write some fields, and may have written others."""
+    """Earlier versions did not write some fields, and may have written others."""
     F, G, chosen = problem
     path = tmp_path / f"chosen{suffix}"
     chosen.save(path)
@@ -545,7 +545,7 @@ def test_plot(problem, tmp_path, cone):
 
 @pytest.mark.parametrize(("m", "d"), [(3000, 64), (2000, 8)])
 def test_margins_are_lower_bounds(m, d):
-    """Against extended precision, down to the floor: a margin never says more than is true."""
+    """No margin exceeds the lead in extended precision, down to the float64 floor."""
     F = np.random.default_rng(d).standard_normal((m, d))
     G = signals.self_compression(F)
     chosen = select(F, G, 250, on_exhausted="stop")
@@ -566,7 +566,7 @@ def test_certificate_names_picks_that_rounding_could_have_decided():
 
 
 def test_what_is_below_zero_is_no_share():
-    """Scores far from the range of F: the residual outgrows them."""
+    """With scores far from the range of F the residual grows beyond them, and the explained share is below 0."""
     chosen = select([[1, 0], [1, 1e-3], [0, 1.0]], [1.0, 0.0, 0.0], 2, objective="lr", device="cpu")
     assert chosen.explained[-1] < -1000
     assert "\n  explained none; every pick" in repr(chosen)

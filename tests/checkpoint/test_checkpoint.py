@@ -1,4 +1,4 @@
-"""Checkpoints: a run that was broken off goes on to the same selection, and from no other file."""
+"""Checkpoints: an interrupted run resumes to the same selection, and files of other selections are refused."""
 
 import io
 import os
@@ -22,7 +22,7 @@ def assert_same(chosen, whole, **allowed):
 
 
 class Stop(Exception):
-    """What a progress function breaks a run off with."""
+    """Exception by which a progress function interrupts a run."""
 
 
 def broken_off(call, at):
@@ -66,7 +66,7 @@ def test_broken_off_anywhere(objective, options, tmp_path):
 @pytest.mark.parametrize("first", ["numpy", "triton", "cupy"])
 @pytest.mark.parametrize("objective", ["mp", "lr", "entropy"])
 def test_every_backend_goes_on_from_any(first, objective, tmp_path, request):
-    """Written by one, gone on with by it and by NumPy."""
+    """A backend writes the checkpoint; the same backend and NumPy resume from it."""
     from gip_gpu import backends
 
     run = {"device": "cpu", "backend": first}
@@ -88,7 +88,7 @@ def test_every_backend_goes_on_from_any(first, objective, tmp_path, request):
 @pytest.mark.parametrize("how", ["restart", "stop", "continue"])
 @pytest.mark.parametrize("n", [0, 1])
 def test_exhaustion(how, n, tmp_path):
-    """In two dimensions: rounds, fewer picks, the literal loop; and scores that are all zero."""
+    """In two dimensions: several rounds, fewer picks, the literal loop; and scores that are all zero."""
     F = np.random.default_rng(1).standard_normal((40, 2))
     G = n * (F / np.linalg.norm(F, axis=1, keepdims=True) @ [3.0, -1.0])
     path = tmp_path / "run.ckpt"
@@ -106,7 +106,7 @@ def test_exhaustion(how, n, tmp_path):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from(KINDS[:6] + KINDS[8:]), normalize=st.booleans())
 def test_random_pools(seed, kind, normalize, tmp_path):
-    """Duplicates, ties, more picks than dimensions; each run broken off at random places."""
+    """Duplicates, ties, more picks than dimensions; each run is interrupted at random picks."""
     objective, options = kind
     rng = np.random.default_rng(seed)
     m, d = int(rng.integers(4, 40)), int(rng.integers(2, 8))
@@ -126,7 +126,7 @@ def test_random_pools(seed, kind, normalize, tmp_path):
 
 
 def test_a_pool_and_float64_state(tmp_path, cone):
-    """The gains are those of an unbroken run to the last bit, as A is."""
+    """Gains and A are bit-equal to those of an uninterrupted run."""
     G = signals.self_compression(cone)
     whole, path = select(cone, G, 300, columns="lazy"), tmp_path / "run.ckpt"
     pool = Pool(cone)
@@ -139,7 +139,7 @@ def test_a_pool_and_float64_state(tmp_path, cone):
 
 
 def test_items_that_were_dropped_stay_out(tmp_path):
-    """As those in the span of the picks are: they are stored, for at the edge rounding would decide once more."""
+    """The file stores them, such as items in the span of the picks: near the threshold rounding could decide again."""
     F, G = problem("lr")
     whole, path = select(F, G, 20, objective="lr"), tmp_path / "run.ckpt"
     select(F, G, 10, objective="lr", checkpoint=path)
@@ -166,7 +166,7 @@ def test_stored_picks_come_at_once(tmp_path, cone, monkeypatch):
 
 @pytest.mark.parametrize("options", [{"columns": "lazy"}, {"initial": [5, 6], "columns": "lazy"}, {"objective": "lr"}])
 def test_a_run_counts_what_it_did(options, tmp_path, cone):
-    """Its time and its columns are those of its own picks; the others came from the file."""
+    """A resumed run's time and columns cover its own picks; the other picks came from the file."""
     G, path = signals.self_compression(cone), tmp_path / "run"
     fresh = select(cone, G, 100, **options)
     assert (fresh.resumed, fresh.made) == (0, 100)
@@ -190,7 +190,7 @@ def test_a_run_counts_what_it_did(options, tmp_path, cone):
 
 
 def test_the_bar_of_a_resumed_run_begins_at_its_checkpoint(tmp_path, cone, monkeypatch):
-    """So that its rate is that of this run."""
+    """The bar's rate then counts only the picks of this run."""
     G, path, bars = signals.self_compression(cone), tmp_path / "run", []
 
     class Bar(tqdm.tqdm):
@@ -256,7 +256,7 @@ def test_other_selections_are_refused(tmp_path):
         with pytest.raises(ValueError, match=f"run.ckpt is of another selection: {message} delete it or give another"):
             select(how.pop("F"), how.pop("G"), 5, checkpoint=path, **how)
     assert path.read_bytes() == before
-    # What does not change the answer is not asked for.
+    # Options that do not change the answer may differ.
     assert len(select(F, G, 6, checkpoint=path, initial=[1], columns="gram", precision="fp16")) == 6
 
 
@@ -281,7 +281,7 @@ def test_damaged_files_are_refused(tmp_path):
 
 
 def test_files_of_others_are_never_said_to_be_checkpoints(tmp_path):
-    """Nobody is told to delete their data."""
+    """No message tells users to delete their data."""
     F, G = problem("mp")
     np.save(tmp_path / "pool.npy", F)
     np.savez(tmp_path / "pool.npz", meta=np.array('{"version": 1}'), F=F)
@@ -319,7 +319,7 @@ def test_files_that_the_run_reads_are_refused(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=f"checkpoint is {refused}, which this run reads; give another path"):
             call(refused)
     for F_given in ("shards", Part(open_matrix("shards"), 0, 300)):
-        with pytest.raises(ValueError, match=r"run\.ckpt, which lies in a folder of shards that this run reads; give"):
+        with pytest.raises(ValueError, match=r"run\.ckpt, which is in a folder of shards that this run reads; give"):
             select(F_given, G, 5, checkpoint="shards/run.ckpt")
     assert sorted(os.listdir(tmp_path)) == names
     assert os.listdir("shards") == ["0.npy"]

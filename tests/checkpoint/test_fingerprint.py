@@ -1,4 +1,4 @@
-"""Fingerprints of matrices: any change shows, the way they are read does not."""
+"""Fingerprints of matrices: any change of values changes them, block sizes and strides do not."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ def test_fingerprints(seed, dtype):
     F = rng.integers(0, 2, (m, d)).astype(dtype) if dtype == "bool" else rng.integers(0, 9, (m, d)).astype(dtype)
     known = fingerprint.of_rows(F, 0)
     assert int(fingerprint.of_matrix(F), 16) == known[0] << 64 | known[1]
-    # Whatever the blocks and strides.
+    # Blocks and strides do not matter.
     cut = int(rng.integers(0, m + 1))
     parts = fingerprint.of_rows(F[:cut], 0), fingerprint.of_rows(np.asfortranarray(F)[cut:], cut)
     assert tuple(sum(part) % 2**64 for part in zip(*parts, strict=True)) == known
@@ -57,7 +57,7 @@ def test_parts_of_a_matrix_add_up():
 
 
 def alterations(F):
-    """Matrices of the values of F, moved and negated in ways that leave plain sums as they are."""
+    """Yields matrices of the values of F, moved and negated in ways that do not change plain sums."""
     d = F.shape[1]
     bits = {2: np.uint16, 4: np.uint32, 8: np.uint64, 1: np.uint8}[F.itemsize]
     highest = np.array(1 << 8 * F.itemsize - 1, bits)
@@ -104,7 +104,7 @@ def alterations(F):
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1"])
 @pytest.mark.parametrize("kind", ["random", "one", "zero"])
 def test_changes_that_cancel_in_sums(dtype, kind):
-    """Such as those of the highest bits of two words, the signs of their last numbers."""
+    """For example flips of the highest bits of two words, which are the signs of their last numbers."""
     F = np.random.default_rng(0).integers(-60, 60, (12, 16)).astype(dtype)
     if kind != "random":
         F[:] = kind == "one"

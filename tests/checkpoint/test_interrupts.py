@@ -1,4 +1,4 @@
-"""Runs that end too early: signals, kills and full disks leave a checkpoint that the next start goes on from."""
+"""Runs that end early: signals, kills and full disks leave a checkpoint that the next start resumes from."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def test_leftovers_of_killed_runs(tmp_path):
 
 
 def test_leftovers_of_checks(tmp_path, monkeypatch):
-    """A process that is killed in the middle of one leaves a file of a name that goes with the others."""
+    """A process killed during a write check leaves a file, which is removed like other leftovers."""
 
     def killed(*_, **__):
         raise SystemExit
@@ -118,7 +118,7 @@ def whole():
 
 
 def after(process, picks):
-    """Waits until so many picks were reported."""
+    """Waits until `picks` picks were reported."""
     for line in process.stdout:
         if int(line) >= picks:
             return
@@ -127,7 +127,7 @@ def after(process, picks):
 @posix
 @pytest.mark.slow
 def test_killed_at_ten_moments(tmp_path, whole):
-    """Without notice, also while a checkpoint is being written; each start goes on from the last."""
+    """Kills come at any moment, also while a checkpoint is being written; each start resumes from the last one."""
     rng, reached = np.random.default_rng(11), []
     for start in range(11):
         with python(RUN.format(k=1000, every=0.02), tmp_path, stdout=subprocess.PIPE) as process:
@@ -204,7 +204,7 @@ def test_handlers_are_those_from_before(tmp_path, cone):
 
 
 def interrupted(patience, *times):
-    """How many signals came, at these times, before one acted."""
+    """Returns the number of signals, sent at these times, up to the one that acted."""
     count = 0
     try:
         with Deferred(patience) as deferred:
@@ -221,13 +221,13 @@ def interrupted(patience, *times):
 def test_a_second_signal_within_patience_counts_as_the_first():
     assert interrupted(0.0, 0, 1e-3, 1) == 2
     assert interrupted(60.0, 0, 1, 61, 1) == 3
-    # At the end of the block it acts in any case.
+    # At the end of the block a deferred signal acts in any case.
     assert interrupted(60.0, 0, 1) == 3
 
 
 @posix
 def test_an_exception_ends_a_run_in_place_of_the_signal():
-    """It says more, such as that a checkpoint cannot be written; what comes later acts as before."""
+    """An exception says more, such as that a checkpoint cannot be written; later signals act as before."""
 
     def failing():
         with Deferred():
@@ -241,7 +241,7 @@ def test_an_exception_ends_a_run_in_place_of_the_signal():
 
 
 def test_other_threads(tmp_path, cone):
-    """Where Python has no signals, checkpoints are written all the same."""
+    """Checkpoints are also written in other threads, where Python delivers no signals."""
     G, found = signals.self_compression(cone), []
     for k in (30, 60):
         worker = threading.Thread(target=lambda k=k: found.append(select(cone, G, k, checkpoint=tmp_path / "run")))
@@ -276,7 +276,7 @@ def test_command_line(tmp_path, whole):
             message = process.communicate()[1]
         assert process.returncode == status, message
         if number is not None:
-            assert "gip-gpu: the checkpoint run.ckpt was written; the same command goes on from it" in message
+            assert "gip-gpu: the checkpoint run.ckpt was written; the same command resumes from it" in message
             assert not (tmp_path / "chosen.npy").exists()
     np.testing.assert_array_equal(np.load(tmp_path / "chosen.npy"), whole[2])
     command[-1] = "other.npy"

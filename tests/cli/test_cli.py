@@ -178,7 +178,7 @@ def test_a_checkpoint_that_was_not_written_is_not_said_to_be(
     pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = "select F.npy --scores G.npy -k 5 --checkpoint run"
-    said = "the checkpoint run was written; the same command goes on from it"
+    said = "the checkpoint run was written; the same command resumes from it"
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -261,14 +261,14 @@ def test_a_checkpoint_that_was_not_written_is_not_said_to_be(
         (f"{SELECT} --rows bad.jsonl --rows-out out.jsonl", "column 7; --no-check-rows takes rows as they are"),
         (f"{SELECT} --rows cut.jsonl.gz --rows-out out.jsonl", "cannot read cut.jsonl.gz: Compressed file ended"),
         (f"{SELECT} --rows data.jsonl --rows-out out.txt", "it must be .jsonl or .ndjson or .jsonl.gz"),
-        (f"{SELECT} --no-check-rows", "--no-check-rows is about --rows, which is not given"),
+        (f"{SELECT} --no-check-rows", "--no-check-rows applies to --rows, which is not given"),
         (f"{SELECT} --ids none.txt", "cannot read none.txt: No such file"),
         (f"{SELECT} --ids latin.txt", "cannot read latin.txt: line 2 is no text in UTF-8: invalid start byte 0xff"),
         (f"{SELECT} --ids short.csv", "cannot read short.csv: it has 2 ids and the embeddings have 60 rows"),
         (f"{SELECT} --ids G.npy", r"the ids are int64 (60, 2); they must be (60,) integers or text"),
         (f"{SELECT} --ids G.csv", "it has 2 columns, none of which is named 'id'"),
         (f"{SELECT} --ids name", "--ids is 'name', no column of F.npy; a field of the rows goes with --rows"),
-        (f"{SELECT} --ids name --rows data.jsonl", "line 1 has no field 'name', of which --ids tells"),
+        (f"{SELECT} --ids name --rows data.jsonl", "line 1 has no field 'name', which --ids names"),
         (f"{SELECT} --ids id --rows flags.jsonl", "line 1 has True in field 'id'; an id is text or an integer"),
         (f"{SELECT} --ids id --rows nulls.jsonl", "line 2 has None in field 'id'; an id is text or an integer"),
         (f"{SELECT} --ids id --rows data.jsonl --no-check-rows", "a field of the rows goes without --no-check-rows"),
@@ -286,7 +286,7 @@ def test_a_checkpoint_that_was_not_written_is_not_said_to_be(
         (f"{SELECT} --checkpoint run.npy -o run.npy", "run.npy is named twice, as an output and as another file"),
         (f"{SELECT} --checkpoint pool.npz", "pool.npz is no checkpoint; give another path"),
         (f"{SELECT} --checkpoint {'x' * 300}", "File name too long"),
-        ("select shards --scores G.npy -k 5 --checkpoint shards/run", "shards/run lies in a folder of shards"),
+        ("select shards --scores G.npy -k 5 --checkpoint shards/run", "shards/run is in a folder of shards"),
         ("plan -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
         ("plan F.npy --rows 3 -k 5", "give either EMBEDDINGS, or both --rows and --dim"),
         ("plan --rows 0 --dim 4 -k 5", "Invalid value for '--rows'"),
@@ -344,11 +344,11 @@ def test_an_empty_path_is_not_the_folder_here(pool: Files, capsys: pytest.Captur
 
 
 def test_indices_are_not_lost(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the shell's `>&-` has it."""
+    """Standard output is closed, as by the shell's `>&-`."""
     with monkeypatch.context() as closed:
         closed.setattr(sys, "stdout", None)
         assert cli.main(["select", "F.npy", "--scores", "G.npy", "-k", "3"]) == 2
-    assert "standard output is closed; say by -o where the indices go" in run("--version").err
+    assert "standard output is closed; name a file for the indices by -o" in run("--version").err
     with monkeypatch.context() as closed:
         closed.setattr(sys, "stdout", None)
         assert cli.main(["select", "F.npy", "--scores", "G.npy", "-k", "3", "-o", "chosen.npy"]) == 0

@@ -1,4 +1,4 @@
-"""What the command line leaves behind: rows in any compression, ids, tables, all outputs or none."""
+"""Outputs of the command line: rows in any compression, ids, tables, all outputs or none."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_compressed_rows(given: str, wanted: str, pool: Files, run: Run, chosen:
         pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     content = b"\xef\xbb\xbf" + b"".join(pool.rows)[:-1] + b"\n \n"
     if given.endswith("gz"):
-        # In two members, as `cat` makes of two files.
+        # Two gzip members, as `cat` makes from two files.
         content = gzip.compress(content[:100]) + gzip.compress(content[100:])
     elif given.endswith("zst"):
         content = pa.compress(content[:100], "zstd", asbytes=True) + pa.compress(content[100:], "zstd", asbytes=True)
@@ -224,7 +224,7 @@ LITTLE_SPACE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300,
 @posix
 @pytest.mark.parametrize("rows", ["jsonl", "jsonl.gz", "jsonl.zst"])
 def test_a_full_disk_leaves_none_of_two_outputs(rows: str, pool: Files, run: Run) -> None:
-    """The first fits; a second try needs no --force."""
+    """The first output fits, the second does not; a second try needs no --force."""
     if rows.endswith("zst"):
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Ids of items: which line belongs to which item, what an output can hold, and that this is known before the run."""
+"""Ids of items: the line of each item, and the check before the run that an output can hold the ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IDS = [f"item {i}" for i in range(60)]
 
 
 def refused(line: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The error, found before the selection begins."""
+    """Returns the error, which is found before the selection begins."""
 
     def work(*_: object) -> None:
         pytest.fail("the selection has begun")
@@ -102,7 +102,7 @@ def test_an_empty_id_of_a_table(pool: Files, run: Run, monkeypatch: pytest.Monke
 
 
 def test_ids_with_line_breaks(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a table alone; whether one of them is chosen does not matter."""
+    """Only a table can hold them, whether one of them is chosen or not."""
     for broken in ("a\nb", "a\rb"):
         ids = [*IDS[:-1], broken]
         np.save("x.npy", ids)
@@ -118,7 +118,7 @@ def test_ids_with_line_breaks(pool: Files, run: Run, monkeypatch: pytest.MonkeyP
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize("first", [3, "3"])
 def test_duplicates_are_a_warning_that_names_the_first(first: object, pool: Files, run: Run) -> None:
-    """1 and "1" are written alike."""
+    """1 and "1" are the same id, because both are written as 1."""
     ids: list[object] = list(range(60))
     ids[3], ids[40], ids[50], ids[8] = first, 3, 9, 9
     pool["x.jsonl"].write_text(items(ids))
@@ -126,8 +126,8 @@ def test_duplicates_are_a_warning_that_names_the_first(first: object, pool: File
     result = run(line)
     assert result.status == 0
     assert result.err == (
-        "gip-gpu: warning: --ids: '9' is the id of two items, line 9 and line 10; the column index of a table tells "
-        "such items apart (-o with .csv or .parquet)\n"
+        "gip-gpu: warning: --ids: '9' is the id of two items, line 9 and line 10; the column index of a table "
+        "distinguishes such items (-o with .csv or .parquet)\n"
     )
     assert run(f"{line} --quiet").err == ""
     ids[8], ids[50] = 8, 50
@@ -154,7 +154,7 @@ def test_duplicates_are_a_warning_that_names_the_first(first: object, pool: File
     ],
 )
 def test_every_id_goes_into_a_table(ids: list[object], kind: str, pool: Files, run: Run, chosen: list[int]) -> None:
-    """As integers where all of the pool's fit, else as the same text as in .csv."""
+    """Ids are integers if all ids of the pool fit, else the same text as in .csv."""
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     from pyarrow import parquet
 
@@ -175,7 +175,7 @@ def test_ids_that_are_no_unicode(output: str, pool: Files, run: Run, monkeypatch
     np.save("x.npy", np.array(ids))
     for line, place in (("--ids id --rows x.jsonl", "line 60"), ("--ids x.npy", "row 59")):
         found = refused(f"{SELECT} {line} {output}", run, monkeypatch)
-        assert rf"{place} has id 'a\ud800', of which utf-8 cannot hold '\ud800'; give it as text in UTF-8" in found
+        assert rf"{place} has id 'a\ud800'; utf-8 cannot hold '\ud800'; give it as text in UTF-8" in found
 
 
 def test_standard_output_of_another_encoding(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_standard_output_of_another_encoding(pool: Files, run: Run, monkeypatch:
     with monkeypatch.context() as latin:
         latin.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
         found = refused(f"{SELECT} --ids x.npy", run, monkeypatch)
-        assert r"--ids: row 59 has id '\xe9', of which ascii cannot hold '\xe9'; write them to a file by -o" in found
+        assert r"--ids: row 59 has id '\xe9'; ascii cannot hold '\xe9'; write them to a file by -o" in found
         assert run(f"{SELECT} --ids x.npy -o out.txt --quiet").status == 0
 
 

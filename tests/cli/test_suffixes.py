@@ -53,7 +53,7 @@ def test_a_whole_result_in_capitals(name: str, pool: Files, run: Run) -> None:
 
 @pytest.mark.parametrize("suffix", ["npy", "csv", "parquet"])
 def test_tables_in_capitals(suffix: str, pool: Files, run: Run) -> None:
-    """The same bytes as under the usual name."""
+    """A table with a suffix in capitals has the same bytes as under the usual name."""
     if suffix == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     for name in (f"out.{suffix}", f"OUT.{suffix.upper()}"):

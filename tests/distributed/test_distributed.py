@@ -1,6 +1,6 @@
-"""Many processes with a part of the rows each: equal to one process with all of them, and what happens when one fails.
+"""Many processes with a part of the rows each: results equal to those of one process, and failures of a process.
 
-The processes are real, and their messages go by gloo over the loopback device.
+The processes are real and exchange messages by gloo over the loopback device.
 """
 
 import csv
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the ranks are f
 
 
 def distributed():
-    """Not imported with this file: it needs torch."""
+    """Returns the module, which needs torch and so is not imported at the top."""
     return importlib.import_module("gip_gpu.distributed")
 
 
@@ -38,7 +38,7 @@ def said(tmp_path_factory):
 
 
 def shared(said, size, name):
-    """What ranks have in common, which is all of it."""
+    """Returns the result that all ranks share; asserts that they agree."""
     first = said[0][f"{size} {name}"]
     assert "error" not in first, first["text"]
     for rank in range(size):
@@ -48,7 +48,7 @@ def shared(said, size, name):
 
 @pytest.fixture(scope="module")
 def alone():
-    """The same by one process."""
+    """Results of one process with all rows, by name."""
     return {
         name: select(F, G, k, device="cpu", **{**options, "memory_limit": None})
         for name, (F, G, k, options) in ranks.cases().items()
@@ -151,7 +151,7 @@ def test_errors_reach_all_ranks(said, name):
     for rank in range(3):
         found = said[rank][name]
         assert found["error"] == "ValueError", found
-        # A rank has no prefix on its own error, nor have ranks that all make the same.
+        # A rank's own error has no prefix, nor has an error that all ranks make.
         own = prefix is None or prefix == f"rank {rank}: "
         assert found["text"].startswith(("" if own else prefix) + text), found
 
@@ -161,11 +161,11 @@ def test_a_rank_that_does_not_come_is_named(said):
     for rank in (0, 2):
         assert said[rank]["late"] == {
             "error": "RuntimeError",
-            "text": "rank 1 did not come to the selection within 1 s",
+            "text": "rank 1 did not join the selection within 1 s",
         }
     assert said[1]["late"]["error"] == "RuntimeError"
-    assert re.fullmatch("rank 1 came to the selection when rank [02] did not wait any longer", said[1]["late"]["text"])
-    # The next selection finds all of them.
+    assert re.fullmatch("rank 1 joined the selection after rank [02] had stopped waiting", said[1]["late"]["text"])
+    # All ranks join the next selection.
     expected = shared(said, 3, "one signal")["indices"]
     assert [said[rank]["after"]["indices"] for rank in range(3)] == [expected] * 3
 
@@ -186,7 +186,7 @@ def test_a_rank_that_fails_ends_all(said, name, rank, own, others):
 
 @pytest.fixture
 def group():
-    """This process alone, with a store of its own."""
+    """A process group of this process alone."""
     import torch.distributed as dist
 
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -214,7 +214,7 @@ def test_a_checkpoint_in_place_of_rows(group, folder):
 
 
 def test_a_backend_for_gpus(group):
-    """Its steps are made on the device, so the host decides each pick."""
+    """A backend that takes steps on the device: in a distributed selection the host decides each pick."""
     if why := backends.missing("triton", "cpu"):
         pytest.skip(why)
     F = ranks.pool(60, 8)
@@ -255,7 +255,7 @@ def test_torchrun_with_rows_left_out(folder):
     options = ("--on-nan", "drop", "--standardize", "zscore")
     done = torchrun(folder, 2, "pool.npy", "--scores", "scores.npy", "-k", "0.1", "-o", "many.npz", *options)
     assert done.returncode == 0, done.stderr
-    # By one rank, for all.
+    # One rank warns for all.
     assert len(re.findall(r"warning: G has negative scores for \d+ of 893 items", done.stderr)) == 1
     assert len(re.findall(r"rows left out +7 of 900, not finite\n", done.stdout)) == 1
     expected = select(F, G, 0.1, on_nan="drop", standardize="zscore", device="cpu")
@@ -276,7 +276,7 @@ def test_torchrun(folder):
 
 @pytest.mark.slow
 def test_torchrun_leaves_what_one_process_leaves(folder):
-    """Rows, ids and a table, or none of them; after a resume rank 0 says what this run did."""
+    """Rows, ids and a table are written, or none of them; after a resume rank 0 prints the work of this run."""
     F, G = (np.load(folder / name) for name in ("pool.npy", "scores.npy"))
     rows = [f'{{"id": "item {i}"}}\n' for i in range(len(F))]
     (folder / "data.jsonl.gz").write_bytes(gzip.compress("".join(rows).encode()))
@@ -297,7 +297,7 @@ def test_torchrun_leaves_what_one_process_leaves(folder):
 
 @pytest.mark.slow
 def test_torchrun_with_a_killed_rank_writes_nothing(tmp_path):
-    """Whenever it dies."""
+    """No output is written, whenever the rank dies."""
     F = ranks.pool(30_000, 64)
     np.save(tmp_path / "pool.npy", F)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "gip_gpu"]
@@ -318,7 +318,7 @@ def test_torchrun_with_a_killed_rank_writes_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_a_rank_without_the_others(folder):
-    """However the ranks were started."""
+    """A rank without the others reports it, however the ranks were started."""
     code = "import sys; from gip_gpu import cli, distributed; distributed.TIMEOUT = 1.0; sys.exit(cli.main())"
     variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     alone = subprocess.run(
@@ -337,7 +337,7 @@ def variables(pid):
 
 @pytest.mark.slow
 def test_torchrun_with_more_processes_than_rows(folder):
-    """And scores by their name, which the processes without rows have no use for."""
+    """Processes without rows also get the name of the scores, which they do not need."""
     F, G = np.load(folder / "pool.npy")[[3, 500, 77]], np.array([2.0, 9, 4])
     np.save(folder / "pool.npy", F)
     (folder / "scores.csv").write_text("id,quality\n" + "".join(f"{i},{score}\n" for i, score in enumerate(G)))

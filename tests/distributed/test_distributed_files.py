@@ -1,4 +1,4 @@
-"""Many processes with checkpoints, items chosen already, and rows in files; the processes are real."""
+"""Many processes with checkpoints, initial items, and rows in files; the processes are real."""
 
 import os
 import re
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the ranks are f
 
 
 def run(name, folder):
-    """What each rank says, None for one that was killed."""
+    """Returns the results of each rank, None for one that was killed."""
     found, _ = run_job(name, folder, "ranks_files", GIP_GPU_FOLDER=str(folder))
     assert [rank.get("job") for rank in found if rank] == [None] * len([rank for rank in found if rank])
     return found
@@ -30,7 +30,7 @@ def run(name, folder):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """A folder, and what ranks say that were started once for many tests."""
+    """A folder, and the results of ranks that are started once for many tests."""
     folder = tmp_path_factory.mktemp("together")
     return folder, run("together", folder)
 
@@ -43,7 +43,8 @@ def said(together):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ranks_files.kinds())
 def test_taken_over_by_other_numbers_of_processes(said, name):
-    """By two, three, one and three again: equal to an unbroken run of one, and stored picks come at once."""
+    """Two, three, one and three processes resume in turn: the result equals an uninterrupted run of one process, and
+    stored picks need no steps."""
     F, G, options = ranks_files.kinds()[name]
     whole = select(F, G, ranks_files.STAGES[3], device="cpu", **options)
     if "rounds" in name:
@@ -114,7 +115,7 @@ def test_items_that_were_dropped_stay_out(said):
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["all", "all lr", "one", "kill", "kill lr"])
 def test_signals(what, tmp_path, request):
-    """All but those that cannot be put off leave a file of where the run was; any goes on to the same picks."""
+    """A signal that can be deferred leaves a checkpoint of the last pick; after any signal the same picks follow."""
     folder, found = (tmp_path, run(what, tmp_path)) if "kill" in what else request.getfixturevalue("together")
     said = [None if rank is None else (rank[what]["error"], rank[what]["text"]) for rank in found]
     sent = found[0][f"{what} sent"][0]
@@ -158,7 +159,7 @@ def test_rows_that_do_not_fit_are_streamed(tmp_path):
 
 @pytest.mark.slow
 def test_ranks_with_rows_of_other_lengths_and_formats(said):
-    """The rows of a rank are scaled by the longest of all, and each rank has a bound of its own on its entries."""
+    """Each rank scales its rows by the longest row of all ranks, and has its own error bound on its Gram entries."""
     F, G = ranks_files.lengths()
     for name, k, options in (("fp32", 60, {}), ("fp16", 60, {}), ("omp", 30, {"objective": "omp"})):
         assert said[0][name] == said[1][name] == said[2][name]
@@ -168,7 +169,7 @@ def test_ranks_with_rows_of_other_lengths_and_formats(said):
 
 
 def start(folder, count, *arguments):
-    """torchrun, running until the checkpoint is written anew."""
+    """Starts torchrun and waits until it has written a new checkpoint."""
     path = folder / "run.ckpt"
     before = path.stat().st_mtime_ns if path.exists() else None
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
@@ -198,8 +199,8 @@ def test_torchrun_goes_on(tmp_path):
         agent.send_signal(signal.SIGTERM)
         _, log = agent.communicate(timeout=60)
     assert agent.returncode != 0
-    assert log.count("gip-gpu: the checkpoint run.ckpt was written; the same command goes on from it") == 1
-    # torchrun shows where it was itself, and nothing else.
+    assert log.count("gip-gpu: the checkpoint run.ckpt was written; the same command resumes from it") == 1
+    # torchrun's own traceback is shown, none of ours.
     assert "gip_gpu/cli/" not in log
     reached = len(checkpoint.read(path)["indices"])
     with start(tmp_path, 2, *line, "25000") as agent:

@@ -1,4 +1,4 @@
-"""torchrun reads the options of what it starts too: which of ours it takes for its own, and how they get through."""
+"""torchrun also parses the options of the program it starts: which of ours it takes for its own, and the remedy."""
 
 import importlib
 
@@ -10,12 +10,12 @@ from gip_gpu import Selection
 from gip_gpu.cli import commands
 from tests.support.rank_jobs import torchrun
 
-# Spellings that torchrun finds ambiguous; `--` before gip_gpu, or the other spelling of the option, gets them through.
+# Spellings that torchrun finds ambiguous; `--` before gip_gpu, or the other spelling of the option, avoids that.
 TAKEN = {"--sign"}
 
 
 def parsed(*arguments):
-    """The arguments that torchrun hands on, None where it refuses them."""
+    """Returns the arguments that torchrun passes on, None if it refuses them."""
     parser = importlib.import_module("torch.distributed.run").get_args_parser()
     try:
         return parser.parse_args(["--nproc-per-node", "2", "-m", *arguments]).training_script_args

@@ -26,10 +26,10 @@ class Block:
 
 
 def blocks(text):
-    """The blocks of a page in order.
+    """Returns the blocks of a page in order.
 
     Raises:
-        AssertionError: a fence that is none of them, or a mark that is not known.
+        AssertionError: a fence that belongs to no block, or an unknown mark.
     """
     found = list(BLOCK.finditer(text))
     # Also fences that are indented, of tildes, or with options.

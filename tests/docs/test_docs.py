@@ -1,11 +1,11 @@
-"""What the README and the documentation show works: blocks run, outputs are those shown, links lead somewhere.
+"""README and documentation: code blocks run, their outputs are those shown, links have targets.
 
 Each page runs in an empty folder of its own, block after block in one namespace:
 
 - `python` is executed; with `title="name.py"` it is written to that file, which a later shell block runs.
 - `bash` is run line by line: `gip-gpu` in this process, `torchrun` as processes.
-- `text` is what the block before it printed; `...` stands for anything, and rules of tables are left out. A line such
-  as "ValueError: ..." is the error that the block raises, whose lines may be broken anywhere.
+- `text` is the output of the block before it; `...` stands for anything, and rules of tables are left out. A line such
+  as "ValueError: ..." is the error that the block raises; its lines may be broken anywhere.
 
 A comment in the line above a block excuses it, for one of the reasons below:
 
@@ -51,7 +51,7 @@ VARIES = {
     "with the BLAS": {"docs/exactness.md"},
 }
 SLOW = {"docs/distributed.md", "docs/tutorial.md"}
-# What pages need beyond the extra `test`.
+# Modules that pages need beyond the extra `test`.
 NEEDS = {"docs/distributed.md": ("torch.distributed", "many processes need torch")}
 
 FAILURE = re.compile(r"^\w+(Error|Warning): ", re.MULTILINE)
@@ -59,28 +59,28 @@ LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
 def lines_of(text):
-    """A text without blanks at the ends of lines, and without the rules of tables, whose width varies."""
+    """Returns a text without blanks at the ends of lines and without the rules of tables, whose width varies."""
     return "\n".join(line.rstrip() for line in text.strip("\n").splitlines() if not re.fullmatch(r"-{3,}[- ]*", line))
 
 
 def same(shown, printed):
-    """Whether a page shows what was printed."""
+    """Returns whether a page shows the printed output."""
     if FAILURE.search(shown):
         shown, printed = " ".join(shown.split()), " ".join(printed.split())
     return doctest.OutputChecker().check_output(lines_of(shown) + "\n", lines_of(printed) + "\n", doctest.ELLIPSIS)
 
 
 def same_count(shown, printed):
-    """Whether as many lines were printed as a page shows."""
+    """Returns whether a page shows as many lines as were printed."""
     return len(lines_of(shown).splitlines()) == len(lines_of(printed).splitlines()) > 0
 
 
 class Runner:
-    """Runs the blocks of a page in the working folder, and compares what they print."""
+    """Runner of the blocks of a page in the working folder, which compares their output with the page."""
 
     def __init__(self, capsys):
         self.capsys, self.namespace = capsys, {"__name__": "page"}
-        # What the last block printed, None where no block has run since the last output.
+        # Output of the last block, None if no block has run since the last output.
         self.printed: str | None = None
         self.titles: set[str] = set()
 
@@ -93,7 +93,7 @@ class Runner:
             elif block.language == "text":
                 self.compare(block)
             elif block.language == "diff":
-                # tests/docs/test_recipes.py applies and tries each.
+                # tests/docs/test_recipes.py applies and tests each.
                 self.printed = None
             else:
                 assert block.varies is None, f"only text varies: {block}"
@@ -152,7 +152,7 @@ def torchrun(arguments):
 
 
 def check_files_of_the_command_line():
-    """Python wrote the rows that the command did, for 5 % of 5,000."""
+    """Checks that Python wrote the same rows as the command, for 5 % of 5,000."""
     lines = Path("chosen.jsonl").read_text()
     assert lines.count("\n") == len(np.load("chosen.npy")) == 250
     assert lines == Path("chosen_too.jsonl").read_text()
@@ -166,7 +166,7 @@ AFTER = {"docs/command-line.md": check_files_of_the_command_line}
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
 )
 def test_page(name, tmp_path, monkeypatch, capsys):
-    """From an empty folder on, on the CPU, each block with what those before left, and without a warning."""
+    """The blocks of a page run in order, in a folder that starts empty, on the CPU and without a warning."""
     if name in NEEDS:
         module, reason = NEEDS[name]
         pytest.importorskip(module, reason=reason)
@@ -237,7 +237,7 @@ def test_the_readme_is_short():
 
 @pytest.mark.skipif((ROOT / "PKG-INFO").exists(), reason="an sdist has no .ci")
 def test_the_set_up_of_the_readme_is_that_of_ci():
-    """Each command of the README's set-up is one of `.ci/run`, but for the shell's own and --quiet."""
+    """Each command of the README's set-up is one of `.ci/run`, apart from shell built-ins and --quiet."""
     ci = (ROOT / ".ci" / "run").read_text().replace(" --quiet", "")
     (set_up,) = (block.text for block in blocks(README.read_text()) if "pytest" in block.text)
     commands = [each for line in set_up.splitlines() for each in line.split(" && ") if each.startswith("python ")]
@@ -247,20 +247,20 @@ def test_the_set_up_of_the_readme_is_that_of_ci():
 
 
 def anchors(page):
-    """Anchors of the headings of a page, as GitHub and MkDocs make them of plain ones."""
+    """Returns the anchors of a page's headings, as GitHub and MkDocs derive them from plain headings."""
     headings = re.findall(r"^#+ (.+)$", re.sub(BLOCK, "", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_links(name):
-    """Links within the repository lead to a file and to a heading of it; files that are named are there."""
+    """Links within the repository lead to an existing file and heading; files that are named exist."""
     page = ROOT / name
     text = page.read_text()
     for place, anchor in LINK.findall(text):
         target = (page.parent / place).resolve() if place else page
         assert target.exists(), place
-        # Anchors of the API are made when the site is built, which checks them.
+        # Anchors of the API exist only in the built site; the build checks them.
         if anchor and "api" not in target.parts:
             assert anchor in anchors(target), f"{place}#{anchor}"
     for place in re.findall(r"`((?:bench|docs|tests|kernels|gip_gpu)/[\w./]+)`", text):
@@ -272,7 +272,7 @@ def test_links(name):
 
 
 def test_pages_stay_in_docs():
-    """Pages of the site link to pages of the site: elsewhere a link would lead out of it."""
+    """Pages of the site link only to pages of the site; other files are not part of it."""
     for page in PAGES[1:]:
         for place, _ in LINK.findall(page.read_text()):
             assert (page.parent / place).resolve().is_relative_to(DOCS), f"{page}: {place}"
@@ -302,7 +302,7 @@ def site(tmp_path_factory):
 
 
 def test_site_has_every_public_name(site):
-    """The API reference has an entry for each, with its examples as code."""
+    """The API reference has an entry for each public name, with its examples as code."""
     text = "".join(page.read_text() for page in (site / "api").glob("*.html"))
     ids = set(re.findall(r'id="([\w.]+)"', text))
     modules = ("exceptions", "metrics", "reference", "signals")

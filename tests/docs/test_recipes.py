@@ -1,4 +1,4 @@
-"""The recipes of docs/architecture.md are true: a copy of the package with their changes does what they promise."""
+"""Recipes of docs/architecture.md: a copy of the package with their changes does what they promise."""
 
 import importlib
 import inspect
@@ -65,7 +65,7 @@ F, G = rng.standard_normal((300, 24)) + 1, rng.standard_normal((300, 2))
 
 
 def recipe(title):
-    """The changes that a section shows."""
+    """Returns the changes that a section shows."""
     (section,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (block,) = (block for block in blocks(section) if block.language == "diff")
     return block.text
@@ -85,7 +85,7 @@ def test_recipe(title, tmp_path):
     applied = subprocess.run(["git", "apply", "-"], input=changes, check=False, **how)
     assert applied.returncode == 0, applied.stderr
     code = f"{BEFORE}{inspect.cleandoc(check)}\nimport gip_gpu; print(gip_gpu.__file__)\n"
-    # Not the package that the tests are of.
+    # -P: import the changed copy, not the package under test.
     done = subprocess.run([sys.executable, "-W", "ignore", "-P", "-c", code] if sys.version_info >= (3, 11) else
                           [sys.executable, "-W", "ignore", "-c", code], check=False, **how)  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -93,7 +93,7 @@ def test_recipe(title, tmp_path):
 
 
 def test_every_change_that_pages_show_is_tried():
-    """Blocks of changes are not run as the others are."""
+    """Blocks of changes are not run like other blocks, so this module must apply each."""
     shown = [
         (page.name, block.text) for page in DOCS.rglob("*.md") for block in blocks(page.read_text())
         if block.language == "diff"
@@ -102,7 +102,7 @@ def test_every_change_that_pages_show_is_tried():
 
 
 def test_names_of_the_trace():
-    """Each `file:name` of the page is there."""
+    """Each `file:name` of the page exists."""
     named = re.findall(r"`((?:gip_gpu|tests|kernels)/[\w/]+\.py):(\w+)`", PAGE.read_text().replace("\n", " "))
     assert len(named) > 25
     for path, name in named:

@@ -1,4 +1,4 @@
-"""No test module imports another, so that one can be moved, split or run alone: what several share is in tests/support.
+"""No test module imports another, so that each can be moved, split or run alone; shared code is in tests/support.
 
 Scripts that tests run as strings count too.
 """

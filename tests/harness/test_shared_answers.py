@@ -20,7 +20,7 @@ def failing(values):
 
 
 def failing_write(values):
-    # numpy.save fails after it has begun to write: an object has no place in a .npy file without pickle.
+    # numpy.save fails after it has begun to write, because a .npy file without pickle cannot hold an object.
     return np.array([{}], dtype=object)
 
 
@@ -50,7 +50,7 @@ def test_an_answer_keeps_its_type_and_shape(tmp_path):
         answer = shared.compute_once(slow_square, values, note)
         assert answer.dtype == np.int8
         np.testing.assert_array_equal(answer, [[1, 4]])
-        # An answer that a test changes is the test's own.
+        # Each test gets its own copy, so changing one affects no other test.
         answer[:] = 0
     assert count(tmp_path / "note") == 1
 
@@ -127,7 +127,7 @@ def run_of_four_tests(folder, note, *options):
     test = folder / "test_run.py"
     test.write_text(textwrap.dedent(RUN.format(note=str(note))))
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder)]
-    # A worker of this run, if that is what this is, is none of the other's.
+    # If this process is a worker of a parallel run, its variables must not reach the inner run.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {
         "PYTEST_DEBUG_TEMPROOT": str(folder),

@@ -27,21 +27,21 @@ def log_det(matrix: Matrix) -> float:
 
 
 def literal_information(rows: Matrix, Q: Matrix, epsilon: float) -> float:
-    """Eq. 3.3 with the joint covariance of eq. 3.2; epsilon is noise on each row."""
+    """Returns eq. 3.3 with the joint covariance of eq. 3.2; epsilon is the variance of noise on each row."""
     noisy = rows @ rows.T + epsilon * np.eye(len(rows))
     joint = np.block([[Q.T @ Q, Q.T @ rows.T], [rows @ Q, noisy]])
     return (log_det(Q.T @ Q) + log_det(noisy) - log_det(joint)) / 2
 
 
 def literal_residual(rows: Matrix, Q: Matrix, epsilon: float) -> Matrix:
-    """Q'PQ by a solve with the Gram matrix of the chosen rows."""
+    """Returns Q'PQ by a solve with the Gram matrix of the chosen rows."""
     noisy = rows @ rows.T + epsilon * np.eye(len(rows))
     return Q.T @ Q - (rows @ Q).T @ np.linalg.solve(noisy, rows @ Q)
 
 
 @st.composite
 def problems(draw: st.DrawFn, few: bool) -> tuple[Matrix, Matrix, list[int], bool]:
-    """F, Q, indices, normalize; `few`: no more rows and columns together than dimensions."""
+    """Draws F, Q, indices, normalize; with `few` rows and columns together are at most d."""
     n = draw(st.integers(1, 4))
     d = draw(st.integers(n + 1, 12))
     rng = np.random.default_rng(draw(SEEDS))
@@ -288,7 +288,7 @@ def test_theorem_2_is_its_formula_and_holds(problem: tuple[Matrix, Matrix, list[
         assert left == pytest.approx(np.linalg.norm(rows[:t] @ Q, 2), rel=1e-12)
         basis = np.linalg.svd(rows[:t], full_matrices=False)[2].T
         outside = Q - basis @ (basis.T @ Q)
-        # Random subspaces that together exceed the dimension meet, and the determinant is zero but for rounding.
+        # Random subspaces whose dimensions add up to more than d intersect: the determinant is zero up to rounding.
         eta = np.linalg.det(outside.T @ outside) if t + Q.shape[1] <= F.shape[1] else 0.0
         ratio = eta / np.linalg.det(Q.T @ Q)
         least = np.linalg.svd(rows[:t], compute_uv=False)[-1] * np.linalg.svd(Q, compute_uv=False)[-1]

@@ -21,7 +21,7 @@ def unit(F: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def share_by_gram_columns(F: NDArray[np.float64], G: NDArray[np.float64], chosen: list[int]) -> float:
-    """The definition, literally: least squares on the chosen columns of the whole Gram matrix."""
+    """Returns the share by its definition: least squares on the chosen columns of the whole Gram matrix."""
     columns = (F @ F.T)[:, chosen]
     residual = G - columns @ np.linalg.lstsq(columns, G, rcond=None)[0]
     return 1 - float((residual**2).sum() / (G**2).sum())
@@ -76,7 +76,7 @@ def test_first_pick_explains_what_the_selection_says() -> None:
     F = RNG.normal(size=(60, 12))
     G = RNG.normal(size=(60, 3))
     chosen = select(F, G, 5, device="cpu")
-    # Matching pursuit takes a fixed multiple of the column, the measure the best one.
+    # Matching pursuit subtracts a fixed multiple of the column, the measure the best multiple.
     assert metrics.explained_share(F, G, chosen.indices[:1]) >= chosen.explained[0] - 1e-6
 
 

@@ -1,4 +1,4 @@
-"""`import gip_gpu` brings numpy and nothing heavier, and is quick; measured in fresh interpreters."""
+"""`import gip_gpu` imports numpy and nothing heavier, and is quick; measured in fresh interpreters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build ships: the package, every kernel file, and nothing else.
+"""Contents of a build: the package, every kernel file, and nothing else.
 
 A checkout that lost the symlink gip_gpu/kernels builds a wheel without kernels and without an error, so the
 files of each wheel are compared with those below kernels/ itself. A probe kernel makes sure that there is one
@@ -60,7 +60,7 @@ def files_below(folder: Path) -> set[str]:
 
 
 def compare(wheel: Path, tree: Path) -> dict[str, list[str]]:
-    """How the files of a wheel differ from what the tree has to ship."""
+    """Returns the differences between the files of a wheel and those that the tree must ship."""
     kernels = [f for f in files_below(tree / "kernels") if f.endswith((".py", ".cu", ".cuh"))]
     modules = [f for f in files_below(tree / "gip_gpu") if f.endswith(".py")]
     wanted = {f"gip_gpu/kernels/{f}" for f in kernels} | {f"gip_gpu/{f}" for f in [*modules, "py.typed"]}

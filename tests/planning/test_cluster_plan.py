@@ -62,7 +62,7 @@ def test_the_example_prints_what_is_asked(run):
         (EXAMPLE + " --network 5GB/s", "or text such as '50GB/s,5us'"),
         (EXAMPLE + " --network 0GB/s,5us", "network is '0GB/s,5us'"),
         (EXAMPLE + " --given int8", "given is 'int8'"),
-        (EXAMPLE + " --device cpu", "--device and --backend are about this machine"),
+        (EXAMPLE + " --device cpu", "--device and --backend describe this machine"),
         (EXAMPLE + " --objective lr", "--objective is lr"),
         (EXAMPLE + " --columns gram", "--columns is gram"),
         (EXAMPLE + " --precision bf32", "precision is 'bf32'"),

@@ -194,4 +194,4 @@ def test_embeddings_are_unit_rows_and_the_same_every_time() -> None:
     assert F.dtype == np.float32
     assert np.linalg.norm(F, axis=1) == pytest.approx(1, abs=1e-5)
     assert np.array_equal(F, demo.embed(texts))
-    assert F[4] @ F[0] > F[4] @ F[2]  # a name is made of words
+    assert F[4] @ F[0] > F[4] @ F[2]  # qualified names are split into words

@@ -23,7 +23,7 @@ RNG = np.random.default_rng(7)
 def test_is_the_row_sums_of_the_gram_matrix(dtype: type, normalize: bool) -> None:
     F = (RNG.normal(size=(300, 17)) * 20).astype(dtype)
     F[~F.any(axis=1), 0] = 1
-    # Extended precision: what is left is the float64 rounding of the code under test.
+    # Extended precision, so that the difference is the float64 rounding of the code under test.
     rows = F.astype(np.longdouble)
     if normalize:
         rows /= np.sqrt((rows * rows).sum(axis=1, keepdims=True))
@@ -217,7 +217,7 @@ def test_ridge_query_is_least_squares(epsilon: float, normalize: bool, n: int | 
     rows = F / np.linalg.norm(F, axis=1, keepdims=True) if normalize else F
     np.testing.assert_allclose(Q, np.linalg.solve(rows.T @ rows + epsilon * np.eye(7), rows.T @ G), rtol=1e-10)
     np.testing.assert_allclose(from_query(F, Q, normalize=normalize), rows @ Q, rtol=1e-10)
-    # What a query says needs no other query.
+    # A fit to the scores of a query gives that query.
     again = ridge_query(F, from_query(F, Q, normalize=normalize), 0, normalize=normalize)
     np.testing.assert_allclose(again, Q, rtol=1e-10)
 

@@ -334,7 +334,7 @@ def test_the_command_line_takes_folders(tmp_path: Path, capsys: pytest.CaptureFi
     expected = gip_gpu.select(F, signals.self_compression(F), 9, device="cpu")
     assert capsys.readouterr().out.split() == [str(index) for index in expected.indices]
     assert main([*line, "-o", str(shards / "2.npy"), "--force"]) == 2
-    assert "2.npy lies in a folder of shards that this run reads" in capsys.readouterr().err
+    assert "2.npy is in a folder of shards that this run reads" in capsys.readouterr().err
     assert main([*line, "--key", "F"]) == 2
     assert "key is 'F', but" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Random selections for arithmetic that is a little off, and float32 operations that are."""
+"""Random selections for inexact arithmetic, and float32 operations with errors of a few units in the last place."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ OBJECTIVES = ("lr", "omp", "mi", "entropy", "positive", "mp")
 
 
 def problem(objective, seed):
-    """Rows, scores, picks, and options: duplicates, ties, short rows, a ridge, more picks than dimensions."""
+    """Returns rows, scores, picks and options: duplicates, ties, short rows, a ridge, more picks than dimensions."""
     rng = np.random.default_rng([OBJECTIVES.index(objective), seed])
     m, d = int(rng.integers(8, 50)), int(rng.integers(2, 9))
-    # Three signals, as kernels are built for their number.
+    # Always three signals where possible, because each number of signals needs its own build of the kernels.
     n = min(d, 3) if objective == "mi" else 3
     F = (rng.standard_normal((m, d)) + rng.choice([0.0, 1.5])).astype(np.float32)
     G = F @ rng.standard_normal((d, n)) + rng.choice([0.0, 0.3]) * rng.standard_normal((m, n))
@@ -39,7 +39,7 @@ def check(objective, seed, **device):
 
 
 class Approximate:
-    """A float32 operation whose result is moved by up to `most` units in the last place; subnormals become zero."""
+    """Float32 operation whose result is off by up to `most` units in the last place; subnormals become zero."""
 
     def __init__(self, exact, most=2, seed=0):
         self.exact, self.most, self.random, self.moved = exact, most, np.random.default_rng(seed), 0

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 
 def on_all_threads():
-    """A context in which the BLAS splits its sums over all cores, where threadpoolctl is there to tell it."""
+    """Returns a context in which the BLAS splits its sums over all cores, if threadpoolctl is installed to set that."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

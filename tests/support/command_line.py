@@ -1,4 +1,4 @@
-"""A pool on disk, and command lines run on it, in this process or in one of their own."""
+"""A pool on disk, and command lines run on it, in this process or in a new one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def started(line: str, before: str = "") -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
-    """A command line as a process of its own, after some Python code, with its output and error streams."""
+    """Starts a command line as a new process, after some Python code, with its output and error streams."""
     code = f"import sys\n{before}\nfrom gip_gpu.cli import main\nsys.exit(main({line.split()!r}))"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True) as process:

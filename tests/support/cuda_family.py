@@ -20,7 +20,7 @@ FAMILY = tuning.CUDA[80]
 FEW = replace(FAMILY, threads=64)
 
 
-# Rows as given that go with the format they are multiplied in, so that tests of both, and selections, share builds.
+# Input format for each format of the product, so that tests of both formats and of selections share builds.
 GIVEN = {"fp32": "fp32", "tf32": "fp64", "fp16": "fp16", "bf16": "bf16"}
 
 
@@ -30,7 +30,7 @@ def compiled(n, multiply="fp32", measure="ratio", positive=False, **how):
 
 
 def gaps(rng, m):
-    """Weights: eligible, picked in this round, out of the pool."""
+    """Returns random weights: 1 eligible, 0 picked in this round, -1 out of the pool."""
     return rng.choice(np.array([1, 1, 1, 0, -1], np.float32), m)
 
 
@@ -60,7 +60,7 @@ class Step:
         m, d, n = self.m, self.d, self.n
         self.count = m - self.first if self.count is None else self.count
         F = rng.standard_normal((m, d))
-        # Rows as given, whose norms are divided out of the product; those rounded have unit norms.
+        # Rows as given have any norm, which is divided out of the product; rows rounded to tf32 have unit norms.
         F /= np.linalg.norm(F, axis=1, keepdims=True) / (rng.uniform(0.5, 4, (m, 1)) if self.multiply != "tf32" else 1)
         self.rows, self.exact = store(F, "fp32" if self.multiply == "tf32" else self.multiply)
         self.inverse = (1 / np.linalg.norm(self.exact, axis=1)).astype(np.float32)
@@ -100,7 +100,7 @@ class Step:
         return self
 
     def check(self):
-        """Every array, within the rounding that `bounds` and the hosts' 32 units allow."""
+        """Checks every array, within the rounding that `error_bounds` and the hosts' 32 units allow."""
         own = slice(self.first, self.first + self.count)
         (W, far), eligible = self.before, self.weight[own] > 0
         for array, old in ((self.W, W), (self.far, far)):
@@ -110,7 +110,7 @@ class Step:
         W, far = W[:, own].astype(float), far[own].astype(float)
         gamma = error_bounds.gram_entry_error(self.d, given=True)
         if self.moves:
-            # ||h|| need not be 1 at most here, nor the moved item's distance below 1.
+            # ||h|| may exceed 1 here, and so may the distance of the moved item.
             gamma *= max(1, np.linalg.norm(self.h))
             c = self.exact[own] @ self.h.astype(float) * self.inverse[own]
             if self.measure != "distance":
@@ -128,12 +128,12 @@ class Step:
             assert self.far.tobytes() == self.before[1].tobytes()
         if not self.moves:
             assert self.W.tobytes() == self.before[0].tobytes()
-        # From here on from what was stored, so that only the rounding of the scores is left.
+        # The checks below start from the stored arrays, so that only the rounding of the scores is left.
         W, far = self.W[:, own].astype(float), self.far[own].astype(float)
         y = np.maximum(W, 0) if self.positive else W
         y = y if self.M is None else self.M.T.astype(float) @ y
         norms = np.linalg.norm(y, axis=0)
-        # Products with the metric are sums of n terms, squares again, as the host's bound has them.
+        # Products with the metric are sums of n terms, and so are the squares; the host's bound counts both.
         length = np.linalg.norm(W, axis=0) * (1 if self.M is None else np.linalg.norm(self.M))
         loose = (2 * self.n + 8) * U32 * length
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -192,7 +192,7 @@ class Window:
         self.partial = np.full(self.room, np.nan)
 
     def launch(self, floor, seed=1):
-        """Ascending candidates and their values."""
+        """Returns the candidates, ascending, and their values."""
         self.count[:] = 0
         program = compiled(self.n, self.multiply, **self.how)
         args = [
@@ -201,7 +201,7 @@ class Window:
         ]
         program.launch("candidates", self.blocks, FEW.threads, args, seed=seed)
         if not self.identity:
-            # As cuBLAS leaves it: where it is the identity, S is not read.
+            # S in the layout of cuBLAS; if S is the identity, it is not read.
             args = [self.d, self.rows, self.norms, self.S, self.candidate_index, self.candidate_value, self.count]
             args += [self.partial, self.room, self.ticket, self.factor]
             program.launch("distances", self.blocks, FEW.threads, args, seed=seed + 1)
@@ -216,7 +216,7 @@ class Window:
         assert found.tolist() == wanted.tolist()
         x = self.exact[wanted] / self.norms[wanted, None] * self.factor
         phi = (x.astype(np.longdouble) @ self.S).astype(np.longdouble)
-        # Each phi is a sum of d terms, and so is the sum of their squares; rows are divided, with another rounding.
+        # Each phi is a sum of d terms, and so is the sum of their squares; the division of rows adds one rounding.
         size = np.abs(x) @ np.abs(self.S)
         error = (2 * error_bounds.dot_error(self.d + 4, U64) * size * size).sum(axis=1)
         assert (np.abs(value[:, 0] - (phi**2).sum(axis=1)) <= error + error_bounds.dot_error(self.d + 1, U64)).all()

@@ -1,4 +1,4 @@
-"""A host for the CUDA loop, on NumPy arrays: what a GPU backend does around its launches."""
+"""Host for the CUDA loop, on NumPy arrays: the work of a GPU backend around its launches."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gip_gpu.numerics import error_bounds
 from gip_gpu.problem.objectives import OBJECTIVES
 from tests.support.cuda_on_cpu.emulator import KERNELS, build
 
-# Blocks of `refresh`, and items of a chunk of its rows.
+# Number of blocks of `refresh`, and items per chunk of its rows.
 REFRESH_BLOCKS, CHUNK = 3, 700
 
 
 def store(values, kind):
-    """Values rounded to "fp16", "bf16", "fp32" or "fp64", as the kernels read them, and what they are in float64."""
+    """Returns values rounded to "fp16", "bf16", "fp32" or "fp64", as the kernels read them, and the same in float64."""
     if kind == "bf16":
         bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
         bits = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
@@ -39,14 +39,14 @@ def compiled(op, n, threads, *, rows="fp32", columns="fp32", sanitize=None, fold
 
 
 def pool(m, d, n, seed=0):
-    """Rows in a cone, as embeddings are, and scores that they explain but for a little."""
+    """Returns rows in a cone, as embeddings are, and scores that they explain nearly completely."""
     rng = np.random.default_rng(seed)
     F = rng.standard_normal((m, d)) + 0.7
     return F, F @ rng.standard_normal((d, n)) / np.sqrt(d) + 0.1 * rng.standard_normal((m, n))
 
 
 class Slots:
-    """Gram columns in a few slots: those missing are made for the pending pick and the most promising items."""
+    """Gram columns in a few slots: missing ones are computed for the pending pick and the most promising items."""
 
     def __init__(self, host, count, batch):
         self.host, self.batch, self.next = host, min(batch, count), 0
@@ -68,7 +68,7 @@ class Slots:
 
 
 class Host:
-    """A selection whose steps are launches of loop.cu. `F` is rounded to `rows` first: `values` is what it became."""
+    """Selection whose steps are launches of loop.cu. `values` is `F` rounded to the format `rows`."""
 
     stride, empty_rounds, column_seconds = 1, False, 0.0
 
@@ -106,7 +106,7 @@ class Host:
         return store(self.scaled @ self.scaled[item], self.kind)[0]
 
     def select(self, G, k, on_exhausted="restart"):
-        """The filled State of a selection."""
+        """Returns the filled State of a selection."""
         G = np.asarray(G, np.float64).reshape(self.m, -1)
         state = State(scores=G, k=k, d=self.d, objective=OBJECTIVES["mp"])
         loop.run(self, state, on_exhausted)

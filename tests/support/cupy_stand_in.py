@@ -1,8 +1,8 @@
-"""Stands in for CuPy where there is no GPU: NumPy arrays for device memory, and the CUDA kernels run on the CPU.
+"""Stand-in for CuPy without a GPU: NumPy arrays for device memory, and the CUDA kernels run on the CPU.
 
-Only what the backend calls is here; anything else raises AttributeError, as a call that CuPy does not have would. The
-arithmetic of the kernels is real: their sources, expanded and with the options that NVRTC would get, are built by the
-emulation of `cuda_on_cpu`. Memory that CuPy would leave uninitialised is NaN.
+It has only the calls that the backend makes; any other raises AttributeError, like a call that CuPy lacks. The
+arithmetic of the kernels is real: `cuda_on_cpu` builds their expanded sources with the options that NVRTC would get.
+Memory that CuPy would leave uninitialised is NaN.
 """
 
 import ctypes
@@ -16,17 +16,17 @@ from gip_gpu.kernels import cuda_source
 from tests.support.cuda_on_cpu.emulator import build
 
 MULTIPROCESSORS = 3
-# Addresses of host memory that is mapped into the device's.
+# Addresses of host memory that is mapped into device memory.
 MAPPED: set[int] = set()
 
 
 class Array(np.ndarray):
-    """A NumPy array with what CuPy's have beside: `data.ptr`, and no silent conversion from or to NumPy."""
+    """NumPy array with two properties of CuPy's: `data.ptr`, and no silent conversion from or to NumPy."""
 
     device = types.SimpleNamespace(id=0)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
-        """As CuPy: arrays of NumPy mix neither with operators nor with assignments, scalars do."""
+        """As in CuPy, NumPy arrays cannot be operands or be assigned; scalars can."""
         out = out or ()
         for value in (*inputs, *out):
             assert isinstance(value, Array) or np.isscalar(value), f"{ufunc.__name__} of a {type(value)}"
@@ -51,7 +51,7 @@ class Array(np.ndarray):
 
 
 def host(value):
-    """What a value is to NumPy."""
+    """Returns an `Array` as a plain NumPy array, any other value unchanged."""
     return value.view(np.ndarray) if isinstance(value, Array) else value
 
 
@@ -136,7 +136,7 @@ class Function:
 
     @classmethod
     def plain(cls, kind, arg):
-        """An argument as the emulation takes it; a pointer may be 64 bits of zero."""
+        """Converts an argument for the emulation; a null pointer is an int64 of 0."""
         if isinstance(arg, Array):
             return cls.contiguous(arg)
         if kind[0] not in "pP":
@@ -146,10 +146,10 @@ class Function:
 
     @staticmethod
     def contiguous(array):
-        """What the kernel sees is the address of the first element: here, all memory from there on."""
+        """Returns all memory from the first element on, because the kernel gets only that element's address."""
         if array.flags.c_contiguous:
             return host(array)
-        # A slice of columns: the kernel gets its stride beside it.
+        # A slice of columns: the kernel gets its stride as another argument.
         size = array.strides[0] // array.itemsize * (len(array) - 1) + array.shape[1]
         return np.lib.stride_tricks.as_strided(host(array), (size,), (array.itemsize,))
 
@@ -169,7 +169,7 @@ class RawModule:
 def gemm_ex(
     handle, transa, transb, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algo
 ):
-    """cublasGemmEx for what the backend asks of it: float32, the first factor transposed, columns first."""
+    """Emulates cublasGemmEx for the backend's calls: float32, the first factor transposed, column-major."""
     assert (handle, transa, transb, a_type, b_type, c_type, algo) == ("cublas", 1, 0, 0, 0, 0, -1)
     assert compute in (68, 77)
 
@@ -186,7 +186,7 @@ def gemm_ex(
 
 @contextmanager
 def installed(monkeypatch, free=1 << 30):
-    """`import cupy` finds the stand-in, on a machine whose GPU has so many bytes free."""
+    """Makes `import cupy` find the stand-in, with a GPU of `free` bytes of free memory."""
     runtime = types.SimpleNamespace(
         getDeviceCount=lambda: 1,
         memGetInfo=lambda: (free, free),

@@ -12,16 +12,16 @@ from gip_gpu.problem import ridge_query as queries
 BITS = 300
 EXACT = gmpy2.context(precision=BITS)
 ZERO = gmpy2.mpfr(0, BITS)
-# Less than this share of a squared length is what rounding the query to float64 leaves of it: all is explained, and the
-# information infinite. This much is counted for it.
+# A share of a squared length below this is only the rounding of the query to float64: all is explained, and the
+# information is infinite. MOST nats are counted for it.
 NOTHING = gmpy2.mpfr(2, BITS) ** -80
 MOST = gmpy2.mpfr(28, BITS)
-# A query that is fitted in float64 moves leads by so much.
+# Bound on the change of a lead by fitting the query in float64.
 FITTED = 1e-7
 
 
 def exact(values):
-    """An array of 300-bit numbers of the same values."""
+    """Returns an array of 300-bit numbers of the same values."""
     values = np.asarray(values)
     found = np.empty(values.shape, object)
     for place, value in np.ndenumerate(values):
@@ -30,7 +30,7 @@ def exact(values):
 
 
 def solve(matrix, right):
-    """Gauss elimination with row pivots; matrix (n, n), right (n, c)."""
+    """Solves by Gauss elimination with row pivots; matrix (n, n), right (n, c)."""
     whole = np.hstack([matrix, right])
     size = len(matrix)
     for at in range(size):
@@ -48,11 +48,11 @@ class Doubted:
     """A pick that is not the exact argmax, or leads by less than its margin.
 
     Attributes:
-        step, pick: which.
+        step, pick: number of the step, and index of the pick.
         better: the best of the other items.
-        lead: by what share of its own score the pick leads, negative where it does not.
-        tied, margin: what the certificate says of it.
-        rule: by what share of the score two items may differ within a tie.
+        lead: lead of the pick as a share of the larger score, negative if `better` leads.
+        tied, margin: the certificate's entries for the pick.
+        rule: largest difference within a tie, as a share of the score.
     """
 
     step: int
@@ -65,21 +65,22 @@ class Doubted:
 
     @property
     def wrong(self):
-        """Whether the certificate says otherwise."""
+        """Whether the certificate contradicts the exact scores."""
         return self.margin > 0 or (self.tied > 1 and self.lead < -self.rule)
 
 
 def information(before, after):
-    """Nats, of what there is to know before and after the query is known."""
+    """Returns the information in nats from the variances before and after the query is known."""
     if before <= 0:
         return ZERO
     return MOST if after < before * NOTHING else gmpy2.log(before / after) / 2
 
 
 class Loop:
-    """One round after the other, with the picks that it is told.
+    """Exact state of a selection, one round after the other, with given picks.
 
-    Scores are ||W_j||^2, that over epsilon + d2_j, d2_j, or for the mutual information the gain in nats.
+    Scores are ||W_j||^2 for "mp" and "omp", ||W_j||^2 / (epsilon + d2_j) for "lr", d2_j for "entropy", and the gain in
+    nats for "mi".
     """
 
     def __init__(self, F, G, objective, *, epsilon=0.0, query="direct", sign="any", normalize=True):
@@ -102,7 +103,7 @@ class Loop:
         self.restart()
 
     def fit(self, rows, G, epsilon):
-        """The query (d, n); of rows that depend on one another to float64 what float64 says it is."""
+        """Returns the query (d, n); for rows that are dependent in float64, the query that float64 computes."""
         m, d = self.X.shape
         if np.linalg.matrix_rank(rows.block(0, m)) < min(m, d):
             return exact(queries.fit(rows, G, epsilon).weights)
@@ -119,7 +120,7 @@ class Loop:
         return (self.phi * self.phi).sum(axis=1)
 
     def scores(self):
-        """(m,) of all items."""
+        """Returns the scores (m,) of all items."""
         if self.objective == "entropy":
             return self.distances()
         if self.L is not None:
@@ -137,24 +138,24 @@ class Loop:
         return np.array([a / b if b > 0 else ZERO for a, b in zip(energies, q, strict=True)])
 
     def gives(self, item, gain):
-        """Whether an item's score is about this gain of a selection."""
+        """Returns whether an item's score equals this gain of a selection to 1e-3."""
         if self.L is not None and self.least() * ties.SINGULAR < 1:
             return False
         own = float(self.scores()[item])
         return abs((-np.expm1(-2 * own) if self.L is not None else own) - gain) <= 1e-3 * gain
 
     def least(self):
-        """What is left of a direction of the query, at least, of length 1 to begin with."""
+        """Returns the smallest length left of any direction of the query that had length 1 at the start."""
         whitened = self.L.astype(float) @ np.linalg.inv(np.linalg.qr(self.Q.astype(float))[1])
         return max(float(np.linalg.svd(whitened)[1].min()), 1e-30)
 
     def tie_rule(self, *items):
-        """By what share of its score, at most, an item may be behind another one within a tie."""
+        """Returns the largest difference of two items' scores within a tie, as a share of the score."""
         scores, lengths = self.scores()[[*items]].astype(float), np.sqrt(self.squares[[*items]].astype(float))
         q = (self.distances() + self.epsilon)[[*items]].astype(float)
         most = scores.max()
         if self.L is not None:
-            # What is left of the query bounds how far its span moves.
+            # The length left of the query bounds the movement of its span.
             return ties.TIE * (2 + 8 * (lengths + np.sqrt(q) / self.least()).max() / np.sqrt(q.min()) / min(most, 1))
         scale = np.sqrt(float(max((row @ row for row in self.G), default=ZERO)))
         if self.objective == "entropy":
@@ -163,11 +164,11 @@ class Loop:
             own = np.sqrt((self.epsilon + self.squares).astype(float))
             ratio = np.sqrt(np.array([row @ row for row in self.G]).astype(float))[own > 0] / own[own > 0]
             scale = (ratio.max() * own[[*items]] / np.sqrt(q)).max() + (lengths / np.sqrt(q)).max() * np.sqrt(most)
-        # Of roots, two items, each of them by its slack.
+        # The slack is of roots, so a square moves twice as much, and each of the two items moves by its slack.
         return 8 * ties.TIE * (1 + scale / np.sqrt(most))
 
     def eligible(self):
-        """Those left whose rows have something left."""
+        """Returns a mask (m,) of the items left whose rows are outside of the span of the picks."""
         if not self.projects:
             return self.left
         return self.left & (self.distances() + self.epsilon > ties.DEPENDENT * self.squares).astype(bool)
@@ -191,7 +192,7 @@ class Loop:
 
 
 def doubted(chosen, F, G, objective, *, initial=(), on_exhausted="restart", **options):
-    """The picks of a selection that are not the exact argmax, given those before, or lead by less than their margin."""
+    """Returns the picks that are not the exact argmax, given those before, or lead by less than their margin."""
     found, proof = [], chosen.certificate
     with gmpy2.context(EXACT):
         loop = Loop(F, G, objective, **options)
@@ -212,6 +213,6 @@ def doubted(chosen, F, G, objective, *, initial=(), on_exhausted="restart", **op
             if chosen.gains[step]:
                 loop.take(pick)
             else:
-                # Where nothing counts any more, items are taken in order.
+                # A gain of 0: scores are exhausted, and items are taken in order.
                 loop.left[pick] = False
     return found

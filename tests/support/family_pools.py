@@ -1,4 +1,4 @@
-"""Pools for the tests of the family, and selections whose certificates are looked at."""
+"""Pools for the tests of the projecting objectives, and selections with a check of their certificates."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ def normalized(F):
 
 
 def choose(F, G, k, **options):
-    """The indices, after a look at the certificate."""
+    """Returns the indices of a selection, after checks of its certificate."""
     chosen = select(F, G, k, device="cpu", **options)
     proof = chosen.certificate
     assert (proof.candidates >= proof.ties).all()
@@ -25,7 +25,7 @@ def choose(F, G, k, **options):
 
 @st.composite
 def pools(draw):
-    """Rows and scores of a query, F of any scale."""
+    """Draws rows F of any scale, the scores of a query, and `normalize`."""
     m, d = draw(st.integers(2, 60)), draw(st.integers(1, 12))
     n = draw(st.integers(1, min(3, d, m)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))

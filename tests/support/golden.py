@@ -1,7 +1,7 @@
-"""Selections whose results are on record: indices, gains and certificates over objectives, options, columns and files.
+"""Selections with recorded results: indices, gains and certificates over objectives, options, columns and files.
 
-`python -m tests.support.golden` records them anew, with a checkpoint and saved selections. Do so only where a change of
-results is meant.
+`python -m tests.support.golden` records them again, with a checkpoint and saved selections. Run it only if results are
+meant to change.
 """
 
 import json
@@ -27,7 +27,7 @@ RECORD = DATA / "golden.npz"
 # Suffixes of saved selections.
 SAVED = (".npz", ".json")
 
-# Equal on every machine; the others depend on how a BLAS sums up.
+# Results that are equal on every machine; the others depend on the order of the BLAS's sums.
 EXACT = ("indices", "ties", "rounds")
 CLOSE = ("gains", "weights", "explained", "margins")
 ROUNDED = ("candidates", "refreshes")
@@ -36,7 +36,7 @@ Run = Callable[[], Selection]
 
 
 def machine() -> str:
-    """What floats must be bit-equal on: processor, NumPy, its BLAS and threads."""
+    """Returns the facts on which bits of floats depend: processor, NumPy, its BLAS and threads."""
     blas = np.show_config("dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload]
     features = np.show_config("dicts")["SIMD Extensions"]  # type: ignore[call-overload]
     return json.dumps(
@@ -45,7 +45,7 @@ def machine() -> str:
 
 
 def pools() -> dict[str, Any]:
-    """Pools by name, the same bits on every machine."""
+    """Returns pools by name, bit-equal on every machine."""
     rng = np.random.default_rng(14)
     F = rng.standard_normal((420, 24))
     wide = rng.standard_normal((150, 40)).astype(np.float32)
@@ -70,7 +70,7 @@ def pools() -> dict[str, Any]:
 
 
 def write_files(folder: Path, pool: dict[str, Any]) -> None:
-    """The pool F and the scores g in the formats that need no extra package, and a folder of shards."""
+    """Writes the pool F and the scores g in the formats that need no extra package, and a folder of shards."""
     np.save(folder / "F.npy", pool["F"])
     np.save(folder / "half.npy", pool["half"])
     np.savez(folder / "both.npz", embeddings=pool["F"], quality=pool["g"])
@@ -161,14 +161,14 @@ def runs(folder: Path) -> Iterator[tuple[str, Run]]:
 
 
 def gip_gpu_open(path: Path, key: str) -> Any:
-    """An array of a file, by name."""
+    """Returns an array of a file by name."""
     from gip_gpu.sources import open_matrix
 
     return open_matrix(path, key)
 
 
 def alone(p: dict[str, Any], objective: str) -> Selection:
-    """A process group of one."""
+    """Selects in a process group of one."""
     import torch.distributed as dist
 
     from gip_gpu import distributed
@@ -181,27 +181,27 @@ def alone(p: dict[str, Any], objective: str) -> Selection:
 
 
 def pool_twice(p: dict[str, Any]) -> Selection:
-    """The second selection of a pool, which has the columns of the first."""
+    """Returns the second selection of a pool, which has the columns of the first."""
     pool = gip_gpu.Pool(p["F"], device="cpu", columns="lazy")
     pool.select(p["g"], 20)
     return pool.select(p["G"], 40, sign="any")
 
 
 def extended(p: dict[str, Any]) -> Selection:
-    """Picks from rows that joined a pool."""
+    """Returns picks from rows that joined a pool."""
     first = gip_gpu.select(p["F"][:300], p["g"][:300], 20, device="cpu", objective="lr")
     return gip_gpu.extend(first, p["F"][300:], p["g"][300:], 15, device="cpu")
 
 
 def resumed(p: dict[str, Any], folder: Path) -> Selection:
-    """Picks after a checkpoint."""
+    """Returns picks after a checkpoint."""
     path = folder / "golden checkpoint"
     gip_gpu.select(p["F"], p["g"], 15, device="cpu", objective="lr", checkpoint=path)
     return gip_gpu.select(p["F"], p["g"], 40, device="cpu", objective="lr", checkpoint=path)
 
 
 def found(selection: Selection) -> dict[str, Any]:
-    """What is compared."""
+    """Returns the results that are compared."""
     certificate = selection.certificate
     fields = {name: getattr(selection, name) for name in ("indices", "gains", "weights", "explained")}
     for name in ("margins", "candidates", "ties", "refreshes", "rounds"):
@@ -210,13 +210,13 @@ def found(selection: Selection) -> dict[str, Any]:
 
 
 def checkpointed(path: Path) -> Selection:
-    """15 picks, with a checkpoint; 30 after it where it is there."""
+    """Makes 15 picks with a checkpoint; resumes to 30 if the file exists."""
     p = pools()
     return gip_gpu.select(p["F"], p["g"], 45 if path.exists() else 15, device="cpu", checkpoint=path)
 
 
 def record() -> None:
-    """Writes all of it."""
+    """Writes the record: results, the checkpoint and the saved selections."""
     DATA.mkdir(exist_ok=True)
     arrays: dict[str, Any] = {"machine": np.array(machine())}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

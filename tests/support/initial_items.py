@@ -1,4 +1,4 @@
-"""Selections with items that are chosen already: objectives, a pool, the reference, and what an unbroken run leaves."""
+"""Selections with initial items: objectives, a pool, the reference, and a comparison with an uninterrupted run."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ KINDS = [
 
 
 def problem(objective, m=300, d=24, seed=5):
-    """Rows in a narrow cone, some of them twice, and three signals."""
+    """Returns rows in a narrow cone, some of them twice, and three signals."""
     rng = np.random.default_rng(seed)
     scales = 1 / np.arange(1, d + 1)
     F = (rng.standard_normal((m, d)) * scales + 1.5 * scales).astype(np.float32)
@@ -31,16 +31,16 @@ def problem(objective, m=300, d=24, seed=5):
 
 
 def expect(F, G, k, objective, options, initial):
-    """By the reference."""
+    """Returns the indices of the reference."""
     if objective == "mp" and "sign" not in options:
         return matching_pursuit(F, G, k, **{"on_exhausted": "restart", **options}, initial=initial)
     return greedy(F, G, k, objective=objective, **options, initial=initial)
 
 
 def assert_rest(whole, part, first=0, gains=1e-9, explained=1e-5):
-    """Equal to the rest of an unbroken selection, certificate and all.
+    """Asserts that `part` equals the picks from `first` on of an uninterrupted selection, with its certificate.
 
-    Margins are lower bounds that depend on how exact the arrays were at the moment: one of zero is all that they share.
+    Margins are lower bounds that depend on the error of the arrays at the time, so only their being zero is compared.
     """
     np.testing.assert_array_equal(part.indices, whole.indices[first:])
     np.testing.assert_allclose(part.gains, whole.gains[first:], rtol=gains)

@@ -1,8 +1,8 @@
-"""Reads the machine code of a kernel, and says what is wrong with its barriers over all blocks.
+"""Reads the machine code of a kernel, and finds faults of its barriers over all blocks.
 
 PTX is not enough: the assembler has deleted a polling loop that PTX still had. Names are those of SASS: BAR is
-__syncthreads, RED and ATOM an atomic operation, MEMBAR what a release adds before it, LDG.STRONG a load that goes past
-the first-level cache, CCTL.IVALL what an acquire adds after its load.
+__syncthreads, RED and ATOM an atomic operation, MEMBAR the fence that a release adds before it, LDG.STRONG a load that
+bypasses the first-level cache, CCTL.IVALL the invalidation that an acquire adds after its load.
 """
 
 import re
@@ -33,13 +33,13 @@ class Instruction:
 
     @property
     def target(self) -> int | None:
-        """Where a branch goes."""
+        """Target address of a branch."""
         found = TARGET.search(self.operands) if self.begins("BRA") else None
         return int(found[1], 16) if found else None
 
 
 def instructions(cubin: bytes, kernel: str, cuobjdump: str) -> list[Instruction]:
-    """The machine code of a kernel, in the order of its addresses."""
+    """Returns the instructions of a kernel, in the order of their addresses."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
@@ -54,7 +54,7 @@ def instructions(cubin: bytes, kernel: str, cuobjdump: str) -> list[Instruction]
 
 
 def barriers(code: list[Instruction]) -> list[tuple[int, list[str]]]:
-    """Address and faults of each barrier over all blocks: of each RED, and of each ATOM that a MEMBAR precedes."""
+    """Returns address and faults of each barrier over all blocks: each RED, and each ATOM that a MEMBAR precedes."""
     found = []
     for place, instruction in enumerate(code):
         last = max((p for p in range(place) if code[p].begins("BAR")), default=0)
@@ -93,6 +93,6 @@ def _faults(code: list[Instruction], place: int, before: list[Instruction], rele
 
 
 def _spans(branch: Instruction, load: Instruction, arrival: int) -> bool:
-    """Whether a branch closes a loop around a load, and that loop begins after the arrival."""
+    """Returns whether a branch closes a loop around a load, and that loop begins after the arrival."""
     target = branch.target
     return target is not None and arrival < target <= load.address < branch.address

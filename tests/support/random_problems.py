@@ -6,7 +6,7 @@ OBJECTIVES = ("mp", "lr", "mi", "omp", "entropy")
 
 
 def rows(rng, m, d):
-    """Embeddings of a kind that occurs: Gaussian, a cone, ratings, duplicates, rows of all lengths, 16 bits."""
+    """Returns realistic embeddings of a random kind: Gaussian, a cone, ratings, duplicates, any lengths, 16 bits."""
     F = rng.standard_normal((m, d))
     kind = rng.choice(["plain", "cone", "whole", "copies", "scaled", "half", "near"])
     if kind == "cone":
@@ -26,7 +26,7 @@ def rows(rng, m, d):
 
 
 def scores(rng, F, n):
-    """Scores of a kind that occurs: of a query, Gaussian, ratings, nearly all equal, of several scales."""
+    """Returns realistic scores of a random kind: of a query, Gaussian, ratings, nearly all equal, several scales."""
     m, d = F.shape
     kind = rng.choice(["query", "plain", "ratings", "close", "scales"])
     if kind == "query":
@@ -40,7 +40,7 @@ def scores(rng, F, n):
 
 
 def problem(seed):
-    """Arguments of `gip_gpu.select`: F, G, k and options. Some are refused, as `mi` of dependent columns is."""
+    """Returns arguments of `gip_gpu.select`: F, G, k, options. Some are refused, such as "mi" of dependent columns."""
     rng = np.random.default_rng(seed)
     objective = str(rng.choice(OBJECTIVES))
     d, m = int(rng.integers(1, 17)), int(rng.integers(2, 41))

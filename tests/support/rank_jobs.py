@@ -17,7 +17,7 @@ def environment(**more):
 
 
 def run_job(name, folder, script="ranks", **more):
-    """What each rank says, None for one that was killed; and the seconds that it took."""
+    """Runs a job; returns the results of each rank, None for one that was killed, and the seconds that it took."""
     real = REAL_DATA / "gsm8k_minilm_f16.npy"
     if real.exists():
         more["GIP_GPU_REAL"] = str(real)

@@ -1,6 +1,6 @@
 """Processes for tests/distributed/test_distributed.py: forks the ranks of a job once torch is loaded.
 
-`python -m tests.support.ranks JOB FOLDER`. Each rank writes what came of it to FOLDER/RANK.json.
+`python -m tests.support.ranks JOB FOLDER`. Each rank writes its results to FOLDER/RANK.json.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 
 from gip_gpu import signals
 
-# How the rows lie on so many ranks.
+# Number of rows of each rank, by the number of ranks.
 CUTS = {
     1: lambda m: [m],
     2: lambda m: [1, m - 1],
@@ -25,7 +25,7 @@ CUTS = {
 
 
 def pool(m=900, d=16, seed=0):
-    """(m, d) rows in a cone, with duplicates of the first fifty at the end."""
+    """Returns (m, d) rows in a cone, with duplicates of the first fifty at the end."""
     rng = np.random.default_rng(seed)
     scales = 1 / np.arange(1, d + 1)
     F = (rng.standard_normal((m, d)) * scales + scales).astype(np.float32)
@@ -38,14 +38,14 @@ def ratings(m=900, n=4):
 
 
 def uneven_scores():
-    """The rows in the middle have scores so small that they never win, next to the others."""
+    """Returns scores that are so small for the rows in the middle that these never win."""
     G = signals.self_compression(pool())
     G[300:600] *= 1e-6
     return G
 
 
 def lacking(F, G):
-    """Rows and scores with values missing: of rank 1 of two, of the ends of others, and of neighbours."""
+    """Returns rows and scores with missing values: in the last row and in neighbours; of two ranks only on rank 1."""
     F, G = F.copy(), np.array(G, dtype=np.float64)
     F[[5, 430, 431, 899], 2] = np.nan
     G[[6, 7, 430, 600]] = np.inf
@@ -53,13 +53,13 @@ def lacking(F, G):
 
 
 def uneven_scales():
-    """Ratings whose columns differ in scale, and fine scores: sums depend on their order."""
+    """Returns columns of ratings and fine scores of different scales, whose sums depend on their order."""
     fine = np.random.default_rng(3).random(900) ** 9 * 1e6
     return np.column_stack([ratings(n=2), fine, np.full(900, 0.1)])
 
 
 def cases():
-    """F, G, k and options by name."""
+    """Returns F, G, k and options by name."""
     F = pool()
     G = signals.self_compression(F)
     small, flat = pool(120, 3, 2), np.zeros(900)
@@ -126,7 +126,7 @@ def part(F, G, rank, sizes):
 
 
 def told(selection):
-    """All that ranks must have in common, in short."""
+    """Returns a digest of the results that all ranks must share."""
     proof = selection.certificate
     arrays = (selection.indices, selection.gains, selection.weights, selection.explained)
     arrays += (proof.margins, proof.candidates, proof.ties)
@@ -172,7 +172,7 @@ def job_cases(rank, results):
     for name in WITH_EMPTY:
         F, G, k, options = cases()[name]
         mine = part(F, G, rank, [int(share * len(F)) for share in EMPTY])
-        if rank == 2:  # it does not know how long the others' rows are
+        if rank == 2:  # it does not know the length of the others' rows
             mine = [], []
         results[f"empty {name}"] = attempt(select, *mine, k, timeout=60, **options)
     results["all empty"] = attempt(select, F[:0], None if G is None else G[:0], 3, objective="entropy", timeout=60)
@@ -188,7 +188,7 @@ def job_two(rank, results):
 
 
 def wrong(rank):
-    """Input that is bad on some rank."""
+    """Returns by name input that is bad on some rank."""
     F, G, _, _ = cases()["one signal"]
     mine = part(F, G, rank, CUTS[3](900))
     bad = mine[0].copy()
@@ -213,7 +213,7 @@ def wrong(rank):
         "timeout": (mine, 10, {"timeout": -1}),
         "timeout of one": (mine, 10, {"timeout": -1 if rank == 1 else 60}),
         "ridge": (mine, 10, {"query": "ridge"}),
-        # More bytes than an alarm has room for.
+        # The message has more bytes than an alarm can hold.
         "long": (mine, 10, {"backend": "\N{GRINNING FACE}" * 3000 if rank == 2 else None}),
         "no checkpoint": (mine, 10, {"checkpoint_every": 5}),
         "standardize differs": (mine, 10, {"standardize": "rank" if rank == 1 else None}),
@@ -223,7 +223,7 @@ def wrong(rank):
 
 
 def late(rank, group):
-    """A rank comes when the others have gone; and all at once."""
+    """Selects twice: rank 1 joins after the others have stopped waiting, then all join at once."""
     from gip_gpu.distributed import select
 
     F, G, k, _ = cases()["one signal"]
@@ -245,7 +245,7 @@ def interrupted(rank, group):
 
 
 def no_room(rank, group):
-    """A rank fails in the middle of a selection."""
+    """Selects while rank 1 runs out of memory in the middle."""
     from gip_gpu.backends.numpy.residual import NumpyResidual
     from gip_gpu.distributed import select
 
@@ -266,7 +266,7 @@ def no_room(rank, group):
 
 
 def job_failing(what):
-    """A rank goes, in the middle of a selection."""
+    """Returns a job in which a rank is lost in the middle of a selection."""
 
     def job(rank, results):
         import torch.distributed as dist
@@ -319,7 +319,7 @@ def main(name, folder):
     while ranks:
         pid, _ = os.wait()
         ranks.remove(pid)
-        # A rank that was stopped does not end by itself.
+        # A stopped rank does not exit by itself.
         if name == "stop" and len(ranks) == 1:
             os.kill(ranks[0], signal.SIGKILL)
 

@@ -13,19 +13,19 @@ from gip_gpu.checkpoint import file as checkpoint
 from tests.support import ranks
 from tests.support.ranks import CUTS, attempt, lacking, part, pool, ratings, uneven_scales
 
-# Picks at which a run is taken over by other processes: few, and beyond the first round where rows have few columns.
+# Numbers of picks at which other processes resume a run: few, and after the first round for rows of few columns.
 STAGES = (7, 20, 29, 40)
-# Selections that are taken on to 50 picks.
+# Selections that are resumed to 50 picks.
 TAKEN_ON = ("mp, initial", "lr", "entropy")
 FIRST = [880, 5, 450, 855, 300]
 
 
 class Stop(Exception):
-    """What a progress function breaks a run off with."""
+    """Exception by which a progress function interrupts a run."""
 
 
 def kinds():
-    """F, G and options by name; 40 picks of each are made by changing numbers of processes."""
+    """Returns F, G and options by name; changing numbers of processes make 40 picks of each."""
     F = pool()
     G = signals.self_compression(F)
     plane = pool(d=2)
@@ -41,7 +41,7 @@ def kinds():
         "zeros": (F, np.zeros(900), {}),
         "zeros, initial": (F, np.zeros(900), {"initial": FIRST}),
         "lengths kept": (long, G, {"normalize": False, "precision": "fp16"}),
-        # Of short rows picks leave the best scores behind, those of items that are taken.
+        # Picks of short rows hardly change scores, so the best remaining scores are those of items already taken.
         "positive": (long, G, {"sign": "positive", "normalize": False, "initial": np.argsort(-G)[:5].tolist()}),
         "lr": (F, G, {"objective": "lr", "epsilon": 0.01}),
         "lr, rounds": (pool(d=8), ratings(), {"objective": "lr"}),
@@ -66,7 +66,7 @@ def broken_off(at):
 
 
 def job_stages(rank, results):
-    """Two processes, then three broken off, then one with all rows, then three."""
+    """Runs two processes, then three that are interrupted, then one with all rows, then three."""
     import torch.distributed as dist
 
     from gip_gpu.distributed import select
@@ -75,7 +75,7 @@ def job_stages(rank, results):
     folder = Path(os.environ["GIP_GPU_FOLDER"])
     for name, (F, G, options) in kinds().items():
         path = folder / f"{name}.ckpt"
-        # Only rank 0 has a use for it.
+        # Only rank 0 uses the checkpoint.
         file = {"checkpoint": path if rank == 0 else None, **options}
         mine = part(F, G, rank, CUTS[3](900))
         if rank < 2:
@@ -89,15 +89,15 @@ def job_stages(rank, results):
         before = path.stat().st_mtime_ns
         results[f"{name} again"] = attempt(select, *mine, STAGES[1], **file)
         assert path.stat().st_mtime_ns == before
-        # The stored picks once more, and without steps what they have projected out.
+        # The stored picks again, and their projection without steps.
         results[f"{name} joined"] = attempt(joined, select(*mine, STAGES[3], **file))
         if name in TAKEN_ON:
-            # By ranks of which the first has no rows.
+            # The first of the ranks that resume has no rows.
             results[f"{name} empty"] = attempt(select, *part(F, G, rank, [0, 400, 500]), 50, **file)
 
 
 def joined(chosen):
-    """The first of some rows that join."""
+    """Returns the first picks among rows that join."""
     d = len(chosen.projection.A)
     rows = np.random.default_rng(9).standard_normal((50, d)) / 6
     scores = np.random.default_rng(9).integers(1, 6, (50, chosen.weights.shape[1])) if chosen.weights.size else None
@@ -113,7 +113,7 @@ def job_refused(rank, results):
     results["made"] = attempt(select, *mine, 5, checkpoint=path)
     before = path.read_bytes()
     swapped, scores = F.copy(), G.copy()
-    # The last row of a rank and the first of the next.
+    # Swap the last row of a rank and the first of the next.
     swapped[[449, 450]] = swapped[[450, 449]]
     scores[800] += 1
     file = {"checkpoint": path}
@@ -134,7 +134,7 @@ def job_refused(rank, results):
 
 
 def job_dropped(rank, results):
-    """An item on the last rank is marked as out of the round."""
+    """Resumes after an item on the last rank is marked as dropped from the round."""
     from gip_gpu.distributed import select
 
     F, G, options = kinds()["lr"]
@@ -152,7 +152,7 @@ def job_dropped(rank, results):
 
 
 def job_ended(what):
-    """Signals in the middle of a selection: to all ranks or to one."""
+    """Returns a job that sends a signal in the middle of a selection, to all ranks or to one."""
 
     def job(rank, results):
         import torch.distributed as dist
@@ -161,7 +161,7 @@ def job_ended(what):
 
         pids = [None] * 3
         dist.all_gather_object(pids, os.getpid())
-        # Of its own accord a process of these handlers ends without a word.
+        # A process with this handler exits without a message.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         F = pool(3000, 32)
         G = signals.self_compression(F)
@@ -191,7 +191,7 @@ def job_ended(what):
 
 
 def job_file(rank, results):
-    """The first rank has no room for its rows, the second has; both read them from files."""
+    """Selects from files: the rows of the first rank do not fit its memory limit, those of the second do."""
     from gip_gpu.backends.numpy import products
     from gip_gpu.distributed import select
     from gip_gpu.sources import Part, open_matrix
@@ -220,7 +220,7 @@ def lengths():
 
 
 def job_paths(rank, results):
-    """Each rank has a file of its own, in another format of floats, of rows of another length."""
+    """Selects from one file per rank, each in another float format and with rows of another length."""
     from gip_gpu.distributed import select
 
     F, G = lengths()

@@ -1,4 +1,4 @@
-"""Runs a script under a sanitizer of the CUDA emulation, on the kernels as they are or with one place broken."""
+"""Runs a script under a sanitizer of the CUDA emulation, on the kernels unchanged or with one fault inserted."""
 
 import shutil
 import subprocess
@@ -11,12 +11,15 @@ from tests.support.cuda_on_cpu.emulator import COMPILER, KERNELS, sanitizer_envi
 def assert_sanitized(
     folder: Path, script: str, sanitize: str, file: str, old: str, new: str, report: str | None, *arguments: str
 ) -> None:
-    """Nothing is found, or `report` once `old` in this file of the kernels, "" for none, is `new`.
+    """Asserts that the sanitizer reports `report`, or nothing for None.
 
     Args:
-        folder: an empty one.
-        script: Python, whose arguments are `sanitize`, the `arguments` and the folder of the kernels.
+        folder: an empty folder.
+        script: Python code; its arguments are `sanitize`, the `arguments` and the folder of the kernels.
         sanitize: "thread" or "address".
+        file, old, new: the kernel file in which `old` is replaced by `new`; "" leaves the kernels unchanged.
+        report: text in the sanitizer's report.
+        arguments: arguments of the script.
     """
     kernels = folder / "kernels"
     shutil.copytree(KERNELS, kernels, ignore=shutil.ignore_patterns("__pycache__"))
@@ -25,7 +28,7 @@ def assert_sanitized(
         assert text.count(old) == 1
         (kernels / file).write_text(text.replace(old, new))
     environment = sanitizer_environment(sanitize)
-    # What lacks a barrier may also hang.
+    # A kernel without a barrier may also hang.
     environment["TSAN_OPTIONS"] += " halt_on_error=1"
     result = subprocess.run(
         [sys.executable, "-c", script, sanitize, *arguments, str(kernels)],
@@ -35,7 +38,7 @@ def assert_sanitized(
     )
     assert f"RuntimeError: {COMPILER} " not in result.stderr, "it does not compile"
     assert (result.returncode == 0) is (report is None), result.stderr
-    # A race that was lost shows in the result, or in a crash over an index that was not written yet, before the
-    # sanitizer has seen both sides of it.
+    # A race may show in a wrong result, or in a crash over an index that was not written yet, before the sanitizer has
+    # seen both sides of it.
     lost = sanitize == "thread" and (result.returncode == 1 or "ThreadSanitizer: SEGV" in result.stderr)
     assert report is None or report in result.stderr or lost

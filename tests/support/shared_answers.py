@@ -9,7 +9,7 @@ from filelock import FileLock
 
 
 def folder_of_the_run(config, tmp_path_factory):
-    """The temporary folder that all workers of `pytest -n` share, and no other test run."""
+    """Returns the temporary folder that all workers of one `pytest -n` run share, and no other run."""
     own = tmp_path_factory.getbasetemp()
     # pytest-xdist puts the folders of its workers into that of the run.
     return own.parent if hasattr(config, "workerinput") else own
@@ -19,7 +19,7 @@ class SharedAnswers:
     """Arrays that functions return, one .npy file for each function and its arguments.
 
     Args:
-        folder: shared by all who ask; made if it is not there.
+        folder: folder shared by all workers; created if missing.
     """
 
     def __init__(self, folder):
@@ -42,19 +42,19 @@ class SharedAnswers:
                 answer = function(*arguments, **options)
                 file = io.BytesIO()
                 np.save(file, answer, allow_pickle=False)
-                # A process that ends while it writes leaves no half of an answer under the final name.
+                # A process that ends while writing leaves no partial answer under the final name.
                 partial = path.with_suffix(".partial")
                 partial.write_bytes(file.getvalue())
                 partial.replace(path)
             return np.load(path, allow_pickle=False)
 
     def lock(self, name):
-        """A lock that one process at a time holds, as a context manager."""
+        """Returns a lock, as a context manager, that one process at a time holds."""
         return FileLock(self.folder / f"{name}.lock")
 
 
 def key(function, arguments, options):
-    """A file name for a call: equal for equal calls, different for different ones."""
+    """Returns a file name for a call: equal for equal calls, different for different ones."""
     if not inspect.isfunction(function) or "<" in function.__qualname__:
         raise TypeError(f"function is {function!r}; its name must identify it, so it must be one of a module")
     call = (

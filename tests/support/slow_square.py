@@ -1,10 +1,10 @@
-"""A function that takes its time, and a note of how often it was called."""
+"""A slow function that records its calls."""
 
 import time
 
 
 def slow_square(values, note):
-    """Squares; each computation leaves a line in the file `note`."""
+    """Returns the square; each computation appends a line to the file `note`."""
     with open(note, "a") as file:
         file.write("computed\n")
     time.sleep(0.5)

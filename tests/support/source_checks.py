@@ -13,7 +13,7 @@ G = np.random.default_rng(6).random((101, 2))
 
 
 def same(source: Source, array: np.ndarray) -> None:
-    """Every way to ask for rows gives those of the array, in its type."""
+    """Asserts that every way to index rows gives those of the array, in its dtype."""
     m, d = array.shape
     assert (source.shape, source.dtype, len(source), source.ndim) == ((m, d), array.dtype, m, 2)
     for start, stop in ((0, m), (0, 1), (m - 1, m), (3, 50), (33, 34), (40, 97), (5, 5)):
@@ -40,7 +40,7 @@ def same(source: Source, array: np.ndarray) -> None:
 
 
 def asked_by_threads(source: Source, array: np.ndarray, times: int) -> bool:
-    """Whether four threads that read blocks and take rows at once all get those of the array."""
+    """Returns whether four threads that read blocks and take rows at the same time all get those of the array."""
     right = []
 
     def ask(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Pools full of what makes ties."""
+"""Pools with many ties."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 @st.composite
 def problems(draw):
-    """Small pools full of what makes ties: repeated, opposite and rescaled rows, integer and zero scores."""
+    """Draws small pools with many ties: repeated, opposite and rescaled rows, integer and zero scores."""
     m, d, n = draw(st.integers(1, 40)), draw(st.integers(1, 64)), draw(st.integers(1, 8))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     grid = draw(st.sampled_from([1, 2, 1000]))

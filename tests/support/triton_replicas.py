@@ -1,9 +1,9 @@
-"""Finds elements that several warps of a Triton program hold, of which one writes memory that the others still read.
+"""Finds elements that several warps of a Triton program hold, where one warp writes memory that others still read.
 
-Triton's intermediate code (TTGIR) gives each tensor a layout: which thread holds which element. Where a tile has fewer
-elements than the program has threads, warps hold copies. All of them load an element, one of them stores it, and
-nothing but a barrier keeps a warp that is late from loading what that one has stored: its copy is then moved twice.
-Triton's interpreter has no warps and cannot show it.
+Triton's intermediate code (TTGIR) gives each tensor a layout, which maps elements to threads. If a tile has fewer
+elements than the program has threads, warps hold copies. All of them load an element and one of them stores it; only a
+barrier keeps a late warp from loading the stored value, in which case its copy is updated twice. Triton's interpreter
+has no warps and cannot show it.
 """
 
 import re
@@ -23,7 +23,7 @@ NAME = re.compile(r"%\w+")
 
 @dataclass(frozen=True)
 class Access:
-    """A load or a store of a tensor; `result` is the variable that is loaded, `value` that which is stored."""
+    """Load or store of a tensor; `result` is the variable loaded, `value` the variable stored."""
 
     kind: str
     array: str
@@ -35,10 +35,10 @@ class Access:
 
 
 def unordered(ttgir):
-    """Pairs of accesses, by line, between which a warp may overtake another one; in each at least one store.
+    """Returns pairs of accesses, by line, at least one of them a store, between which a warp may overtake another.
 
-    In the order of the text: from the end of a loop to its beginning it does not look, and a barrier on one branch
-    counts for all. The loops of our kernels go from tile to tile, and their barriers are on every path.
+    The search follows the order of the text: it does not connect the end of a loop to its beginning, and a barrier on
+    one branch counts for all. The loops of our kernels go from tile to tile, and their barriers are on every path.
     """
     layouts, array, sources = _layouts(ttgir), {}, {}
     recent, found = [], []
@@ -66,7 +66,7 @@ def unordered(ttgir):
 
 
 def loose_tickets(ttgir):
-    """Accesses that no barrier separates from the last atomic operation, by which the last program is found.
+    """Returns accesses that no barrier separates from the last atomic operation, which determines the last program.
 
     That program reads what the others wrote: each thread's writes must come before its program's ticket, and its reads
     after it.
@@ -84,27 +84,27 @@ def loose_tickets(ttgir):
 
 
 def _ordered(before, after, sources, layouts):
-    """Whether no warp can make the second access before another one has made the first, though there is no barrier."""
+    """Returns whether no warp can make the second access before another has made the first, even without a barrier."""
     if _replicated(before.layout, before.shape, layouts) or _replicated(after.layout, after.shape, layouts):
         return False
-    # The thread that stores an element is the one that loaded it, or got it from that one.
+    # The thread that stores an element has loaded it, or received it from the thread that did.
     handed_over = after.kind == "store" and before.result in sources.get(after.value, ())
     return before.layout == after.layout or handed_over
 
 
 def _layouts(ttgir):
-    """Elements a thread, threads a warp and warps along each dimension, by name of a layout."""
+    """Returns elements per thread, threads per warp and warps along each dimension, by name of a layout."""
     found = filter(None, map(BLOCKED.match, ttgir.splitlines()))
     return {match[1]: tuple([int(x) for x in match[place].split(",")] for place in (2, 3, 4)) for match in found}
 
 
 def _replicated(layout, shape, layouts):
-    """Whether several warps hold the same element of a tensor; a layout that is not known counts as such."""
+    """Returns whether several warps hold the same element of a tensor; True for an unknown layout."""
     if sliced := SLICE.match(layout):
         place, parent = int(sliced[1]), sliced[2]
         if parent not in layouts:
             return True
-        # The parent's warps along the dimension that is gone all hold the same elements.
+        # The parent's warps along the removed dimension all hold the same elements.
         whole = (*shape[:place], 1, *shape[place:])
         return layouts[parent][2][place] > 1 or _replicated(parent, whole, layouts)
     if layout not in layouts:

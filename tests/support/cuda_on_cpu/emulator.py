@@ -24,10 +24,10 @@ KERNELS = ROOT / "kernels"
 COMPILER = os.environ.get("CXX", "g++")
 AVAILABLE = shutil.which(COMPILER) is not None
 WHY_NOT = f"CUDA C++ runs on the CPU through {COMPILER}, which is not installed; set CXX"
-# Contracting a * b + c would differ from machine to machine; the kernels' bounds hold with and without it.
+# Contraction of a * b + c differs between machines; the kernels' bounds hold with and without it.
 # Kernels read an array of one type as another, which CUDA compilers allow.
-# longjmp between stacks is no mistake here, though the fortified one says so. Hidden: libraries of one process would
-# share their variables, and a kernel could take the place of a C function of the same name.
+# longjmp between stacks is intended here, but the fortified version aborts on it. Symbols are hidden: otherwise the
+# libraries of one process would share their variables, and a kernel could replace a C function of the same name.
 FLAGS = (
     *("-std=c++17", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden"),
     *("-ffp-contract=off", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas"),
@@ -51,7 +51,7 @@ class Program:
         self._library = ctypes.CDLL(str(library))
 
     def parameters(self, name: str) -> list[str]:
-        """The kinds of a kernel's parameters: i, u, l, L, f, d, or p (P: not const) and the size of an item."""
+        """Returns the kinds of a kernel's parameters: i, u, l, L, f, d, or p (P: not const) and the size of an item."""
         kinds = getattr(self._library, f"cuda_kinds_{name}")
         kinds.restype = ctypes.c_char_p
         return kinds().decode().split()
@@ -68,12 +68,12 @@ class Program:
         """Runs one launch to its end.
 
         Args:
-            name: of the kernel.
-            grid: blocks, one number or up to three.
-            block: threads a block, likewise.
+            name: name of the kernel.
+            grid: number of blocks, one number or up to three.
+            block: number of threads per block, likewise.
             args: an array (C-contiguous, item size as the kernel's) or None for a pointer, a number for a number.
-            shared_bytes: of dynamic shared memory.
-            seed: of the order in which threads run.
+            shared_bytes: size of dynamic shared memory.
+            seed: seed of the order in which threads run.
 
         Raises:
             TypeError: an argument that does not fit the kernel's parameter.
@@ -150,7 +150,7 @@ def _compile(source: Path, flags: list[str], library: Path) -> None:
 
 
 def _cache() -> Path:
-    """A folder of this user's own: what lies in it gets loaded."""
+    """Returns a folder that only this user can write to, because libraries in it are loaded."""
     user = os.getuid()
     folder = Path(tempfile.gettempdir()) / f"gip_gpu-cuda_on_cpu-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -160,7 +160,7 @@ def _cache() -> Path:
 
 
 def sanitizer_environment(sanitize: str) -> dict[str, str]:
-    """The environment in which a Python process can load what was built with -fsanitize=address or =thread."""
+    """Returns an environment in which Python can load a library built with -fsanitize=address or =thread."""
     library = {"address": "libasan.so", "thread": "libtsan.so"}[sanitize]
     found = subprocess.run([COMPILER, f"-print-file-name={library}"], capture_output=True, text=True, check=True)
     return {
