@@ -15,7 +15,7 @@ from gip_gpu.api import selection_file
 from gip_gpu.api.certificate import Certificate
 from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.read_only import ReadOnlyArrays
-from gip_gpu.greedy.projection import Deferred
+from gip_gpu.greedy.projection import LazyField
 from gip_gpu.planning.plan import Plan
 from gip_gpu.system import memory
 from gip_gpu.system.atomic_write import atomic_write
@@ -78,7 +78,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
     timings: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
     range_share: float | None = None
-    projection: Any = Deferred()  # noqa: RUF009
+    projection: Any = LazyField()  # noqa: RUF009
     computed: int = 0
     resumed: int = 0
     preparation: Preparation | None = None

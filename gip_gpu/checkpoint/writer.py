@@ -8,7 +8,7 @@ from gip_gpu.checkpoint import file
 from gip_gpu.greedy.state import State, Stored
 from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.system.atomic_write import remove_leftovers
-from gip_gpu.system.deferred_signals import Deferred
+from gip_gpu.system.deferred_signals import DeferredSignals
 
 # Names in messages of settings that are stored as digests.
 OTHERS = {"initial": "initial items", "prior": "picks before these rows joined"}
@@ -37,7 +37,7 @@ class CheckpointWriter:
         self.stored: Stored | None = file.read(path) if path.exists() else None
         if self.stored is not None:
             self._compare(self.stored["of"])
-        self.signals = Deferred()
+        self.signals = DeferredSignals()
         self.saved = 0 if self.stored is None else len(self.stored["indices"])
         self.stride, self.before = 1, (self.saved, time.monotonic())
         self.written = self.before[1]

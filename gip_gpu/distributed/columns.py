@@ -19,7 +19,7 @@ class ShardedStorage:
         self.own = own
 
     def empty_columns(self, count: int) -> Any:
-        return self.own.ring
+        return self.own.stored
 
     def touch(self, columns: Any) -> None:
         """Does nothing: each rank touches its memory when it writes."""
@@ -32,19 +32,19 @@ class ShardedColumns(ColumnCache):
     """Columns on demand; each batch sends the exact rows of its items to all ranks.
 
     Args:
-        star: communicator of rank 0, whose target is a `ColumnShard`.
+        communicator: of rank 0, whose target is a `ColumnShard`.
         rows: rows of all ranks.
         slots: number of columns that each rank keeps.
     """
 
-    def __init__(self, star: Communicator, rows: ShardedRows, slots: int) -> None:
-        assert isinstance(star.target, ColumnShard)
-        self.star, self.rows = star, rows
-        super().__init__(ShardedStorage(star.target), slots)
+    def __init__(self, communicator: Communicator, rows: ShardedRows, slots: int) -> None:
+        assert isinstance(communicator.target, ColumnShard)
+        self.communicator, self.rows = communicator, rows
+        super().__init__(ShardedStorage(communicator.target), slots)
 
     def _fill(self, indices: list[int], first: int, pick: Pending) -> None:
         rows = pick.row[None]
         if len(indices) > 1:
             rows = np.concatenate([rows, self.rows.take(indices[1:])])
         # `ask` waits for answers, so the time of a batch is that of the slowest rank.
-        self.star.ask("columns", indices, first, rows)
+        self.communicator.ask("columns", indices, first, rows)

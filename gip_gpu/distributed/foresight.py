@@ -32,9 +32,9 @@ def kept_bytes(m: int, d: int, n: int) -> int:
 class Foresight:
     """Simulation of the next picks by rank 0, among the items that the ranks nominate."""
 
-    def __init__(self, star: Communicator, rows: ShardedRows, square: float, own: ColumnShard) -> None:
+    def __init__(self, communicator: Communicator, rows: ShardedRows, square: float, own: ColumnShard) -> None:
         m, d = rows.shape
-        self.star, self.square, self.own = star, square, own
+        self.communicator, self.square, self.own = communicator, square, own
         wanted = working_set(m, d, own.state.n)
         self.counts = [max(NOMINEES, -(-wanted * int(size) // m)) for size in np.diff(rows.offsets)]
         # A rank may nominate twice as many.
@@ -63,7 +63,7 @@ class Foresight:
         forget = len(self.place_of) + self.most > len(self.kept)
         if forget:
             self.place_of.clear()
-        answers = self.star.ask_each([("nominate", (count, forget)) for count in self.counts])
+        answers = self.communicator.ask_each([("nominate", (count, forget)) for count in self.counts])
         for _, _, fresh, rows in answers:
             start = len(self.place_of)
             self.kept[start : start + len(fresh)] = rows

@@ -35,7 +35,7 @@ from gip_gpu.planning.plan import CACHE, Plan, log
 
 
 def run(
-    star: Communicator,
+    communicator: Communicator,
     k: Any,
     settings: Mapping[str, Any],
     read: Callable[[], tuple[Any, Any]],
@@ -44,37 +44,37 @@ def run(
     """Runs a selection; called on all ranks.
 
     Args:
-        star: communicator of the processes.
+        communicator: of the processes.
         k, settings: arguments of `gip_gpu.distributed.select`.
         read: returns this rank's rows and scores; its errors reach the other ranks.
         conclude: function that rank 0 calls with the result once all ranks have it, before any of them returns.
     """
     began = time.perf_counter()
-    with ExitStack() as outer, star:
-        member = Member(star, *read(), k, settings)
-        star.target = member
-        if star.rank:
-            star.answer(member.hello())
+    with ExitStack() as outer, communicator:
+        member = Member(communicator, *read(), k, settings)
+        communicator.target = member
+        if communicator.rank:
+            communicator.answer(member.hello())
             with loop.unchecked():
-                return _follow(star, member, outer)
-        selection = _lead(star, member, began)
-        star.ask("finish", selection)
+                return _follow(communicator, member, outer)
+        selection = _lead(communicator, member, began)
+        communicator.ask("finish", selection)
         if conclude is not None:
             conclude(selection)
-        star.tell("release")
+        communicator.tell("release")
         return selection
 
 
-def _follow(star: Communicator, member: Member, outer: ExitStack) -> Selection:
+def _follow(communicator: Communicator, member: Member, outer: ExitStack) -> Selection:
     """Runs the part of a rank other than 0; with a checkpoint, its signals wait until rank 0 has written the file."""
-    star.serve("build")
-    own = star.target
+    communicator.serve("build")
+    own = communicator.target
     assert isinstance(own, Shard)
     if member.keeping:
         outer.enter_context(own.signals)
     try:
-        selection: Selection = star.serve("finish")
-        star.serve("release")
+        selection: Selection = communicator.serve("finish")
+        communicator.serve("release")
     except Exception:
         own.signals.deliver()
         raise
@@ -113,10 +113,10 @@ class Agreed:
         return offsets
 
 
-def _agree(star: Communicator, member: Member) -> Agreed:
+def _agree(communicator: Communicator, member: Member) -> Agreed:
     """Gathers and compares the settings of all ranks, and standardises and checks their scores."""
-    hellos: list[Hello] = star.gather(member.hello())
-    star.common()
+    hellos: list[Hello] = communicator.gather(member.hello())
+    communicator.common()
     shared = _compare(hellos)
     sizes = [hello.m for hello in hellos]
     m = sum(sizes)
@@ -125,11 +125,11 @@ def _agree(star: Communicator, member: Member) -> Agreed:
         raise ValueError(f"F has no rows on any rank; there must be at least one{left}")
     d, n = shared["the columns of F"], shared["the columns of G"]
     if not all(sizes):
-        star.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
+        communicator.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
     finite, options = _finite(hellos), member.options
     k, initial = counted(member.k, member.initial, m if finite is None else finite.m, finite)
-    done = None if options.standardize is None else scores.standardize(star, options.standardize, sizes)
-    traits = scores.check(star, sizes, options.how, sign_given=options.sign is not None) if n else None
+    done = None if options.standardize is None else scores.standardize(communicator, options.standardize, sizes)
+    traits = scores.check(communicator, sizes, options.how, sign_given=options.sign is not None) if n else None
     keeps_columns = member.objective.keeps_columns(options.how.sign)
     return Agreed(
         sizes=sizes,
@@ -144,25 +144,25 @@ def _agree(star: Communicator, member: Member) -> Agreed:
     )
 
 
-def _lead(star: Communicator, member: Member, began: float) -> Selection:
+def _lead(communicator: Communicator, member: Member, began: float) -> Selection:
     """Runs the part of rank 0 up to the result."""
-    agreed, options = _agree(star, member), member.options
+    agreed, options = _agree(communicator, member), member.options
     k, total = agreed.k, len(agreed.initial) + agreed.k
-    writer = None if member.saving is None else _writer(star, member, agreed)
-    plans: list[Plan] = star.ask_each(
+    writer = None if member.saving is None else _writer(communicator, member, agreed)
+    plans: list[Plan] = communicator.ask_each(
         [("prepare", (k, agreed.largest, agreed.by_items, agreed.hosts.count(host))) for host in agreed.hosts]
     )
     slots = 0 if agreed.by_items else _slots(plans, sum(agreed.sizes))
     whole = writer is not None and writer.holds(total)
     kept = None if whole else slots
-    built = star.ask_each([("build", (offset, kept, writer is not None)) for offset in agreed.offsets[:-1]])
+    built = communicator.ask_each([("build", (offset, kept, writer is not None)) for offset in agreed.offsets[:-1]])
     gamma = max(gamma for gamma, _ in built)
     plan = _plan_of_all(plans, agreed.sizes, k, slots)
     log.info("plan: %s", plan)
     prepared = time.perf_counter()
 
-    rows = ShardedRows(star, agreed.sizes, agreed.d, normalize=options.normalize, largest=agreed.largest)
-    state = _state(star, member, agreed, total, rows)
+    rows = ShardedRows(communicator, agreed.sizes, agreed.d, normalize=options.normalize, largest=agreed.largest)
+    state = _state(communicator, member, agreed, total, rows)
     computed, resumed = 0, 0 if writer is None else writer.resumed(state.first, total)
     if whole:
         assert writer is not None
@@ -171,11 +171,11 @@ def _lead(star: Communicator, member: Member, began: float) -> Selection:
         stepper: Stepper
         square = float(4.0**rows.exponent)
         if agreed.by_items:
-            pool = ShardedPool(star, state, rows, rows.exponent)
+            pool = ShardedPool(communicator, state, rows, rows.exponent)
             stepper = Projecting(pool, state, options.how.epsilon, options.how.sign)
         else:
-            columns = ShardedColumns(star, rows, slots)
-            stepper = MatchingPursuit(ShardedPursuit(star, rows, gamma, square), columns)
+            columns = ShardedColumns(communicator, rows, slots)
+            stepper = MatchingPursuit(ShardedPursuit(communicator, rows, gamma, square), columns)
         with reporting(options.progress, k, resumed) as report, writer or nullcontext():
             timings = loop.run(stepper, state, options.on_exhausted, report, writer)
         carried = stepper.carry(state) if state.projecting else None
@@ -186,9 +186,9 @@ def _lead(star: Communicator, member: Member, began: float) -> Selection:
     return selection_of(state, None, outcome, options.how, rows, agreed.input)
 
 
-def _state(star: Communicator, member: Member, agreed: Agreed, total: int, rows: ShardedRows) -> ShardedState:
+def _state(communicator: Communicator, member: Member, agreed: Agreed, total: int, rows: ShardedRows) -> ShardedState:
     """Returns the state of a selection from the items of all ranks."""
-    own = star.target
+    own = communicator.target
     assert isinstance(own, Shard)
     return ShardedState(
         scores=np.empty((0, member.n)),
@@ -200,15 +200,15 @@ def _state(star: Communicator, member: Member, agreed: Agreed, total: int, rows:
     )
 
 
-def _writer(star: Communicator, member: Member, agreed: Agreed) -> SharedCheckpointWriter:
+def _writer(communicator: Communicator, member: Member, agreed: Agreed) -> SharedCheckpointWriter:
     """Returns the checkpoint writer of this selection, which has read the checkpoint to resume from."""
     assert member.saving is not None
-    parts = star.ask_each([("fingerprints", (offset,)) for offset in agreed.offsets[:-1]])
+    parts = communicator.ask_each([("fingerprints", (offset,)) for offset in agreed.offsets[:-1]])
     F, G = (fingerprint.joined(of_ranks) for of_ranks in zip(*parts, strict=True))
     sizes = agreed.offsets[-1], member.rows.shape[1], member.n
     scored = None if member.scores is None else G
     of = checkpoint.described(sizes, F, scored, member.options.how, member.rows.normalize, agreed.initial)
-    return SharedCheckpointWriter(star, *member.saving, of)
+    return SharedCheckpointWriter(communicator, *member.saving, of)
 
 
 def _finite(hellos: Sequence[Hello]) -> Kept | None:

@@ -46,19 +46,19 @@ def select_launched(
         dist.init_process_group("gloo", timeout=timedelta(seconds=TIMEOUT))
     except RuntimeError as error:
         raise OSError(f"rank {os.environ['RANK']} cannot connect to the other ranks: {brief(error)}") from error
-    star = None
+    communicator = None
     try:
-        star = Communicator(None, TIMEOUT)
-        run(star, k, *_inputs(star, options, read), finish)
+        communicator = Communicator(None, TIMEOUT)
+        run(communicator, k, *_inputs(communicator, options, read), finish)
     except Exception as error:
-        if star is not None and star.told and star.rank:
+        if communicator is not None and communicator.told and communicator.rank:
             time.sleep(BEHIND)
             raise SystemExit(2 if isinstance(error, (ValueError, TypeError)) else 1) from None
         if type(error) is RuntimeError:
             raise OSError(str(error)) from error
         raise
     except KeyboardInterrupt:
-        if star is not None and star.rank:
+        if communicator is not None and communicator.rank:
             raise SystemExit(130) from None
         raise
     finally:
@@ -78,13 +78,13 @@ def _end_later() -> None:
 
 
 def _inputs(
-    star: Communicator, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
+    communicator: Communicator, options: dict[str, Any], read: Callable[[bool], tuple[Any, Any]]
 ) -> tuple[dict[str, Any], Callable[[], tuple[Any, Any]]]:
     """Returns the settings, and the function that reads this process's share of the pool."""
 
     def share() -> tuple[Any, Any]:
-        F, G = read(star.rank == 0)
-        start, stop = (len(F) * rank // star.size for rank in (star.rank, star.rank + 1))
+        F, G = read(communicator.rank == 0)
+        start, stop = (len(F) * rank // communicator.size for rank in (communicator.rank, communicator.rank + 1))
         return _rows(F, start, stop), None if G is None else _rows(G, start, stop)
 
     return {**options, "device": _device(options["device"], options["backend"])}, share

@@ -68,7 +68,7 @@ class Member(OwnScores):
     """Process of a distributed selection before it begins.
 
     Args:
-        star: communicator; its target becomes the shard that `build` makes.
+        communicator: for messages; its target becomes the shard that `build` makes.
         F, G: (m, d) rows and (m, n) scores of this process; G None for no scores.
         k, settings: arguments of `gip_gpu.distributed.select`, checked here.
 
@@ -83,8 +83,8 @@ class Member(OwnScores):
     rows: Rows
     objective: Objective
 
-    def __init__(self, star: Communicator, F: Any, G: Any, k: Any, settings: Mapping[str, Any]) -> None:
-        self.star, self.k = star, k
+    def __init__(self, communicator: Communicator, F: Any, G: Any, k: Any, settings: Mapping[str, Any]) -> None:
+        self.communicator, self.k = communicator, k
         self.options = options = SelectOptions(**settings)
         one_of("columns", options.columns, COLUMNS)
         one_of("on_exhausted", options.on_exhausted, ON_EXHAUSTED)
@@ -96,7 +96,7 @@ class Member(OwnScores):
         # Rank 0 checks whether they are rows of the pool.
         self.initial = as_initial(options.initial, sys.maxsize, 0)
         reads = [*places(F), *places(G)]
-        self.saving = None if star.rank else as_saving(options.checkpoint, options.checkpoint_every, reads)
+        self.saving = None if communicator.rank else as_saving(options.checkpoint, options.checkpoint_every, reads)
         self.keeping = False
         self.device = resolve(options.device, options.backend, F)
         self.kind = backends.load(options.backend, self.device)
@@ -105,7 +105,7 @@ class Member(OwnScores):
         try:
             self._hold(*self._taking_part(F, G))
         except NoRows as error:
-            log.debug("rank %d takes no part: %s", star.rank, error)
+            log.debug("rank %d takes no part: %s", communicator.rank, error)
 
     def _taking_part(self, F: Any, G: Any) -> tuple[Any, NDArray[np.float64] | None]:
         """Returns rows and scores of the items; raises NoRows if there are none."""
@@ -201,12 +201,12 @@ class Member(OwnScores):
         if not self.m:
             state.left[:] = state.pool[:] = False
         if slots is None:
-            self.star.target = Shard(self.rows, state, offset)
+            self.communicator.target = Shard(self.rows, state, offset)
             return 0.0, self.rows.exponent
         # Rank 0 looks ahead for all ranks.
         backend = self.kind(self.rows, replace(self.plan, lookahead=0))
         if slots:
-            self.star.target = ColumnShard(backend, state, offset, slots)
+            self.communicator.target = ColumnShard(backend, state, offset, slots)
         else:
             rules = Rules(
                 problem.objective.measure,
@@ -214,5 +214,5 @@ class Member(OwnScores):
                 problem.sign == "positive",
                 problem.epsilon / backend.square,
             )
-            self.star.target = ItemShard(backend, state, offset, rules)
+            self.communicator.target = ItemShard(backend, state, offset, rules)
         return backend.gamma if slots else 0.0, backend.exponent

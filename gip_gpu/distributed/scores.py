@@ -56,34 +56,34 @@ class OwnScores:
         return self.scores
 
 
-def standardize(star: Communicator, method: str, sizes: Sequence[int]) -> Standardization:
+def standardize(communicator: Communicator, method: str, sizes: Sequence[int]) -> Standardization:
     """Rank 0: standardises the scores of all ranks, `sizes` rows each, to the values that one process would compute."""
     if method == "rank":
-        parts: list[list[Levels]] = _ask(star, sizes, "levels")
+        parts: list[list[Levels]] = _ask(communicator, sizes, "levels")
         by_column = scales.ranks(list(zip(*parts, strict=True)))
         places = zip(*by_column, strict=True)
-        star.ask_each([("rank", (list(next(places)),)) if size else None for size in sizes])
+        communicator.ask_each([("rank", (list(next(places)),)) if size else None for size in sizes])
         merged = [np.unique(np.concatenate([values for values, _ in levels])) for levels in zip(*parts, strict=True)]
         scales.warn_constant(np.array([len(values) == 1 for values in merged]))
         return Standardization(method)
     m = sum(sizes)
-    sums = _ask(star, sizes, "sums")
+    sums = _ask(communicator, sizes, "sums")
     centers = [exact_sums.mean(column, m) for column in zip(*sums, strict=True)]
-    done = scales.z_scale(centers, _ask(star, sizes, "squares", centers), m)
-    _ask(star, sizes, "scale", done)
+    done = scales.z_scale(centers, _ask(communicator, sizes, "squares", centers), m)
+    _ask(communicator, sizes, "scale", done)
     scales.warn_constant(np.array(done.spreads) == 0)
     return done
 
 
-def check(star: Communicator, sizes: Sequence[int], options: Options, *, sign_given: bool) -> Traits:
+def check(communicator: Communicator, sizes: Sequence[int], options: Options, *, sign_given: bool) -> Traits:
     """Rank 0: warns of the scores of all ranks, `sizes` rows each, as `gip_gpu.api.score_checks.check` does."""
     directed = not sign_given and score_checks.sign_matters(options, True)
-    traits = Traits.joined(_ask(star, sizes, "traits", directed))
+    traits = Traits.joined(_ask(communicator, sizes, "traits", directed))
     score_checks.check(traits, sum(sizes), options, sign_given=sign_given)
     return traits
 
 
-def _ask(star: Communicator, sizes: Sequence[int], name: str, *arguments: Any) -> list[Any]:
+def _ask(communicator: Communicator, sizes: Sequence[int], name: str, *arguments: Any) -> list[Any]:
     """Calls a method on the ranks that have rows; returns their answers."""
-    answers = star.ask_each([(name, arguments) if size else None for size in sizes])
+    answers = communicator.ask_each([(name, arguments) if size else None for size in sizes])
     return [answer for answer, size in zip(answers, sizes, strict=True) if size]

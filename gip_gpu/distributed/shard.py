@@ -17,7 +17,7 @@ from gip_gpu.greedy.state import Pick, State
 from gip_gpu.numerics import ties
 from gip_gpu.numerics.error_bounds import DIVERGED
 from gip_gpu.problem.objectives import energies
-from gip_gpu.system.deferred_signals import Deferred
+from gip_gpu.system.deferred_signals import DeferredSignals
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -78,7 +78,7 @@ class Shard:
         self.rows_of, self.state, self.offset = rows, state, offset
         self.size = self.remaining = int(state.left.sum())
         self.picks = 0
-        self.signals = Deferred(math.inf)
+        self.signals = DeferredSignals(math.inf)
 
     def rows(self, indices: Indices) -> Floats:
         """Returns the exact rows (c, d) of some of its items."""
@@ -144,8 +144,8 @@ class ColumnShard(Shard):
     def __init__(self, backend: Backend, state: State, offset: int, slots: int) -> None:
         super().__init__(backend.rows_of, state, offset)
         self.backend, self.arrays = backend, LocalPursuit(backend, state.n)
-        self.ring = backend.empty_columns(slots)
-        self.ring_rows = np.empty((slots, state.d))
+        self.stored = backend.empty_columns(slots)
+        self.stored_rows = np.empty((slots, state.d))
         self.slot_of: dict[int, int] = {}
         self.nominated = np.zeros(state.m, dtype=bool)
 
@@ -161,8 +161,8 @@ class ColumnShard(Shard):
         """Projects out a pick whose column is in the column cache."""
         own = self._own(index)
         slot = self.slot_of[index]
-        pick = Pick(index, self.ring_rows[slot], residual, gain, 0.0, 0, 0)
-        return self._report(project_out(self.arrays, self.state, pick, own, self.ring[slot]))
+        pick = Pick(index, self.stored_rows[slot], residual, gain, 0.0, 0, 0)
+        return self._report(project_out(self.arrays, self.state, pick, own, self.stored[slot]))
 
     def rescore(self, reached: float) -> Found:
         """Returns the best items that `Report` left out; some item of the pool has an exact norm >= `reached`."""
@@ -175,8 +175,8 @@ class ColumnShard(Shard):
         """Computes the columns of these items of the pool, with their exact rows, into the slots from `first` on."""
         claimed = range(first, first + len(indices))
         self.slot_of = {item: slot for item, slot in self.slot_of.items() if slot not in claimed}
-        self.ring_rows[first : first + len(indices)] = rows
-        self.backend.columns_of(rows, self.ring[first : first + len(indices)])
+        self.stored_rows[first : first + len(indices)] = rows
+        self.backend.columns_of(rows, self.stored[first : first + len(indices)])
         self.slot_of.update(zip(indices, claimed, strict=True))
 
     def nominate(self, count: int, forget: bool) -> tuple[Indices, NDArray[Any], Indices, NDArray[Any]]:

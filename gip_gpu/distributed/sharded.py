@@ -55,7 +55,7 @@ class ShardedPursuit:
     """Arrays of matching pursuit of all ranks, with one exchange of messages per pick.
 
     Args:
-        star: communicator of rank 0, whose target is a `ColumnShard`.
+        communicator: of rank 0, whose target is a `ColumnShard`.
         rows: rows of all ranks.
         gamma: largest bound of all ranks on the error of one Gram entry.
         square: as in `gip_gpu.backends.base.Backend`.
@@ -63,12 +63,12 @@ class ShardedPursuit:
 
     name: ClassVar[str] = "distributed"
 
-    def __init__(self, star: Communicator, rows: ShardedRows, gamma: float, square: float) -> None:
-        assert isinstance(star.target, ColumnShard)
-        self.star, self.rows_of, self.gamma, self.square = star, rows, gamma, square
-        self.own = star.target
+    def __init__(self, communicator: Communicator, rows: ShardedRows, gamma: float, square: float) -> None:
+        assert isinstance(communicator.target, ColumnShard)
+        self.communicator, self.rows_of, self.gamma, self.square = communicator, rows, gamma, square
+        self.own = communicator.target
         self.reports: list[Report] = []
-        self.foresight = Foresight(star, rows, square, self.own)
+        self.foresight = Foresight(communicator, rows, square, self.own)
 
     def rows(self, indices: Any) -> Floats:
         return self.rows_of.take(indices)
@@ -76,18 +76,18 @@ class ShardedPursuit:
     def row(self, index: int) -> Floats:
         """Returns the exact row (d,) of an item; its rank is asked only if its column is not cached."""
         slot = self.own.slot_of.get(index)
-        row: Floats = self.rows([index])[0] if slot is None else self.own.ring_rows[slot]
+        row: Floats = self.rows([index])[0] if slot is None else self.own.stored_rows[slot]
         return row
 
     def refresh(self, state: State) -> float:
-        self.reports = self.star.ask("refresh", state.unit, state.scale, state.A, state.drift)
+        self.reports = self.communicator.ask("refresh", state.unit, state.scale, state.A, state.drift)
         return max(report.error for report in self.reports)
 
     def best(self) -> float:
         return float(np.max([report.best for report in self.reports]))
 
     def update(self, state: State, pick: Pick, index: int | None, column: Any) -> float:
-        self.reports = self.star.ask("update", index, pick.residual, pick.gain)
+        self.reports = self.communicator.ask("update", index, pick.residual, pick.gain)
         return math.fsum(report.energy for report in self.reports)
 
     def window(self, state: State, best: float, noise: float) -> ShardedWindow:
@@ -104,7 +104,7 @@ class ShardedPursuit:
             calls.append(("rescore", (reached,)) if asked else None)
             if report.found is None and not asked:
                 outside = max(outside, most * most)
-        again = self.star.ask_each(calls) if any(calls) else [None] * len(calls)
+        again = self.communicator.ask_each(calls) if any(calls) else [None] * len(calls)
         found = [late or report.found for late, report in zip(again, self.reports, strict=True)]
         largest = int(np.diff(self.rows_of.offsets).max())
         return ShardedWindow(self, [part for part in found if part is not None], outside, largest)

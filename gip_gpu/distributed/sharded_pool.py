@@ -19,19 +19,21 @@ class ShardedRows(Rows):
     """Exact rows of all ranks.
 
     Args:
-        star: communicator of rank 0.
+        communicator: of rank 0.
         sizes: number of rows of each rank.
         d: length of a row.
         largest: largest norm of a row that `take` returns.
     """
 
-    def __init__(self, star: Communicator, sizes: list[int], d: int, *, normalize: bool, largest: float) -> None:
-        self.star = star
+    def __init__(
+        self, communicator: Communicator, sizes: list[int], d: int, *, normalize: bool, largest: float
+    ) -> None:
+        self.communicator = communicator
         self.offsets = np.concatenate([[0], np.cumsum(sizes)])
         self.shape = (int(self.offsets[-1]), d)
         self.normalize, self.largest = normalize, largest
         # Norms are needed only for rows that are not normalised.
-        self.norms = np.empty(0) if normalize else np.concatenate(star.ask("norms"))
+        self.norms = np.empty(0) if normalize else np.concatenate(communicator.ask("norms"))
 
     def split(self, indices: Any) -> list[NDArray[np.int64]]:
         """Returns for each rank the positions of its own items in `indices`."""
@@ -47,7 +49,7 @@ class ShardedRows(Rows):
         values = np.empty((len(items), *width))
         places = self.split(items)
         calls: list[Call | None] = [(name, (items[own],)) if len(own) else None for own in places]
-        for own, found in zip(places, self.star.ask_each(calls), strict=True):
+        for own, found in zip(places, self.communicator.ask_each(calls), strict=True):
             if len(own):
                 values[own] = found
         return values
@@ -74,18 +76,18 @@ class ShardedState(State):
         return self.rows.collect("measures", indices)
 
     def open_round(self) -> tuple[float, float]:
-        found = self.rows.star.ask("open_round")
+        found = self.rows.communicator.ask("open_round")
         return max(largest for largest, _ in found), math.fsum(energy for _, energy in found)
 
     def first_left(self, count: int) -> Indices:
-        return np.concatenate(self.rows.star.ask("first_left", count))[:count]
+        return np.concatenate(self.rows.communicator.ask("first_left", count))[:count]
 
     def skip(self, indices: Indices) -> None:
         super().skip(indices)
-        self.rows.star.ask("take_again", indices[:0], indices)
+        self.rows.communicator.ask("take_again", indices[:0], indices)
 
     def take_again(self, before: Indices, chosen: Indices) -> None:
-        self.rows.star.ask("take_again", before, chosen)
+        self.rows.communicator.ask("take_again", before, chosen)
 
     def take(self, items: Any) -> None:
         """Does nothing: each rank takes its own item when it projects a pick out."""

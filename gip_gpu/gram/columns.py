@@ -102,7 +102,7 @@ class ColumnCache(ABC):
 
     def __init__(self, storage: Storage, slots: int, keep: bool = False) -> None:
         self.storage, self.keep = storage, keep
-        self.ring = storage.empty_columns(slots)
+        self.stored = storage.empty_columns(slots)
         self.items: list[int | None] = [None] * slots
         self.slot_of: dict[int, int] = {}
         self.next = self.touched = 0
@@ -115,10 +115,10 @@ class ColumnCache(ABC):
     def get(self, index: int) -> Any:
         slot = self.slot_of.get(index)
         # An interrupt may have come between the two notes.
-        return None if slot is None or self.items[slot] != index else self.ring[slot]
+        return None if slot is None or self.items[slot] != index else self.stored[slot]
 
     def table(self) -> Any:
-        return self.ring
+        return self.stored
 
     def begin(self) -> None:
         self.batch.begin()
@@ -128,7 +128,7 @@ class ColumnCache(ABC):
         count = self.batch.choose(made, most)
         first = self._claim(count)
         # Apart, or the first batches would seem to take longer than all others.
-        self.storage.touch(self.ring[max(first, self.touched) : first + count])
+        self.storage.touch(self.stored[max(first, self.touched) : first + count])
         self.touched = max(self.touched, first + count)
         forecast.prepare(count)
         began = time.perf_counter()
@@ -205,18 +205,18 @@ class LazyColumns(ColumnCache):
         began = time.perf_counter()
         log.info("columns: on demand they last for few picks; computing the whole Gram matrix")
         slots = len(self.items)
-        self.slot_of, self.items, self.ring = {}, [None] * slots, None
+        self.slot_of, self.items, self.stored = {}, [None] * slots, None
         try:
             matrix = self.backend.gram()
         except BaseException:
-            self.ring = self.backend.empty_columns(slots)
+            self.stored = self.backend.empty_columns(slots)
             raise
         m = self.backend.m
-        self.ring, self.items, self.whole = matrix, list(range(m)), True
+        self.stored, self.items, self.whole = matrix, list(range(m)), True
         self.slot_of = dict(zip(range(m), range(m), strict=True))
         self.backend.place(range(m), range(m))
         self.computed += m
         self.seconds += time.perf_counter() - began
 
     def _fill(self, indices: list[int], first: int, pick: Pending) -> None:
-        self.backend.columns(indices, self.ring[first : first + len(indices)])
+        self.backend.columns(indices, self.stored[first : first + len(indices)])

@@ -114,7 +114,7 @@ def _later(whole: Callable[..., Projection], compute: Callable[[], Stored], unit
     return whole(compute(), unit)
 
 
-class Deferred:
+class LazyField:
     """A dataclass field that may be given as a function: the first to ask for the field calls it."""
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -15,7 +15,7 @@ from gip_gpu.validation.settings import as_epsilon
 
 
 @dataclass(frozen=True)
-class Query:
+class FactoredQuery:
     """Q (d, n) = columns @ factor.
 
     Attributes:
@@ -31,7 +31,7 @@ class Query:
     dependent: int | None
 
     @classmethod
-    def of(cls, Q: Any, d: int) -> "Query":
+    def of(cls, Q: Any, d: int) -> "FactoredQuery":
         """Checks and factorises Q; the scale of a column does not affect whether it depends on others."""
         query = as_query(Q, d)
         n = query.shape[1]
@@ -43,7 +43,7 @@ class Query:
         dependent = int(np.argmin(outside > 0)) if not outside.all() else None
         return cls(columns, factor * lengths, 2 * float((log(lengths) + log(outside)).sum()), dependent)
 
-    def independent(self) -> "Query":
+    def independent(self) -> "FactoredQuery":
         """Returns this query; ValueError if its mutual information is not defined."""
         if self.dependent is not None:
             raise ValueError(
@@ -69,10 +69,10 @@ class Query:
 
 def left_of_query(
     F: ArrayLike, Q: Any, indices: ArrayLike, epsilon: float, normalize: bool
-) -> tuple[Query, NDArray[np.float64]]:
+) -> tuple[FactoredQuery, NDArray[np.float64]]:
     """Returns the query, and a matrix `left` (d + rank, w) with left'left = columns'P columns."""
     directions, lengths = chosen_rows(F, indices, normalize)
-    query, epsilon = Query.of(Q, directions.shape[1]), as_epsilon(epsilon)
+    query, epsilon = FactoredQuery.of(Q, directions.shape[1]), as_epsilon(epsilon)
     singular, frame = row_space(seen_rows(directions, lengths, epsilon))
     inside = frame.T @ query.columns
     outside = query.columns - frame @ inside

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu.metrics._arguments import chosen_rows
-from gip_gpu.metrics._query import Query
+from gip_gpu.metrics._query import FactoredQuery
 from gip_gpu.numerics.orthogonal import Basis, log
 from gip_gpu.validation.settings import as_epsilon
 
@@ -46,7 +46,7 @@ def information_path(
     (array([0.346574,      inf]), array([1., 0.]), array([0., 0.]))
     """
     directions, lengths = chosen_rows(F, indices, normalize)
-    query = Query.of(Q, directions.shape[1]).independent()
+    query = FactoredQuery.of(Q, directions.shape[1]).independent()
     state = _state(directions, query.columns, as_epsilon(epsilon))
     k = len(directions)
     information, traces, entropies = np.zeros(k), np.zeros(k), np.zeros(k)

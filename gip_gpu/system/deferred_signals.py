@@ -9,7 +9,7 @@ from typing import Any
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-class Deferred:
+class DeferredSignals:
     """Inside its `with` block the signals that end a process are only noted; a second one acts at once.
 
     In threads other than the main one, where Python has no signals, nothing is put off. Signals that are ignored stay
@@ -28,7 +28,7 @@ class Deferred:
         self.arrived: int | None = None
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> "Deferred":
+    def __enter__(self) -> "DeferredSignals":
         if threading.current_thread() is threading.main_thread():
             for number in (int(getattr(signal, name)) for name in NAMES if hasattr(signal, name)):
                 handler = signal.getsignal(number)

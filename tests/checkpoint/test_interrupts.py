@@ -16,7 +16,7 @@ from gip_gpu import select, signals
 from gip_gpu.checkpoint import file as checkpoint
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.system import atomic_write
-from gip_gpu.system.deferred_signals import Deferred
+from gip_gpu.system.deferred_signals import DeferredSignals
 from tests.support.paths import ROOT
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and mounts of POSIX")
@@ -207,7 +207,7 @@ def interrupted(patience, *times):
     """Returns the number of signals, sent at these times, up to the one that acted."""
     count = 0
     try:
-        with Deferred(patience) as deferred:
+        with DeferredSignals(patience) as deferred:
             for seconds in times:
                 deferred.since -= seconds
                 count += 1
@@ -230,7 +230,7 @@ def test_an_exception_ends_a_run_in_place_of_the_signal():
     """An exception says more, such as that a checkpoint cannot be written; later signals act as before."""
 
     def failing():
-        with Deferred():
+        with DeferredSignals():
             signal.raise_signal(signal.SIGINT)
             raise OSError("no room")
 

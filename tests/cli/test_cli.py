@@ -17,6 +17,7 @@ import pytest
 
 import gip_gpu
 from gip_gpu import cli, metrics
+from gip_gpu.checkpoint.writer import CheckpointWriter
 from gip_gpu.reference import matching_pursuit
 from tests.support.command_line import SELECT, Files, Run, command, posix, started
 
@@ -162,10 +163,8 @@ def test_help_and_version(run: Run) -> None:
 
 def test_how_often_checkpoints_are_written(pool: Files, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    keeper = gip_gpu.checkpoint.file.Keeper.__init__
-    monkeypatch.setattr(
-        "gip_gpu.checkpoint.file.Keeper.__init__", lambda self, *rest: (seen.append(rest[1]), keeper(self, *rest))[1]
-    )
+    init = CheckpointWriter.__init__
+    monkeypatch.setattr(CheckpointWriter, "__init__", lambda self, *rest: (seen.append(rest[1]), init(self, *rest))[1])
     for given in ("", "7", "1e2", "7.0", "7s", "0.5s"):
         line = f"select F.npy --scores G.npy -k 5 --checkpoint run{' --checkpoint-every ' * bool(given)}{given}"
         assert run(line).status == 0

@@ -193,12 +193,12 @@ def test_in_the_loop_of_cuda(pool, tmp_path):
 
 def test_of_all_ranks():
     nothing = Found(np.empty(0, np.int64), np.empty((0, 1)), 0.0, 0)
-    star = SimpleNamespace(ask_each=lambda calls: [None] * len(calls))
+    communicator = SimpleNamespace(ask_each=lambda calls: [None] * len(calls))
     rows = SimpleNamespace(offsets=np.array([0, 3, 5]), largest=1.0)
     own = object.__new__(ColumnShard)
     own.state = state = State(scores=np.ones((5, 1)), k=2, d=3, objective=OBJECTIVES["mp"])
-    star.target, rows.shape = own, (5, 3)
-    arrays = ShardedPursuit(star, rows, 1e-6, 1.0)
+    communicator.target, rows.shape = own, (5, 3)
+    arrays = ShardedPursuit(communicator, rows, 1e-6, 1.0)
     arrays.reports = [Report(1.0, 1e-6, 1.0, nothing), Report(0.5, 1e-6, 1.0, nothing)]
     stepper = MatchingPursuit(arrays, None)
     with pytest.warns(RuntimeWarning, match=WARNING):

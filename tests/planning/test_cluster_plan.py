@@ -123,9 +123,9 @@ def test_a_column_a_pick_is_what_gpus_have(devices):
 
 
 def test_a_tree_would_help_where_there_are_many():
-    star = estimate(M, D, 1, K, devices=256).schedule
-    assert not star.tree
-    assert replace(star, tree=True).seconds(K) < star.seconds(K) / 2
+    communicator = estimate(M, D, 1, K, devices=256).schedule
+    assert not communicator.tree
+    assert replace(communicator, tree=True).seconds(K) < communicator.seconds(K) / 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
@@ -190,27 +190,31 @@ def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
     """How many messages each pick and each batch takes and how long they are, in a real selection of one rank."""
     torch = pytest.importorskip("torch.distributed")
     from gip_gpu import distributed
-    from gip_gpu.distributed import columns, exchange
+    from gip_gpu.distributed import exchange, foresight
 
-    assert (cluster_schedule.FIRST, cluster_schedule.NOMINEES) == (exchange.FIRST, columns.NOMINEES)
-    assert cluster.KEPT == columns.KEPT + 2
+    assert (cluster_schedule.FIRST, cluster_schedule.NOMINEES) == (exchange.FIRST, foresight.NOMINEES)
+    assert cluster.KEPT == foresight.KEPT + 2
     F = real("gsm8k_minilm_f16.npy").astype(np.float64)
     m, d = F.shape
     local = Local(m, d, 1, DEVICE_KINDS["cpu"])
-    assert local.nominees(1) == columns.working_set(m, d, 1)
+    assert local.nominees(1) == foresight.working_set(m, d, 1)
     messages = {}
 
     def noting(call):
-        def noted(star, name, *arguments):
-            answer = call(star, name, *arguments)
+        def noted(communicator, name, *arguments):
+            answer = call(communicator, name, *arguments)
             down = len(pickle.dumps((name, arguments, True)))
             messages.setdefault(name, []).append((down, len(pickle.dumps(answer))))
             return answer
 
         return noted
 
-    def each(star, calls):
-        return [noting(lambda star, name, *rest: star._call(name, rest))(star, calls[0][0], *calls[0][1])]
+    def each(communicator, calls):
+        return [
+            noting(lambda communicator, name, *rest: communicator._call(name, rest))(
+                communicator, calls[0][0], *calls[0][1]
+            )
+        ]
 
     monkeypatch.setattr(exchange.Communicator, "ask_each", each)
     monkeypatch.setattr(exchange.Communicator, "tell", noting(exchange.Communicator.tell))
