@@ -180,11 +180,11 @@ def test_all_columns_of_a_csv_are_scores(tmp_path):
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ("1,2\n3,4\n", "a", "line 1 has numbers, not the names of columns, of which key 'a' is one"),
+        ("1,2\n3,4\n", "a", "line 1 has numbers; with key 'a' the first line must have the names of columns"),
         ("a,b\n1,2\n", "c", r"it must hold a column 'c', .*; it holds a: column, b: column; give the key of one"),
-        ("a,b\n1,2\n", "a,c", r"it has no column 'c' of numbers, of which key 'a,c' tells; it holds a: column"),
+        ("a,b\n1,2\n", "a,c", r"it has no column 'c' of numbers, which key 'a,c' names; it holds a: column"),
         ("a,b\n1,2\n", "a,a", "key 'a,a' names a column twice"),
-        ("a,b,a\n1,2,3\n", "a", "line 1 has 2 columns 'a', of which key tells; rename them"),
+        ("a,b,a\n1,2,3\n", "a", "line 1 has 2 columns 'a', which key names; rename them"),
         ("a,b\n1,x\n", "b", "line 2, column 2: 'x' is not a number"),
         (",a\n0,1\n1,2\n", None, r"column 1 has no name; does it hold row numbers\?; name .*--scores-key a"),
         ("0,5\n1,2\n2,5\n", None, "column 1 of .* holds 0 to 2, as row numbers do; name the columns in a first line"),

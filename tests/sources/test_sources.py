@@ -144,7 +144,7 @@ ENTRY = {"dtype": "F32", "shape": [4, 3], "data_offsets": [0, 48]}
         (header({"F": {**ENTRY, "data_offsets": [48, 0]}}), "no place inside the file"),
         (header({"F": {**ENTRY, "data_offsets": [0, 44]}}), r"tensor 'F', F32 \(4, 3\), has 44 bytes, not 48"),
         (header({"F": ENTRY}, bytes(47)), "no place inside the file"),
-        (header({"F": ENTRY}, bytes(49)), "it has 49 bytes of data, and its header tells of 48"),
+        (header({"F": ENTRY}, bytes(49)), "it has 49 bytes of data, and its header declares 48"),
         (header({"F": {**ENTRY, "dtype": "F4", "data_offsets": [0, 48]}}), "it holds F: F4"),
         (header({"F": {**ENTRY, "dtype": "F8_E4M3"}}), r"tensor 'F', F8_E4M3 \(4, 3\), has 48 bytes, not 12"),
         (header({"F": {**ENTRY, "shape": [0, 3], "data_offsets": [0, 0]}}, b""), "must have at least one row"),

@@ -108,9 +108,7 @@ def test_columns_of_numbers(kind: str, tmp_path: Path) -> None:
         open_matrix(path)
     with pytest.raises(ValueError, match=r"must hold a column 'text', .*it holds a: double"):
         open_matrix(path, "text")
-    with pytest.raises(
-        ValueError, match=r"has no column 'text' of numbers, of which key 'a,text' tells; it holds a: d"
-    ):
+    with pytest.raises(ValueError, match=r"has no column 'text' of numbers, which key 'a,text' names; it holds a: d"):
         open_matrix(path, "a,text")
     with pytest.raises(ValueError, match=r"must hold a column 'a', 2-d, of real numbers"):
         open_matrix(path, "a", dimensions=(2,))
