@@ -185,7 +185,7 @@ def test_the_limit_is_what_the_machine_was_seen_to_read(session):
 def test_other_picks_than_the_textbook_withhold_the_speed_up(session, margin, tied, failed):
     measured = session(dpp=(0, 3, 5), margins=(0.0, margin, 0.5), ties=(9, tied, 1))
     reason = (
-        f"the picks part at pick 1, where gip_gpu's leads by {margin:.2g} of its gain; "
+        f"the picks first differ at pick 1, where gip_gpu's leads by {margin:.2g} of its gain; "
         f"items that tie there, itself included: {tied}"
     )
     text = suite.dpp(measured, measured.dpp)
