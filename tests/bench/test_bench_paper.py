@@ -1,4 +1,4 @@
-"""The paper's claims: every section is written, and every check can fail."""
+"""The suite paper: every section is written, and every check can fail."""
 
 import json
 from itertools import combinations
@@ -41,7 +41,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def at_hand(tiny, monkeypatch):
-    """The tiny data is the real one."""
+    """Uses the tiny data as the real data."""
     monkeypatch.setattr(pools, "DATA", tiny)
     return tiny
 
@@ -55,7 +55,7 @@ def a_section(title, **rest):
 
 
 def first_of(row):
-    """A run of table 6 that picked these."""
+    """Returns a run of table 6 with these picks."""
     notes = {"timings": {"prepare": 1.0, "total": 3.0}, "picking": 2.0, "process": 4.0, "columns": "lazy"}
     return Run(3.0, 5_000_000, np.array(row).tolist(), {**notes, "rounds": [0]})
 

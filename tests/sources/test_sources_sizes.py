@@ -1,4 +1,4 @@
-"""Files of other sizes than expected: shards without rows, archives larger than memory, floats of 8 bits."""
+"""Files of unusual sizes: shards without rows, archives larger than memory, 8-bit floats."""
 
 import io
 import logging
@@ -24,7 +24,7 @@ from tests.support.source_checks import F, G, same
 def test_stored_arrays_are_read_in_blocks(dtype, order, tmp_path, monkeypatch):
     array = np.asarray(F.astype(dtype), order=order)
     np.savez(tmp_path / "F.npz", texts=np.array(["x"] * 101), F=array, g=G[:, 0])
-    monkeypatch.setattr(memory, "available", lambda: 10)  # there is no room for it
+    monkeypatch.setattr(memory, "available", lambda: 10)  # too little for the array
     source = open_matrix(tmp_path / "F.npz", "F")
     assert isinstance(source, RawSource)
     same(source, array)
@@ -58,7 +58,7 @@ def test_arrays_are_stored_and_compressed_with_every_writer(tmp_path):
 
 
 def declare(path, shape, values=b"", compression=zipfile.ZIP_DEFLATED):
-    """A .npz whose array F has this shape by its header, and these bytes."""
+    """Writes a .npz whose header declares this shape of F, with these bytes."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -122,7 +122,7 @@ def test_a_folder_in_the_folder_is_named(tmp_path):
 
 
 def shards(folder, kind, none):
-    """Five shards of F, of which these have no rows."""
+    """Writes five shards of F; these have no rows."""
     folder.mkdir(exist_ok=True)
     parts = iter(np.array_split(F.astype("f4"), max(1, 5 - len(none))))
     for number in range(5):
