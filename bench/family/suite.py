@@ -33,8 +33,8 @@ bandwidth: the shortest measured time to read the float32 pool once, over that o
 batches, which read the pool once for several picks; the others need a new column a pick. A whole process also starts
 Python, and loads and scores the data."""
 MEMORY_NOTES = """\
-The parts are the plan's predictions of what a selection allocates beyond its input; measured is the largest resident
-size of the process, Python, NumPy and the input included. No part depends on k: mp stores a fixed number of Gram
+The parts are the plan's predictions of a selection's memory beyond its input; measured is the largest resident size of
+the process, Python, NumPy and the input included. No part depends on k: mp stores a fixed number of Gram
 columns, the others none. The last line, for comparison, is the additional memory of an algorithm that stores a row of
 m values a pick."""
 VERIFY = click.Option(

@@ -18,8 +18,8 @@ NOTES = """\
 Measured: one NVIDIA H200, 2026-11-27, as [gpu.md](gpu.md) describes. Predicted: `gip_gpu/planning/gpu_costs.py` with
 the datasheet of an H200. The model's host costs (a visit, a missing column, a pick that the host decides) are fitted to
 these same runs: ratios near 1 in the lower rows show that one number fits all of them, not that the model predicted it.
-The rows with a whole Gram matrix are predicted from the datasheet alone. The model ignores the host's work before the
-first step, and candidates that are rescored one after the other."""
+The rows with a whole Gram matrix are not part of that fit. The model ignores the host's work before the first step, and
+candidates that are rescored one after the other."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def verify(timed: list[Timed], F: NDArray[Any], count: int) -> tuple[str, list[s
     """Compares the runs of a pool with `count` picks of the float64 reference and with each other.
 
     Returns:
-        A sentence that states what was verified, and the failures.
+        A sentence about the verified picks, and the failures.
     """
     reference = matching_pursuit(F, self_compression(F), count, on_exhausted="restart")
     failures = [f"{one}: {one.found.trouble}" for one in timed if one.found.failed]

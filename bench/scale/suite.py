@@ -19,7 +19,7 @@ SECTIONS: dict[str, Callable[[Sizes, Path, Done], Section]] = {
     "checkpoint": checkpoint.measure,
 }
 TITLE = """\
-# What large pools take
+# Time and memory of large pools
 
 `python -m bench scale` measures all sections. `--only NAME` measures one and keeps the earlier figures of the others;
 so each section names the machine and the day of its own run. Both halves of a ratio are from one session.

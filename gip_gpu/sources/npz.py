@@ -48,8 +48,8 @@ def open_npz(file: File, request: Request) -> Source:
     if nbytes > request.room:
         raise ValueError(
             f"cannot read {file.name}: array {origin.names[0]!r}, {dtype} {shape}, is compressed and takes "
-            f"{memory.readable(nbytes)} in memory, of which {memory.readable(request.room)} may be taken; saved by "
-            "np.save as .npy, or by np.savez, it is read in blocks"
+            f"{memory.readable(nbytes)} in memory, but the limit is {memory.readable(request.room)}; saved by np.save "
+            "as .npy, or by np.savez, it is read in blocks"
         )
     with reading(file.name, DAMAGED), np.load(file.path, allow_pickle=False) as arrays:
         array = arrays[origin.names[0]]

@@ -106,7 +106,7 @@ class Event:
 
 @pytest.fixture
 def cupy(monkeypatch, tmp_path):
-    """The stand-in for CuPy with what the benchmark calls beside the backend."""
+    """Returns the stand-in for CuPy with the further functions that the benchmark calls."""
     emulator = pytest.importorskip("tests.support.cuda_on_cpu.emulator")
     if not emulator.AVAILABLE:
         pytest.skip(emulator.WHY_NOT)
@@ -244,7 +244,7 @@ def test_barrier_compiles_for_every_chip():
 
 
 class StubTimer(Timer):
-    """Tells the times that it was given, and does what it times."""
+    """A timer that runs its actions and returns given times."""
 
     def __init__(self, *spans):
         self.spans = list(spans)

@@ -302,7 +302,7 @@ MISSING = [1.5, None, 3.0, *map(float, range(4, 20))]
 
 
 def written(folder, how):
-    """Scores of which one is missing, as tables are written: what `select` takes."""
+    """Writes scores with one missing value in a format; returns the argument for `select`."""
     pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
     frame = pd.DataFrame({"q": pd.array(MISSING, "Float64"), "t": ["a"] * len(MISSING)})
     path = folder / f"G.{how.split()[0]}"

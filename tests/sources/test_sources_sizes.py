@@ -69,20 +69,20 @@ def test_what_does_not_fit_is_refused_before_it_is_read(tmp_path, monkeypatch, c
     np.savez_compressed(tmp_path / "F.npz", F=np.zeros((5000, 100)))
     np.save(tmp_path / "g.npy", np.ones(5000))
     monkeypatch.setattr(npz.np, "load", lambda *_, **__: pytest.fail("it was read"))
-    wanted = r"cannot read .*F.npz: array 'F', float64 \(5000, 100\), is compressed and takes 4 MB in memory, of which "
+    wanted = r"cannot read .*F.npz: array 'F', float64 \(5000, 100\), is compressed and takes 4 MB in memory, but "
     hint = "; saved by np.save as .npy, or by np.savez, it is read in blocks"
     for call in (
         lambda: open_matrix(tmp_path / "F.npz", memory_limit="1MB"),
         lambda: gip_gpu.select(tmp_path / "F.npz", np.ones(5000), 5, memory_limit="1MB"),
         lambda: gip_gpu.Pool(tmp_path / "F.npz", memory_limit=1_000_000),
     ):
-        with pytest.raises(ValueError, match=f"{wanted}1 MB may be taken{hint}$"):
+        with pytest.raises(ValueError, match=f"{wanted}the limit is 1 MB{hint}$"):
             call()
     for line in (["select", "--scores", str(tmp_path / "g.npy")], ["plan"]):
         assert main([line[0], str(tmp_path / "F.npz"), *line[1:], "-k", "5", "--memory-limit", "1MB"]) == 2
-        assert re.search(f"{wanted}1 MB may be taken{hint}\n$", capsys.readouterr().err)
+        assert re.search(f"{wanted}the limit is 1 MB{hint}\n$", capsys.readouterr().err)
     monkeypatch.setattr(memory, "available", lambda: 2_000_000)
-    with pytest.raises(ValueError, match=f"{wanted}2 MB may be taken{hint}$"):
+    with pytest.raises(ValueError, match=f"{wanted}the limit is 2 MB{hint}$"):
         gip_gpu.select(tmp_path / "F.npz", np.ones(5000), 5)
     with pytest.raises(ValueError, match="memory_limit is 'much'; memory_limit must be bytes"):
         open_matrix(tmp_path / "F.npz", memory_limit="much")
