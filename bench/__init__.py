@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m bench SUITE`; bench/README.md says how they are run and how their numbers are made."""
+"""Benchmarks: `python -m bench SUITE`; bench/README.md describes how to run them and how their numbers are made."""

@@ -4,16 +4,16 @@ import importlib
 
 import click
 
-# Modules whose `main` is the suite's command; imported when it is asked for, as some need optional packages.
+# Modules with the suite's command, `main`; imported on request only, as some need optional packages.
 SUITES = {
     "cpu": ("bench.cpu.suite", "gip_gpu.select against plain NumPy (the default)"),
     "plain": ("bench.plain.suite", "each objective against the plainest float64 code for it"),
     "family": ("bench.family.suite", "a pick of each objective against one matrix-vector product"),
     "scale": ("bench.scale.suite", "files larger than memory, growth, several processes, checkpoints"),
-    "plans": ("bench.plans.suite", "the plan's seconds against measured ones"),
+    "plans": ("bench.plans.suite", "planned seconds against measured ones"),
     "schedule": ("bench.schedule.suite", "many ranks: constants measured here, a simulation, the model"),
-    "ratings": ("bench.ratings.suite", "how good and diverse the rows of rated pools are"),
-    "paper": ("bench.paper.suite", "the paper's claims beside what is measured"),
+    "ratings": ("bench.ratings.suite", "quality and diversity of selections from rated pools"),
+    "paper": ("bench.paper.suite", "the paper's claims beside measurements"),
     "gpu": ("bench.gpu.suite", "ceilings, times and a sample of the equivalence on a GPU"),
     "gpu-right": ("bench.gpu.right", "computes the right indices that the suite gpu compares with"),
     "model": ("bench.model.suite", "the GPU cost model: predictions for an A100, beside one H200"),
@@ -35,7 +35,7 @@ class Suites(click.Group):
         return super().parse_args(ctx, args if named else ["cpu", *args])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # The lines of the registry: click would import every suite for its own.
+        # Help from the registry: click would import every suite to get it.
         with formatter.section("Suites"):
             formatter.write_dl([(name, line) for name, (_, line) in SUITES.items()])
 

@@ -1,6 +1,6 @@
 """Griffe extension: doctests at the end of a docstring become its section "Examples" in the API reference.
 
-The Google style of Griffe reads `>>>` as code only below that heading; elsewhere Markdown takes it for a quotation.
+The Google style of Griffe reads `>>>` as code only below that heading; elsewhere Markdown renders it as a quotation.
 """
 
 import re
@@ -13,7 +13,7 @@ DOCTESTS = re.compile(r"^>>> .*(?:\n.+)*(?:\n\n>>> .*(?:\n.+)*)*", re.MULTILINE)
 
 
 def with_examples(text: str) -> str:
-    """The docstring with its doctests in a section.
+    """Returns the docstring with its doctests in a section "Examples".
 
     >>> print(with_examples("Doubles.\\n\\n>>> 1 + 1\\n2"))
     Doubles.
@@ -30,7 +30,7 @@ def with_examples(text: str) -> str:
 
 
 class Doctests(griffe.Extension):
-    """Gives every docstring with doctests the section."""
+    """Griffe extension that adds the section to every docstring with doctests."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:

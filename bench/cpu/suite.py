@@ -1,4 +1,4 @@
-"""`python -m bench cpu`: time, memory and agreement of each case, then how far select is from what BLAS allows."""
+"""`python -m bench cpu`: time, memory and agreement of each case, and the distance of select from the BLAS limit."""
 
 import math
 import statistics
@@ -27,14 +27,14 @@ LIMIT_HEADER = (
     *("select, s", "GEMM of computed, s", "select / that", "GEMM of needed, s", "select / that"),
 )
 NOTES = """\
-Every run is a process of its own, one at a time, the variants in turn. Loading the data is not timed; the cast, the
+Every run is a separate process, one at a time, the variants in turn. Loading the data is not timed; the cast, the
 normalisation, the Gram matrix or its columns, and the selection are. Peak memory is the largest resident size of the
 process. The first differing pick (counted from 0) and the IoU compare the indices with those of the float64 reference;
-a speed-up is given only where gip_gpu's are equal to them, element by element, in every run."""
+a speed-up is shown only if gip_gpu's are equal to them, element by element, in every run."""
 LIMIT_NOTES = """\
-"computed" are the Gram columns that select computed, "needed" the k that it used. The GEMM times are what BLAS would
-take for that many columns of m x d at the rate of a large float32 product, measured in the same session. A whole Gram
-matrix is symmetric, so its columns cost about half of that."""
+"computed" are the Gram columns that select computed, "needed" the k that it used. The GEMM times are those of the same
+number of columns of m x d at the rate of a large float32 product, measured in the same session. A whole Gram matrix is
+symmetric, so its columns cost about half of that."""
 
 
 @dataclass
@@ -47,18 +47,18 @@ class Measured:
     found: dict[str, Runs] = field(default_factory=dict)
 
     def agreement(self, variant: str) -> tuple[int | None, float]:
-        """The first pick, from 0, that differs from the reference, and the IoU; of the worst run."""
+        """Returns the first pick, from 0, that differs from the reference, and the IoU; of the worst run."""
         found = [(first_difference(run.indices, self.reference), run.indices) for run in self.found[variant].runs]
         first, indices = min(found, key=lambda pair: math.inf if pair[0] is None else pair[0])
         return first, iou(indices, self.reference)
 
     def wrong(self) -> str:
-        """Why no time of gip_gpu counts; "" where all its runs gave the indices of the reference."""
+        """Returns the reason to withhold gip_gpu's times; "" if all its runs gave the indices of the reference."""
         return self.found[OURS].wrong(self.reference)
 
 
 def jobs(case: Case, quick: bool) -> dict[str, Job]:
-    """The variants; only the plain ones are refused for want of memory."""
+    """Returns the job of each variant; only plain variants are skipped for lack of memory."""
     needed = plain_bytes(case.m, case.d)
     return {each: Job(run, (case.name, each, quick), 0 if each == OURS else needed) for each in VARIANTS}
 
@@ -89,7 +89,7 @@ def main(request: Request) -> Report:
 
 
 def speed(measured: Sequence[Measured]) -> str:
-    """The table of times, memory and agreement, one row a variant."""
+    """Returns the table of times, memory and agreement, one row a variant."""
     rows = []
     for found in measured:
         reason, ours = found.wrong(), found.found[OURS]
@@ -106,7 +106,7 @@ def speed(measured: Sequence[Measured]) -> str:
 
 
 def limit(measured: Sequence[Measured]) -> str:
-    """The table of select's time against the products it cannot do without."""
+    """Returns the table of select's time against that of the matrix products it needs."""
     rows = []
     for found in measured:
         if reason := found.wrong():
@@ -125,11 +125,11 @@ def limit(measured: Sequence[Measured]) -> str:
 
 
 def exhaustion(found: Measured) -> str:
-    """Where the scores ran out, for the plain loop knows no rounds."""
+    """Names the picks at which the scores were exhausted, as the plain loop has no rounds; "" if they were not."""
     rounds = [] if found.wrong() else found.found[OURS].notes["rounds"][1:]
     if not rounds:
         return ""
     return (
         f"{found.case}: the scores are exhausted after {', '.join(map(str, rounds))} picks. There gip_gpu and the "
-        "reference begin another round on the original scores; the plain loop goes on in its rounding."
+        "reference begin another round on the original scores; the plain loop continues with rounding errors."
     )

@@ -1,7 +1,7 @@
 """`gip_gpu.select` by backend, columns and size: `python -m pytest bench --benchmark-only`.
 
-Synthetic clustered pools with self-compression scores; 2 % are chosen. The indices are compared with those of the
-float64 reference before anything is timed.
+The pools are synthetic and clustered, with self-compression scores; 2 % of the rows are selected. The indices are
+compared with those of the float64 reference before any timing.
 """
 
 from functools import cache
@@ -22,7 +22,7 @@ SHARE = 50
 
 
 def serving(device: str) -> list[str]:
-    """Names of the backends that serve a device here."""
+    """Returns the names of the backends that serve a device on this machine."""
 
     def serves(name: str) -> bool:
         try:
@@ -36,7 +36,7 @@ def serving(device: str) -> list[str]:
 
 @cache
 def pool(m: int) -> tuple[NDArray[np.float16], NDArray[np.float64], NDArray[np.int64]]:
-    """Embeddings, scores and the indices of the float64 reference."""
+    """Returns embeddings, scores and the indices of the float64 reference."""
     F = clustered(m, D)
     G = gip_gpu.signals.self_compression(F)
     return F, G, matching_pursuit(F, G, m // SHARE, on_exhausted="restart")

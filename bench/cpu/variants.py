@@ -1,6 +1,6 @@
-"""What is compared: algorithm 1 of arXiv 2603.13790 in plain float32 NumPy, written in two ways, and `gip_gpu.select`.
+"""The compared variants: algorithm 1 of arXiv 2603.13790 in plain float32 NumPy, in two versions, and `gip_gpu.select`.
 
-All take the embeddings and the scores as they were loaded; what they do to them is part of the time.
+All start from the loaded embeddings and scores; their own preparation is part of the time.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def as_written(F: Array, G: Array, k: int) -> NDArray[np.int64]:
-    """Algorithm 1 with the Gram matrix as one writes it down."""
+    """Algorithm 1 with the Gram matrix as the plain expression X @ X.T."""
     X = pools.unit_rows(F, np.float32)
     if len(X) <= ROWS_IN_ONE_CALL:
         return greedy(X @ X.T, G, k)
@@ -40,9 +40,10 @@ def in_place(F: Array, G: Array, k: int) -> NDArray[np.int64]:
 
 
 def greedy(Phi: Array, G: Array, k: int, store: Callable[[Array], Array] = np.asarray) -> NDArray[np.int64]:
-    """The loop in the type of `Phi`: the largest ||W_j||^2 of the items left, and its rank-1 update of W.
+    """Greedy loop in the type of `Phi`: picks the largest ||W_j||^2 of the remaining items, then applies its rank-one
+    update to W.
 
-    `store` rounds what is kept of the residual after each step.
+    `store` rounds the residual after each step.
     """
     W = store(G.astype(Phi.dtype).reshape(len(Phi), -1))
     left = np.ones(len(Phi), dtype=bool)
@@ -56,7 +57,7 @@ def greedy(Phi: Array, G: Array, k: int, store: Callable[[Array], Array] = np.as
 
 
 def plain_bytes(m: int, d: int) -> int:
-    """Memory that the plain variants need: the Gram matrix, one block beside it, the rows and their squares."""
+    """Returns the memory of the plain variants: the Gram matrix, one block of it, the rows and their squares."""
     return 4 * (m * m + m * min(m, BLOCK) + 2 * m * d)
 
 
@@ -69,6 +70,6 @@ VARIANTS: dict[str, Callable[[Array, Array, int], dict[str, Any]]] = {
 
 
 def run(case: str, variant: str, quick: bool) -> dict[str, Any]:
-    """One run of a variant, for a process of its own."""
+    """Runs a variant once, in its own process."""
     chosen = pools.find(case, quick)
     return VARIANTS[variant](*pools.load(chosen), chosen.k)

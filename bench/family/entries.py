@@ -1,4 +1,4 @@
-"""What is measured: each objective on Alpaca, and more picks than dimensions, where the textbook is the rival."""
+"""The measured selections: each objective on Alpaca, and one with more picks than dimensions, against the textbook."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ class Entry:
     """One objective on one pool.
 
     Attributes:
-        name: what `--only` asks for.
+        name: name for `--only`.
         objective, epsilon, query: as in `gip_gpu.select`.
         case: pool, scores and number of picks.
     """
@@ -34,16 +34,16 @@ class Entry:
 
     @property
     def scores(self) -> str:
-        """What the items are scored by, for people."""
+        """Kind of the scores, for people."""
         return "none" if self.objective == "entropy" else self.case.scores
 
     def load(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Embeddings (m, d), and scores or None."""
+        """Returns embeddings (m, d), and scores or None."""
         F, G = pools.load(self.case)
         return F, None if self.objective == "entropy" else G
 
     def reference(self, k: int) -> NDArray[np.int64]:
-        """The first k picks in float64, by `gip_gpu.reference`."""
+        """Returns the first k picks in float64, by `gip_gpu.reference`."""
         F, G = self.load()
         if self.objective == "mp":
             assert G is not None
@@ -57,7 +57,7 @@ class Entry:
 
 
 POOL, JUDGED = pools.find("alpaca-520", quick=False), pools.find("alpaca-judges-520", quick=False)
-# A determinantal point process with more picks than dimensions, which its ridge allows.
+# A determinantal point process with more picks than dimensions; its ridge makes this possible.
 DPP = "dpp"
 ENTRIES = (
     Entry("mp", "mp", POOL),
@@ -70,13 +70,13 @@ ENTRIES = (
 
 
 def find(name: str, quick: bool) -> Entry:
-    """The entry of that name, or its quick form."""
+    """Returns the entry of this name, or its quick form."""
     entry = next(entry for entry in ENTRIES if entry.name == name)
     return replace(entry, case=entry.case.shrunk()) if quick else entry
 
 
 def run(name: str, quick: bool) -> dict[str, Any]:
-    """One selection on the CPU, for a process of its own, with "picking": seconds without preparation and query."""
+    """Runs one selection on the CPU, in its own process; adds "picking", the seconds without preparation and query."""
     entry = find(name, quick)
     told = child.selection(*entry.load(), entry.case.k, device="cpu", **entry.options)
     timings = told["timings"]

@@ -1,4 +1,4 @@
-"""Session of the suite: what was measured in one go, and what may be told of it."""
+"""Session of the suite: all measurements of one call, and the figures that the report may show."""
 
 import statistics
 from collections.abc import Sequence
@@ -15,19 +15,20 @@ from bench.runner.command import Request
 from bench.runner.runs import Job, Runs, first_difference, in_turn
 
 TEXTBOOK = "textbook"
-# Relative lead of a pick, in its gain, within which two float64 programs may part.
+# Largest lead of a pick, relative to its gain, at which two float64 programs may choose different items.
 TIE = 1e-12
 
 
 @dataclass
 class Session:
-    """All that was measured in one go.
+    """All measurements of one call.
 
     Attributes:
-        entries: what was asked for.
-        gemv, read: seconds of one float32 product of the pool with a vector, and of reading as many bytes; by round.
-        found: by name of the entry, or `TEXTBOOK`.
-        references: by name of the entry, the picks of the float64 reference that it was compared with.
+        entries: the requested entries.
+        gemv, read: seconds of one float32 product of the pool and a vector, and of reading the same number of bytes, by
+            round.
+        found: runs by name of the entry, or `TEXTBOOK`.
+        references: picks of the float64 reference to compare with, by name of the entry.
     """
 
     entries: Sequence[Entry]
@@ -38,35 +39,35 @@ class Session:
 
     @property
     def objectives(self) -> list[Entry]:
-        """The entries whose picks are compared with the reference."""
+        """Entries whose picks are compared with the reference."""
         return [entry for entry in self.entries if entry.name != DPP]
 
     @property
     def dpp(self) -> Entry | None:
-        """The entry whose rival is the textbook, if it was asked for."""
+        """Entry that is compared with the textbook, if it was requested."""
         return next((entry for entry in self.entries if entry.name == DPP), None)
 
     @property
     def matvec(self) -> float:
-        """Seconds of one product of the pool with a vector."""
+        """Seconds of one product of the pool and a vector."""
         return statistics.median(self.gemv)
 
     @property
     def limit(self) -> float:
-        """Seconds in which this machine was seen to read the pool: those of a product of it, if that was faster."""
+        """Shortest measured seconds to read the pool, by the read benchmark or by a product of the pool."""
         return min(statistics.median(self.read), self.matvec)
 
     def wrong(self, name: str) -> str:
-        """Why the times of an objective do not count; "" where all its runs gave the picks of the reference."""
+        """Returns the reason to withhold an objective's times; "" if all its runs gave the picks of the reference."""
         expected = self.references[name]
         return self.found[name].wrong(expected, len(expected))
 
     def picks(self, entry: Entry) -> list[float]:
-        """Seconds a pick, by run."""
+        """Returns the seconds a pick of each run."""
         return [seconds / entry.case.k for seconds in self.found[entry.name].figures("picking")]
 
     def parting(self) -> tuple[int, float, int] | None:
-        """Where gip_gpu and the textbook part, if they do: the pick, from 0, its lead and the items tied there."""
+        """Returns the first pick, from 0, in which gip_gpu and the textbook differ, its lead and its ties; or None."""
         found = [
             (first, float(ours.notes["margins"][first]), int(ours.notes["ties"][first]))
             for ours in self.found[DPP].runs
@@ -76,7 +77,7 @@ class Session:
         return min(found, default=None)
 
     def withheld(self) -> str:
-        """Why there is no speed-up over the textbook; "" where every run of both made the same picks."""
+        """Returns the reason to withhold the speed-up over the textbook; "" if all runs of both made the same picks."""
         for name, shown in ((DPP, "gip_gpu"), (TEXTBOOK, TEXTBOOK)):
             if trouble := self.found[name].trouble:
                 return f"{shown} {trouble}"
@@ -84,23 +85,23 @@ class Session:
             return ""
         first, margin, tied = parting
         return (
-            f"the picks part at pick {first}, where gip_gpu's leads by {margin:.2g} of its gain; "
+            f"the picks first differ at pick {first}, where gip_gpu's leads by {margin:.2g} of its gain; "
             f"items that tie there, itself included: {tied}"
         )
 
     def failures(self) -> list[str]:
-        """What must not happen: a selection that failed, other picks than the reference's or the textbook's."""
+        """Lists failed selections, and picks that differ from the reference's or the textbook's."""
         found = [f"{entry}: {reason}" for entry in self.objectives if (reason := self.wrong(entry.name))]
         if self.dpp is not None:
             parting = self.parting()
-            # Where items tie, the textbook's rounding decides.
+            # The textbook's rounding decides ties, so it may differ there.
             if self.found[DPP].trouble or (parting is not None and parting[1] > TIE):
                 found.append(f"{self.dpp}: {self.withheld()}")
         return found
 
 
 def measure(request: Request, verified: int | None) -> Session:
-    """Measures the entries, `verified` picks of each against the float64 reference; None: all."""
+    """Measures the entries, and compares `verified` picks of each with the float64 reference; None: all."""
     session = Session([entries.find(name, request.quick) for name in request.names])
     jobs = {entry.name: Job(entries.run, (entry.name, request.quick)) for entry in session.entries}
     if session.dpp is not None:
@@ -109,7 +110,7 @@ def measure(request: Request, verified: int | None) -> Session:
     case = session.entries[0].case
     session.found = {name: Runs() for name in jobs}
     for _ in range(request.runs):
-        # In each round, so that drift hits the ceilings too; the large product is not used here.
+        # In each round, so that drift affects the ceilings too; the rate of the large product is not used.
         rates = child.call(ceilings, case.m, case.d, 256)
         session.gemv.append(rates["gemv"])
         session.read.append(rates["read"])

@@ -11,7 +11,7 @@ from bench.runner.report import Report, heading, listed, paragraphs, spread, tab
 from bench.runner.runs import ratio
 from gip_gpu.system import memory
 
-# What is claimed of the objectives that project picks out of the rows: products of the pool with a vector, a pick.
+# Objectives that project picks out of the rows, and the claimed cost of a pick in products of the pool and a vector.
 CLAIMED, CLAIM = ("lr", "mi", "entropy"), 4
 
 PICK_HEADER = (
@@ -24,19 +24,19 @@ RUN_HEADER = (
 )
 DPP_HEADER = ("variant", "select, s", "speed-up of gip_gpu", "whole process, s", "peak memory")
 NOTES = """\
-Every run is a process of its own, one at a time, all in turn, the ceilings among them; ratios are of medians of this
-one session. A pick is the selection without its preparation (cast, norms, plan) and without the query that fits the
-scores, divided by the number of picks; refreshes and rounds are part of it, and so is the first pick, which without
-scores is a tie of all items. State overhead: what a pick takes beyond one float32 product of the pool with a vector,
-by BLAS: the passes over residuals and distances, the float64 projector, the candidates rescored. Share of the
-bandwidth: the time in which this machine was seen to read the float32 pool once, over that of a pick. mp makes Gram
-columns in batches, which read the pool once for several picks; the others need a new column a pick. A whole process
-starts Python, loads the data and scores it too."""
+Every run is a separate process, one at a time, all in turn with the ceilings; ratios are of medians of this one
+session. The time of a pick is that of the selection without its preparation (cast, norms, plan) and without the query
+that fits the scores, divided by the number of picks; it includes refreshes and rounds, and the first pick, which
+without scores is a tie of all items. State overhead: the time of a pick beyond one float32 BLAS product of the pool and
+a vector, for the passes over residuals and distances, the float64 projector and the rescored candidates. Share of the
+bandwidth: the shortest measured time to read the float32 pool once, over that of a pick. mp computes Gram columns in
+batches, which read the pool once for several picks; the others need a new column a pick. A whole process also starts
+Python, and loads and scores the data."""
 MEMORY_NOTES = """\
-The parts are the plan's, a model's figures of what a selection allocates beyond its input; measured is the largest
-resident size of the process, Python, NumPy and the input included. No part depends on k: mp keeps a fixed number of
-Gram columns, the others none. The last line, what an algorithm that keeps a row of m values a pick would add, is for
-comparison alone."""
+The parts are the plan's predictions of a selection's memory beyond its input; measured is the largest resident size of
+the process, Python, NumPy and the input included. No part depends on k: mp stores a fixed number of Gram
+columns, the others none. The last line, for comparison, is the additional memory of an algorithm that stores a row of
+m values a pick."""
 VERIFY = click.Option(
     ["--verify"], type=click.IntRange(min=1), metavar="PICKS",
     help="Picks of each objective to compare with float64, minutes for hundreds.  [default: all]",
@@ -45,13 +45,13 @@ VERIFY = click.Option(
 
 @suite("family", "family.md", names=[entry.name for entry in ENTRIES], runs=(3, 1), options=[VERIFY])
 def main(request: Request, verify: int | None) -> Report:
-    """Measure what a pick costs, by objective; failure: gip_gpu failed or made other picks."""
+    """Measure the cost of a pick, by objective; failure: gip_gpu failed or made other picks."""
     session = measure(request, verify)
     return Report(text(session, request), session.failures())
 
 
 def text(session: Session, request: Request) -> str:
-    """All of it."""
+    """Returns the whole report."""
     parts = [heading("What the objectives of the family cost", request.quick, f"Runs: {request.runs} each.")]
     if session.objectives:
         case = session.objectives[0].case
@@ -64,7 +64,7 @@ def text(session: Session, request: Request) -> str:
 
 
 def picks(session: Session) -> str:
-    """The table of what a pick costs."""
+    """Returns the table of the cost of a pick."""
     rows = []
     for entry in session.objectives:
         first = [str(entry), entry.scores]
@@ -85,7 +85,7 @@ def picks(session: Session) -> str:
 
 
 def claim(session: Session) -> str:
-    """Whether the objectives that project rows out stay within `CLAIM` products a pick."""
+    """States whether the objectives that project rows out stay within `CLAIM` products a pick."""
     counted = [each for each in session.objectives if each.name in CLAIMED and not session.wrong(each.name)]
     ratios = {entry.name: statistics.median(session.picks(entry)) / session.matvec for entry in counted}
     beyond = [name for name, value in ratios.items() if value > CLAIM]
@@ -99,18 +99,18 @@ def claim(session: Session) -> str:
 
 
 def limit(session: Session) -> str:
-    """The physical limit of a pick, in words."""
+    """States the physical limit of a pick."""
     case, matvec, read = session.entries[0].case, session.matvec, session.limit
     size = 4 * case.m * case.d
     return (
-        f"One matrix-vector product takes {1e3 * matvec:.3g} ms. The pool is {memory.readable(size)} in float32, and "
-        f"this machine was seen to read as many bytes at {size / read / 1e9:.3g} GB/s, in {1e3 * read:.3g} ms: at that "
-        f"rate a pick that needs a new column cannot take less. The product reaches {read / matvec:.0%} of it."
+        f"One matrix-vector product takes {1e3 * matvec:.3g} ms. The pool is {memory.readable(size)} in float32. This "
+        f"machine reads that at {size / read / 1e9:.3g} GB/s, in {1e3 * read:.3g} ms: the lower bound of a pick that "
+        f"needs a new column. The product reaches {read / matvec:.0%} of that rate."
     )
 
 
 def whole_runs(session: Session) -> str:
-    """The table of whole processes: parts of their time, memory, and what was checked."""
+    """Returns the table of whole processes: parts of their time, memory, and the number of compared picks."""
     rows = []
     for entry in session.objectives:
         if reason := session.wrong(entry.name):
@@ -123,7 +123,7 @@ def whole_runs(session: Session) -> str:
 
 
 def checked(session: Session) -> str:
-    """What the picks were compared with."""
+    """States which picks were compared with the reference."""
     counts = sorted({len(reference) for reference in session.references.values()})
     return (
         f"The first {listed([f'{count:,}' for count in counts])} picks of every run were compared, element by element, "
@@ -133,7 +133,7 @@ def checked(session: Session) -> str:
 
 
 def memory_parts(session: Session) -> str:
-    """The table of bytes by part of the plan, and what C (k, m) would take."""
+    """Returns the table of bytes by part of the plan, and the bytes of C (k, m)."""
     entries = [entry for entry in session.objectives if session.found[entry.name].runs]
     found = [session.found[entry.name] for entry in entries]
     plans = [runs.notes["memory"] for runs in found]
@@ -148,7 +148,7 @@ def memory_parts(session: Session) -> str:
 
 
 def dpp(session: Session, entry: Entry) -> str:
-    """Both variants' time and memory, and the speed-up where their picks are equal."""
+    """Returns time and memory of both variants, and the speed-up if their picks are equal."""
     reason, case = session.withheld(), entry.case
     rows = []
     for name, shown in ((DPP, "gip_gpu"), (TEXTBOOK, "textbook, float64, C kept")):
@@ -162,8 +162,8 @@ def dpp(session: Session, entry: Entry) -> str:
         [
             f"{case.pool}, {entry}, k = {case.k:,}: greedy MAP of a determinantal point process with the kernel "
             f"F F' + {entry.epsilon:g} I of unit rows. The textbook is algorithm 1 of Chen, Zhang and Zhou (2018): it "
-            f"keeps C, k x m in float64 ({memory.readable(8 * case.k * case.m)}), and computes a row of the kernel "
-            "when its item is picked; gip_gpu keeps no more than d x d beside the items' own state.",
+            f"stores C, k x m in float64 ({memory.readable(8 * case.k * case.m)}), and computes a row of the kernel "
+            "when its item is picked; gip_gpu stores at most d x d values in addition to the items' own state.",
             table(rows, DPP_HEADER),
             f"Compared, element by element: {reason or f'all {case.k:,} picks are equal in every run'}. A lead is that "
             "of gip_gpu's certificate; between equal gains rounding decides in the textbook, and the lowest index in "

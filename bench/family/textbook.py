@@ -1,4 +1,4 @@
-"""Greedy MAP of a determinantal point process as its paper has it.
+"""Greedy MAP of a determinantal point process, by the textbook algorithm.
 
 Source: Chen, Zhang, Zhou, Fast Greedy MAP Inference for Determinantal Point Process, NeurIPS 2018, algorithm 1.
 """
@@ -14,10 +14,10 @@ from bench.runner.pools import unit_rows
 
 
 def greedy_map(F: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
-    """k items by falling gain in log det of the kernel F F' + epsilon I of unit rows, in float64.
+    """Returns k items by falling gain in log det of the kernel F F' + epsilon I of unit rows, in float64.
 
     C (k, m) holds the rows of the Cholesky factor; a row of the kernel is computed when its item is picked. The first
-    argmax wins; rounding decides between equal gains, but for the first pick, where the diagonal is exactly the same.
+    argmax wins. Rounding decides between equal gains, except in the first pick, where the diagonal is exactly equal.
 
     >>> greedy_map([[1, 0], [0.8, 0.6], [0, 1]], 2, 0.01).tolist()
     [0, 2]
@@ -34,12 +34,12 @@ def greedy_map(F: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
 
 
 def needed_bytes(m: int, d: int, k: int) -> int:
-    """Memory that it takes: C, the rows twice while they are normalised, a few vectors."""
+    """Returns the memory of `greedy_map`: C, two copies of the rows during normalisation, and a few vectors."""
     return 8 * (k * m + 2 * m * d + 4 * m)
 
 
 def run(quick: bool) -> dict[str, Any]:
-    """One run, for a process of its own."""
+    """Runs the algorithm once, in its own process."""
     entry = find(DPP, quick)
     F, _ = entry.load()
     return child.timed(lambda: greedy_map(F, entry.case.k, entry.epsilon))

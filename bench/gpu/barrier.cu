@@ -1,4 +1,4 @@
-// What the suite gpu measures of a launch: a barrier over all blocks of a cooperative one, and a kernel that does nothing.
+// Kernels of the suite gpu: barriers over all blocks of a cooperative launch, and an empty kernel for launch latency.
 #include "kernels/grid.cuh"
 
 extern "C" __global__ void barriers(long long* arrived, int count) {

@@ -1,24 +1,24 @@
-"""Budget of a run: the seconds that are left, and each part's share of them."""
+"""Time budget of a run: the remaining seconds, and each part's share of them."""
 
 import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
 
-# Largest share of all seconds that one part may take, whatever earlier parts left over: under a minute of 280 seconds.
+# Largest share of all seconds for one part, even if earlier parts left some over: under a minute of 280 seconds.
 LARGEST_SHARE = 0.2
 
 
 class LeftOut(Exception):
-    """A measurement that cannot be made here, and why."""
+    """A measurement was left out; the message is the reason."""
 
 
 class Budget:
-    """Seconds until nothing new is begun.
+    """Seconds after which no new measurement begins.
 
     Attributes:
-        seconds: in all.
-        end: on the clock.
+        seconds: total seconds.
+        end: time of the end on the clock.
     """
 
     def __init__(self, seconds: float, clock: Clock = time.perf_counter) -> None:
@@ -29,12 +29,12 @@ class Budget:
         return self.end - self.clock()
 
     def part(self, share: float, coming: float, chosen: float) -> "Budget":
-        """The budget of the next part.
+        """Returns the budget of the next part.
 
         Args:
-            share: of this part.
-            coming: sum of the shares of this part and of those after it; what earlier parts left is divided by it.
-            chosen: sum of the shares of all parts that run. Where few do, a part may take more than `LARGEST_SHARE`.
+            share: share of this part.
+            coming: sum of the shares of this part and the parts after it, which divide the remaining seconds.
+            chosen: sum of the shares of all parts that run. If few run, a part may take more than `LARGEST_SHARE`.
 
         >>> whole = Budget(100.0, clock=lambda: 0.0)
         >>> whole.part(0.1, coming=0.5, chosen=1.0).seconds
@@ -44,7 +44,7 @@ class Budget:
         return Budget(min(self.left() * share / coming, most), self.clock)
 
     def watch(self, who: str) -> Callable[[int, int], None]:
-        """Progress function of a selection that `who` makes: raises LeftOut once the budget is used up."""
+        """Returns a progress function for a selection by `who`; it raises LeftOut once the budget is used up."""
 
         def progress(done: int, total: int) -> None:
             if self.left() < 0:

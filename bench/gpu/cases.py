@@ -1,6 +1,6 @@
 """Cases of the suite: sizes, and pools with their scores.
 
-Every pool is synthetic and fixed (`bench.gpu.pools`), so that its right indices can be checked in.
+Every pool is synthetic and fixed (`bench.gpu.pools`), so its right indices can be checked in.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any
 from bench.gpu.pools import Array, cone, similarities
 from bench.runner.pools import ratings
 
-# The objectives of the part "family", the slowest last. mi of one column is lr, so it gets ratings, and fits a query.
+# Objectives of the part "family", the slowest last. mi with one column equals lr, so it gets ratings and fits a query.
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "lr": {},
     "omp": {},
@@ -22,22 +22,22 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large everything is; m, d, k: items, length of a row, picks.
+    """Sizes of all parts; m, d, k: items, length of a row, picks.
 
     Attributes:
-        label: for people.
-        step: (m, d, k), and the numbers of signals.
-        select: (m, d) of the whole selections, and the shares of m that are chosen, the smallest first.
-        once: picks beyond which a list is selected once, and from device arrays only.
+        label: description for people.
+        step, signals: (m, d, k) of the steps, and the numbers of signals.
+        select, shares: (m, d) of the whole selections, and the selected shares of m, the smallest first.
+        once: number of picks above which a list is selected once, and from device arrays only.
         gram: (m, d) of the Gram kernels, the most important first.
         lazy: (m, d, k) of the columns on demand.
         batch: columns in a batch of them.
         family: (m, d, k) of the other objectives.
         sample: (m, d, k) of the equivalence.
-        copied: bytes of an array that is copied.
+        copied: bytes of the array of the copy.
         gemm: rows and columns of the matrices of the vendor's product.
-        barriers, launches: in one measurement.
-        repeats: of each measurement, of which the median counts.
+        barriers, launches: number in one measurement.
+        repeats: number of runs of each measurement; their median counts.
     """
 
     label: str
@@ -85,9 +85,9 @@ class Case:
     """One selection: a pool with scores, the number of picks, the objective.
 
     Attributes:
-        title: for people: the pool and its scores.
+        title: the pool and its scores, for people.
         F, G: embeddings (m, d) and scores (m,) or (m, n).
-        k: picks at most.
+        k: largest number of picks.
         objective, options: as in `gip_gpu.select`.
         known: the longest known list of right indices and its source, a cache of `bench.gpu.right`.
     """
@@ -110,34 +110,34 @@ class Case:
 
     @property
     def scores(self) -> Array | None:
-        """G, or None where the objective takes no scores."""
+        """G, or None if the objective takes no scores."""
         return None if self.objective == "entropy" else self.G
 
     @property
     def default_objective(self) -> bool:
-        """Whether it is matching pursuit without options."""
+        """Whether the objective is matching pursuit without options."""
         return self.objective == "mp" and not self.options
 
 
 def step_cases(sizes: Sizes) -> list[Case]:
-    """The pool of the steps, with each number of signals."""
+    """Returns the pool of the steps, with each number of signals."""
     m, d, k = sizes.step
     F = cone(m, d, "fp16")
     return [Case(_title(m, d, n), F, similarities(F, n), k) for n in sizes.signals]
 
 
 def select_case(m: int, d: int) -> Case:
-    """A pool of whole selections."""
+    """Returns a pool of whole selections."""
     return _compressed(m, d, m, "fp16")
 
 
 def lazy_case(sizes: Sizes) -> Case:
-    """The pool that is too large for its Gram matrix."""
+    """Returns the pool that is too large for its Gram matrix."""
     return _compressed(*sizes.lazy, "bf16")
 
 
 def family_cases(sizes: Sizes) -> Iterator[Case]:
-    """The pool of the other objectives, once with each."""
+    """Yields the pool of the other objectives, once for each objective."""
     m, d, k = sizes.family
     base = _compressed(m, d, k, "fp16")
     for objective, options in OBJECTIVES.items():
@@ -146,7 +146,7 @@ def family_cases(sizes: Sizes) -> Iterator[Case]:
 
 
 def sample_case(sizes: Sizes) -> Case:
-    """The pool of the equivalence: float32 rows; those in 16 bits are multiplied unchanged in tf32 and fp32."""
+    """Returns the pool of the equivalence, in float32, as 16-bit rows are multiplied unchanged in tf32 and fp32."""
     return _compressed(*sizes.sample, "fp32")
 
 

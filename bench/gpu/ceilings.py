@@ -1,4 +1,4 @@
-"""What the device can do at best: the rates and latencies that floors are made of, by measurement."""
+"""Ceilings of the device: measured best rates and latencies, from which floors are computed."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ CAPTURED = 100
 
 
 def ceilings(session: Session) -> None:
-    """Every ceiling; those that most floors need come first."""
+    """Measures every ceiling; those that most floors need come first."""
     session.do("ceiling: copy", copy, session)
     for backend, library in session.libraries.items():
         session.do(f"ceiling: launches by {library.name}", launches, session, library)
@@ -29,7 +29,7 @@ def ceilings(session: Session) -> None:
 
 
 def copy(session: Session) -> None:
-    """Bytes read and written by a copy of a large array."""
+    """Measures the bytes a second, read and written, of a copy of a large array."""
     sizes, library = session.sizes, session.library
     source = library.arrays.empty((sizes.copied // 4,), "fp32")
     target = library.arrays.empty((sizes.copied // 4,), "fp32")
@@ -39,7 +39,7 @@ def copy(session: Session) -> None:
 
 
 def gemm(session: Session, kind: str) -> None:
-    """Flops of a large square product by the vendor's library."""
+    """Measures the flops a second of a large square product by the vendor's library."""
     sizes, library = session.sizes, session.library
     side = sizes.gemm
     values = np.random.default_rng(side).standard_normal((side, side), np.float32)
@@ -52,7 +52,7 @@ def gemm(session: Session, kind: str) -> None:
 
 
 def launches(session: Session, library: Library) -> None:
-    """Seconds from one empty kernel to the next, launched back to back and in a graph."""
+    """Measures the seconds from one empty kernel to the next, launched back to back and in a graph."""
     sizes = session.sizes
     launch = library.empty_launch()
 
@@ -74,13 +74,13 @@ def launches(session: Session, library: Library) -> None:
 
     seconds = library.timer.seconds(replayed, sizes.repeats) / (CAPTURED * replays)
     _note(session, f"launch by {library.name}, in a graph", seconds, seconds, A100.launch)
-    # The kernels are the same, whose graph they are in matters little: the floor takes the best.
+    # The kernels are equal and the library of the graph matters little: the floor uses the best.
     known = session.results.ceilings.get("launch in a graph", seconds)
     session.results.ceilings["launch in a graph"] = min(known, seconds)
 
 
 def barrier(session: Session, library: Library) -> None:
-    """Seconds of one barrier over all blocks of a launch as large as that of the loop; the launch itself taken off."""
+    """Measures the seconds of a barrier over all blocks of a launch of the loop's size, without the launch itself."""
     sizes = session.sizes
     values = tuned(tuning.CUDA, library.arrays.capability)
     make = library.barriers(values.blocks_per_multiprocessor * library.arrays.multiprocessors, values.threads)

@@ -1,4 +1,4 @@
-"""Comparison of two runs of the suite: ratios of the old times to the new ones."""
+"""Comparison of two runs of the suite: ratios of old times to new ones."""
 
 import json
 import math
@@ -16,10 +16,10 @@ Key = tuple[str, str, str]
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The content of a file that a run of the suite wrote.
+    """Reads the JSON file of a run of the suite.
 
     Raises:
-        click.UsageError: the file cannot be read, or is no such file; the message says why.
+        click.UsageError: the file cannot be read, or is not the file of a run; the message names the reason.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -34,7 +34,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _trouble(content: Any) -> str:
-    """Why a run did not write this; "" if it did."""
+    """Returns the reason why this is not the content of a run; "" if it is."""
     if not isinstance(content, dict):
         return f"it holds a {type(content).__name__}, not an object"
     for name, kind in (("sizes", str), ("machine", dict), ("entries", list)):
@@ -50,10 +50,10 @@ def _trouble(content: Any) -> str:
 
 
 def comparison(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """A table of the measurements that both have, and how many only one has.
+    """Returns a table of the measurements common to both runs, and the number that only one has.
 
     Args:
-        old, new: as `load` and `Results.as_json` return them.
+        old, new: results of `load` or `Results.as_json`.
     """
     before, after = _measured(old), _measured(new)
     rows = [
@@ -67,12 +67,12 @@ def comparison(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def _measured(content: dict[str, Any]) -> dict[Key, dict[str, Any]]:
-    """The measurements of a run, ceilings among them."""
+    """Returns the measurements of a run, ceilings included."""
     return {(entry["part"], entry["case"], entry["variant"]): entry for entry in content["entries"]}
 
 
 def _ratio(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Old seconds over new ones; withheld where the picks of either are not the right ones."""
+    """Returns old seconds over new ones; withheld if the picks of either are not the right ones."""
     for name, entry in (("old", before), ("new", after)):
         if entry.get("backend") and entry.get("difference") is not None:
             return f"withheld: pick {entry['difference']} of the {name} differs"
@@ -85,7 +85,7 @@ def _machine(content: dict[str, Any]) -> str:
 
 
 def _only(name: str, these: dict[Key, Any], others: dict[Key, Any]) -> str:
-    """How many measurements only one run has, by part."""
+    """Counts the measurements that only one run has, by part."""
     counts = Counter(key[0] for key in these if key not in others)
     parts = ", ".join(f"{part} {count}" for part, count in counts.items())
     return f"Only in the {name}: {counts.total()} ({parts})." if counts else ""

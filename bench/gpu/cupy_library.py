@@ -1,4 +1,4 @@
-"""A GPU by way of CuPy."""
+"""A GPU through CuPy."""
 
 import gc
 from collections.abc import Callable
@@ -10,12 +10,12 @@ import numpy as np
 from bench.gpu.library import Action, Library, Timer
 from gip_gpu.kernels import cuda_source
 
-# Of library_types.h and cublas_api.h: the type of a product's arrays, the arithmetic.
+# Values of library_types.h and cublas_api.h: the type of a product's arrays, and its arithmetic.
 CUBLAS = {"fp32": (0, 68), "tf32": (0, 77), "fp16": (2, 68), "bf16": (14, 68)}
 
 
 class CupyTimer(Timer):
-    """By CUDA events of CuPy, in its current stream."""
+    """Timer by CUDA events of CuPy in its current stream."""
 
     def __init__(self, cupy: Any) -> None:
         self.cupy = cupy
@@ -46,12 +46,12 @@ class CupyLibrary(Library):
         from gip_gpu.backends.cuda.arrays import CUPY_DTYPES
 
         if kind == "bf16":
-            # Its bits, rounded towards zero.
+            # The bits of bfloat16, rounded towards zero.
             values = np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16
         return self.cupy.asarray(np.ascontiguousarray(values, CUPY_DTYPES[kind]))
 
     def poison(self, array: Any) -> None:
-        # bfloat16 is kept as its bits.
+        # bfloat16 is stored as its bits.
         array.fill(0x7FC0 if array.dtype == np.uint16 else np.nan)
 
     def copy(self, target: Any, source: Any) -> None:
@@ -62,7 +62,7 @@ class CupyLibrary(Library):
 
         one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
         stored, computed = CUBLAS[kind]
-        # cuBLAS counts columns first: out' = right left'.
+        # cuBLAS is column-major: out' = right left'.
         cublas.gemmEx(
             device.get_cublas_handle(), 1, 0, len(right), len(left), left.shape[1],
             one.ctypes.data, right.data.ptr, stored, right.shape[1], left.data.ptr, stored, left.shape[1],
@@ -82,7 +82,7 @@ class CupyLibrary(Library):
         return lambda: kernel((1,), (32,), ())
 
     def barriers(self, blocks: int, threads: int) -> Callable[[int], None]:
-        """A function that makes so many barriers over all blocks in one cooperative launch."""
+        """Returns a function that runs `count` barriers over all blocks in one cooperative launch."""
         kernel = self._kernel("barriers", True)
         arrived = self.put(np.zeros(1, np.int64), "int64")
 
@@ -103,7 +103,7 @@ class CupyLibrary(Library):
         self.cupy.get_default_memory_pool().free_all_blocks()
 
     def watch(self) -> Callable[[], int | None]:
-        # The pool keeps what it ever took from the device, so that its size at the end is the peak.
+        # The pool never returns memory to the device, so its size at the end is the peak.
         self.release()
         pool = self.cupy.get_default_memory_pool()
         held = pool.total_bytes()
@@ -125,5 +125,5 @@ class CupyLibrary(Library):
 
 
 def barrier_source() -> str:
-    """barrier.cu with the headers of kernels/ in it, so that the compiler needs no path to look in."""
+    """Returns barrier.cu with the headers of kernels/ inlined, so that the compiler needs no include path."""
     return cuda_source.with_headers((Path(__file__).parent / "barrier.cu").read_text())

@@ -1,4 +1,4 @@
-"""A Triton kernel that does nothing: what its launch takes is the latency of a launch."""
+"""An empty Triton kernel, to measure the latency of a launch."""
 
 import triton
 

@@ -17,7 +17,7 @@ COLUMNS = ("gram", "lazy")
 
 
 def equivalence(session: Session) -> None:
-    """Every backend, precision and kind of columns against the right indices."""
+    """Compares every backend, precision and kind of columns with the right indices."""
     m, d, _ = session.sizes.sample
     case = session.do(f"equivalence: pool of {m:,} x {d}", sample_case, session.sizes)
     if case is None or session.do("equivalence: right indices", expected, case, case.k, session.budget) is None:
@@ -30,7 +30,7 @@ def equivalence(session: Session) -> None:
 
 
 def check(session: Session, case: Case, name: str, precision: str, columns: str) -> None:
-    """One selection against the right indices."""
+    """Compares one selection with the right indices."""
     right, against = expected(case, case.k, session.budget)
     options = {"device": session.device, "backend": name, "precision": precision, "columns": columns}
     chosen = gip_gpu.select(case.F, case.G, case.k, **options)

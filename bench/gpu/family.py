@@ -1,4 +1,4 @@
-"""The other objectives: time, right or wrong, and the distance from reading the rows once a pick."""
+"""The other objectives: time, check of the picks, and the floor of reading the rows once a pick."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from gip_gpu.data.device_arrays import format_of
 from gip_gpu.planning.cpu_costs import Layout
 from gip_gpu.planning.gpu_costs import GIVEN_BYTES, GpuCosts
 
-# Kernels of a pick that wait for one another: four products with S, three passes over the items or the window.
+# Dependent kernels of a pick: four products with S, three passes over the items or the window.
 LAUNCHES = 10
 
 
 def family(session: Session) -> None:
-    """Every objective by every backend, against the right indices."""
+    """Measures every objective by every backend, and compares with the right indices."""
     m, d, _ = session.sizes.family
     cases = session.do(f"family: pool of {m:,} x {d}", lambda: list(family_cases(session.sizes)))
     for case in cases or ():
@@ -24,7 +24,7 @@ def family(session: Session) -> None:
 
 
 def selection(session: Session, case: Case, name: str) -> None:
-    """Times a selection from host arrays, the upload of which is part of it."""
+    """Times a selection from host arrays, upload included."""
     options = {"device": session.device, "backend": name, "objective": case.objective, **case.options}
 
     def told(chosen: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The parts of a selection by themselves: steps and Gram kernels."""
+"""Separate parts of a selection: steps and Gram kernels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,17 +21,17 @@ from gip_gpu.planning.cpu_costs import entry_bytes
 from gip_gpu.planning.gpu_costs import GpuCosts
 from gip_gpu.strategies.choose import make_plan
 
-# Rows of a strip of the vendor's Gram matrix: as large a product as a GPU can use.
+# Rows of a strip of the vendor's Gram matrix: enough to use the whole GPU.
 STRIP = 8192
 # Rows and columns of a Gram matrix that are compared with float64 products.
 SAMPLED = 64
-# The most used first.
+# Precisions, the most used first.
 STEP_PRECISIONS = ("tf32", "fp16")
 GRAM_PRECISIONS = ("tf32", "bf16", "fp16", "fp32")
 
 
 def steps(session: Session) -> None:
-    """The time of a step, from the launches of a run of many."""
+    """Measures the time of a step, from the launches of a run of many steps."""
     m, d, _ = session.sizes.step
     cases = session.do(f"steps: pool of {m:,} x {d}", step_cases, session.sizes)
     for precision in STEP_PRECISIONS:
@@ -42,13 +42,13 @@ def steps(session: Session) -> None:
 
 
 def step(session: Session, case: Case, name: str, precision: str) -> None:
-    """The steps of all picks of a case; every run has to be right."""
+    """Times the steps of all picks of a case, and compares every run with the right indices."""
     library, (m, d), k = session.libraries[name], case.shape, case.k
     right, unchecked = session.known(case, k)
     session.release()
     told = library.watch()
     pool = gip_gpu.Pool(case.F, device=session.device, backend=name, precision=precision, columns="gram")
-    # This prepares the pool and compiles what is not compiled yet.
+    # The first selection prepares the pool and compiles the remaining kernels.
     chosen = [pool.select(case.G, k)]
     backend, spans = pool._prepared.backend, []
     for _ in range(session.sizes.repeats):
@@ -72,7 +72,7 @@ def step(session: Session, case: Case, name: str, precision: str) -> None:
 
 @contextmanager
 def launches(backend: Any, library: Library) -> Iterator[list[tuple[Any, Any]]]:
-    """The marks before and after each launch of steps."""
+    """Yields the list of marks before and after each launch of steps."""
     run, marks = backend._run, []
 
     def noted(columns: Any) -> None:
@@ -88,9 +88,9 @@ def launches(backend: Any, library: Library) -> Iterator[list[tuple[Any, Any]]]:
 
 
 def grams(session: Session) -> None:
-    """The Gram matrix by our kernels and by the vendor's GEMM, for each format of the factors."""
+    """Measures the Gram matrix by our kernels and by the vendor's GEMM, for each format of the factors."""
     for m, d in session.sizes.gram:
-        # float32 rows: those given in 16 bits are multiplied as they are, whatever precision is asked for.
+        # float32 rows: 16-bit rows would be multiplied unchanged in every precision.
         rows = session.do(f"gram: pool of {m:,} x {d}", _rows, m, d)
         for precision in GRAM_PRECISIONS if rows is not None else ():
             for name in session.libraries:
@@ -103,7 +103,7 @@ def _rows(m: int, d: int) -> Rows:
 
 
 def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
-    """Our kernel; with the first backend also the vendor's GEMM, strip by strip, on the same rows."""
+    """Times our kernel; with the first backend also the vendor's GEMM, strip by strip, on the same rows."""
     library, (m, d) = session.libraries[name], rows.shape
     session.release()
     told = library.watch()
@@ -129,7 +129,8 @@ def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
 
 
 def _compare(backend: Any, out: Any) -> None:
-    """Raises AssertionError where rows of a Gram matrix are not finite, or entries off by more than their bound."""
+    """Raises AssertionError if sampled rows of a Gram matrix are not finite, or entries are off by more than their
+    bound."""
     items = np.unique(np.linspace(0, backend.m - 1, SAMPLED).astype(np.int64))
     found = backend.arrays.get(backend.arrays.take(out, items)).astype(np.float64)
     if not np.isfinite(found).all():
@@ -141,7 +142,7 @@ def _compare(backend: Any, out: Any) -> None:
 
 
 def opened(session: Session, name: str, rows: Rows, precision: str, columns: str) -> Any:
-    """The backend with these rows, as a Pool makes it."""
+    """Opens the backend with these rows, as a Pool does."""
     m, d = rows.shape
     kind = backends.load(name, session.device)
     try:

@@ -16,12 +16,12 @@ from gip_gpu.data.device_arrays import format_of
 from gip_gpu.planning.gpu_costs import A100, GpuCosts
 from gip_gpu.system import memory
 
-# Host memory that the part needs, in float32 copies of the pool: the pool, and what a library makes of it.
+# Host memory of the part, in float32 copies of the pool: the pool, and a library's conversion of it.
 COPIES = 2
 
 
 def lazy(session: Session) -> None:
-    """Selections by all backends, then batches of columns by all backends."""
+    """Measures selections by all backends, then batches of columns by all backends."""
     m, d, _ = session.sizes.lazy
     needed, free = 4 * COPIES * m * d, memory.available()
     if needed > free:
@@ -63,7 +63,7 @@ def selection(session: Session, case: Case, name: str, F: Any) -> None:
 
 
 def columns(session: Session, name: str, F: Any) -> None:
-    """A batch of Gram columns, as a lazy run computes them; other items each time."""
+    """Times a batch of Gram columns, as a lazy run computes them, with different items each time."""
     library = session.libraries[name]
     session.release()
     rows = backends.load(name, session.device).open(F, normalize=True)

@@ -1,4 +1,4 @@
-"""A device as the benchmark needs it, whatever the library: memory, copies, products, events, graphs, peaks."""
+"""Interface of a device for the benchmark: memory, copies, products, events, graphs, peaks, for any library."""
 
 import statistics
 import subprocess
@@ -9,13 +9,13 @@ from typing import Any
 
 Action = Callable[[], Any]
 
-# Once a measurement has taken so many seconds, it is not repeated any more.
+# Seconds after which a measurement is not repeated further.
 ENOUGH = 1.0
 SMI = ("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem", "power.limit")
 
 
 class Timer:
-    """Seconds between marks, by a clock."""
+    """Timer by the host's clock."""
 
     def mark(self) -> Any:
         return time.perf_counter()
@@ -24,7 +24,7 @@ class Timer:
         return float(stop - start)
 
     def seconds(self, action: Action, repeats: int, before: Action | None = None) -> float:
-        """The median of several runs after one that is not counted; `before` each of them, not counted either."""
+        """Returns the median seconds of several runs after a warm-up; `before` runs before each of them, untimed."""
         if before is not None:
             before()
         action()
@@ -38,20 +38,20 @@ class Timer:
         return statistics.median(spans)
 
     def once(self, action: Action) -> float:
-        """One run, with no other before it: for what is long and compiled already."""
+        """Times one run without a warm-up, for long actions whose kernels are compiled."""
         start = self.mark()
         action()
         return self.between(start, self.mark())
 
 
 class Library(ABC):
-    """A device by way of one library.
+    """A device through one library.
 
     Attributes:
-        name: of the library.
+        name: name of the library.
         arrays: `gip_gpu.backends.gpu.arrays.Arrays` of the device.
         cuda: whether it is a GPU.
-        timer: of what runs in the current stream.
+        timer: timer for the work in the current stream.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Library(ABC):
 
     @abstractmethod
     def put(self, values: Any, kind: str) -> Any:
-        """A host array as a device array of `kind`."""
+        """Copies a host array to a device array of `kind`."""
 
     @abstractmethod
     def poison(self, array: Any) -> None:
@@ -73,35 +73,36 @@ class Library(ABC):
 
     @abstractmethod
     def copy(self, target: Any, source: Any) -> None:
-        """target = source."""
+        """Copies source to target."""
 
     @abstractmethod
     def matmul(self, left: Any, right: Any, out: Any, kind: str) -> None:
-        """out = left @ right.T by the vendor's GEMM, float32 sums; `out` may be of a type as wide as `kind`."""
+        """Computes out = left @ right.T by the vendor's GEMM with float32 sums; `out` may have any type as wide as
+        `kind`."""
 
     @abstractmethod
     def graph(self, action: Action) -> Action | None:
-        """A function that replays a captured graph of what `action` launches; None where there are no graphs."""
+        """Captures the launches of `action` in a graph and returns a function that replays it; None without graphs."""
 
     @abstractmethod
     def empty_launch(self) -> Action:
-        """A function that launches a kernel that does nothing."""
+        """Returns a function that launches an empty kernel."""
 
     @abstractmethod
     def release(self) -> None:
-        """Gives cached memory back to the device."""
+        """Releases cached memory to the device."""
 
     @abstractmethod
     def watch(self) -> Callable[[], int | None]:
-        """Begins to note the peak of the device's memory. The function tells the bytes beyond what was held before."""
+        """Starts recording peak device memory; the returned function gives the bytes beyond those held before."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """Names and versions."""
+        """Returns names and versions, for the report."""
 
 
 def clocks() -> dict[str, str]:
-    """What nvidia-smi tells of the driver, the clocks now and at most, and the power limit; nothing without it."""
+    """Returns driver, current and maximal clocks and power limit, as nvidia-smi reports them; empty without it."""
     command = ["nvidia-smi", f"--query-gpu={','.join(SMI)}", "--format=csv,noheader"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout

@@ -1,6 +1,6 @@
-"""Algorithm 1 of arXiv 2603.13790 on a GPU as one writes it down: a whole float32 Gram matrix, one pick at a time.
+"""Plain loops of algorithm 1 of arXiv 2603.13790 on a GPU: a whole float32 Gram matrix, one pick at a time.
 
-Each pick comes to the host (`.item()`) before the next is looked for.
+Each pick is copied to the host (`.item()`) before the next one.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def torch_loop(F: Any, G: Any, k: int) -> list[int]:
-    """k picks from torch tensors F (m, d) and G (m, n)."""
+    """Returns k picks from torch tensors F (m, d) and G (m, n)."""
     import torch
 
     X = F.float()
@@ -27,7 +27,7 @@ def torch_loop(F: Any, G: Any, k: int) -> list[int]:
 
 
 def cupy_loop(F: Any, G: Any, k: int) -> list[int]:
-    """k picks from CuPy arrays F (m, d) and G (m, n)."""
+    """Returns k picks from CuPy arrays F (m, d) and G (m, n)."""
     import cupy
 
     X = F.astype(cupy.float32)
@@ -49,5 +49,5 @@ LOOPS: dict[str, Callable[[Any, Any, int], list[int]]] = {"torch": torch_loop, "
 
 
 def naive_bytes(m: int, d: int, n: int) -> int:
-    """Device memory that a loop takes: the Gram matrix, the rows in float32 twice, the scores a few times."""
+    """Returns the device memory of a loop: the Gram matrix, two float32 copies of the rows, a few of the scores."""
     return 4 * (m * m + 2 * m * d + m * (4 * n + 4))

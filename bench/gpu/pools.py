@@ -1,11 +1,11 @@
-"""Fixed pools and scores of the suite, with the same bits on every machine, and digests that prove it.
+"""Fixed pools and scores of the suite, with the same bits on every machine, and digests to verify it.
 
-The right indices of these pools are computed once and checked in (`bench.gpu.right`). They serve another machine only
-if the pool and the scores are the same there to the last bit. Neither BLAS nor `einsum` promises that: the order of
-their sums follows the width of the machine's vectors and its number of threads. So each sum here is taken by
-`numpy.add.reduce`, which adds rows one after the other and the entries of a row pairwise, in an order that NumPy's
-source fixes; everything else is elementwise or a random stream. The digest guards what remains: the C library's
-logarithm in the tails of the normal distribution, and a NumPy that adds in another order.
+The right indices of these pools are computed once and checked in (`bench.gpu.right`). They are valid on another machine
+only if the pool and the scores are bit-identical there. BLAS and `einsum` do not guarantee that: the order of their
+sums depends on the width of the machine's vectors and its number of threads. So each sum here uses `numpy.add.reduce`,
+which adds rows one after the other and the entries of a row pairwise, in an order fixed by NumPy's source; everything
+else is elementwise or a random stream. The digest detects the remaining differences: the C library's logarithm in the
+tails of the normal distribution, and a NumPy that adds in another order.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from bench.runner.pools import CLUSTERS
 Array = NDArray[Any]
 T = TypeVar("T")
 
-# Rows that one thread fills or sums at a time: the sums depend on it, so it is fixed.
+# Rows that one thread fills or sums at a time; fixed, as the sums depend on it.
 BLOCK = 8192
-# Bytes that one thread hashes at a time: the digest depends on it, so it is fixed.
+# Bytes that one thread hashes at a time; fixed, as the digest depends on it.
 PIECE = 1 << 24
 
 
 def cone(m: int, d: int, kind: str) -> Array:
-    """(m, d) rows around cluster centres, all in a narrow cone (mean cosine about 0.4, as in sentence embeddings).
+    """Draws (m, d) rows around cluster centres in a narrow cone (mean cosine about 0.4, as in sentence embeddings).
 
     Args:
-        m, d: rows and their length.
-        kind: "fp16", "fp32", or "bf16": float32 values that bfloat16 holds.
+        m, d: number of rows and their length.
+        kind: "fp16", "fp32", or "bf16": float32 values that bfloat16 represents exactly.
     """
     scales = (1 / np.sqrt(np.arange(1, d + 1))).astype(np.float32)
     rng = np.random.default_rng(d)
@@ -55,10 +55,10 @@ def cone(m: int, d: int, kind: str) -> Array:
 
 
 def similarities(F: Array, n: int = 1) -> NDArray[np.float64]:
-    """Cosine similarities of each row to n parts of the pool, summed over the rows of a part: (m, n), or (m,) if n = 1.
+    """Sums the cosine similarities of each row to the rows of n parts of the pool: (m, n), or (m,) if n = 1.
 
-    Part p holds the rows p, p + n, p + 2n and so on. With n = 1 these are the self-compression scores, those of
-    `gip_gpu.signals.self_compression` but for rounding.
+    Part p holds the rows p, p + n, p + 2n and so on. With n = 1 these are the self-compression scores, equal to those
+    of `gip_gpu.signals.self_compression` except for rounding.
 
     >>> similarities(np.array([[3.0, 4.0], [6.0, 8.0], [0.0, 2.0]]))
     array([2.8, 2.8, 2.6])
@@ -84,7 +84,7 @@ def similarities(F: Array, n: int = 1) -> NDArray[np.float64]:
 
 
 def digest(array: Array) -> bytes:
-    """SHA-256 of an array's type, shape and bytes: the hash of the hashes of its pieces, so that threads share it."""
+    """Returns the SHA-256 of an array's type, shape and bytes: a hash of its pieces' hashes, computed in threads."""
     values = np.ascontiguousarray(array)
     flat = values.reshape(-1).view(np.uint8)
     found = hashlib.sha256(f"{values.dtype.str} {values.shape}".encode())
@@ -97,7 +97,7 @@ def digest(array: Array) -> bytes:
 
 
 def _units(block: Array) -> NDArray[np.float64]:
-    """Rows over their norms."""
+    """Divides rows by their norms, in float64."""
     rows = block.astype(np.float64)
     rows /= np.sqrt((rows * rows).sum(axis=1, keepdims=True))
     return rows

@@ -1,4 +1,4 @@
-"""The report of the suite for people: checks, ceilings, times over floors, speed-ups where all indices were right."""
+"""The report of the suite: checks, ceilings, times over floors, and speed-ups if all indices were right."""
 
 from tabulate import tabulate
 
@@ -16,17 +16,17 @@ PARTS = {
 }
 HEADER = ("case", "variant", "time", "floor", "time / floor", "peak memory", "model, A100", "indices", "speed-up")
 NOTES = """\
-Floor: bytes over the measured bandwidth of a copy, or flops over the measured rate of the vendor's GEMM where that
-takes longer, and each barrier or launch at its measured latency; empty where a ceiling that it needs was not measured.
-It counts what cannot be avoided: half the flops of a symmetric matrix, the columns that are picked. The upload of host
-arrays is not in it. Peak: device memory beyond what was held before. "model, A100" is the cost model's prediction for
-that chip, no measurement of this one. A speed-up is that of gip_gpu over the plain loop on device arrays; it is given
-only where every index that the backend chose anywhere in this run was the right one. A plain loop's own first wrong
-pick is told in the column "indices"."""
+Floor: bytes over the measured bandwidth of a copy, or flops over the measured rate of the vendor's GEMM if that takes
+longer, plus each barrier or launch at its measured latency; empty if a ceiling that it needs was not measured. It
+counts only unavoidable work: half the flops of a symmetric matrix, the columns that are picked. It excludes the upload
+of host arrays. Peak: device memory beyond that held before. "model, A100" is the cost model's prediction for that chip,
+not a measurement of this one. A speed-up is that of gip_gpu over the plain loop on device arrays; it is shown only if
+every index that the backend chose anywhere in this run was the right one. The column "indices" shows a plain loop's
+first wrong pick."""
 
 
 def report(results: Results) -> str:
-    """All of it."""
+    """Returns the whole report."""
     machine = tabulate(list(results.machine.items()), tablefmt="plain", disable_numparse=True)
     parts = [f"# gip_gpu on a GPU, sizes: {results.sizes}", machine]
     for part, title in PARTS.items():
@@ -48,7 +48,7 @@ def report(results: Results) -> str:
 
 
 def checks(results: Results) -> str:
-    """One row a pool and backend: which of its precisions and columns gave the right indices."""
+    """Returns the table of checks: for each pool and backend, which precisions and columns gave the right indices."""
     rows = []
     for case, backend in dict.fromkeys((check.case, check.backend) for check in results.checks):
         found = [check for check in results.checks if (check.case, check.backend) == (case, backend)]
@@ -88,7 +88,7 @@ def _indices(entry: Entry) -> str:
 
 
 def speed_up(results: Results, entry: Entry) -> str:
-    """How much longer the plain loops took for the same picks; withheld where anything of the backend was wrong."""
+    """Returns the speed-up over the plain loops for the same picks; withheld if anything of the backend was wrong."""
     if not entry.group or not entry.backend:
         return ""
     troubles = results.troubles(entry.backend)

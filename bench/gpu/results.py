@@ -6,12 +6,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Phase:
-    """Work that the device does before it begins with the next phase.
+    """Work that the device finishes before it begins the next phase.
 
     Attributes:
-        bytes: of device memory read and written.
-        flops: of products of factors in `format`.
-        barriers, launches: that wait for one another.
+        bytes: bytes of device memory read and written.
+        flops: flops of products with factors in `format`.
+        format: format of the factors.
+        barriers, launches: number of dependent barriers and launches.
     """
 
     bytes: float = 0
@@ -40,17 +41,17 @@ class Entry:
     """One measurement.
 
     Attributes:
-        part, case, variant: which table, on what, and how.
-        backend: of gip_gpu, or "" for what it is compared with.
+        part, case, variant: table, measured pool and sizes, and the way of the measurement.
+        backend: backend of gip_gpu, or "" for code that it is compared with.
         seconds: the median.
         phases: the work, for the floor.
-        peak: bytes of device memory at most, None where it was not asked for.
+        peak: peak bytes of device memory, None if not measured.
         model: seconds that the cost model predicts for an A100.
         picks: whether it picks items, so that there are indices to compare.
-        difference: the first pick, from 0, that is not the right one; None where all are.
-        unchecked: why the result was not compared with the right one; "" where it was.
-        group: entries with the same group select the same picks, so that their times can be compared.
-        notes: anything else worth keeping.
+        difference: the first pick, from 0, that is not the right one; None if all are.
+        unchecked: the reason why the result was not compared with the right one; "" if it was.
+        group: entries of the same group select the same picks, so their times are comparable.
+        notes: further figures.
     """
 
     part: str
@@ -80,15 +81,15 @@ class Failure:
 
 @dataclass
 class Results:
-    """All of it.
+    """All results of a run.
 
     Attributes:
         sizes: the label of the sizes.
-        machine: the GPU, the driver, the versions, the host.
-        ceilings: rates and latencies that floors are made of, by name.
+        machine: GPU, driver, versions and host.
+        ceilings: rates and latencies by name, for the floors.
         checks, entries, failures: in the order of the run.
-        left_out: measurements that were not made, each with the reason.
-        spent: seconds that each part took.
+        left_out: measurements that were left out, each with the reason.
+        spent: seconds of each part.
     """
 
     sizes: str
@@ -101,7 +102,7 @@ class Results:
     spent: dict[str, float] = field(default_factory=dict)
 
     def troubles(self, backend: str) -> list[str]:
-        """Why no speed-up of a backend counts; empty if all its indices were right."""
+        """Returns the reasons to withhold a backend's speed-ups; empty if all its indices were right."""
         wrong = [check for check in self.checks if check.backend == backend and check.difference is not None]
         differing = [entry for entry in self.entries if entry.backend == backend and entry.difference is not None]
         failed = [failure for failure in self.failures if failure.backend == backend]
@@ -112,13 +113,13 @@ class Results:
         ]
 
     def wrong(self) -> bool:
-        """Whether anything failed or gave other indices."""
+        """Returns whether anything failed or gave other indices."""
         return bool(self.failures) or any(
             found.difference is not None for found in (*self.checks, *self.entries) if found.backend
         )
 
     def floor(self, phases: tuple[Phase, ...]) -> float | None:
-        """Seconds that the work takes at the measured ceilings; None where one of them is missing."""
+        """Returns the seconds of the work at the measured ceilings; None if one of them is missing."""
         try:
             return sum(map(self._floor, phases)) if phases else None
         except KeyError:
@@ -138,7 +139,7 @@ class Results:
         return seconds
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, with floors and the verdict."""
+        """Returns the results as plain values, with floors and the verdict."""
         entries = [{**asdict(entry), "floor": self.floor(entry.phases)} for entry in self.entries]
         verdict = {"wrong": self.wrong()}
         return {**asdict(self), "entries": entries, **verdict}

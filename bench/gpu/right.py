@@ -2,7 +2,7 @@
 
 A CPU takes minutes to compute the picks of `FULL`, so they are checked in: `right_indices.npz` holds each list with
 the digests of its pool and of its scores. A run uses a list only if its own pool and scores have the same digests. The
-first picks are the same whatever k is, so a longer list serves shorter ones.
+first picks do not depend on k, so a longer list serves shorter ones.
 
 Short lists come from the float64 reference, long ones from the NumPy backend, which the tests compare with the
 reference. Computing all of them took four minutes on two idle cores; it needs 15 GB of memory.
@@ -26,9 +26,9 @@ from gip_gpu.reference import matching_pursuit
 from gip_gpu.system.atomic_write import atomic_write
 
 FILE = ROOT / "bench" / "right_indices.npz"
-# Nothing that the CPU is estimated to take longer for is computed during a run.
+# Largest estimated seconds of a computation on the CPU during a run.
 PATIENCE = 10.0
-# Items times length times picks up to which the float64 reference answers: within some two seconds.
+# Largest product of items, length and picks for the float64 reference: about two seconds.
 REFERENCE_WORK = 3e9
 # Estimated seconds of the NumPy backend on two cores for each item, entry of a row and pick. Writing the file took 0.3
 # to 1.2e-10 for matching pursuit and 0.5 to 1.3e-9 for the others.
@@ -37,22 +37,22 @@ MATCHING_PURSUIT, OTHERS = 1e-10, 1e-9
 
 @dataclass(frozen=True)
 class Stored:
-    """Right indices, and the digests of the pool and the scores that they hold for."""
+    """Right indices, and the digests of their pool and scores."""
 
     picks: Array
     F: bytes
     G: bytes
 
     def holds_for(self, case: Case) -> bool:
-        """Whether the pool and the scores of a case are the same to the last bit."""
+        """Returns whether the pool and the scores of a case are bit-identical to the stored ones."""
         return digest(case.F) == self.F and digest(case.G) == self.G
 
 
 def expected(case: Case, k: int, budget: Budget) -> tuple[Array, str]:
-    """The right indices of the first k picks, and their source.
+    """Returns the right indices of the first k picks, and their source.
 
     Raises:
-        LeftOut: they are not stored and would take too long.
+        LeftOut: the indices are not stored and would take too long to compute.
     """
     if case.known is None or len(case.known[0]) < k:
         case.known = _stored(case, k) or _computed(case, k, budget)
@@ -61,19 +61,19 @@ def expected(case: Case, k: int, budget: Budget) -> tuple[Array, str]:
 
 
 def estimate(case: Case, k: int) -> float:
-    """Seconds that the NumPy backend may take, by an estimate."""
+    """Estimates the seconds of the NumPy backend."""
     return case.F.size * k * (MATCHING_PURSUIT if case.default_objective else OTHERS)
 
 
 def key(case: Case) -> str:
-    """The name of a list in the file: the pool, its type, the objective and its options."""
+    """Returns the name of a list in the file: the pool, its type, the objective and its options."""
     options = (f"{name} = {value}" for name, value in case.options.items())
     return ", ".join([case.title, str(case.F.dtype), case.objective, *options])
 
 
 @cache
 def load(file: Path) -> dict[str, Stored]:
-    """All lists of a file; empty where there is none."""
+    """Loads all lists of a file; empty if there is no file."""
     if not file.exists():
         return {}
     with np.load(file) as arrays:
@@ -87,7 +87,7 @@ def load(file: Path) -> dict[str, Stored]:
 
 
 def _stored(case: Case, k: int) -> tuple[Array, str] | None:
-    """The list in the file; None if there is none so long, or it holds for another pool."""
+    """Returns the list in the file; None if it is missing, too short, or for another pool."""
     found = load(FILE).get(key(case))
     if found is None or len(found.picks) < k or not found.holds_for(case):
         return None
@@ -108,10 +108,10 @@ def _computed(case: Case, k: int, budget: Budget) -> tuple[Array, str]:
 
 
 def by_numpy(case: Case, k: int, budget: Budget) -> Array:
-    """The picks of the NumPy backend.
+    """Returns the picks of the NumPy backend.
 
     Raises:
-        LeftOut: the budget was used up before.
+        LeftOut: the budget was used up before the last pick.
     """
     chosen = gip_gpu.select(
         case.F, case.scores, k, device="cpu", backend="numpy", objective=case.objective,
@@ -121,7 +121,7 @@ def by_numpy(case: Case, k: int, budget: Budget) -> Array:
 
 
 def fixed(sizes: Sizes) -> Iterator[Case]:
-    """Every case that a run of these sizes compares, once, with its largest k."""
+    """Yields every case that a run of these sizes compares, once, with its largest k."""
     yield sample_case(sizes)
     yield from family_cases(sizes)
     # The first signal of the steps is in the first pool of this shape below, with more picks.
@@ -134,7 +134,7 @@ def fixed(sizes: Sizes) -> Iterator[Case]:
 
 
 def write(file: Path, sizes: Sizes) -> None:
-    """Computes the lists of all fixed cases and writes them; those of an old file whose pool is the same are kept."""
+    """Computes the lists of all fixed cases and writes them; reuses lists of an old file with the same pools."""
     arrays, kept = dict[str, Array](), load(file)
     for case in fixed(sizes):
         name, start = key(case), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Whole selections with their defaults, beside plain loops: time, memory, right or wrong."""
+"""Whole selections with default settings, beside plain loops: time, memory, check of the picks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,10 +29,11 @@ class Placed:
 
 
 def selections(session: Session) -> None:
-    """gip_gpu with its defaults from device arrays, plain loops, gip_gpu from host arrays and from a prepared pool.
+    """Measures gip_gpu with its defaults from device arrays, plain loops, and gip_gpu from host arrays and from a
+    prepared pool.
 
-    Shorter lists come first. Each kind of measurement is made of all pools by all backends before the next kind. The
-    longest lists are selected from device arrays only: the shorter ones show what an upload adds.
+    Shorter lists come first. Each kind of measurement covers all pools and backends before the next kind. The longest
+    lists are selected from device arrays only: the shorter ones show the cost of an upload.
     """
     pools = _pools(session)
     for share in session.sizes.shares:
@@ -42,7 +43,7 @@ def selections(session: Session) -> None:
                 if action is host_arrays and k > session.sizes.once:
                     continue
                 what = f"selections: {pool.case.title}, k = {k:,}, {pool.name}, {title}"
-                # A plain loop that fails is no fault of the backend.
+                # A failure of a plain loop does not count against the backend.
                 session.do(what, action, session, pool, k, backend="" if action is plain else pool.name)
     for pool in pools:
         session.do(f"selections: {pool.case.title}, {pool.name}, prepared pool", prepared, session, pool,
@@ -50,7 +51,7 @@ def selections(session: Session) -> None:
 
 
 def _pools(session: Session) -> list[Placed]:
-    """Every pool on the device of every backend."""
+    """Uploads every pool to the device of every backend."""
     pools = []
     for m, d in session.sizes.select:
         case = session.do(f"selections: pool of {m:,} x {d}", select_case, m, d)
@@ -81,7 +82,7 @@ def host_arrays(session: Session, pool: Placed, k: int) -> None:
 
 
 def prepared(session: Session, placed: Placed) -> None:
-    """Selections from a pool whose columns were computed by the largest of them."""
+    """Times selections from a pool whose columns were computed by the largest selection."""
     counts = [_picks(placed, share) for share in session.sizes.shares]
     counts = [k for k in counts if k <= session.sizes.once]
     session.release()
@@ -92,7 +93,7 @@ def prepared(session: Session, placed: Placed) -> None:
 
 
 def selection(session: Session, pool: Placed, k: int, variant: str, action: Callable[[], gip_gpu.Selection]) -> None:
-    """Times a selection, `variant` says from what."""
+    """Times a selection; `variant` names its input."""
     case, name = pool.case, pool.name
 
     def told(chosen: gip_gpu.Selection) -> Any:
@@ -113,7 +114,7 @@ def selection(session: Session, pool: Placed, k: int, variant: str, action: Call
 
 
 def work_of(costs: GpuCosts, plan: Plan, name: str, k: int, prepared: bool) -> tuple[Phase, ...]:
-    """What a selection cannot do without: its columns, and its steps. The upload of host arrays is left out."""
+    """Returns the unavoidable work of a selection: its columns and its steps, without the upload of host arrays."""
     m, d, multiply = costs.m, costs.d, multiplied_as(plan.precision, costs.given)[0]
     steps = Phase(
         bytes=k * costs.step_bytes(plan.precision, name == "cupy"),
@@ -128,7 +129,7 @@ def work_of(costs: GpuCosts, plan: Plan, name: str, k: int, prepared: bool) -> t
 
 
 def plain(session: Session, pool: Placed, k: int) -> None:
-    """The plain loop of a library."""
+    """Times the plain loop of a library."""
     case, library = pool.case, session.libraries[pool.name]
     (m, d), n = case.shape, case.signals
     session.release()

@@ -1,4 +1,4 @@
-"""Session of the suite: runs the pieces within their budget, keeps failures, times selections and checks them."""
+"""Session of the suite: runs the pieces within their budget, records failures, times selections and checks them."""
 
 import traceback
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from bench.gpu.right import expected
 from bench.runner.runs import first_difference
 
 T = TypeVar("T")
-# Of the last result of a selection: the work it cannot do without, seconds that the cost model predicts, notes.
+# From the last result of a selection: its unavoidable work, the seconds that the cost model predicts, notes.
 Told = Callable[[Any], tuple[tuple[Phase, ...], float | None, dict[str, Any]]]
 
 
@@ -23,11 +23,11 @@ class Session:
     """A run of the suite.
 
     Attributes:
-        sizes: how large everything is.
+        sizes: sizes of all parts.
         device: as in `gip_gpu.select`.
-        libraries: by backend, the device by way of the library whose arrays it works on.
-        budget: seconds left to the part that runs.
-        results: what was found so far.
+        libraries: the device through the library of each backend's arrays, by backend.
+        budget: time budget of the running part.
+        results: results so far.
     """
 
     sizes: Sizes
@@ -38,11 +38,11 @@ class Session:
 
     @property
     def library(self) -> Any:
-        """The one for what needs only one."""
+        """The first library, for measurements that need only one."""
         return next(iter(self.libraries.values()))
 
     def do(self, what: str, action: Callable[..., T], *args: Any, backend: str = "") -> T | None:
-        """Does a piece of it, unless the time is used up. A failure is kept, and the rest goes on."""
+        """Runs a piece unless the time is used up; records a failure, so that the run continues."""
         if self.budget.left() <= 0:
             self.results.left_out.append(f"{what}: the time was used up")
             return None
@@ -58,19 +58,19 @@ class Session:
         return None
 
     def known(self, case: Case, k: int) -> tuple[Any, str]:
-        """The right indices, or None and why they are not known."""
+        """Returns the right indices and "", or None and the reason why they are unknown."""
         try:
             return expected(case, k, self.budget)[0], ""
         except LeftOut as reason:
             return None, str(reason)
 
     def release(self) -> None:
-        """Gives cached memory back: one library's cache is no other's memory."""
+        """Releases the cached memory of all libraries: a library cannot use another's cache."""
         for library in self.libraries.values():
             library.release()
 
     def seconds(self, library: Any, k: int, action: Callable[[], Any]) -> float:
-        """The median of several runs, or for the longest lists one run: the shorter ones have compiled all."""
+        """Returns the median seconds of several runs; of one run for the longest lists, whose kernels are compiled."""
         if k > self.sizes.once:
             return float(library.timer.once(action))
         return float(library.timer.seconds(action, self.sizes.repeats))
@@ -79,15 +79,17 @@ class Session:
         self, names: tuple[str, str, str], name: str, case: Case, k: int, action: Callable[[], Any], told: Told, *,
         ours: bool = True, group: str = "",
     ) -> None:  # fmt: skip
-        """Times an action that selects k items, compares every run of it with the right ones, and notes the entry.
+        """Times an action that selects k items, compares every run with the right indices, and adds the entry.
 
         Args:
             names: part, case and variant of the entry.
-            name: of the backend on whose device it runs.
+            name: name of the backend on whose device it runs.
+            case: the pool with its scores.
+            k: number of picks.
             action: returns a `gip_gpu.Selection`, or a list of indices.
-            told: what the entry says beside the time.
-            ours: whether gip_gpu selects; else wrong picks are told, and are no fault of the backend.
-            group: of the entry.
+            told: computes the further figures of the entry.
+            ours: whether gip_gpu selects; wrong picks of other code are reported, but do not count against the backend.
+            group: group of the entry.
         """
         library, chosen = self.libraries[name], list[Any]()
         right, unchecked = self.known(case, k)
@@ -105,12 +107,12 @@ class Session:
 
 
 def worst(found: list[Any], right: Any) -> int | None:
-    """The earliest first difference of several runs; None where all are right."""
+    """Returns the earliest first difference of several runs; None if all are right."""
     differences = [first_difference(indices, right) for indices in found]
     return min((place for place in differences if place is not None), default=None)
 
 
 def proof_of(chosen: Any) -> dict[str, Any]:
-    """Notes on a selection: how hard its picks were to prove, and the parts of its time."""
+    """Returns notes on a selection: refreshes, mean candidates of a pick, and the parts of its time."""
     proof = chosen.certificate
     return {"refreshes": proof.refreshes, "candidates": float(proof.candidates.mean()), **chosen.timings}

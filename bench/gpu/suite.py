@@ -1,20 +1,20 @@
-"""`python -m bench gpu` measures gip_gpu on one GPU against the limits of that GPU, and checks it.
+"""`python -m bench gpu` measures gip_gpu on one GPU against the limits of that GPU, and checks its picks.
 
-A run is made to take less than five minutes on an H100 or H200. Figures come first: ceilings of the device, steps,
-whole selections beside plain loops, Gram kernels, columns on demand for a million rows, the other objectives. A sample
-of the equivalence comes last; `pytest -m gpu` has the rest. Each timed selection is compared with the right indices.
-Those of the fixed pools are checked in (`bench.gpu.right`), so no run waits for a CPU to compute them.
+A run is designed to take less than five minutes on an H100 or H200. Measurements come first: ceilings of the device,
+steps, whole selections beside plain loops, Gram kernels, columns on demand for a million rows, the other objectives. A
+sample of the equivalence comes last; `pytest -m gpu` has the rest. Each timed selection is compared with the right
+indices. Those of the fixed pools are checked in (`bench.gpu.right`), so no run waits for a CPU to compute them.
 
-The parts divide `--budget` by the shares in `PARTS`; seconds that a part leaves over go to the parts after it. A part
+The parts divide `--budget` by the shares in `PARTS`; later parts get the seconds that a part leaves over. A part
 measures the most important things first, with every backend. Measurements that do not fit are listed as left out.
 `--only steps,lazy` runs some parts. `--compare OLD.json` prints the ratios of an older run's times to those of this
 run. The report goes to standard output. A JSON file holds all numbers and the tracebacks of failures; it is rewritten
-after each part, so that a run that is killed leaves the parts before. Exit status 1: something failed or gave other
-indices. Exit status 2: nothing can be run, or an option is wrong.
+after each part, so a killed run leaves the finished parts. Exit status 1: something failed or gave other indices. Exit
+status 2: nothing can be run, or an option is wrong.
 
 `--device cpu` runs all parts at tiny sizes under Triton's interpreter (`TRITON_INTERPRET=1`), for tests. Such a run
 does not execute: anything of CuPy (`CupyLibrary`, `CupyTimer`, the grid barrier), which tests run on a stand-in;
-`TorchTimer`; what `TorchLibrary` does on a GPU only (graphs, peaks of memory, properties of the device); pools of
+`TorchTimer`; the parts of `TorchLibrary` for a GPU (graphs, peaks of memory, properties of the device); pools of
 bfloat16 tensors; the checked-in indices, which are those of larger pools.
 """
 
@@ -62,9 +62,9 @@ class Part:
     """A part of the benchmark.
 
     Attributes:
-        name: what `--only` asks for, and the part of its entries.
-        run: measures it.
-        share: of the seconds of all parts.
+        name: name for `--only`, and the part of its entries.
+        run: function that measures the part.
+        share: share of the seconds of all parts.
     """
 
     name: str
@@ -72,8 +72,8 @@ class Part:
     share: float
 
 
-# Ceilings come first because floors need them. A share is the estimate of what the part takes on an H100 or H200, plus
-# a reserve. The estimates, in seconds, are not measured. They follow from the first run on an H200 with 16 cores: a
+# Ceilings come first because floors need them. A share is the part's estimated seconds on an H100 or H200, plus a
+# reserve. The estimates, in seconds, are not measured. They follow from the first run on an H200 with 16 cores: a
 # kernel variant compiles in 1 to 5 s; the first selection in each of eight ways took 10 s with Triton and 5 s with
 # CuPy; a pick takes about 0.05 ms with a Gram matrix, 0.6 to 1 ms lazily, 1.2 to 3.3 ms in the family; a plain loop
 # 0.1 ms.
@@ -94,26 +94,26 @@ PARTS = (
     Part("equivalence", equivalence, 0.08),
 )
 NAMES = tuple(part.name for part in PARTS)
-# Five minutes, less what it takes to import the libraries and to end what was begun.
+# Five minutes, less the time to import the libraries and to finish the last measurement.
 SECONDS = 280.0
 
 
 @click.command("gpu")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/gpu.json"),
-              show_default=True, help="The JSON file that all numbers are written to.")  # fmt: skip
-@click.option("--backends", "names", default="triton,cupy", show_default=True, help="Those to run, by comma.")
+              show_default=True, help="JSON file for all numbers.")  # fmt: skip
+@click.option("--backends", "names", default="triton,cupy", show_default=True, help="Backends to run, by comma.")
 @click.option("--only", multiple=True, metavar="NAME", help=f"Parts to run, by comma, of {', '.join(NAMES)}. Without "
               "ceilings no floor is known, and its column is empty.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small sizes: does it work, not how fast is it.")
 @click.option("--device", default="cuda", show_default=True, help="'cuda', 'cuda:1', or 'cpu' for a tiny dry run.")
 @click.option("--budget", type=click.FloatRange(min=0), default=SECONDS, show_default=True,
-              help="Seconds after which nothing new is begun; the parts share them.")  # fmt: skip
+              help="Seconds after which no measurement begins; the parts share them.")  # fmt: skip
 @click.option("--compare", type=click.Path(path_type=Path, dir_okay=False), metavar="OLD.json",
-              help="The file of an older run: prints the ratios of its times to those of this run.")  # fmt: skip
+              help="File of an older run; prints the ratios of its times to those of this run.")  # fmt: skip
 def main(
     output: Path, names: str, only: tuple[str, ...], quick: bool, device: str, budget: float, compare: Path | None
 ) -> None:
-    """Measure gip_gpu on a GPU against what the GPU allows, and check it."""
+    """Measure gip_gpu on a GPU against the limits of the GPU, and check its picks."""
     if not math.isfinite(budget):
         raise click.UsageError(f"--budget is {budget}; it must be a finite number of seconds")
     limit = Budget(budget)
@@ -125,7 +125,7 @@ def main(
     def save(results: Results) -> None:
         write(output, json.dumps(results.as_json(), indent=1) + "\n")
 
-    # Before anything is measured: time on a GPU is short.
+    # Before the first measurement, as GPU time is short.
     try:
         save(Results(sizes.label))
     except OSError as error:
@@ -141,7 +141,7 @@ def main(
 
 
 def choose(names: str, device: str) -> tuple[list[str], list[str]]:
-    """The backends of a comma-separated list that can be used on a device, and why others cannot.
+    """Returns the backends of a comma-separated list that a device can use, and the reasons against the others.
 
     Raises:
         click.UsageError: an unknown backend or device, or no backend can be used.
@@ -163,7 +163,7 @@ def choose(names: str, device: str) -> tuple[list[str], list[str]]:
 
 
 def unusable(name: str, device: str) -> str:
-    """Why a backend cannot be used on a device; "" if it can."""
+    """Returns the reason why a device cannot use a backend; "" if it can."""
     try:
         resolve(device, name)
         backends.load(name, device)
@@ -195,7 +195,7 @@ def measure(
 
 
 def run_parts(session: Session, parts: Sequence[Part], save: Callable[[Results], None]) -> None:
-    """Runs each part with its share of the seconds that are left."""
+    """Runs each part with its share of the remaining seconds."""
     whole, chosen = session.budget, sum(part.share for part in parts)
     for place, part in enumerate(parts):
         start = whole.left()
@@ -206,7 +206,7 @@ def run_parts(session: Session, parts: Sequence[Part], save: Callable[[Results],
 
 
 def machine(libraries: dict[str, Library]) -> dict[str, Any]:
-    """The GPU, the driver, the versions, the host."""
+    """Describes GPU, driver, versions and host."""
     facts: dict[str, Any] = {}
     for library in libraries.values():
         facts = {**library.facts(), **facts}

@@ -1,4 +1,4 @@
-"""A device by way of torch: a GPU, or the CPU, where a clock stands in for events and there are no graphs."""
+"""A device through torch: a GPU, or the CPU, with a clock instead of events and without graphs."""
 
 import gc
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from bench.gpu.library import Action, Library, Timer
 
 
 class TorchTimer(Timer):
-    """By CUDA events of torch, in its current stream."""
+    """Timer by CUDA events of torch in its current stream."""
 
     def __init__(self, torch: Any) -> None:
         self.torch = torch
@@ -100,7 +100,7 @@ class TorchLibrary(Library):
 
 
 def installed(package: str) -> str:
-    """The version of a package."""
+    """Returns the version of a package, or "not installed"."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,6 +1,6 @@
 """The cost model's predictions for an A100, as a table. None of the times is measured.
 
-`python -m bench gpu` measures the same quantities where there is a GPU.
+`python -m bench gpu` measures the same quantities on a machine with a GPU.
 """
 
 import textwrap
@@ -13,38 +13,38 @@ from gip_gpu.planning.gpu_costs import A100, PICKS_A_MISS, GpuCosts, multiplied_
 
 SIZES, LENGTHS = (7473, 52_002, 131_072), (384, 768)
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
-# Seconds of the paper's Gram matrix of 52k items and, by picks, of its selection of 10 and 50 % of them, on a CPU.
+# The paper's seconds on a CPU: the Gram matrix of 52k items, and the selection of 10 and 50 % of them, by picks.
 PAPER_GRAM, PAPER_SELECTION = 214.11, {5200: 25.12, 26_001: 123.62}
 LOOPS = {"cupy": "CuPy, persistent loop", "triton": "Triton, CUDA graph"}
 HEADER = ("quantity", "bytes", "flops", "barriers or launches", "predicted, A100", "paper, CPU, measured")
 NOTES = textwrap.fill(
     f"""\
-All times but the last column are predictions of `gip_gpu/planning/gpu_costs.py` for the {A100.name}, none of them
-measured. They follow from the datasheet ({A100.memory / 1e12:.3g} TB/s of memory, {A100.flops["fp16"] / 1e12:.0f}
+All times except those of the last column are predictions of `gip_gpu/planning/gpu_costs.py` for the {A100.name}; none
+is measured. They follow from the datasheet ({A100.memory / 1e12:.3g} TB/s of memory, {A100.flops["fp16"] / 1e12:.0f}
 Tflop/s in 16 bits, of which a product reaches {A100.share:.0%}), from published microbenchmarks of loads, and from
 assumptions: {A100.barrier * 1e6:.2g} us a grid barrier, {A100.launch * 1e6:.2g} us from kernel to kernel of a graph.
-What the host takes was measured on the machine of an H200 (`gpu.md`): {A100.visit * 1e3:.2g} ms a visit,
-{A100.miss * 1e3:.2g} ms a missing column, of which there is one in {PICKS_A_MISS:.2g} picks. Rows are given in float32
-to the Gram kernel, in bfloat16 to the selections from a million, in float16 to the others, and lie in the host's
-memory. The paper's figures are those of arXiv 2603.13790 for 52k items on a CPU. `model_h200.md` sets the model beside
-what was measured; `python -m bench gpu` measures the same quantities where there is a GPU.""",
+The host's share was measured on a machine with an H200 (`gpu.md`): {A100.visit * 1e3:.2g} ms a visit,
+{A100.miss * 1e3:.2g} ms a missing column, one in {PICKS_A_MISS:.2g} picks. Input rows are in the host's memory:
+float32 for the Gram kernel, bfloat16 for the selections from a million items, float16 for the others. The paper's
+figures are those of arXiv 2603.13790 for 52k items on a CPU. `model_h200.md` compares the model with measurements;
+`python -m bench gpu` measures the same quantities on a machine with a GPU.""",
     120,
 )
 
 
 def step_seconds(costs: GpuCosts, backend: str, precision: str) -> float:
-    """A step of a backend's loop."""
+    """Predicts the seconds of one step of a backend's loop."""
     return replace(costs, graph=backend == "triton").step_seconds(precision)
 
 
 def selection_seconds(costs: GpuCosts, backend: str, columns: str, precision: str, k: int) -> float:
-    """k picks with everything they need."""
+    """Predicts the seconds of k picks, preparation included."""
     own = replace(costs, graph=backend == "triton")
     return own.gram_seconds(k, precision) if columns == "gram" else own.lazy_seconds(k, precision, own.layouts()[0])
 
 
 def rows() -> Iterator[tuple[str, ...]]:
-    """The table's rows."""
+    """Yields the rows of the table."""
     for m in SIZES:
         for d in LENGTHS:
             for precision in PRECISIONS:
@@ -83,7 +83,7 @@ def _selections(
 
 
 def text() -> str:
-    """The whole file."""
+    """Returns the text of the whole file."""
     return paragraphs("# Predictions for an A100, not measurements", table(list(rows()), HEADER), NOTES)
 
 

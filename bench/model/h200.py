@@ -1,7 +1,7 @@
-"""The cost model beside what a GPU took, as a table.
+"""The cost model's predictions beside the measured times of an H200, as a table.
 
-The measured times are those of `results/gpu.md`: one H200, one run each, host arrays. The predictions are the model's
-for that chip, so that a change of the model shows in the ratios.
+The measured times are those of `results/gpu.md`: one H200, one run each, host arrays. The predictions are for the same
+chip, so a change of the model shows in the ratios.
 """
 
 from dataclasses import dataclass, replace
@@ -15,16 +15,17 @@ from gip_gpu.planning.hardware import DEVICE_KINDS
 H200 = DEVICE_KINDS["H200-141GB"].chip
 HEADER = ("pool", "selection", "backend", "measured", "predicted, H200", "measured / predicted")
 NOTES = """\
-Measured: one NVIDIA H200, 2026-11-27, as [gpu.md](gpu.md) describes; predicted: `gip_gpu/planning/gpu_costs.py` with
-the datasheet of an H200. The host's share of the model (a visit, a missing column, a pick that the host decides) comes
-from these very runs, so ratios near 1 in the lower rows say that one number fits all of them, not that it was foreseen.
-The rows with a whole Gram matrix are the model's own: it knows nothing of the host's work before the first step, nor of
+Measured: one NVIDIA H200, 2026-11-27, as [gpu.md](gpu.md) describes. Predicted: `gip_gpu/planning/gpu_costs.py` with
+the datasheet of an H200. The model's host costs (a visit, a missing column, a pick that the host decides) are fitted to
+these same runs: ratios near 1 in the lower rows show that one number fits all of them, not that the model predicted it.
+The rows with a whole Gram matrix are not part of that fit. The model ignores the host's work before the first step, and
 candidates that are rescored one after the other."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of one selection by backend; `columns` is "gram", "lazy", or "none" where the host decides each pick."""
+    """Measured seconds of one selection by backend; `columns` is "gram", "lazy", or "none" if the host decides each
+    pick."""
 
     title: str
     shape: tuple[int, int, int]
@@ -36,7 +37,7 @@ class Measured:
 
     @property
     def pool(self) -> str:
-        """For people, with the picks."""
+        """Shape of the pool and number of picks, for people."""
         m, d, n = self.shape
         return f"{m:,} x {d}{f', {n} signals' if n > 1 else ''}, k = {self.k:,}"
 
@@ -57,7 +58,7 @@ RUNS = (
 
 
 def predicted(run: Measured, backend: str) -> float:
-    """Seconds that the model gives for an H200."""
+    """Returns the model's seconds for an H200."""
     costs = GpuCosts(*run.shape, run.given, chip=H200)
     if run.columns == "none":
         return replace(costs, graph=backend == "triton").stepwise_seconds(run.k, run.precision, Layout(), None)
@@ -65,7 +66,7 @@ def predicted(run: Measured, backend: str) -> float:
 
 
 def text() -> str:
-    """The whole file."""
+    """Returns the text of the whole file."""
     rows = []
     for run in RUNS:
         for backend, seconds in run.seconds.items():

@@ -11,7 +11,7 @@ TEXTS = {"a100": a100.text, "h200": h200.text}
 
 @suite("model", ".", names=list(TEXTS), quick=None)
 def main(request: Request) -> Report:
-    """Print the predictions for an A100, and those for an H200 beside what one took; --output is a folder."""
+    """Print the predictions for an A100, and those for an H200 beside measured times; --output is a folder."""
     texts = {name: TEXTS[name]() for name in request.names}
 
     def save(folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""The paper's claims, measured: one module a claim, whose `measure(quick)` returns its `Section`."""
+"""The paper's claims, measured: one module for each claim; its `measure(quick)` returns a `Section`."""

@@ -13,7 +13,7 @@ from gip_gpu import metrics
 from gip_gpu.signals import ridge_query
 
 PICKS, QUICK_PICKS = 200, 20
-# Float64 rounding of either side, relatively.
+# Relative float64 rounding error of either side.
 ROUNDING = 1e-9
 MATCHING_PURSUIT, RANDOM, TOP = "matching pursuit", "random", "top k by norm of the scores"
 
@@ -21,7 +21,7 @@ Indices = NDArray[np.int64]
 
 
 def paths(F: NDArray[Any], G: Float, Q: Float, k: int) -> dict[str, Indices]:
-    """Choices of k rows along which the theorem is tried: it speaks of any set."""
+    """Returns selections of k rows to test the theorem on; it holds for any set."""
     fitted = gip_gpu.signals.from_query(F, Q)
     return {
         MATCHING_PURSUIT: gip_gpu.select(F, G, k, query="ridge", device="cpu").indices,
@@ -31,12 +31,12 @@ def paths(F: NDArray[Any], G: Float, Q: Float, k: int) -> dict[str, Indices]:
 
 
 def held(left: Float, right: Float) -> NDArray[np.bool_]:
-    """Where the left side reaches the right one, up to rounding."""
+    """Returns where the left side is at least the right one, up to rounding."""
     return left >= right * (1 - ROUNDING)
 
 
 def measure(quick: bool) -> Section:
-    """Both sides of theorem 2 on GSM8K with four scores."""
+    """Measures both sides of theorem 2 on GSM8K with four scores."""
     pool = data.gsm8k(quick)
     Q = ridge_query(pool.F, pool.G, 0.0)
     chosen = paths(pool.F, pool.G, Q, QUICK_PICKS if quick else PICKS)
@@ -44,7 +44,7 @@ def measure(quick: bool) -> Section:
 
 
 def section(found: dict[str, tuple[Float, Float]], pool: data.Scored) -> Section:
-    """The section for both sides by path, each (k,)."""
+    """Returns the section for both sides of each path, each (k,)."""
     rows, failures = [], []
     for name, (left, right) in found.items():
         holds = held(left, right)
@@ -61,7 +61,9 @@ def section(found: dict[str, tuple[Float, Float]], pool: data.Scored) -> Section
     header = ("choice", "paper", "measured", "right / left after 1 pick", "median", f"after {steps}", "largest")
     return Section(
         f"The lower bound of the projection (theorem 2 of {PAPER})",
-        f"Holds at every step, at up to {best:.2g} of what it bounds." if not failures else "Does not hold: see below.",
+        f"Holds at every step, at up to {best:.2g} of the bounded norm."
+        if not failures
+        else "Does not hold: see below.",
         "One run of each: only the random choice is drawn, with a fixed seed.",
         [
             table(rows, header),

@@ -1,4 +1,4 @@
-"""The real data that claims are measured on: embeddings, ratings by judges, and what the texts of GSM8K tell."""
+"""The real data of the claims: embeddings, ratings by judges, and scores computed from the texts of GSM8K."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from gip_gpu.signals import self_compression
 Float = NDArray[np.float64]
 
 GSM8K_TEXTS = "gsm8k_train.jsonl"
-# Quick runs take this many rows.
+# Rows of a quick run.
 QUICK_ROWS = 600
 
 
@@ -23,10 +23,10 @@ class Scored:
     """A pool with several scores.
 
     Attributes:
-        name: of the pool.
-        F: (m, d) embeddings as stored.
+        name: name of the pool.
+        F: (m, d) stored embeddings.
         G: (m, n) scores, each column with mean 0 and standard deviation 1.
-        columns: what they are.
+        columns: description of the columns of G.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Scored:
 
 
 def load(name: str, quick: bool = False) -> NDArray[Any]:
-    """An array of the real data, or its first `QUICK_ROWS` rows.
+    """Loads an array of the real data, or its first `QUICK_ROWS` rows.
 
     Raises:
-        Missing: there is no such file; so do the functions below.
+        Missing: there is no such file. The functions below raise it too.
     """
     return pools.real(name, QUICK_ROWS if quick else None)
 
 
 def gsm8k(quick: bool) -> Scored:
-    """GSM8K with four scores read off the data: it has no judges."""
+    """Returns GSM8K with four scores computed from its data, as it has no judges."""
     F = load(pools.GSM8K, quick)
     items = _texts(len(F))
     lengths = [[len(item["answer"]), len(item["question"])] for item in items]
@@ -55,18 +55,18 @@ def gsm8k(quick: bool) -> Scored:
 
 
 def calculations(m: int) -> Float:
-    """(m,) how many calculations the answers of the first m items of GSM8K write out, as in <<48/2=24>>."""
+    """Counts the calculations, such as <<48/2=24>>, in the answers of the first m items of GSM8K, (m,)."""
     return np.array([float(item["answer"].count("<<")) for item in _texts(m)])
 
 
 def judged(name: str, embeddings: str, judges: str, quick: bool) -> Scored:
-    """A pool with the ratings of its judges."""
+    """Returns a pool with the ratings of its judges."""
     F, G = load(embeddings, quick), load(judges, quick)
     return Scored(name, F, standardised(G), f"ratings by {G.shape[1]} judges")
 
 
 def standardised(G: NDArray[Any]) -> Float:
-    """Columns with mean 0 and standard deviation 1.
+    """Scales columns to mean 0 and standard deviation 1.
 
     >>> standardised(np.array([[1, 5], [3, 9]]))
     array([[-1., -1.],

@@ -1,4 +1,4 @@
-"""What algorithm 1 picks in other arithmetic than float64: the first pick that differs, and what stays common."""
+"""Picks of algorithm 1 in arithmetic below float64: the first pick that differs, and the overlap of the sets."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -27,7 +27,7 @@ Indices = NDArray[np.int64]
 
 
 def rounded(values: Array, bits: int) -> Array:
-    """Values rounded to so many explicit bits of the significand, ties to even; the range stays that of float32.
+    """Rounds values to `bits` explicit bits of the significand, ties to even; the range stays that of float32.
 
     >>> rounded(np.array([1.0, 1.005, 1.01], np.float32), 7)
     array([1.       , 1.0078125, 1.0078125], dtype=float32)
@@ -38,7 +38,8 @@ def rounded(values: Array, bits: int) -> Array:
 
 
 def plain(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
-    """Algorithm 1 with its Gram matrix and residual in several precisions; one Gram matrix is held at a time."""
+    """Yields the picks of algorithm 1 with Gram matrix and residual in several precisions; holds one Gram matrix at a
+    time."""
     X = pools.unit_rows(F)
     yield "float64", greedy(X @ X.T, G, k)
     single = X.astype(np.float32)
@@ -55,7 +56,7 @@ def plain(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
 
 
 def certified(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
-    """What `gip_gpu.select` picks with Gram columns in several precisions and of both kinds."""
+    """Yields the picks of `gip_gpu.select` with Gram columns in several precisions and of both kinds."""
     for precision in PRECISIONS:
         for columns in ("gram", "lazy"):
             found = gip_gpu.select(F, G, k, precision=precision, columns=columns, sign="any", device="cpu")

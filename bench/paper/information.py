@@ -1,4 +1,4 @@
-"""Mutual information that each objective reaches with the same number of picks."""
+"""Mutual information of each objective's selection with the same number of picks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ SEEDS, QUICK_SEEDS = 10, 2
 MI = "mi"
 OBJECTIVES = ("mp", "lr", MI, "omp")
 RANDOM, TOP = "random", "top k"
-# Values that differ by no more than this share are equal.
+# Largest relative difference of values that count as equal.
 SAME = 1e-9
 
 POOLS: tuple[Callable[[bool], Scored], ...] = (
@@ -31,7 +31,8 @@ POOLS: tuple[Callable[[bool], Scored], ...] = (
 
 
 def reached(F: NDArray[Any], G: Float, k: int, seeds: int) -> dict[str, Float]:
-    """Mutual information in nats after 1, 2, ... k picks, by selector, each (k,); `RANDOM` is a mean over seeds."""
+    """Computes the mutual information in nats after 1, 2, ... k picks, (k,) for each selector; `RANDOM` is a mean over
+    seeds."""
     Q = ridge_query(F, G, 0.0)
 
     def path(indices: NDArray[np.int64]) -> Float:
@@ -48,7 +49,7 @@ def reached(F: NDArray[Any], G: Float, k: int, seeds: int) -> dict[str, Float]:
 
 
 def losses(found: dict[str, Float], budgets: Sequence[int]) -> list[str]:
-    """Where another selector reaches more than the mutual-information greedy."""
+    """Lists the cases in which another selector reaches more than the mutual-information greedy."""
     return [
         f"{name} reaches {values[k - 1]:.4g} with {k} picks, mi {found[MI][k - 1]:.4g}"
         for k in budgets
@@ -58,7 +59,7 @@ def losses(found: dict[str, Float], budgets: Sequence[int]) -> list[str]:
 
 
 def measure(quick: bool) -> Section:
-    """Measures every selector on every pool that is at hand."""
+    """Measures every selector on every available pool."""
     budgets, seeds = (QUICK_BUDGETS, QUICK_SEEDS) if quick else (BUDGETS, SEEDS)
     found, missing = [], []
     for make in POOLS:
@@ -76,7 +77,7 @@ def measure(quick: bool) -> Section:
 def section(
     found: list[tuple[Scored, dict[str, Float]]], budgets: Sequence[int], seeds: int, missing: Sequence[str] = ()
 ) -> Section:
-    """The section for what `reached` returned of each pool."""
+    """Returns the section for the result of `reached` on each pool."""
     rows = []
     for pool, values in found:
         for k in budgets:
@@ -96,10 +97,9 @@ def section(
             "Nats; the most in bold. 'mp' is the paper's matching pursuit on the trace bound, 'lr' its Greedy LR, "
             "'mi' the greedy on mutual information itself, 'omp' orthogonal matching pursuit, 'top k' the rows with "
             "the largest norm of the fitted scores. Scores have mean 0 and standard deviation 1 in each column and "
-            'are replaced by what least squares on F gives of them (`query="ridge"`, epsilon 0). The paper has no such '
-            "table.",
+            'are replaced by their least-squares fit on F (`query="ridge"`, epsilon 0). The paper has no such table.',
             *(f"{pool.name}: {pool.F.shape[0]:,} x {pool.F.shape[1]}; {pool.columns}." for pool, _ in found),
-            "mi is greedy: it gains the most at each pick, not over all of them. "
+            "mi is greedy: it gains the most at each pick, not over all picks. "
             + (f"It is not the best here: {'; '.join(lost)}." if lost else "It loses nowhere in this table."),
             *(f"Left out: {reason}." for reason in missing),
         ],

@@ -1,4 +1,4 @@
-"""Appendix A.1.1: how much of a choice survives when the embeddings are disturbed."""
+"""Appendix A.1.1: overlap of selections with and without noise on the embeddings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,19 +17,19 @@ from gip_gpu.signals import self_compression
 PUBLISHED = {0.1: (0.959, 0.942, 0.663), 0.2: (0.917, 0.879, 0.617)}
 LEVELS = (1e-4, 1e-3, 1e-2)
 TRIALS, QUICK_TRIALS = 3, 1
-# A reading reproduces the paper's figures if none is farther off than this.
+# Largest difference from the paper's figures at which a reading reproduces them.
 CLOSE = 0.05
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What "noise of this level" may mean.
+    """An interpretation of "noise of this level".
 
     Attributes:
-        name: for the table.
-        per_row: the level is the length of the noise of a whole row; else its standard deviation in each entry.
-        normalize: disturbed rows are made unit rows again.
-        held: scores stay as they are and do not come from the embeddings; else self-compression of the disturbed rows.
+        name: name in the table.
+        per_row: the level is the norm of the noise of a row; otherwise its standard deviation in each entry.
+        normalize: noisy rows are normalised again.
+        held: scores are fixed and independent of the embeddings; otherwise self-compression of the noisy rows.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Reading:
     held: bool = False
 
     def disturbed(self, X: Float, level: float, seed: int) -> Float:
-        """(m, d) unit rows with noise."""
+        """Adds noise to unit rows, (m, d)."""
         std = level / np.sqrt(X.shape[1]) if self.per_row else level
         noisy: Float = X + std * np.random.default_rng(seed).standard_normal(X.shape)
         return noisy
 
     def chosen(self, X: Float, given: Float, k: int) -> NDArray[np.int64]:
-        """Picks from these rows."""
+        """Returns the picks from these rows."""
         scores = given if self.held else self_compression(X, normalize=self.normalize)
         return gip_gpu.select(X, scores, k, normalize=self.normalize, sign="any", device="cpu").indices
 
@@ -58,7 +58,8 @@ READINGS = (
 
 
 def overlaps(F: NDArray[Any], given: Float, trials: int) -> dict[str, Float]:
-    """IoU with the undisturbed choice by reading, each (shares, levels, trials); `given` are the scores to hold."""
+    """Computes the IoU with the selection without noise, (shares, levels, trials) for each reading; `given` are the
+    fixed scores."""
     X = pools.unit_rows(F)
     budgets = [int(share * len(X)) for share in PUBLISHED]
     found = {}
@@ -68,20 +69,20 @@ def overlaps(F: NDArray[Any], given: Float, trials: int) -> dict[str, Float]:
         for column, level in enumerate(LEVELS):
             for trial in range(trials):
                 noisy = reading.chosen(reading.disturbed(X, level, trial), given, max(budgets))
-                # Greedy picks of a smaller budget are the first of a larger one.
+                # The greedy picks of a smaller budget are the first picks of a larger one.
                 values[:, column, trial] = [iou(clean[:k], noisy[:k]) for k in budgets]
         found[reading.name] = values
     return found
 
 
 def measure(quick: bool) -> Section:
-    """Measures the overlap under noise in every reading of "noise"."""
+    """Measures the overlap under noise for every reading of "noise"."""
     F = load(pools.GSM8K, quick)
     return section(overlaps(F, calculations(len(F)), QUICK_TRIALS if quick else TRIALS), *F.shape)
 
 
 def section(found: dict[str, Float], m: int, d: int) -> Section:
-    """The section for overlaps as `overlaps` returns them, of an (m, d) pool."""
+    """Returns the section for the result of `overlaps` on an (m, d) pool."""
     published = np.array(list(PUBLISHED.values()))
     off = {name: float(np.abs(values.mean(axis=-1) - published).max()) for name, values in found.items()}
     rows = [
@@ -97,14 +98,13 @@ def section(found: dict[str, Float], m: int, d: int) -> Section:
         f"Means of {trials} trials (least to most).",
         [
             table(rows, ("picks", "noise", "paper", *found)),
-            f"GSM8K, {m:,} unit rows of length {d}; Gaussian noise. What its level is relative to, whether rows are "
-            "made unit rows again and where the scores come from is not pinned down, so it is measured in the "
-            "readings that make sense: the level is the standard deviation of every entry, or the length of the "
-            "whole disturbance of a unit row; rows are renormalised unless said otherwise; scores are the "
-            "self-compression of the disturbed rows, or are held: then they are small integers from outside, like a "
-            "judge's ratings, here the number of calculations that each answer writes out. The paper's embeddings "
-            "are ModernBERT's, these are of all-MiniLM-L6-v2. Every choice, with and without noise, is that of the "
-            "float64 algorithm: no difference is due to rounding.",
+            f"GSM8K, {m:,} unit rows of length {d}; Gaussian noise. The paper does not specify the scale of its level, "
+            "whether rows are renormalised, or the source of the scores, so all plausible readings are measured: the "
+            "level is the standard deviation of every entry, or the norm of the noise of a unit row; rows are "
+            "renormalised unless the name says otherwise; scores are the self-compression of the noisy rows, or are "
+            "held: then they are small integers from outside, like a judge's ratings, here the number of calculations "
+            "in each answer. The paper's embeddings are ModernBERT's, these are of all-MiniLM-L6-v2. Every selection, "
+            "with and without noise, is that of the float64 algorithm: no difference is due to rounding.",
         ],
         {"noise.png": _plot(found, published, m)},
     )
@@ -118,7 +118,7 @@ def _verdict(off: dict[str, float], found: dict[str, Float]) -> str:
         return f"Reproduces within {100 * CLOSE:g} points, with noise as '{name}'. {trend}."
     return (
         f"The figures do not reproduce: the closest reading, '{name}', is off by up to {100 * off[name]:.0f} points. "
-        f"{trend}. The likely reasons: another encoder, other scores, and a level of noise that is not pinned down."
+        f"{trend}. The likely reasons: another encoder, other scores, and a level of noise that is not specified."
     )
 
 

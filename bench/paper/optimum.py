@@ -1,4 +1,4 @@
-"""What a choice of rows is worth for one query, and the best of all choices of every size."""
+"""Value of a set of rows for one query, and the optimum over all sets of each size by brute force."""
 
 from itertools import combinations
 
@@ -9,7 +9,7 @@ Float = NDArray[np.float64]
 
 
 def projections(F: Float, q: Float, subsets: NDArray[np.int64]) -> Float:
-    """`q' P_S q` for many sets S of k rows at once; P_S projects onto their span.
+    """Computes `q' P_S q` for many sets S of k rows at once; P_S projects onto their span.
 
     Args:
         F: (m, d) rows, any k of them independent.
@@ -25,7 +25,7 @@ def projections(F: Float, q: Float, subsets: NDArray[np.int64]) -> Float:
 
 
 def optima(F: Float, q: Float) -> Float:
-    """The largest `q' P_S q` over all sets S of 1, 2, ... m rows: 2^m sets, so m is small; m at most d.
+    """Computes the largest `q' P_S q` over all sets S of 1, 2, ... m rows, (m,): 2^m sets, so m is small; m at most d.
 
     >>> optima(np.array([[2.0, 0, 0], [0, 1.0, 0], [0, 0.6, 0.8]]), np.array([1.0, 2.0, 0.0]))
     array([4., 5., 5.])
@@ -35,7 +35,7 @@ def optima(F: Float, q: Float) -> Float:
 
 
 def reached(F: Float, q: Float, indices: NDArray[np.int64]) -> Float:
-    """`q' P_S q` of the first, the first two, ... of the chosen rows.
+    """Computes `q' P_S q` of the first, the first two, ... of the selected rows, (k,).
 
     >>> reached(np.eye(3), np.array([1.0, 2.0, 3.0]), np.array([2, 0]))
     array([ 9., 10.])

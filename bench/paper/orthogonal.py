@@ -10,7 +10,7 @@ from bench.runner.runs import first_difference
 
 # (m, d) of F.
 SIZES, QUICK_SIZES = ((16, 16), (64, 128), (256, 256), (512, 512)), ((8, 8), (16, 32))
-# Small enough to try all subsets.
+# (m, d) small enough to try all subsets.
 TRIED = (10, 12)
 TRIALS, QUICK_TRIALS = 10, 2
 OBJECTIVES = ("mp", "omp", "lr", "mi")
@@ -18,24 +18,24 @@ TOLERANCE = 1e-9
 
 
 def orthogonal_rows(m: int, d: int, rng: np.random.Generator) -> Float:
-    """(m, d) mutually orthogonal unit rows, m <= d."""
+    """Draws (m, d) mutually orthogonal unit rows, m <= d."""
     rows: Float = np.linalg.qr(rng.standard_normal((d, m)))[0].T
     return rows
 
 
 def largest(g: Float) -> NDArray[np.int64]:
-    """All items by falling |score|: the first k of them are theorem 5's optimum."""
+    """Returns all items by falling |score|: the first k of them are theorem 5's optimum."""
     return np.argsort(-np.abs(g), kind="stable")
 
 
 def difference(F: Float, g: Float, objective: str) -> int | None:
-    """The first pick of `gip_gpu.select`, from 0, that is not the largest |score| left; None if all are."""
+    """Returns the first pick of `gip_gpu.select`, from 0, that is not the largest remaining |score|, or None."""
     picks = gip_gpu.select(F, g, len(F), objective=objective, sign="any", device="cpu").indices
     return first_difference(picks.tolist(), largest(g))
 
 
 def shortfall(F: Float, q: Float) -> float:
-    """By how much the k largest |scores| miss the optimum over all subsets, relatively; the worst k."""
+    """Computes the relative shortfall of the k largest |scores| from the optimum over all subsets, for the worst k."""
     return float(np.max(1 - reached(F, q, largest(F @ q)) / optima(F, q)))
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench paper`: the paper's claims, a section each in a file of its own, and an index of all of them."""
+"""`python -m bench paper`: the paper's claims, each a section in its own file, and an index of all claims."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def main(request: Request) -> Report:
 
 
 def save(folder: Path, found: Mapping[str, Section], quick: bool) -> None:
-    """Writes the sections and their plots, and the index again."""
+    """Writes the sections and their plots, and rewrites the index."""
     for claim, section in found.items():
         write(folder / f"{claim}.md", section.markdown(quick))
         section.draw(folder)
@@ -49,7 +49,7 @@ def save(folder: Path, found: Mapping[str, Section], quick: bool) -> None:
 
 
 def index(folder: Path, claims: Sequence[str]) -> str:
-    """Every claim with the verdict of its latest run, whenever that was."""
+    """Returns the index: every claim with the verdict of its latest run."""
     parts = [
         "# The paper's claims, measured",
         f"Machine: {machine.line()}.",

@@ -16,19 +16,19 @@ from gip_gpu.system import memory
 
 RUNS, QUICK_RUNS = 3, 1
 SHARES = (0.1, 0.2, 0.5)
-# The whole Gram matrix first, as in the paper; then what gip_gpu decides itself.
+# The whole Gram matrix, as in the paper, and gip_gpu's own choice.
 COLUMNS = {"gram": "gip_gpu, whole Gram matrix", "auto": "gip_gpu, its own plan"}
 HEADER = ("pool", "picks", "who", "Gram matrix, s", "selection, s", "whole process, s", "peak memory")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A pool, and what arXiv 2603.13790, table 6, has of one of that size.
+    """A pool, and the figures of arXiv 2603.13790, table 6, for a pool of its size.
 
     Attributes:
-        title, embeddings: for people, and the file of the real data.
-        gram, selection, peak: published seconds of the Gram matrix, of the picks by share, and bytes where given.
-        verified: the share of the pool that the float64 reference is asked to pick.
+        title, embeddings: name for people, and the file of the real data.
+        gram, selection, peak: published seconds of the Gram matrix and of the picks, by share, and peak bytes or None.
+        verified: share of the pool that the float64 reference picks.
     """
 
     title: str
@@ -50,8 +50,9 @@ class Timed:
     """The runs of one selection.
 
     Attributes:
-        pool, m, share: of what m items which share was chosen.
-        columns: the kind of columns that was asked for.
+        pool, m, share: the pool, its number of items, and the selected share of them.
+        columns: the requested kind of columns.
+        found: the runs.
     """
 
     pool: Entry
@@ -62,7 +63,7 @@ class Timed:
 
     @property
     def k(self) -> int:
-        """Picks."""
+        """Number of picks."""
         return int(self.share * self.m)
 
     def __str__(self) -> str:
@@ -70,29 +71,29 @@ class Timed:
 
     @property
     def whole(self) -> bool:
-        """Whether the Gram matrix was made whole, before the first pick."""
+        """Whether the whole Gram matrix was computed before the first pick."""
         return bool(self.found.notes["columns"] == "gram")
 
     @property
     def selection(self) -> float:
-        """Median seconds of the selection; columns on demand are part of it."""
+        """Median seconds of the selection, columns on demand included."""
         return self.found.median("picking" if self.whole else "total")
 
     def job(self, quick: bool) -> Job:
-        """One run."""
+        """Returns the job of one run."""
         arguments = (self.pool.embeddings, self.k, self.columns, quick)
         return Job(run, arguments, 4 * self.m**2 if self.columns == "gram" else 0)
 
 
 def run(pool: str, k: int, columns: str, quick: bool) -> dict[str, Any]:
-    """One selection, for a process of its own, with "picking": its seconds after what is done before the first pick."""
+    """Runs one selection, in its own process; adds "picking", its seconds without the work before the first pick."""
     F = load(pool, quick)
     told = child.selection(F, self_compression(F), k, columns=columns, device="cpu")
     return {**told, "picking": told["timings"]["total"] - told["timings"]["prepare"]}
 
 
 def measure(quick: bool) -> Section:
-    """Times every pool, share and kind of columns, each run in a process of its own."""
+    """Times every pool, share and kind of columns, each run in its own process."""
     F = {pool.title: load(pool.embeddings, quick) for pool in POOLS}
     count = QUICK_RUNS if quick else RUNS
     timed, verified, failures = [], [], []
@@ -113,14 +114,14 @@ def verify(timed: list[Timed], F: NDArray[Any], count: int) -> tuple[str, list[s
     """Compares the runs of a pool with `count` picks of the float64 reference and with each other.
 
     Returns:
-        What was verified, and what is wrong.
+        A sentence about the verified picks, and the failures.
     """
     reference = matching_pursuit(F, self_compression(F), count, on_exhausted="restart")
     failures = [f"{one}: {one.found.trouble}" for one in timed if one.found.failed]
     runs = [run for one in timed for run in one.found.runs]
     longest = max((run.indices for run in runs), key=len, default=reference.tolist())
     for one in timed:
-        # Greedy picks of a smaller budget are the first of a larger one.
+        # The greedy picks of a smaller budget are the first picks of a larger one.
         expected = np.array([*reference.tolist(), *longest[len(reference) :]][: one.k])
         if (first := one.found.first(expected)) is not None:
             source = "the float64 reference" if first < count else "the other runs"
@@ -135,24 +136,23 @@ def verify(timed: list[Timed], F: NDArray[Any], count: int) -> tuple[str, list[s
 
 
 def section(timed: list[Timed], verified: list[str], failures: list[str], count: int) -> Section:
-    """The section for these runs."""
+    """Returns the section for these runs."""
     restarts = [
         f"{one}: the scores are exhausted after {', '.join(f'{start:,}' for start in one.found.notes['rounds'][1:])} "
-        "picks. There another round begins on the original scores; the paper's loop goes on in its rounding."
+        "picks. There another round begins on the original scores; the paper's loop continues with rounding errors."
         for one in timed
         if one.found.runs and len(one.found.notes["rounds"]) > 1
     ]
     return Section(
         f"Time and memory on a CPU (table 6 of {PAPER})",
         _verdict(timed, failures),
-        f"Medians of {count} runs, and their largest peak, each in a process of its own, one at a time.",
+        f"Medians of {count} runs, and their largest peak, each in a separate process, one at a time.",
         [
             table([row for pool in POOLS for share in SHARES for row in _rows(_find(timed, pool, share))], HEADER),
-            "The paper's figures are of one AMD CPU and of another encoder's embeddings; here rows have 384 "
-            "entries, on the machine named above. So seconds compare in their order only, and ratios compare "
-            "better. Self-compression scores. 'Gram matrix' is what is done before the first pick, 'selection' the "
-            "rest; where columns are computed on demand all is selection. 'Whole process' adds Python's start, "
-            "loading and scoring.",
+            "The paper's figures are from one AMD CPU and another encoder's embeddings; here rows have 384 entries, on "
+            "the machine named above. So seconds compare only in their order of magnitude, and ratios compare better. "
+            "Self-compression scores. 'Gram matrix' is the time before the first pick, 'selection' the rest; with "
+            "columns on demand all of the time is selection. 'Whole process' adds Python's start, loading and scoring.",
             table(_ratios(timed), ("ratio", "paper", *COLUMNS.values())),
             f"Verified: {'; '.join(verified)}.",
             *restarts,
@@ -163,12 +163,12 @@ def section(timed: list[Timed], verified: list[str], failures: list[str], count:
 
 
 def _find(timed: list[Timed], pool: Entry, share: float) -> list[Timed]:
-    """The selections of a share of a pool, one for each kind of columns."""
+    """Returns the selections of a share of a pool, one for each kind of columns."""
     return [one for one in timed if one.pool is pool and one.share == share]
 
 
 def _rows(found: list[Timed]) -> list[list[str]]:
-    """The paper's row, where it has one, and those of all kinds of columns."""
+    """Returns the paper's row, if it has one, and a row for each kind of columns."""
     pool, m, share = found[0].pool, found[0].m, found[0].share
     start = [f"{pool.title}: {m:,}", f"{found[0].k:,} ({share:.0%})"]
     rows = []
@@ -186,7 +186,7 @@ def _rows(found: list[Timed]) -> list[list[str]]:
 
 
 def _ratios(timed: list[Timed]) -> list[list[str]]:
-    """How the time of the selection grows with the picks and with the pool, where the paper says it."""
+    """Returns table rows for the growth of selection time with the picks and with the pool, where the paper has it."""
     small, large = POOLS
     first = SHARES[0]
     pairs = [(f"{large.title}, {share:.0%} / {first:.0%}", (large, share), (large, first)) for share in SHARES[1:]]

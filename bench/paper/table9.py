@@ -1,4 +1,4 @@
-"""Table 9: how close greedy choices come to the optimum, with brute force over all subsets of 10 rows."""
+"""Table 9: ratio of greedy selections to the optimum, by brute force over all subsets of 10 rows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from bench.runner.report import PAPER, Section, chart, legend, table
 
 # arXiv 2603.13790, table 9: matching pursuit / optimum for k = 1 to 10, mean of 100 trials.
 PUBLISHED = (0.958, 0.911, 0.877, 0.874, 0.870, 0.889, 0.905, 0.934, 0.969, 1.0)
-# The paper's 30 x 10 is d x m, as all its F: ten items. Thirty items in 10 dimensions give quite other ratios.
+# The paper's 30 x 10 is d x m, as for all its F: ten items. Thirty items in 10 dimensions give very different ratios.
 ROWS, DIMENSIONS = 10, 30
 TRIALS, QUICK_TRIALS = 100, 5
 # Two means agree if they differ by less than this many standard errors of their difference (and table 9's last digit).
@@ -25,12 +25,12 @@ Indices = NDArray[np.int64]
 
 
 def top(F: Float, q: Float) -> Indices:
-    """Reading A: rows by falling |score|; nothing is projected out, nothing normalised."""
+    """Reading A: returns rows by falling |score|, without projection and normalisation."""
     return np.argsort(-np.abs(F @ q), kind="stable")
 
 
 def greedy(F: Float, q: Float, objective: str) -> Indices:
-    """The order in which `gip_gpu.select` picks the rows at unit length; scores are their products with the query."""
+    """Returns the order in which `gip_gpu.select` picks normalised rows; scores are their products with the query."""
     unit = unit_rows(F)
     return gip_gpu.select(unit, unit @ q, len(F), objective=objective, sign="any", device="cpu").indices
 
@@ -43,7 +43,7 @@ CHOOSERS: dict[str, Callable[[Float, Float], Indices]] = {
 
 
 def ratios(trials: int) -> dict[str, Float]:
-    """Objective / optimum by reading, each (trials, ROWS)."""
+    """Computes objective / optimum, (trials, ROWS) for each reading."""
     found: dict[str, list[Float]] = {name: [] for name in CHOOSERS}
     for seed in range(trials):
         rng = np.random.default_rng(seed)
@@ -55,8 +55,8 @@ def ratios(trials: int) -> dict[str, Float]:
 
 
 def agrees(measured: Float) -> bool:
-    """Whether the means of (trials, ROWS) ratios are those of table 9, at every k, up to the spread of trials."""
-    # The paper's mean has an error of its own, that of its 100 trials.
+    """Returns whether the means of (trials, ROWS) ratios agree with table 9 at every k, up to the spread of trials."""
+    # The paper's mean has the error of its own 100 trials.
     error = measured.std(axis=0, ddof=1) * np.sqrt(1 / len(measured) + 1 / TRIALS)
     return bool((np.abs(measured.mean(axis=0) - PUBLISHED) <= ERRORS * error + DIGIT).all())
 
@@ -67,14 +67,14 @@ def measure(quick: bool) -> Section:
 
 
 def section(found: dict[str, Float]) -> Section:
-    """The section for ratios as `ratios` returns them."""
+    """Returns the section for the result of `ratios`."""
     means = {name: values.mean(axis=0) for name, values in found.items()}
     columns = (PUBLISHED, *means.values())
     rows = [[str(k + 1), *(f"{column[k]:.3f}" for column in columns)] for k in range(ROWS)]
     rows.append(["largest difference", "", *(f"{np.abs(mean - PUBLISHED).max():.3f}" for mean in means.values())])
     failures = [f"{name}: a choice beats the optimum" for name, values in found.items() if values.max() > 1 + 1e-9]
     return Section(
-        f"How close greedy choices come to the optimum (table 9 of {PAPER})",
+        f"Ratio of greedy selections to the optimum (table 9 of {PAPER})",
         _verdict({name: agrees(values) for name, values in found.items()}),
         f"Means of {len(found[TOP])} trials.",
         [

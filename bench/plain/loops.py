@@ -1,6 +1,6 @@
-"""Each objective in the fewest lines of NumPy, float64, argmax by `argmax`: no bounds, no ties, no rounds, no checks.
+"""Plain loops: each objective in few lines of float64 NumPy with `argmax`, without bounds, ties, rounds or checks.
 
-A pick's Gram column is one product of all rows with its row. lr, mi and omp keep C (k, m), the rows of the Cholesky
+A pick's Gram column is one product of all rows with its row. lr, mi and omp store C (k, m), the rows of the Cholesky
 factor of the chosen Gram columns, as `bench.family.textbook` does for entropy. Source: Greedy Information Projection,
 arXiv 2603.13790, algorithms 1 and 2, corrected (mp, lr).
 """
@@ -12,7 +12,7 @@ from bench.runner.pools import unit_rows
 
 
 def mp(F: ArrayLike, G: ArrayLike, k: int, positive: bool = False) -> NDArray[np.int64]:
-    """Matching pursuit; `positive`: by the positive part of the residual, anew from G where nothing is positive.
+    """Matching pursuit; `positive`: by the positive part of the residual, restarted from G if nothing is positive.
 
     >>> mp([[1, 0], [1, 0], [0, 1]], [[3], [2.5], [1]], 2).tolist()
     [0, 2]
@@ -51,7 +51,7 @@ def regression(F: ArrayLike, G: ArrayLike, k: int, epsilon: float, ratio: bool) 
 
 
 def mi(F: ArrayLike, G: ArrayLike, k: int, epsilon: float) -> NDArray[np.int64]:
-    """The mutual information with the ridge query of G, M = Q'PQ in float64.
+    """Greedy mutual information with the ridge query of G, M = Q'PQ in float64.
 
     >>> mi([[1, 0], [0.8, 0.6], [0, 1]], [[1], [2], [3]], 2, 0.01).tolist()
     [2, 1]

@@ -6,14 +6,14 @@ from bench.plain.sweep import OBJECTIVES, Compared, compare, points
 from bench.runner.command import Request, suite
 from bench.runner.report import Report, duration, heading, paragraphs, table
 
-# Runs of a millisecond or two differ by this much among themselves.
+# Repeated runs of one or two milliseconds differ by this factor.
 EQUAL = 0.95
 HEADER = ("objective", "m", "d", "k", "epsilon", "gip_gpu", "plain float64", "speed-up")
 NOTES = """\
-Both codes run in one process, in turn, from the same float16 rows in memory to indices, preparation included; times are
-medians. The plain loops (`bench/plain/loops.py`) check nothing, know no ties and give no certificate. A speed-up is
-given where all indices are equal; elsewhere the pick from which on the plain loop, whose rounding then decides, parts
-from the selection."""
+Both codes run in one process, in turn, from the same float16 rows in memory to indices, preparation included. Times are
+medians. The plain loops (`bench/plain/loops.py`) check nothing, ignore ties and return no certificate. The table shows
+a speed-up if all indices are equal, otherwise the first pick in which the plain loop, whose rounding decides there,
+differs from the selection."""
 
 
 @suite("plain", "plain.md", names=OBJECTIVES, runs=(7, 3), quick="Pools of up to 7,473 rows of up to 384 values.")
@@ -27,7 +27,7 @@ def main(request: Request) -> Report:
 
 
 def report(measured: list[Compared], request: Request) -> Report:
-    """All of it."""
+    """Returns the report of all comparisons."""
     equal = [found for found in measured if found.parted is None]
     slower = [found for found in equal if found.speed_up < EQUAL]
     verdict = f"Of {len(measured)} selections, {len(equal)} have equal indices throughout."
@@ -44,7 +44,7 @@ def report(measured: list[Compared], request: Request) -> Report:
 
 
 def row(found: Compared) -> list[str]:
-    """A line of the table."""
+    """Returns a row of the table."""
     point = found.point
     shown = f"{found.speed_up:.2f} x" if found.parted is None else f"parts at pick {found.parted:,}"
     sizes = (point.objective, f"{point.m:,}", f"{point.d:,}", f"{point.k:,}", f"{point.epsilon:g}")

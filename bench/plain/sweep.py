@@ -17,12 +17,12 @@ from bench.runner.runs import first_difference
 
 SIZES, LENGTHS = (1000, 7473, 52_002), (64, 384, 1024)
 OBJECTIVES = ("mp", "mp, positive", "lr", "omp", "entropy", "mi")
-# Besides shares of the pool, the count at which gip_gpu was once seen to be slower.
+# Shares of the pool, and one count: gip_gpu was once slower there.
 BUDGETS: tuple[float, ...] = (0.01, 0.05, 370)
-# Without a ridge, what is left of the rows is rounding from d picks on; near d the objectives with one are measured.
+# From d picks on, the residuals of the rows are rounding errors unless there is a ridge; so near d one is added.
 NEAR, RIDGE = 0.9, 0.01
 SIGNALS = 3
-# A first run of both that takes more seconds counts, and no more than 3 are made.
+# If the first run of both codes takes more seconds than this, it counts, and at most 3 runs are made.
 SPARE = 0.5
 
 
@@ -31,7 +31,7 @@ class Point:
     """One selection.
 
     Attributes:
-        objective: of `OBJECTIVES`.
+        objective: one of `OBJECTIVES`.
         m, d, k: items, length of a row, picks.
     """
 
@@ -60,16 +60,16 @@ class Point:
         return {"objective": objective, "sign": sign or "any", "query": query}
 
     def scores(self) -> NDArray[np.float64]:
-        """(m, 1) or, for mi, (m, 3) random scores, of which a residual stays after any number of picks."""
+        """Draws (m, 1) or, for mi, (m, 3) random scores; their residual stays nonzero after any number of picks."""
         return np.random.default_rng(self.m + self.d).standard_normal((self.m, self.signals or 1))
 
     def ours(self, F: NDArray[Any], G: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The picks of gip_gpu."""
+        """Returns the picks of gip_gpu."""
         scores = G if self.signals else None
         return gip_gpu.select(F, scores, self.k, device="cpu", epsilon=self.epsilon, **self.options).indices
 
     def plain(self, F: NDArray[Any], G: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The picks of the plain loop."""
+        """Returns the picks of the plain loop."""
         if not self.signals:
             return greedy_map(F, self.k, self.epsilon)
         if self.objective.startswith("mp"):
@@ -81,7 +81,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Compared:
-    """Median seconds of a point by either code, and from which pick on they part (None: never)."""
+    """Median seconds of a point by either code, and the first pick in which they differ (None: none)."""
 
     point: Point
     ours: float
@@ -90,17 +90,17 @@ class Compared:
 
     @property
     def speed_up(self) -> float:
-        """Plain over ours."""
+        """Seconds of the plain loop over those of gip_gpu."""
         return self.plain / self.ours
 
 
 def points(quick: bool, only: tuple[str, ...] = OBJECTIVES) -> list[Point]:
-    """The selections to measure; the quick form leaves out the largest pools and the longest rows."""
+    """Returns the selections to measure; the quick form omits the largest pools and the longest rows."""
     found = []
     for m in SIZES[:2] if quick else SIZES:
         for d in LENGTHS[:2] if quick else LENGTHS:
             for k in sorted({round(budget * m) if budget < 1 else int(budget) for budget in BUDGETS}):
-                # Minutes for the plain loops, which say what fewer picks say.
+                # Beyond this the plain loops take minutes, and show the same as fewer picks do.
                 if k * m * d < 2e10 and k * m < 1e8:
                     found += [Point(name, m, d, k) for name in only]
     return found
@@ -108,7 +108,7 @@ def points(quick: bool, only: tuple[str, ...] = OBJECTIVES) -> list[Point]:
 
 @lru_cache(maxsize=1)
 def pool(m: int, d: int) -> NDArray[np.float16]:
-    """Embeddings of that shape: real ones where they are at hand, else synthetic ones of their geometry."""
+    """Returns embeddings of this shape: real ones if they are available, otherwise synthetic ones of their geometry."""
     for case in pools.CASES:
         if (case.m, case.d) == (m, d):
             return pools.load(case)[0]
@@ -116,7 +116,7 @@ def pool(m: int, d: int) -> NDArray[np.float16]:
 
 
 def compare(point: Point, runs: int) -> Compared:
-    """Measures a point: runs of each code, in turn, after one of each that is not counted unless it was long."""
+    """Measures a point: runs both codes in turn; the first run of each is a warm-up unless it takes over `SPARE` s."""
     F, G = pool(point.m, point.d), point.scores()
     seconds: tuple[list[float], list[float]] = ([], [])
     picks: list[NDArray[np.int64]] = []

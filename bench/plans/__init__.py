@@ -1,1 +1,1 @@
-"""The plan's seconds against measured ones."""
+"""Comparison of planned seconds with measured ones."""

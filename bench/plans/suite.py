@@ -1,6 +1,6 @@
-"""`python -m bench plans`: the plan's seconds beside measured ones, all objectives.
+"""`python -m bench plans`: planned seconds beside measured ones, for all objectives.
 
-The plan speaks for this machine alone, as its rates were measured when the process began: run it with nothing beside.
+The process measures the plan's rates when it starts, so the plan holds for an otherwise idle machine: run nothing else.
 """
 
 from bench.plain.sweep import OBJECTIVES, Point, pool
@@ -15,13 +15,13 @@ HEADER = ("objective", "m", "d", "k", "planned", "measured", "measured / planned
 
 
 def planned(point: Point) -> float:
-    """Seconds of the plan for a point."""
+    """Returns the plan's seconds for a point."""
     m, d, n, k = point.m, point.d, point.signals, point.k
     return make_plan(m, d, n, k, device="cpu", measure=True, small=True, **point.options).seconds
 
 
 def measured(point: Point) -> float:
-    """The median of some runs after one that is not counted."""
+    """Returns the median seconds of `RUNS` runs, after one warm-up run."""
     F, G = pool(point.m, point.d), point.scores()
     return median_seconds(lambda: point.ours(F, G), RUNS)
 

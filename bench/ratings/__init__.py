@@ -1,1 +1,1 @@
-"""How good and how diverse the rows are that rated pools give."""
+"""Quality and diversity of selections from rated pools."""

@@ -1,4 +1,4 @@
-"""`python -m bench ratings`: how good and how diverse the rows are that rated pools give, by how scores are given."""
+"""`python -m bench ratings`: quality and diversity of selections from rated pools, for several ways to pass scores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ Choice = Callable[["Rated"], Any]
 
 NOTES = """\
 "Rating" is the mean of the judges' ratings of the picks; "below" the share of picks with a rating below the pool's
-median; "apart" the mean cosine distance of a pick to the nearest other pick; "near" that of the items of the pool to
-their nearest pick; "length" the mean length of the picks over that of the pool. The data has no text, so lengths are
-made up: log-normal, as lengths of texts are, independent of ratings and embeddings, one draw. All choices are by
-`gip_gpu.select` on float64-exact scores, so that a second run gives the same table; random rows are one draw."""
+median; "apart" the mean cosine distance of a pick to the nearest other pick; "near" the mean cosine distance of the
+pool's items to their nearest pick; "length" the mean length of the picks over that of the pool. The data has no text,
+so lengths are made up: one log-normal draw, as lengths of texts are, independent of ratings and embeddings. All other
+choices are exact selections by `gip_gpu.select`, so a second run gives the same table; random rows are one draw."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,10 @@ class Rated:
     """A pool with the ratings of its judges.
 
     Attributes:
-        name: of the pool.
+        name: name of the pool.
         X: (m, d) unit rows, float32.
-        ratings: (m, judges) as given.
-        lengths: (m,) made up.
+        ratings: (m, judges) ratings of the data.
+        lengths: (m,) made-up lengths.
     """
 
     name: str
@@ -52,16 +52,16 @@ class Rated:
 
     @property
     def rating(self) -> Float:
-        """(m,) mean of the judges."""
+        """Mean rating of the judges, (m,)."""
         mean: Float = self.ratings.mean(axis=1)
         return mean
 
 
 def load(name: str, quick: bool) -> Rated:
-    """A pool of the real data, or the beginning of one.
+    """Loads a pool of the real data, or its first rows.
 
     Raises:
-        Missing: a file of it is not there.
+        Missing: a file of the pool is missing.
     """
     F, judges = (pools.real(file, QUICK_ROWS if quick else None) for file in POOLS[name])
     lengths = np.random.default_rng(0).lognormal(5.5, 1.0, len(F)).round()
@@ -69,11 +69,11 @@ def load(name: str, quick: bool) -> Rated:
 
 
 def by(*, length: bool = False, **options: Any) -> Choice:
-    """A choice by the judges' ratings, a column each, and the length as one more."""
+    """Returns a selection by the judges' ratings, one column each, and optionally the length as another column."""
 
     def choose(pool: Rated) -> Any:
         G = np.column_stack([pool.ratings, pool.lengths]) if length else pool.ratings
-        # The sign that is ignored is what is measured.
+        # Explicit, as the suite measures the effect of ignoring the sign.
         return gip_gpu.select(pool.X, G, PICKS, device="cpu", **{"sign": "any", **options}).indices
 
     return choose
@@ -98,7 +98,7 @@ CHOICES: dict[str, Choice] = {
 
 
 def measures(pool: Rated, picks: Any) -> dict[str, str]:
-    """The figures of a choice, as they are shown."""
+    """Returns the formatted figures of a choice."""
     chosen = pool.X[picks]
     among = chosen @ chosen.T
     np.fill_diagonal(among, -1)
@@ -115,14 +115,14 @@ def measures(pool: Rated, picks: Any) -> dict[str, str]:
 
 @suite("ratings", "ratings.md", quick="The beginning of each pool: does it work, not what comes out.")
 def main(request: Request) -> Report:
-    """Measure choices from rated pools; pools that are not there are skipped."""
+    """Measure selections from rated pools; missing pools are skipped."""
     found = [text for name in POOLS if (text := section(name, request.quick))]
     text = paragraphs("# Good and diverse rows of rated pools", NOTES, *found) if found else ""
     return Report(text, whole=len(found) == len(POOLS))
 
 
 def section(name: str, quick: bool) -> str:
-    """The table of a pool; "" where it is not at hand."""
+    """Returns the table of a pool; "" if its files are missing."""
     try:
         pool = load(name, quick)
     except Missing as reason:

@@ -1,4 +1,4 @@
-"""Builds of every kernel of every .cu, compiled ahead of time by NVRTC as CuPy does it."""
+"""Builds of every kernel of every .cu file, compiled ahead of time by NVRTC with CuPy's options."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -17,8 +17,8 @@ from gip_gpu.kernels.refresh import tuning as refresh_tuning
 
 
 def compiled(source: str, target: str, defines: dict[str, Any], *, cooperative: bool, read: str = "getCUBIN") -> bytes:
-    """A source compiled: machine code for "sm_80", or PTX for "compute_80" by "getPTX"."""
-    # What CuPy adds of its own; a cooperative kernel is compiled to be linked.
+    """Compiles a source to machine code for targets such as "sm_80", or to PTX for "compute_80" with read="getPTX"."""
+    # CuPy's own options; it compiles a cooperative kernel for linking.
     linked = ("--device-c",) if cooperative else ()
     added = (f"--gpu-architecture={target}", "-ftz=true", "--device-as-default-execution-space", *linked)
     program = nvrtc.createProgram(source, "source.cu", (), ())
@@ -29,14 +29,14 @@ def compiled(source: str, target: str, defines: dict[str, Any], *, cooperative: 
         raise RuntimeError(nvrtc.getProgramLog(program)) from error
     finally:
         nvrtc.destroyProgram(program)
-    # CuPy takes the last byte for the end of a string.
+    # CuPy drops the last byte of a CUBIN, as if it ended a string; this restores it.
     return found + b"\0" if read == "getCUBIN" else found
 
 
 def maker(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
-    """`Build.make` of the kernels of a source, which come from one compilation."""
+    """Returns `Build.make` for the kernels of a source, which share one compilation."""
 
-    # Only the machine code is asked for again, by the next kernel.
+    # The next kernel of the source reuses the machine code.
     @cache
     def make(chip: int, form: str) -> Any:
         cooperative, source = op in cuda_source.COOPERATIVE, cuda_source.expanded(op)
@@ -48,7 +48,7 @@ def maker(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
 
 
 def builds(chip: int) -> Iterator[Build]:
-    """Every kernel with a chip's tuning values: each type with each range of signals, not each pair of types."""
+    """Yields every kernel with a chip's tuning values: each type with each range of signals, not each pair of types."""
     cast, loop, refresh = (tuned(each.CUDA, chip) for each in (cast_tuning, loop_tuning, refresh_tuning))
     family = tuned(family_tuning.CUDA, chip)
     for kind, tile in tuned(gram_tuning.CUDA, chip).items():
@@ -69,7 +69,7 @@ def builds(chip: int) -> Iterator[Build]:
             yield Build("loop", f"{what}, columns in {stored}", loop.threads, make)
             make = maker("refresh", refresh.macros(signals, given))
             yield Build("refresh", what, refresh.threads, make)
-    # A metric is there or not at run time.
+    # A metric is a run-time argument, not a separate build.
     scores = [score for score in SCORES if "metric" not in score]
     for turn, signals in enumerate(SIGNALS):
         for other, given in enumerate((("fp16", "fp64"), ("bf16", "fp32"))[turn % 2]):

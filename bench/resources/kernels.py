@@ -1,4 +1,4 @@
-"""What a kernel takes of a chip, read with cuobjdump from what was compiled for it; no GPU is needed."""
+"""Resources of a kernel on a chip, read with cuobjdump from its machine code; no GPU is needed."""
 
 import re
 import subprocess
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Ranges of numbers of signals that kernels are built for.
+# Numbers of signals to build kernels for, one in each range.
 SIGNALS = (1, 3, 8, 64)
 STORED, GIVEN = ("fp32", "fp16", "bf16"), ("fp16", "bf16", "fp32", "fp64")
-# Scores of the kernel that steps with a projector: measure, whether only positive residuals count, whether there is a
-# metric; and the signals to build it for.
+# Scores of the projecting step kernel: measure, whether only positive residuals count, whether there is a metric, and
+# the numbers of signals to build it for.
 SCORES = {
     "norm": ("norm", False, False, SIGNALS),
     "norm, positive": ("norm", True, False, (3,)),
@@ -43,9 +43,10 @@ class Build:
     """One kernel with one set of compile-time values.
 
     Attributes:
-        kernel, variant: its name, and what it was built for.
-        threads: of a block.
-        make: compiles it for a chip into a form: "ptx", Triton's "ttgir", or "cubin" with its dynamic shared memory.
+        kernel, variant: name of the kernel, and its compile-time values in words.
+        threads: threads of a block.
+        make: compiles the kernel for a chip: "ptx", Triton's "ttgir", or "cubin" with its bytes of dynamic shared
+            memory.
     """
 
     kernel: str
@@ -56,7 +57,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Resources:
-    """What cuobjdump tells of a kernel on a chip."""
+    """Resources of a kernel on a chip, as reported by cuobjdump."""
 
     build: Build
     chip: int
@@ -66,9 +67,9 @@ class Resources:
 
     @property
     def occupancy(self) -> tuple[int, float]:
-        """Blocks on a multiprocessor, and the share of its threads that they are."""
+        """Blocks that fit on a multiprocessor, and their share of its threads."""
         limits, threads = LIMITS[self.chip], self.build.threads
-        # Registers are handed out to warps, 8 for each of 32 threads at a time; a block reserves 1 kB of shared memory.
+        # Registers are allocated to warps in units of 8 a thread; each block reserves 1 kB of shared memory.
         each = -(-self.registers // 8) * 8 * 32 * (threads // 32)
         by_shared = limits.shared // (self.shared + 1024)
         blocks = min(limits.registers // each, limits.threads // threads, by_shared, limits.blocks)
@@ -91,7 +92,7 @@ def measure(build: Build, chip: int) -> list[Resources]:
 
 
 def cuobjdump() -> str:
-    """The tool that Triton's wheel ships."""
+    """Returns the path of the cuobjdump in Triton's wheel."""
     import triton
 
     return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump")

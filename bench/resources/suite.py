@@ -1,4 +1,4 @@
-"""`python -m bench resources`: registers, shared memory, spills, and the occupancy that follows, of every kernel."""
+"""`python -m bench resources`: registers, shared memory, spills and the resulting occupancy of every kernel."""
 
 import importlib
 from importlib.metadata import version
@@ -9,22 +9,22 @@ from bench.runner.command import Request, suite
 from bench.runner.report import Report, paragraphs, table
 from gip_gpu.kernels.architectures import ARCHITECTURES
 
-# Modules whose `builds` are all kernels of a language; each needs its compiler.
+# Modules whose `builds` yields all kernels of a language; each needs its compiler.
 LANGUAGES = {"Triton": "bench.resources.triton_builds", "CUDA C++": "bench.resources.cuda_builds"}
 HEADER = (
     *("", "kernel", "variants", "chip", "threads", "registers", "shared memory", "spilled", "blocks", "occupancy"),
 )
 NOTE = """\
-Compiled ahead of time for each chip, no GPU needed: `python -m bench resources` makes this table. Registers are a
-thread's; shared memory is a block's, in bytes, dynamic included; spilled: bytes of stack and local memory a thread, 0
-everywhere; blocks: that fit on a multiprocessor; occupancy: their share of its threads. Neither blocks nor occupancy
-were seen on a GPU. Triton kernels are those of rows whose length is a multiple of 16, except "ragged"; the loop has
-52,002 items on 108 multiprocessors."""
+`python -m bench resources` compiles the kernels ahead of time for each chip and makes this table; it needs no GPU.
+Registers are counted a thread; shared memory is that of a block, in bytes, dynamic included; spilled: bytes of stack
+and local memory a thread, 0 everywhere; blocks: number that fits on a multiprocessor; occupancy: their share of its
+threads. Blocks and occupancy are computed, not measured on a GPU. Triton kernels are those for rows whose length is a
+multiple of 16, except "ragged"; the loop has 52,002 items on 108 multiprocessors."""
 
 
 @suite("resources", "resources.md", names=list(LANGUAGES), quick=None)
 def main(request: Request) -> Report:
-    """Compile every kernel for every chip and tell its resources; failure: a kernel spills."""
+    """Compile every kernel for every chip and report its resources; failure: a kernel spills."""
     from cupy_backends.cuda.libs import nvrtc
 
     found = {language: measured(language) for language in request.names}
@@ -40,18 +40,18 @@ def main(request: Request) -> Report:
 
 
 def builds(language: str, chip: int) -> list[Build]:
-    """All builds of a language with the tuning values of a chip; the same kernels and variants for every chip."""
+    """Returns all builds of a language with a chip's tuning values; every chip has the same kernels and variants."""
     return list(importlib.import_module(LANGUAGES[language]).builds(chip))
 
 
 def assembly(language: str, kernels: tuple[str, ...], chip: int = 80, form: str = "ptx") -> dict[str, str]:
-    """PTX of some kernels, or for Triton "ttgir", its code with layouts, by kernel and variant."""
+    """Returns the PTX of some kernels, or Triton's "ttgir" (code with layouts), by kernel and variant."""
     made = [build for build in builds(language, chip) if build.kernel in kernels]
     return {f"{build.kernel}, {build.variant}": build.make(chip, form) for build in made}
 
 
 def measured(language: str, share: int = 0, shares: int = 1) -> list[Resources]:
-    """Resources of every kernel of a language, or of every `shares`-th from `share` on."""
+    """Measures the resources of every kernel of a language, or of every `shares`-th from `share` on."""
     by_chip = zip(*(builds(language, chip) for chip in ARCHITECTURES), strict=True)
     return [
         found
@@ -62,7 +62,7 @@ def measured(language: str, share: int = 0, shares: int = 1) -> list[Resources]:
 
 
 def rows(found: dict[str, list[Resources]]) -> list[tuple[Any, ...]]:
-    """The table's rows, one for what is equal but for types."""
+    """Returns the rows of the table; variants with equal resources share a row."""
     lines: list[tuple[Any, ...]] = []
     for language, resources in found.items():
         groups: dict[tuple[Any, ...], list[str]] = {}

@@ -1,4 +1,4 @@
-"""Builds of every Triton kernel, compiled ahead of time with each tuning value, type and a range of signals."""
+"""Builds of every Triton kernel, compiled ahead of time with each tuning value, type and range of signals."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -22,7 +22,7 @@ from gip_gpu.kernels.step import step_triton
 from gip_gpu.kernels.step import tuning as step_tuning
 
 POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "fp32": "*fp32", "fp64": "*fp64", "tf32": "*fp32"}
-# Types of arguments by name; what differs by kernel or variant is given with it.
+# Types of arguments by name; types that differ by kernel or variant are passed to `build`.
 DOUBLES = ("norms", "inverses", "scores", "A", "candidate_value", "header_f64", "record", "energy", "largest")
 COMMON = {
     **dict.fromkeys(("W", "weight", "score", "best", "inverse", "left_inverse"), "*fp32"),
@@ -42,19 +42,24 @@ def build(
     fn: Any, variant: str, types: dict[str, str], constants: dict[str, Any], warps: int, *, aligned: bool = True,
     tiny: bool = False, **options: int,
 ) -> Build:  # fmt: skip
-    """A kernel with these types and constants, those that it has no argument for left out.
+    """Returns the build of a kernel with those of these types and constants that it has arguments for.
 
     Args:
+        fn: the kernel.
+        variant: its compile-time values in words.
+        types: types of arguments, in addition to `COMMON`.
+        constants: values of constexpr arguments.
+        warps: warps of a block.
         aligned: whether d is a multiple of 16.
         tiny: whether all sizes are 1.
-        options: of Triton's compiler.
+        options: options of Triton's compiler.
     """
     types = {**COMMON, **({"count": "*i64"} if fn.__name__ in LISTS else {}), **types}
-    # An integer that is 1 is a constant to Triton.
+    # Triton specialises an integer argument of 1 as a constant.
     ones = {name: 1 for name in fn.arg_names if tiny and types.get(name) in ("i32", "i64")}
     constants = {name: value for name, value in {**constants, **ones}.items() if name in fn.arg_names}
     signature = {name: "constexpr" if name in ones else types.get(name, "constexpr") for name in fn.arg_names}
-    # What Triton finds out at a launch: arrays start at multiples of 16 bytes, and d is a multiple of 16 or not.
+    # Triton detects these at a launch: arrays start at multiples of 16 bytes, and whether d is a multiple of 16.
     attributes = {
         (i,): [["tt.divisibility", 16]]
         for i, name in enumerate(fn.arg_names)
@@ -75,7 +80,7 @@ def build(
 
 
 def builds(chip: int) -> Iterator[Build]:
-    """Every kernel with a chip's tuning values; not each pair of types with each."""
+    """Yields every kernel with a chip's tuning values, not with each pair of types."""
     gram, steps, refresh = (tuned(each.TRITON, chip) for each in (gram_tuning, step_tuning, refresh_tuning))
     for kind in gram.tiles:
         for length in (768, 767):
@@ -104,14 +109,14 @@ def builds(chip: int) -> Iterator[Build]:
 
 
 def _projecting(family: TritonFamily) -> Iterator[Build]:
-    """The kernels that step with a projector: each type with each score and range of signals."""
+    """Yields the kernels of projecting steps: each type, each score and each range of signals."""
     kinds = ("fp16", "bf16", "fp32")
     for turn, signals in enumerate(SIGNALS):
         built = [score for score, (*_, used) in SCORES.items() if signals in used]
         steps = [(score, kinds[(turn + other) % 3], 768) for other, score in enumerate(built)]
         if signals == 3:
             steps += [(score, kind, 767) for score, kind, _ in steps]
-            # In place of rows that are not read.
+            # float64 stands for input rows that the step does not read.
             steps.append(("ratio", "fp64", 768))
         for score, kind, length in steps:
             measure, positive, metric, _ = SCORES[score]
@@ -133,7 +138,7 @@ def _projecting(family: TritonFamily) -> Iterator[Build]:
 
 
 def _of_size_one(chip: int) -> Iterator[Build]:
-    """Every kernel where all sizes are 1: one item of length 1 in one block of one batch."""
+    """Yields every kernel with all sizes 1: one item of length 1 in one block of one batch."""
     steps, refresh, family = (tuned(each.TRITON, chip) for each in (step_tuning, refresh_tuning, family_tuning))
     one = {"SIGNALS": 1, "WIDE": 1, "BLOCK": steps.block, "DEPTH": steps.rescore_depth(1), "PARTS": 1,
            "PARTS_BLOCK": 1, "CHUNK": steps.choose_chunk(1)}  # fmt: skip
@@ -163,7 +168,7 @@ def _distance_tile(family: TritonFamily) -> dict[str, int]:
 
 
 def _power(signals: int) -> int:
-    """The next power of two."""
+    """Returns the smallest power of two that is at least `signals`."""
     return 1 << (signals - 1).bit_length()
 
 

@@ -1,1 +1,1 @@
-"""What suites share: the command line, machine line, child processes, runs, tables, reports, pools."""
+"""Code shared by the suites: command line, machine line, child processes, runs, tables, reports, pools."""

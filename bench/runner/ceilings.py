@@ -1,4 +1,4 @@
-"""What the machine can do at best."""
+"""Measured ceilings of the machine: its best rates in float32."""
 
 import statistics
 import time
@@ -10,15 +10,16 @@ REPEATS = 7
 
 
 def ceilings(m: int, d: int, size: int) -> dict[str, float]:
-    """Rates of BLAS in float32, for a process of its own: `child.call(ceilings, ...)`.
+    """Measures BLAS rates in float32; call it in its own process, `child.call(ceilings, ...)`.
 
     Args:
         m, d: shape of a pool.
         size: rows and columns of the matrices of the large product.
 
     Returns:
-        "flops": per second, of the large product; "gemv": seconds of a product of (m, d) with a vector; "read": seconds
-        of reading as many bytes for a sum of products. A cache that holds a part of the pool helps both alike.
+        "flops": floating-point operations per second of the large product; "gemv": seconds of a product of an (m, d)
+        matrix and a vector; "read": seconds of a dot product that reads the same number of bytes. A cache that holds a
+        part of the pool speeds up the last two equally.
     """
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((size, size), dtype=np.float32) for _ in range(2))
@@ -31,7 +32,7 @@ def ceilings(m: int, d: int, size: int) -> dict[str, float]:
 
 
 def median_seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
-    """The median of some runs after one that is not counted."""
+    """Returns the median seconds of `repeats` runs, after one warm-up run."""
     action()
     spans = []
     for _ in range(repeats):

@@ -1,6 +1,6 @@
-"""Calls in a process of their own, so that peak memory and caches are theirs alone; JSON carries arguments and results.
+"""Function calls in a fresh process with its own peak memory and caches; JSON carries arguments and results.
 
-`python -m bench.runner.child MODULE FUNCTION ARGUMENTS` is that process.
+The process runs `python -m bench.runner.child MODULE FUNCTION ARGUMENTS`.
 """
 
 import importlib
@@ -21,25 +21,25 @@ IO = Path("/proc/self/io")
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a module's function, called in a fresh process.
+    """Calls a module's function in a fresh process and returns its result.
 
     Raises:
-        RuntimeError: it failed; the last line of its errors, or the signal that ended it.
+        RuntimeError: the process failed; the message has its exit status and the last line of its errors.
     """
     named = (function.__module__, function.__qualname__, json.dumps(arguments))
     return json.loads(output([sys.executable, "-m", "bench.runner.child", *named]))
 
 
 def output(command: list[str], prefix: str = "", **environment: str) -> str:
-    """What a command prints, run in the root of the repository.
+    """Runs a command in the root of the repository and returns its standard output.
 
     Args:
-        command: with the path of its program.
-        prefix: of the line of the errors that says why it failed; else that is the last one.
-        environment: variables beside those of this process.
+        command: path of the program, and its arguments.
+        prefix: start of the error line to show if the command fails; without a match, the last line is shown.
+        environment: variables added to those of this process.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the command failed.
     """
     variables = {**os.environ, "GIP_GPU_DATA": str(pools.DATA), **environment}
     result = subprocess.run(command, cwd=pools.ROOT, env=variables, capture_output=True, text=True)
@@ -51,7 +51,7 @@ def output(command: list[str], prefix: str = "", **environment: str) -> str:
 
 
 def timed(action: Callable[[], Any]) -> dict[str, Any]:
-    """Seconds, peak bytes and indices of an action that returns indices."""
+    """Runs an action that returns indices; returns its seconds, peak bytes and indices."""
     began = time.perf_counter()
     indices = action()
     seconds = time.perf_counter() - began
@@ -59,7 +59,7 @@ def timed(action: Callable[[], Any]) -> dict[str, Any]:
 
 
 def selection(F: Any, G: Any, k: int, **options: Any) -> dict[str, Any]:
-    """Seconds, peak bytes, indices and what else reports tell of `gip_gpu.select`; loading is not part of it."""
+    """Runs `gip_gpu.select`; returns its seconds (without loading), peak bytes, indices and the notes for reports."""
     chosen: list[gip_gpu.Selection] = []
     before = bytes_read()
 
@@ -87,7 +87,7 @@ def selection(F: Any, G: Any, k: int, **options: Any) -> dict[str, Any]:
 
 
 def bytes_read() -> int | None:
-    """Bytes that this process has read from files so far, from the disk or the system's cache; None: not told."""
+    """Returns the bytes that this process has read from files, from disk or the system's cache; None if unknown."""
     try:
         return int(dict(line.split(": ") for line in IO.read_text().splitlines())["rchar"])
     except (OSError, KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""The command of a suite: shared options, progress, where the report goes, the exit status."""
+"""The command of a suite: shared options, progress, output of the report, exit status."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -19,13 +19,13 @@ Measure = Callable[..., Report]
 
 @dataclass(frozen=True)
 class Request:
-    """What a suite is asked for.
+    """The options of one run of a suite.
 
     Attributes:
-        quick: tiny sizes: does it work, not how fast is it.
-        names: chosen by `--only`; all of the suite's without it.
-        runs: of each variant.
-        done: shows that a piece of work is finished.
+        quick: tiny sizes, to check that the suite works, not to measure speed.
+        names: names chosen by `--only`; without it, all names of the suite.
+        runs: number of runs of each variant.
+        done: callback that shows a finished piece of work.
     """
 
     quick: bool
@@ -39,15 +39,15 @@ def suite(
     quick: str | None = "Tiny sizes, one run: does it work, not how fast is it.",
     options: Sequence[click.Option] = (),
 ) -> Callable[[Measure], click.Command]:  # fmt: skip
-    """Makes a function that measures, `measure(request, **options)`, the command of a suite.
+    """Decorates a measuring function, `measure(request, **options)`, as the command of a suite.
 
     Args:
-        name: of the suite.
+        name: name of the suite.
         target: the checked-in report in bench/results/; "" for none.
-        names: what `--only` chooses among; () leaves the option out.
-        runs: default of `--runs`, with `--quick` the second; None leaves the option out.
-        quick: help of `--quick`; None leaves the option out.
-        options: the suite's own.
+        names: names that `--only` chooses from; () omits the option.
+        runs: defaults of `--runs`, without and with `--quick`; None omits the option.
+        quick: help of `--quick`; None omits the option.
+        options: further options of the suite.
     """
     kept = f"  [default: bench/results/{target}, if that stays whole; with --quick none]" if target else ""
     path = click.Path(path_type=Path)
@@ -64,7 +64,7 @@ def suite(
     def decorate(measure: Measure) -> click.Command:
         def run(output: Path | None, quick: bool = False, only: tuple[str, ...] = (), **rest: Any) -> None:
             count = rest.pop("runs", None) or (runs or (1, 1))[quick]
-            # No bar where standard error is no terminal.
+            # disable=None: no bar if standard error is not a terminal.
             with tqdm(disable=None) as bar:
 
                 def done(piece: str) -> None:
@@ -73,7 +73,7 @@ def suite(
 
                 report = measure(Request(quick, chosen(only, names), count, done), **rest)
             click.echo(report.text, nl=False)
-            # A part of a report, or figures of quick sizes, must not replace a measured whole.
+            # A partial report or one of quick sizes must not replace a complete measured one.
             part = quick or not report.whole or (bool(only) and report.save is None)
             if path := output or (RESULTS / target if target and not part else None):
                 (report.save or report.write)(path)
@@ -87,7 +87,7 @@ def suite(
 
 
 def chosen(only: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """The names that patterns choose, in the order of all names; all of them without patterns.
+    """Returns the names that match the patterns, in the order of `names`; all names without patterns.
 
     Raises:
         click.UsageError: a pattern fits no name.
@@ -97,7 +97,7 @@ def chosen(only: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     """
     patterns: list[str] = []
     for text in only:
-        # Some names have a comma in them.
+        # Some names contain a comma.
         parts = [text] if text in names else text.split(",")
         patterns += filter(None, map(str.strip, parts))
     unknown = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]

@@ -1,4 +1,4 @@
-"""The machine that was measured, in one line."""
+"""Description of the measured machine, in one line."""
 
 import datetime
 import os
@@ -13,7 +13,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def line() -> str:
-    """CPU, cores, system, Python, NumPy, BLAS with its kernels and threads, date."""
+    """Returns CPU, cores, system, Python, NumPy, BLAS with its kernels and threads, and date."""
     parts = (
         f"{processor()}, {cores()} cores",
         f"{system()}, {platform.machine()}",
@@ -34,7 +34,7 @@ def system() -> str:
 
 
 def blas() -> str:
-    """Name and version of the BLAS that NumPy was built with, the kernels it runs and its threads."""
+    """Returns name and version of the BLAS that NumPy was built with, its kernels and its threads."""
     built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     name = f"{built.get('name', 'unknown BLAS')} {built.get('version', '')}".strip()
     kernels, threads = loaded()
@@ -42,7 +42,7 @@ def blas() -> str:
 
 
 def loaded() -> tuple[str, str]:
-    """Kernel architecture and threads of the loaded BLAS, or what the environment asks for."""
+    """Returns kernel architecture and threads of the loaded BLAS, or the settings of the environment."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:

@@ -1,6 +1,6 @@
-"""Pools and scores that several suites measure on: real data where it is at hand, synthetic of the same size else.
+"""Pools and scores shared by the suites: real data if it is available, otherwise synthetic data of the same size.
 
-The real data is looked for in `$GIP_GPU_DATA`, or in `../shared/data` beside the checkout.
+Real data is read from `$GIP_GPU_DATA`, by default `../shared/data` beside the checkout.
 """
 
 import os
@@ -15,14 +15,14 @@ from gip_gpu.signals import self_compression
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("GIP_GPU_DATA", ROOT.parent / "shared" / "data")).resolve()
-# A quick case has this share of the items and of the picks.
+# Share of the items and of the picks in a quick case.
 QUICK = 1 / 40
 CLUSTERS = 200
 JUDGES = 3
 
 
 class Missing(Exception):
-    """A file of the real data is not there."""
+    """A file of the real data is missing."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Case:
     """One selection to measure.
 
     Attributes:
-        name: what `--only` asks for.
-        title: the pool, for people.
+        name: name for `--only`.
+        title: name of the pool, for people.
         m, d, k: items, length of a row, picks.
         embeddings: file of the real (m, d) embeddings.
         judges: file of the real (m, 3) ratings; None for self-compression scores.
@@ -52,21 +52,21 @@ class Case:
 
     @property
     def scores(self) -> str:
-        """What the items are scored by, for people."""
+        """Kind of the scores, for people."""
         return "self-compression" if self.judges is None else f"{JUDGES} judges"
 
     @property
     def source(self) -> str:
-        """Where the pool comes from, for people."""
+        """Name of the pool, marked if it is synthetic, for people."""
         return f"{self.title}{' sizes, synthetic' * self.synthetic}"
 
     @property
     def pool(self) -> str:
-        """The pool, for people."""
+        """Name and shape of the pool, for people."""
         return f"{self.source}: {self.m:,} x {self.d}"
 
     def shrunk(self) -> "Case":
-        """The quick form of this case."""
+        """Returns the quick form of this case."""
         return replace(self, m=round(self.m * QUICK), k=max(2, round(self.k * QUICK)))
 
     def __str__(self) -> str:
@@ -86,13 +86,13 @@ CASES = (
 
 
 def find(name: str, quick: bool) -> Case:
-    """The case of that name, or its quick form."""
+    """Returns the case of this name, or its quick form."""
     case = next(case for case in CASES if case.name == name)
     return case.shrunk() if quick else case
 
 
 def path(name: str) -> Path:
-    """A file of the real data.
+    """Returns the path of a file of the real data.
 
     Raises:
         Missing: there is no such file.
@@ -103,7 +103,7 @@ def path(name: str) -> Path:
 
 
 def real(name: str, rows: int | None = None) -> NDArray[Any]:
-    """An array of the real data, or its first rows.
+    """Loads an array of the real data, or its first rows.
 
     Raises:
         Missing: there is no such file.
@@ -112,7 +112,7 @@ def real(name: str, rows: int | None = None) -> NDArray[Any]:
 
 
 def load(case: Case) -> tuple[NDArray[np.float16], NDArray[Any]]:
-    """Embeddings (m, d) float16 and scores: (m,) float64 self-compression or (m, 3) int8 ratings."""
+    """Returns embeddings (m, d) float16 and scores: (m,) float64 self-compression or (m, 3) int8 ratings."""
     F = clustered(case.m, case.d) if case.synthetic else real(case.embeddings, case.m)
     if case.judges is None:
         return F, self_compression(F)
@@ -120,17 +120,17 @@ def load(case: Case) -> tuple[NDArray[np.float16], NDArray[Any]]:
 
 
 def ratings(m: int) -> NDArray[np.int8]:
-    """(m, 3) ratings from 0 to 5: ties are the rule."""
+    """Draws (m, 3) int8 ratings from 0 to 5; most items tie with others."""
     return np.random.default_rng(m).integers(0, 6, size=(m, JUDGES), dtype=np.int8)
 
 
 def clustered(m: int, d: int) -> NDArray[np.float16]:
-    """(m, d) float16 rows around `CLUSTERS` centres, most of their energy in a few directions, as in embeddings."""
+    """Draws (m, d) float16 rows around `CLUSTERS` centres, with most energy in a few directions, as in embeddings."""
     rng = np.random.default_rng(m)
     scales = 1 / np.sqrt(np.arange(1, d + 1))
     centres = rng.standard_normal((CLUSTERS, d)) * scales
     F = np.empty((m, d), np.float16)
-    # In blocks, so that making the pool does not set the peak of a process whose memory is measured.
+    # In blocks, so that creating the pool does not set the peak memory of a measured process.
     for start in range(0, m, 1024):
         block = F[start : start + 1024]
         noise = rng.standard_normal(block.shape) * scales
@@ -139,7 +139,7 @@ def clustered(m: int, d: int) -> NDArray[np.float16]:
 
 
 def unit_rows(F: Any, kind: type = np.float64) -> NDArray[Any]:
-    """Rows in a floating-point type, divided by their norms."""
+    """Returns the rows in type `kind`, divided by their norms."""
     X = np.array(F, kind)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     return X

@@ -1,4 +1,4 @@
-"""Reports in Markdown: what a suite returns, the parts that all reports have, tables, files and figures."""
+"""Reports in Markdown: their common parts, tables, files and plots."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ PAPER = "arXiv 2603.13790"
 
 @dataclass(frozen=True)
 class Report:
-    """What a suite returns.
+    """The report of a suite.
 
     Attributes:
-        text: in Markdown.
-        failures: what must never happen and did, such as other picks than the reference's.
-        whole: whether it has all that the checked-in report has.
-        save: writes it where it is more than a file of its text.
+        text: the report in Markdown.
+        failures: violations of guarantees, such as picks that differ from the reference's.
+        whole: whether it has all parts of the checked-in report.
+        save: writes the report if it consists of more than one text file.
     """
 
     text: str
@@ -40,12 +40,12 @@ class Section:
     """A claim or a question of a report, and its answer.
 
     Attributes:
-        title: what is claimed or measured.
+        title: the claim or the measured quantity.
         verdict: one sentence: does it hold?
-        basis: how often and on what it was measured.
+        basis: number of runs and data of the measurement.
         body: paragraphs and tables, in Markdown.
-        plots: figures of matplotlib by name of their file.
-        failures: what must never happen and did: a theorem violated, other picks than the reference's.
+        plots: matplotlib figures by file name.
+        failures: violations of guarantees: a violated theorem, or picks that differ from the reference's.
     """
 
     title: str
@@ -56,7 +56,7 @@ class Section:
     failures: Sequence[str] = ()
 
     def markdown(self, quick: bool, heading: str = "# ") -> str:
-        """The whole text; its first three paragraphs are the title, the verdict and the machine."""
+        """Returns the whole text; its first three paragraphs are the title, the verdict and the machine."""
         sizes = "Quick sizes: the figures say nothing about real ones." if quick else ""
         return paragraphs(
             f"{heading}{self.title}",
@@ -75,36 +75,36 @@ class Section:
 
 
 def paragraphs(*parts: str) -> str:
-    """A text of the parts that are not empty."""
+    """Joins the parts that are not empty."""
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def heading(title: str, quick: bool, basis: str = "", verdict: str = "") -> str:
-    """The title of a report, its verdict, and the line of its machine."""
+    """Returns the title of a report, its verdict, and the machine line."""
     sizes = ", quick sizes: the figures say nothing about real ones" if quick else ""
     told = f"Machine: {machine.line()}. {basis}".rstrip()
     return paragraphs(f"# {title}{sizes}", verdict, told).rstrip()
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
+    """Writes a text file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """A Markdown table; cells are shown as they are."""
+    """Returns a Markdown table with unchanged cells."""
     return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
 
 def withheld(first: Sequence[str], reason: str, header: Sequence[str]) -> list[str]:
-    """A row whose figures are withheld."""
+    """Returns a table row with the reason why its figures are withheld."""
     return [*first, f"withheld: {reason}", *[""] * (len(header) - len(first) - 1)]
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median and, of several values, the range.
+    """Formats the median and, for several values, the range.
 
     >>> spread([2, 1, 4]), spread([2])
     ('2 (1 to 4)', '2')
@@ -114,7 +114,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people.
+    """Formats seconds for people.
 
     >>> duration(0.00123)
     '1.23 ms'
@@ -126,7 +126,7 @@ def duration(seconds: float) -> str:
 
 
 def listed(parts: Sequence[str]) -> str:
-    """Parts of a sentence.
+    """Joins parts of a sentence.
 
     >>> listed(["a", "b", "c"])
     'a, b and c'
@@ -135,7 +135,7 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def kept(claim: str, broken: Sequence[str], measured: Sequence[str]) -> str:
-    """A claim, and whether the figures hold it."""
+    """Returns a claim and whether the measured figures support it."""
     if not measured:
         return f"Claim: {claim} No figure."
     holds = f"It does not hold: {listed(broken)}." if broken else f"It holds: {listed(measured)}."
@@ -143,7 +143,7 @@ def kept(claim: str, broken: Sequence[str], measured: Sequence[str]) -> str:
 
 
 def chart(title: str, xlabel: str, ylabel: str, **settings: Any) -> tuple[Any, Any]:
-    """A figure of matplotlib with one set of axes; `settings` are those of `Axes.set`, such as yscale."""
+    """Returns a matplotlib figure and its axes; `settings` are passed to `Axes.set`, for example yscale."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
@@ -151,7 +151,7 @@ def chart(title: str, xlabel: str, ylabel: str, **settings: Any) -> tuple[Any, A
 
 
 def styled(axes: Any, **settings: Any) -> Any:
-    """Axes as all figures have them."""
+    """Applies the common style to axes."""
     axes.set(**settings)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -159,6 +159,6 @@ def styled(axes: Any, **settings: Any) -> Any:
 
 
 def legend(figure: Any) -> Any:
-    """The figure with the names of its lines below it, where they cover nothing."""
+    """Adds a legend below the axes, where it covers nothing."""
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure

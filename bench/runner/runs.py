@@ -1,6 +1,6 @@
-"""Runs of variants: each in a fresh process, one at a time, all in turn, so that drift hits the halves of ratios alike.
+"""Runs of variants, each in a fresh process, one at a time and in turn, so that drift affects both halves of a ratio.
 
-No ratio is given before the picks were compared: `Runs.wrong` and `parted` say why one is withheld.
+A ratio is shown only after a comparison of the picks: `Runs.wrong` and `parted` return the reason to withhold it.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from gip_gpu.system import memory
 
 @dataclass(frozen=True)
 class Run:
-    """What one process told: seconds, peak bytes, indices, and notes such as the timings of `gip_gpu.select`."""
+    """Result of one process: seconds, peak bytes, indices, and notes such as the timings of `gip_gpu.select`."""
 
     seconds: float
     peak: int
@@ -27,7 +27,7 @@ class Run:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def figure(self, part: str) -> float:
-        """A figure by name: seconds, a part of the timings, or a note."""
+        """Returns a figure by name: seconds, a part of the timings, or a note."""
         if part == "seconds":
             return self.seconds
         timings = self.notes.get("timings", {})
@@ -36,13 +36,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Job:
-    """A call that is measured in a process of its own.
+    """A call that is measured in its own process.
 
     Attributes:
-        function: of a module under bench/; returns what `bench.runner.child.timed` does, and notes.
-        arguments: plain values.
-        needed: bytes without which it is not run.
-        runs: at most; None: as many as the others.
+        function: function of a module under bench/; returns the result of `bench.runner.child.timed`, and notes.
+        arguments: plain values, for JSON.
+        needed: bytes of free memory without which it is not run.
+        runs: largest number of runs; None: as many as the others.
     """
 
     function: Callable[..., dict[str, Any]]
@@ -56,9 +56,9 @@ class Runs:
     """The runs of one variant.
 
     Attributes:
-        runs: in order.
-        trouble: why there are none; then no other is tried.
-        failed: whether one failed, and not only the memory was missing.
+        runs: finished runs, in order.
+        trouble: the reason why runs stopped; no further run is tried.
+        failed: whether a run failed, rather than lacked memory.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Runs:
     failed: bool = False
 
     def add(self, job: Job) -> None:
-        """Adds a run, or the reason why there can be none."""
+        """Runs the job and adds the run, or the reason why it cannot run."""
         if self.trouble:
             return
         if job.needed > (free := memory.available()):
@@ -83,7 +83,7 @@ class Runs:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """Those of the first run."""
+        """Notes of the first run."""
         return self.runs[0].notes
 
     @property
@@ -97,24 +97,24 @@ class Runs:
         return memory.readable(self.peak)
 
     def figures(self, part: str = "seconds") -> list[float]:
-        """A figure of each run, as `Run.figure` names them."""
+        """Returns `Run.figure` of each run."""
         return [run.figure(part) for run in self.runs]
 
     def median(self, part: str = "seconds") -> float:
-        """The median of a figure."""
+        """Returns the median of a figure."""
         return statistics.median(self.figures(part))
 
     def spread(self, part: str = "seconds") -> str:
-        """The median of a figure and its range, for people."""
+        """Formats the median of a figure and its range."""
         return spread(self.figures(part))
 
     def first(self, expected: NDArray[np.int64], count: int | None = None) -> int | None:
-        """The first of `count` picks, from 0, in which any run differs from the expected ones; None: none does."""
+        """Returns the first of `count` picks, from 0, in which a run differs from the expected picks, or None."""
         found = [first_difference(run.indices[:count], expected) for run in self.runs]
         return min((first for first in found if first is not None), default=None)
 
     def wrong(self, expected: NDArray[np.int64], count: int | None = None) -> str:
-        """Why no time of gip_gpu counts; "" where all runs made the expected picks."""
+        """Returns the reason to withhold gip_gpu's times; "" if all runs made the expected picks."""
         if self.trouble:
             return f"gip_gpu {self.trouble}"
         first = self.first(expected, count)
@@ -122,7 +122,7 @@ class Runs:
 
 
 def first_difference(indices: Sequence[int], reference: Sequence[int] | NDArray[np.int64]) -> int | None:
-    """The first position where two sequences differ, or None."""
+    """Returns the first position where two sequences differ, or None."""
     shared = min(len(indices), len(reference))
     differ = np.flatnonzero(np.asarray(indices[:shared], np.int64) != np.asarray(reference[:shared], np.int64))
     if len(differ):
@@ -131,14 +131,14 @@ def first_difference(indices: Sequence[int], reference: Sequence[int] | NDArray[
 
 
 def parted(*found: Runs) -> str:
-    """Why variants cannot be compared; "" where all their runs made the same picks."""
+    """Returns the reason why variants cannot be compared; "" if all their runs made the same picks."""
     expected = np.array(found[0].runs[0].indices)
     firsts = [first for each in found if (first := each.first(expected)) is not None]
     return f"the picks differ from pick {min(firsts)} on" if firsts else ""
 
 
 def ratio(slow: Runs, fast: Runs) -> float:
-    """How often the median of one goes into that of the other."""
+    """Returns the speed-up: the median seconds of `slow` over those of `fast`."""
     return slow.median() / fast.median()
 
 
@@ -146,10 +146,10 @@ def in_turn(
     jobs: Mapping[str, Job], runs: int, done: Callable[[str], object], found: dict[str, Runs] | None = None,
     strict: bool = False,
 ) -> dict[str, Runs]:  # fmt: skip
-    """Runs of each job, all in turn; `done` hears of each, and they are added to those `found` before.
+    """Runs all jobs in turn, calls `done` after each run, and adds the runs to `found`.
 
     Raises:
-        RuntimeError: a run failed, and `strict`.
+        RuntimeError: a run failed or could not start, and `strict` is true.
     """
     found = {name: Runs() for name in jobs} if found is None else found
     for turn in range(runs):

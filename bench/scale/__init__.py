@@ -1,1 +1,1 @@
-"""What large pools take: files larger than the memory limit, growth with the pool, the share of columns used."""
+"""Time and memory of large pools: files larger than the memory limit, growth with the pool, share of columns used."""

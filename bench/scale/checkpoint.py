@@ -1,4 +1,4 @@
-"""What a checkpoint costs: a run with one against a run without, its file, and what it takes to go on from it."""
+"""Cost of checkpoints: a run with one against a run without, the size of the file, and the time to resume."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from gip_gpu.system import memory
 
 TITLE = "Checkpoints"
 WITHOUT, WITH = "without a checkpoint", "with one"
-HALF, REST, AGAIN = "the first half of the picks, with one", "gone on from there to all", "again, from the whole"
+HALF, REST, AGAIN = "the first half of the picks, with one", "resumed from there to all", "resumed from the whole"
 HEADER = ("run", "seconds, median (min to max)", "against a run without", "checkpoint", "peak memory")
 NOTES = """\
-The run is written every {every:g} s and when it ends. "Gone on" is another process that is given the file of the first
-half and asked for all picks; "again" one that finds all of them there: reading the file, checking it, and checking by
-fingerprints of F and G that it is of this selection. A ratio is given only where the picks are equal."""
+The checkpoint is written every {every:g} s and at the end. "Resumed from there" is another process that gets the file
+of the first half and computes all picks. "Resumed from the whole" finds all picks in its file: it reads and checks the
+file, and compares fingerprints of F and G. A ratio is shown only if the picks are equal."""
 
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
-    """The section of checkpoints."""
+    """Measures the section of checkpoints."""
     pool, k = inputs.alpaca(folder, sizes.quick), sizes.kept_k
     kept, half = folder / "whole.checkpoint", folder / "half.checkpoint"
     written = {WITH: (k, kept), HALF: (k // 2, half), REST: (k, half), AGAIN: (k, kept)}
@@ -38,7 +38,7 @@ def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
 
 
 def section(basis: str, found: dict[str, Runs], every: float) -> Section:
-    """What was measured, told."""
+    """Returns the section with the measured figures."""
     whole = found[WITHOUT]
     reasons = {name: "" if name == HALF else parted(whole, of_name) for name, of_name in found.items()}
     rows = []

@@ -14,7 +14,7 @@ from bench.scale.inputs import Input
 from bench.scale.sizes import Done, Sizes
 from gip_gpu.system import memory
 
-# What is claimed of the time against the baseline's, the aim beyond, and the peak.
+# Claimed speed-up over the baseline, the higher aim, and the claimed peak in bytes.
 FASTER, AIM, PEAK = 4, 8, 2.5e9
 IN_MEMORY = "in memory, no limit"
 CONVERTED, MAPPED = "converted", "mapped"
@@ -31,24 +31,23 @@ LIMIT_HEADER = (
     *("its passes and the computed columns, s", "select / that"),
 )
 NOTES = """\
-Every run is a process of its own, one at a time, in turn. Select is given the path of the file; "in memory" has the
-float16 rows loaded before the clock starts, and its picks are what the others' are compared with, element by element.
-Peak memory is the largest resident size of the process, Python and NumPy included; planned is what the plan says of the
-run alone. Passes are the bytes that the process read against those of the file, which lies in the system's cache."""
+Every run is a separate process, one at a time, in turn. Select gets the path of the file; "in memory" loads the float16
+rows before the clock starts, and the picks of the others are compared with its picks, element by element. Peak memory
+is the largest resident size of the process, Python and NumPy included; planned is the plan's memory of the run alone.
+Passes are the bytes that the process read over the size of the file, which is in the system's cache."""
 BASELINE_NOTES = """\
 The baseline is a greedy loop in float32, without certificate, that reads and converts the whole file for each pick. Its
-first {warm} picks are not counted; the median of the next {timed}, in a run before the selections and another behind
-them, times {k:,}, is what it is taken to need, which is an extrapolation. The second baseline, for information, is run
-once."""
+first {warm} picks are a warm-up. Its seconds are extrapolated: {k:,} times the median of the next {timed} picks, from
+one run before the selections and one after them. The second baseline, for information, is run once."""
 LIMIT_NOTES = """\
-Reading and converting the file alone, by the threads that do it, takes {passes:.3g} s ({rate} a second); a large
-float32 product runs at {flops:.0f} GFLOP/s. Below one pass and the products of the {k:,} columns that are used, nothing
-that needs them all can come; a run whose rows stream reads them again for each batch of columns."""
+Reading and converting the file alone, with the same threads, takes {passes:.3g} s ({rate} a second); a large float32
+product runs at {flops:.0f} GFLOP/s. The lower bound is one pass and the products of the {k:,} columns that are used; a
+run whose rows stream reads them again for each batch of columns."""
 
 
 @dataclass
 class Measured:
-    """Of one number of signals: the runs by variant, and what the baselines told."""
+    """The runs by variant and the baselines' results, for one number of signals."""
 
     pool: Input
     found: dict[str, Runs]
@@ -56,32 +55,32 @@ class Measured:
     k: int
 
     def wrong(self, name: str) -> str:
-        """Why a variant's times do not count."""
+        """Returns the reason to withhold a variant's times, or ""."""
         return parted(self.found[IN_MEMORY], self.found[name])
 
     def baseline(self, way: str) -> float:
-        """Seconds that k picks of a baseline are taken to need."""
+        """Extrapolates the seconds of k picks of a baseline."""
         return self.k * statistics.median(self.baselines[way]["each"])
 
     def ratio(self, name: str) -> float:
-        """How often a variant's time goes into the baseline's."""
+        """Returns the speed-up of a variant over the baseline."""
         return self.baseline(CONVERTED) / self.found[name].median()
 
     def passes(self, name: str) -> float | None:
-        """How often a variant read the file."""
+        """Returns how often a variant read the file; None if unknown."""
         read = self.found[name].notes["read"]
         return None if read is None else read / (2 * self.pool.m * self.pool.d)
 
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
-    """The section of rows in files."""
+    """Measures the section of rows in files."""
     measured = [_signals(sizes, folder, n, count, done) for n, count in sizes.signals]
     rates = child.call(ceilings, 1000, sizes.d, 1024 if sizes.quick else 4096)
     return section(measured, sizes, rates["flops"])
 
 
 def section(measured: list[Measured], sizes: Sizes, flops: float) -> Section:
-    """What was measured, told."""
+    """Returns the section with the measured figures."""
     k, pool = sizes.large_k, measured[0].pool
     passes = statistics.median(seconds for found in measured for seconds in found.baselines[CONVERTED]["passes"])
     size = 2 * pool.m * pool.d
@@ -104,7 +103,7 @@ def section(measured: list[Measured], sizes: Sizes, flops: float) -> Section:
 
 
 def verdict(limited: list[tuple[Measured, str]]) -> str:
-    """Whether the claims hold."""
+    """States whether the claims hold."""
     ratios, peaks, slow, large, reached = [], [], [], [], 0
     for found, name in limited:
         if found.wrong(name):
@@ -123,7 +122,7 @@ def verdict(limited: list[tuple[Measured, str]]) -> str:
 
 
 def rows(found: Measured) -> list[list[str]]:
-    """By variant: time, memory, passes, columns."""
+    """Returns a table row for each variant: time, memory, passes, columns."""
     lines = []
     for name, of_name in found.found.items():
         notes, passes = of_name.notes, found.passes(name)
@@ -141,7 +140,7 @@ def rows(found: Measured) -> list[list[str]]:
 
 
 def baseline_rows(found: Measured) -> list[list[str]]:
-    """By baseline: what a pick takes, and whether its first picks are ours."""
+    """Returns a table row for each baseline: time of a pick, and whether its first picks equal gip_gpu's."""
     lines, ours = [], found.found[IN_MEMORY].runs[0].indices
     for way, title in BASELINES.items():
         told = found.baselines[way]
@@ -155,7 +154,7 @@ def baseline_rows(found: Measured) -> list[list[str]]:
 
 
 def limit_rows(found: Measured, passes: float, flops: float) -> list[list[str]]:
-    """By variant: the time against what reading and products take at least."""
+    """Returns a table row for each variant: its time against the lower bound of reading and products."""
     lines = []
     for name, of_name in found.found.items():
         if name == IN_MEMORY or found.wrong(name):
@@ -177,7 +176,7 @@ def _signals(sizes: Sizes, folder: Path, n: int, count: int, done: Done) -> Meas
         f"from the file, {sizes.roomy}": pool.job(k, memory_limit=sizes.roomy),
         f"from the file, {sizes.tight}": pool.job(k, memory_limit=sizes.tight, runs=1),
     }
-    # One before the selections and one behind them.
+    # One run before the selections and one after them.
     baselines = {way: _baseline(sizes, pool, way, done) for way in BASELINES}
     found = in_turn(jobs, count, done, strict=True)
     later = _baseline(sizes, pool, CONVERTED, done)
@@ -187,7 +186,7 @@ def _signals(sizes: Sizes, folder: Path, n: int, count: int, done: Done) -> Meas
 
 
 def _baseline(sizes: Sizes, pool: Input, way: str, done: Done) -> dict[str, Any]:
-    """What a baseline tells, its first picks' times left out."""
+    """Runs a baseline and returns its result without the times of the warm-up picks."""
     told = child.call(naive.run, str(pool.F), str(pool.G), sizes.warm + sizes.timed, way)
     done(f"a pass a pick: {way}")
     return {**told, "each": told["each"][sizes.warm :]}

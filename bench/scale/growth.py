@@ -1,4 +1,4 @@
-"""Time and memory against the number of items, k fixed, by default settings."""
+"""Time and memory against the number of items, for fixed k and default settings."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,15 +16,15 @@ PLOT = "scale.png"
 HEADER = ("items", "columns", "computed", "seconds, median (min to max)", "peak memory", "ns an item and pick",
           "time / that of the line above", "items / those of the line above")  # fmt: skip
 NOTES = """\
-Default settings, which take the whole Gram matrix where that is faster and small; so the strategies differ along the
-line. Rows are float16 and loaded before the clock starts, and are part of the peak. The dashed lines of the plot grow
-as the items do, from the first point on."""
+Default settings use the whole Gram matrix if it is faster and small, so the strategies differ between sizes. Rows are
+float16 and loaded before the clock starts; they are part of the peak. The dashed lines of the plot grow linearly in the
+number of items, from the first point on."""
 
 Point = tuple[Input, Runs]
 
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
-    """The section of growing pools."""
+    """Measures the section of growing pools."""
     pools = {f"growth: {m:,}": inputs.synthetic(folder, m, sizes.d) for m, _ in sizes.growing}
     counts = [count for _, count in sizes.growing]
     jobs = {
@@ -36,7 +36,7 @@ def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
 
 
 def section(points: Sequence[Point], k: int) -> Section:
-    """What was measured, told."""
+    """Returns the section with the measured figures."""
     return Section(
         title="Growth with the pool",
         verdict=verdict(points),
@@ -48,7 +48,7 @@ def section(points: Sequence[Point], k: int) -> Section:
 
 
 def verdict(points: Sequence[Point]) -> str:
-    """Whether time grows no faster than the items."""
+    """States whether time grows at most linearly in the number of items."""
     told, broken = [], []
     for (before, shorter), (after, longer) in pairwise(points):
         grown, items = ratio(longer, shorter), after.m / before.m
@@ -58,7 +58,7 @@ def verdict(points: Sequence[Point]) -> str:
 
 
 def rows(points: Sequence[Point], k: int) -> list[list[str]]:
-    """By number of items."""
+    """Returns a table row for each number of items."""
     lines = []
     for i, (pool, found) in enumerate(points):
         notes = found.notes
@@ -72,7 +72,7 @@ def rows(points: Sequence[Point], k: int) -> list[list[str]]:
 
 
 def plot(points: Sequence[Point]) -> Any:
-    """Time and peak memory against the items, both axes logarithmic."""
+    """Plots time and peak memory against the number of items, with logarithmic axes."""
     from matplotlib.figure import Figure
 
     m = [pool.m for pool, _ in points]

@@ -1,4 +1,4 @@
-"""Rows in memory as float32: batches of columns against a matrix-vector product for each pick, by the same engine."""
+"""Rows in memory as float32: batches of columns against one matrix-vector product a pick, in the same engine."""
 
 import statistics
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from bench.scale import inputs
 from bench.scale.inputs import Input
 from bench.scale.sizes import Done, Sizes
 
-# Where k is this share of m, the claim is a ratio; nowhere may batches be slower.
+# Batches must be faster by this factor if k is this share of m; they must never be slower.
 SHARE, FASTER = 0.05, 1.5
 OURS, SINGLE = "gip_gpu", "a product a pick"
 HEADER = (
@@ -18,12 +18,12 @@ HEADER = (
     *("of the picks", "columns", "computed", "used", "a pick, ms", "a product a pick, ms", "peak memory"),
 )
 NOTES = """\
-Both variants are gip_gpu.select on rows that were loaded and cast to float32 before the clock starts, with default
-settings and with the plan that is made where there is no room for a batch: the same steps and the same certificate, and
-each column by one matrix-vector product. A ratio is given only where the picks of all runs are equal. "Within the
-spread" is the smallest and the largest ratio of any two runs, where there are several. Times are those of whole calls;
-"of the picks" is the ratio without the preparation, in which gip_gpu also makes room for columns and gathers the rows
-of its look ahead, and the other has neither."""
+Both variants are gip_gpu.select on rows that were loaded and cast to float32 before the clock starts: with default
+settings, and with the plan for too little memory for a batch, which takes the same steps with the same certificate but
+computes each column by one matrix-vector product. A ratio is shown only if the picks of all runs are equal. "Within the
+spread" is the smallest and the largest ratio of any two runs, if there are several. Times are those of whole calls; "of
+the picks" is the ratio without the preparation, in which only gip_gpu allocates columns and gathers the rows of its
+look ahead."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ class Measured:
 
     @property
     def wrong(self) -> str:
-        """Why there is no ratio."""
+        """Reason to withhold the ratio, or ""."""
         return parted(self.found[SINGLE], self.found[OURS])
 
     @property
     def ratio(self) -> float:
-        """How often our time goes into the other."""
+        """Speed-up of batches over a product a pick."""
         return ratio(self.found[SINGLE], self.found[OURS])
 
     @property
     def ratios(self) -> tuple[float, float]:
-        """The smallest and the largest of any two runs."""
+        """Smallest and largest ratio of any two runs."""
         ours, single = self.found[OURS].figures(), self.found[SINGLE].figures()
         return min(single) / max(ours), max(single) / min(ours)
 
     @property
     def of_picks(self) -> float:
-        """The ratio without the preparation."""
+        """Ratio without the preparation."""
         ours, single = (
             statistics.median(run.seconds - run.figure("prepare") for run in self.found[name].runs)
             for name in (OURS, SINGLE)
@@ -64,7 +64,7 @@ class Measured:
 
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
-    """The section of rows in memory."""
+    """Measures the section of rows in memory."""
     pool = inputs.alpaca(folder, sizes.quick)
     wanted = [(pool, k, count) for k, count in sizes.shares]
     wanted += [(inputs.synthetic(folder, m, sizes.d), k, count) for m, k, count in sizes.synthetic]
@@ -76,7 +76,7 @@ def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
 
 
 def section(measured: list[Measured]) -> Section:
-    """What was measured, told."""
+    """Returns the section with the measured figures."""
     return Section(
         title="Rows in memory",
         verdict=verdict(measured),
@@ -87,7 +87,7 @@ def section(measured: list[Measured]) -> Section:
 
 
 def verdict(measured: list[Measured]) -> str:
-    """Whether the claims hold."""
+    """States whether the claims hold."""
     counted = [found for found in measured if not found.wrong]
     at_share = [found for found in counted if abs(found.k / found.pool.m - SHARE) < SHARE / 100]
 
@@ -95,7 +95,7 @@ def verdict(measured: list[Measured]) -> str:
         return [f"{found.ratio:.2f} ({found})" for found in chosen]
 
     slower = [found for found in counted if found.ratio < 1]
-    # A ratio below 1 counts as noise where some two runs had the opposite.
+    # A ratio below 1 counts as noise if two of the runs have a ratio of at least 1.
     noise = [found for found in slower if found.ratios[1] >= 1]
     beyond = told([found for found in slower if found not in noise])
     never = kept("never slower than a matrix-vector product a pick.", beyond, told(counted))
@@ -106,14 +106,14 @@ def verdict(measured: list[Measured]) -> str:
 
 
 def row(found: Measured) -> list[str]:
-    """Times, ratio and columns."""
+    """Returns a table row: times, ratio and columns."""
     ours, single = found.found[OURS], found.found[SINGLE]
     first = [str(found.pool), f"{found.k:,}", f"{found.k / found.pool.m:.3g}"]
     if found.wrong:
         return withheld(first, found.wrong, HEADER)
     computed, (least, most) = ours.notes["computed"], found.ratios
     several = f"{least:.2f} to {most:.2f}" if len(ours.runs) > 1 else ""
-    # The plain float64 loop of small pools keeps no columns.
+    # The plain float64 loop of small pools stores no columns.
     used = f"{found.k / computed:.0%}" if computed else ""
     each = (f"{1e3 * runs.median() / found.k:.3g}" for runs in (ours, single))
     times = (ours.spread(), single.spread(), f"{found.ratio:.2f}", several, f"{found.of_picks:.2f}")

@@ -1,4 +1,4 @@
-"""Files that selections read, synthetic or Alpaca with its self-compression scores, and the selections from them."""
+"""Input files (synthetic, or Alpaca with self-compression scores) and the selections from them."""
 
 import contextlib
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Input:
     """A pool on disk.
 
     Attributes:
-        title: the pool, for people.
+        title: name of the pool, for people.
         F, G: .npy files of (m, d) float16 rows, and of scores.
         m, d, n: items, length of a row, signals.
     """
@@ -37,19 +37,19 @@ class Input:
     def job(
         self, k: int, loaded: str | None = None, single: bool = False, runs: int | None = None, **options: Any
     ) -> Job:
-        """A selection as `select` describes it, measured `runs` times."""
+        """Returns the job of a `select` call, measured `runs` times."""
         return Job(select, (str(self.F), str(self.G), k, loaded, single, options), runs=runs)
 
 
 def select(F: Any, G: Any, k: int, loaded: str | None, single: bool, options: dict[str, Any]) -> dict[str, Any]:
-    """One selection on the CPU, for a process of its own.
+    """Runs one selection on the CPU, in its own process.
 
     Args:
         F, G: .npy files of embeddings and scores.
-        k: picks.
-        loaded: type that the rows are loaded in before the clock starts; None: select is given the path.
-        single: a matrix-vector product a pick: the plan that is made where there is no room for a batch.
-        options: of `gip_gpu.select`.
+        k: number of picks.
+        loaded: type of the rows, which are loaded before the clock starts; None: select gets the path.
+        single: one matrix-vector product a pick, the plan for too little memory for a batch.
+        options: options of `gip_gpu.select`.
     """
     if loaded is not None:
         F, G = np.load(F).astype(loaded, copy=False), np.load(G)
@@ -62,7 +62,7 @@ def select(F: Any, G: Any, k: int, loaded: str | None, single: bool, options: di
 
 
 def synthetic(folder: Path, m: int, d: int, n: int = 1) -> Input:
-    """m rows of `bench.scale.pool` and n ratings of each, 0 to 5 in int8; made unless they lie in the folder."""
+    """Returns m rows of `bench.scale.pool` with n int8 ratings each, 0 to 5; generates files missing in the folder."""
     F = embeddings(folder / f"rows-{m}x{d}.npy", m, d)
     G = folder / f"ratings-{m}x{d}-{n}.npy"
     if not G.exists():
@@ -71,7 +71,7 @@ def synthetic(folder: Path, m: int, d: int, n: int = 1) -> Input:
 
 
 def alpaca(folder: Path, quick: bool) -> Input:
-    """Alpaca, or synthetic rows of its size where it is not at hand, with self-compression scores in float64."""
+    """Returns Alpaca, or synthetic rows of its size if its file is missing, with float64 self-compression scores."""
     case = pools.find("alpaca-520", quick)
     kind = "clustered" if case.synthetic else "alpaca"
     F, G = (folder / f"{name}-{kind}-{case.m}.npy" for name in ("rows", "scores"))

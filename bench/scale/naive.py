@@ -1,6 +1,6 @@
 """Greedy matching pursuit that passes over the file once a pick.
 
-All in float32, without a certificate: what one writes down where the rows do not fit into memory.
+All in float32, without a certificate: the simplest code for rows that do not fit into memory.
 """
 
 import time
@@ -20,12 +20,13 @@ Single = NDArray[np.float32]
 
 
 def loop(row: Callable[[int], Single], column: Callable[[Single, Single], None], G: NDArray[Any], picks: int) -> Any:
-    """Indices of the picks, and the seconds that each took.
+    """Returns the indices of the picks and the seconds of each.
 
     Args:
-        row: the unit row of an item, (d,).
+        row: returns the unit row of an item, (d,).
         column: writes the products of all rows with a vector (d,) into an array (m,).
         G: (m, n) scores.
+        picks: number of picks.
     """
     W = np.ascontiguousarray(G.T, np.float32)
     phi, product, score = (np.empty(len(G), np.float32) for _ in range(3))
@@ -47,7 +48,7 @@ def loop(row: Callable[[int], Single], column: Callable[[Single, Single], None],
 
 
 def converted(F: str) -> tuple[Any, Any, list[float]]:
-    """Row and column by the code that gip_gpu reads and converts rows with; seconds of passes that do only that."""
+    """Returns row and column functions with gip_gpu's reading and conversion, and seconds of passes of these alone."""
     single = SingleRows(Rows(open_matrix(F)), 0)
     streamed = Streamed(single)
     passes = []
@@ -60,7 +61,7 @@ def converted(F: str) -> tuple[Any, Any, list[float]]:
 
 
 def mapped(F: str) -> tuple[Any, Any, list[float]]:
-    """Row and column by plain NumPy on a memory map."""
+    """Returns row and column functions in plain NumPy on a memory map."""
     X: NDArray[np.float16] = np.load(F, mmap_mode="r")
     step = max(1, CHUNK // X.shape[1])
     spans = [slice(start, start + step) for start in range(0, len(X), step)]
@@ -78,7 +79,7 @@ WAYS = {"converted": converted, "mapped": mapped}
 
 
 def run(F: str, scores: str, picks: int, way: str) -> dict[str, Any]:
-    """Indices of the first picks, seconds of each and of passes without one; for a process of its own."""
+    """Returns the indices of the first picks, and seconds of each and of passes without picks; for its own process."""
     row, column, passes = WAYS[way](F)
     G = np.load(scores)
     indices, seconds = loop(row, column, G.reshape(len(G), -1), picks)

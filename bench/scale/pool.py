@@ -1,4 +1,4 @@
-"""A large synthetic pool in a file: float16 unit rows, clustered like sentence embeddings, and ratings of them."""
+"""A large synthetic pool in a file: float16 unit rows, clustered like sentence embeddings, and their ratings."""
 
 from pathlib import Path
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Rows drawn at a time, each block from a generator of its own: a longer file begins with the rows of a shorter one.
+# Rows drawn at a time. Each block has its own generator, so a longer file begins with the rows of a shorter one.
 BLOCK = 1 << 14
 CLUSTERS = 2000
-# What all rows share (mean cosine 0.06, as in Alpaca), and what rows of one cluster share beyond that.
+# Weights of the direction common to all rows (mean cosine 0.06, as in Alpaca) and of the direction of a cluster.
 COMMON, TOPIC = 0.25, 0.55
-# Every so many rows one is an exact copy of the row before it.
+# One in this many rows is an exact copy of the row before it.
 DUPLICATES = 200
 
 
 def embeddings(path: Path, m: int, d: int, seed: int = 0) -> Path:
-    """Writes (m, d) float16 rows to a .npy file, unless it stands there already; holds one block at a time."""
+    """Writes (m, d) float16 rows to a .npy file if it does not exist, one block at a time in memory."""
     if not path.exists():
         basis = np.random.default_rng((seed, d))
-        # Directions fade like a power of their rank, by which sentence embeddings have an effective rank of d / 2.
+        # Directions decay as a power of their rank, which gives the effective rank of sentence embeddings, d / 2.
         spectrum = (np.arange(1, d + 1) ** -0.35).astype(np.float32)
         rotation = np.linalg.qr(basis.normal(size=(d, d)))[0].astype(np.float32)
         common = _unit(basis.normal(size=(1, d)).astype(np.float32))
         topics = _unit(basis.normal(size=(CLUSTERS, d)).astype(np.float32) * spectrum @ rotation)
-        # Cluster sizes fall like 1 / rank.
+        # Cluster sizes decay as 1 / rank.
         sizes = 1 / np.arange(1, CLUSTERS + 1)
         unfinished = path.with_suffix(".part")
         rows = np.lib.format.open_memmap(unfinished, "w+", np.float16, (m, d))
@@ -43,7 +43,7 @@ def embeddings(path: Path, m: int, d: int, seed: int = 0) -> Path:
 
 
 def ratings(F: Any, n: int, seed: int = 0) -> NDArray[np.float64]:
-    """(m, n) ratings from 0 to 5, integers as judges give them, that agree in part with the rows of F (m, d)."""
+    """Draws (m, n) integer ratings from 0 to 5 that depend in part on the rows of F (m, d)."""
     m, d = F.shape
     draw = np.random.default_rng((seed, m, n))
     tastes = draw.normal(size=(d, n)) / np.sqrt(d)

@@ -1,4 +1,4 @@
-"""One selection by several processes of this machine, started by torchrun, each with its share of the rows."""
+"""One selection by several processes of one machine, started by torchrun, each with its share of the rows."""
 
 import importlib.util
 import sys
@@ -20,14 +20,14 @@ HEADER = (
     *("against one without torchrun", "peak memory of rank 0"),
 )
 NOTES = """\
-`torchrun --standalone --nproc-per-node N -m gip_gpu select F.npy --scores G.npy`; select is what the result says of its
-own time, the whole command also starts Python, torch and the process group. The cores are shared: each process has that
-many threads for its products. So this shows what the exchange costs, not what more machines gain; nothing is claimed
-beyond these figures. A ratio is given only where the indices of all runs are equal."""
+`torchrun --standalone --nproc-per-node N -m gip_gpu select F.npy --scores G.npy`. "select" is the time recorded in the
+result; the whole command also starts Python, torch and the process group. The processes share the cores: "threads each"
+is the number of threads for the products of one. So the table shows the cost of the exchange, not the gain of more
+machines. A ratio is shown only if the indices of all runs are equal."""
 
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
-    """The section of several processes."""
+    """Measures the section of several processes."""
     if importlib.util.find_spec("torch") is None:
         return Section(TITLE, "Not measured: torch is not installed.", "", ())
     pool = inputs.alpaca(folder, sizes.quick)
@@ -46,7 +46,7 @@ def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
 
 
 def section(basis: str, found: dict[str, Runs], threads: dict[str, int]) -> Section:
-    """What was measured, told."""
+    """Returns the section with the measured figures."""
     alone, rows, failures = found[ALONE], [], []
     for name, of_name in found.items():
         first = [name, str(threads[name])]
@@ -61,17 +61,17 @@ def section(basis: str, found: dict[str, Runs], threads: dict[str, int]) -> Sect
 
 
 def once(command: tuple[str, ...], threads: int, folder: Path) -> Run:
-    """One run of a command that selects.
+    """Runs a command that selects, once.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the command failed.
     """
     target = folder / "chosen.npz"
     target.unlink(missing_ok=True)
     began = time.perf_counter()
     try:
         whole = [sys.executable, *command, "--device", "cpu", "-o", str(target), "--quiet"]
-        # What torchrun has to say comes behind the line that matters.
+        # torchrun appends its own messages after the line of gip-gpu.
         child.output(whole, "gip-gpu:", OMP_NUM_THREADS=str(threads))
     except RuntimeError as error:
         raise RuntimeError(f"{' '.join(command[1:4])} {error}") from error

@@ -1,4 +1,4 @@
-"""How large the pools of each section are, and how often each is measured."""
+"""Pool sizes and numbers of runs of each section."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ Done = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured.
+    """Sizes of all sections.
 
     Attributes:
         quick: whether Alpaca is cut to a fortieth.
-        runs: of a selection by several processes or with a checkpoint.
+        runs: number of runs of a selection by several processes or with a checkpoint.
         d: length of a synthetic row.
         large, large_k: rows in the file of "file", and picks.
-        signals: numbers of signals, each with the runs within the roomy limit; the others are run once.
-        roomy, tight: memory limits: rows in memory as float32, and rows that stream past.
-        warm, timed: passes of the baseline that are left out, and whose median counts.
+        signals: numbers of signals, each with its number of runs within the roomy limit; other variants run once.
+        roomy, tight: memory limits: for rows in memory as float32, and for rows that stream.
+        warm, timed: warm-up passes and timed passes of the baseline.
         shares: picks from Alpaca in "memory", and runs.
-        synthetic: other pools there: items, picks, and runs of both variants.
-        growing, growing_k: items of the pools of "growth", each with its runs, and picks.
+        synthetic: further pools of "memory": items, picks, and runs of both variants.
+        growing, growing_k: items of the pools of "growth", each with its number of runs, and picks.
         processes, processes_k: numbers of processes, and picks from Alpaca.
-        kept_k, every: picks from Alpaca with a checkpoint every so many seconds.
+        kept_k, every: picks from Alpaca with a checkpoint, and seconds between writes.
     """
 
     quick: bool = False
@@ -46,7 +46,7 @@ class Sizes:
 
 
 FULL = Sizes()
-# The large file is as small as one can be whose rows take more memory in float32 than chunks of them.
+# The large file is the smallest whose rows take more memory in float32 than chunks of them.
 QUICK = Sizes(
     quick=True, runs=1, d=128, large=160_000, large_k=10, signals=((2, 1),), roomy="500MB", tight="75MB", warm=1,
     timed=3, shares=((13, 1), (65, 1)), synthetic=((2000, 30, 1),), growing=((1000, 1), (2000, 1)),

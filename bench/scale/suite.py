@@ -1,4 +1,4 @@
-"""`python -m bench scale`: what large pools take, a section for each question."""
+"""`python -m bench scale`: time and memory of large pools, one section for each question."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,22 +19,22 @@ SECTIONS: dict[str, Callable[[Sizes, Path, Done], Section]] = {
     "checkpoint": checkpoint.measure,
 }
 TITLE = """\
-# What large pools take
+# Time and memory of large pools
 
-`python -m bench scale` measures all sections, `--only NAME` one of them, which then stands beside the others' earlier
-figures; so each names the machine and the day of its own run. Ratios are of one session.
+`python -m bench scale` measures all sections. `--only NAME` measures one and keeps the earlier figures of the others;
+so each section names the machine and the day of its own run. Both halves of a ratio are from one session.
 """
 BREAK = "\n\n## "
 FOLDER = click.Option(
     ["--folder"], type=click.Path(path_type=Path, file_okay=False),
-    help="Where pools are made, 0.8 GB, and found again.  [default: a temporary folder]",
+    help="Folder for generated pools, 0.8 GB; reused if they exist.  [default: a temporary folder]",
 )  # fmt: skip
 
 
 @suite("scale", "scale.md", names=list(SECTIONS), options=[FOLDER])
 def main(request: Request, folder: Path | None) -> Report:
     """Measure pools larger than the memory limit, growth, several processes and checkpoints; sections that are not
-    measured stay as they are in the file; failure: picks differed."""
+    measured stay unchanged in the file; failure: picks differed."""
     sizes = QUICK if request.quick else FULL
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
@@ -51,7 +51,7 @@ def main(request: Request, folder: Path | None) -> Report:
 
 
 def measured(name: str, sizes: Sizes, folder: Path, done: Done) -> Section:
-    """A section, or what became of it: the others are measured all the same."""
+    """Measures a section; an error becomes a failed section, so that the other sections are still measured."""
     try:
         return SECTIONS[name](sizes, folder, done)
     except RuntimeError as error:
@@ -59,12 +59,12 @@ def measured(name: str, sizes: Sizes, folder: Path, done: Done) -> Section:
 
 
 def report(found: Mapping[str, Section], quick: bool) -> str:
-    """All sections, by name."""
+    """Returns the text of all sections."""
     return TITLE + "".join(f"\n{section.markdown(quick, f'## {name}: ')}" for name, section in found.items())
 
 
 def merged(before: str, now: str, names: Sequence[str]) -> str:
-    """A report in which sections of an earlier one stand where there is no new one, in the order of their names."""
+    """Merges two reports: sections of `now` replace those of `before`; sections are in the order of `names`."""
     parts: dict[str, str] = {}
     for text in (before, now):
         for part in text.rstrip("\n").split(BREAK)[1:]:

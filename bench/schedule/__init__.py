@@ -1,1 +1,1 @@
-"""The schedule of a run on many ranks: constants measured here, a simulation of its messages, and the model."""
+"""The schedule of a run on many ranks: measured constants, a simulation of its messages, and the model."""

@@ -1,4 +1,4 @@
-"""The constants of this machine, from what was measured: by row, by message."""
+"""Constants of this machine for the model, fitted to measurements: cost of a row and of a message."""
 
 import json
 import sys
@@ -17,20 +17,20 @@ from bench.schedule.exchange import BURST
 from bench.schedule.local import Times
 from gip_gpu.planning.hardware import Link
 
-# The whole pool, and parts of it.
+# Pool, and divisors of its number of rows.
 POOL, PARTS = "alpaca-520", (6, 2, 1)
 RANKS = (2, 3, 4)
-# Messages of a step take the same on loopback whatever they say; memory copies at this rate.
+# Bytes a second of loopback, the rate of memory copies; the size of a step's messages does not affect their time.
 LOOPBACK = 1e10
-# Steps beyond this quantile were held up by another process, and say nothing of the work.
+# Steps beyond this quantile were delayed by other processes and are excluded.
 HELD_UP = 0.95
-# Both processes have a core of their own in this part of the exchanges at least.
+# In at least this share of the exchanges both processes have their own core.
 UNDISTURBED = 0.1
 
 
 @dataclass(frozen=True)
 class Line:
-    """fixed + each * x, never negative."""
+    """A line, fixed + each * x, with non-negative parts."""
 
     fixed: float
     each: float
@@ -40,7 +40,7 @@ class Line:
 
     @classmethod
     def through(cls, points: Sequence[tuple[float, float]]) -> "Line":
-        """The line of least relative squares through (x, y), neither part negative.
+        """Fits a line to (x, y) by least relative squares, with non-negative parts.
 
         >>> Line.through([(1, 3), (2, 5), (4, 9)])
         Line(fixed=1.0, each=2.0)
@@ -57,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Constants:
-    """What was measured on this machine.
+    """Constants measured on this machine.
 
     Attributes:
         m, d: rows of the largest pool, and their length.
@@ -65,13 +65,13 @@ class Constants:
         column: seconds of a column in a batch, by rows.
         refresh: seconds of a refresh, by rows.
         lookahead: seconds of a look ahead, for each column wanted and item of the working set.
-        batch: columns of a batch, the mean.
-        served: picks a batch served.
-        spread: step times of the smallest pool, as multiples of their mean, held-up ones left out.
-        held_up: share of the time of steps that the held-up ones took.
-        link: a message between two processes.
-        star: seconds of an exchange, by ranks, median.
-        pools: rows of each pool, with the median seconds of a step.
+        batch: mean number of columns of a batch.
+        served: mean number of picks that a batch served.
+        spread: step times of the smallest pool, as multiples of their mean, without delayed steps.
+        held_up: share of the time of all steps that the delayed ones took.
+        link: costs of a message between two processes.
+        star: median seconds of an exchange, by number of ranks.
+        pools: median seconds of a step, by rows of the pool.
     """
 
     m: int
@@ -90,7 +90,7 @@ class Constants:
 
 
 def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Constants:
-    """Runs everything; calls `done` after each piece."""
+    """Measures all constants; calls `done` after each piece."""
     case, rounds = pools.find(POOL, quick), 60 if quick else 1000
     F, _ = pools.load(case)
     k, timed = min(case.k, case.m // 10), []
@@ -105,10 +105,10 @@ def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Co
 
 
 def constants(timed: Sequence[Times], told: dict[int, dict[str, list[float]]], k: int) -> Constants:
-    """The constants behind these times of selections of k picks, and of exchanges by ranks."""
+    """Computes the constants from the times of selections of k picks, and of exchanges by number of ranks."""
     round_trip, burst = (float(np.quantile(told[2][name], UNDISTURBED)) for name in ("star", "burst"))
-    # A burst is one round trip, and then a message after the other, which disturb each other where cores are few; a
-    # round trip has two messages with two ends each.
+    # A burst is a round trip and further messages in a row, which delay each other if cores are few. A round trip has
+    # two messages with two ends each.
     overhead = min(max(burst - round_trip, 0.0) / (BURST - 1), round_trip / 4)
     link = Link("loopback", LOOPBACK, max(round_trip / 2 - 2 * overhead, 0.0), overhead)
     largest, smallest = timed[-1], timed[0]
@@ -133,7 +133,7 @@ def constants(timed: Sequence[Times], told: dict[int, dict[str, list[float]]], k
 
 
 def exchange(ranks: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of exchanges between so many real processes on this machine.
+    """Measures the seconds of exchanges between `ranks` real processes on this machine.
 
     Raises:
         RuntimeError: a process failed.

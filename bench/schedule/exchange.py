@@ -1,7 +1,7 @@
-"""A rank of real exchanges, as selections have them.
+"""One rank of real exchanges, with the messages of a selection but without its work.
 
-The messages are those of `gip_gpu.distributed`: through its `Communicator`, by gloo, pickled, a pick for each rank and
-a report from each. What a rank does with its rows is left out.
+The messages are those of `gip_gpu.distributed`, pickled and sent through its `Communicator` over gloo: a pick to each
+rank and a report from each. The ranks do no work on rows.
 """
 
 import time
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-# Messages in a row, whose number times the overhead of one is what a burst takes beyond the first.
+# Messages in a burst: it takes one round trip, and the overhead of a message for each further one.
 BURST = 64
 
 
 def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]:
-    """Takes part in the exchanges, for a process of its own.
+    """Takes part in the exchanges as one rank, in its own process.
 
     Returns:
-        On rank 0: "star", the seconds of each exchange, and between two ranks "burst", those of bursts of picks with
+        On rank 0: "star", the seconds of each exchange; for two ranks also "burst", the seconds of bursts of picks with
         one report at the end.
     """
     import torch
@@ -28,7 +28,7 @@ def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]
     from gip_gpu.distributed.shard import Found, Report
 
     class Shard:
-        """Reports without a look at any rows."""
+        """A shard that reports without reading rows."""
 
         picks = 0
         report = Report(1.0, 1e-6, 100.0, Found(np.array([10**6]), np.ones((1, 1)), 0.5, 3))
@@ -37,7 +37,7 @@ def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]
             return self.report
 
         def release(self) -> None:
-            """The last call."""
+            """Accepts the last call."""
 
     told: dict[str, list[float]] = {}
     torch.set_num_threads(1)
@@ -63,7 +63,7 @@ def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]
 
 
 def seconds(action: Callable[[], object], rounds: int) -> list[float]:
-    """What each of so many rounds took, after some that do not count."""
+    """Returns the seconds of each round, after 20 warm-up rounds."""
     spans = []
     for _ in range(rounds + 20):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a rank does with its rows: real selections by the NumPy backend, every step and every batch timed."""
+"""Local work of a rank: real selections by the NumPy backend with every step and batch timed."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -25,9 +25,9 @@ class Times:
     Attributes:
         m, d: rows and their length.
         working: items that a look ahead simulates.
-        steps: of each step whose column was at hand.
-        batches: columns made at once, seconds of their product, seconds of the look ahead for them.
-        refreshes: of each refresh.
+        steps: seconds of each step with a cached column.
+        batches: columns computed at once, seconds of their product, seconds of their look ahead.
+        refreshes: seconds of each refresh.
     """
 
     m: int
@@ -40,7 +40,7 @@ class Times:
 
 @contextmanager
 def watched(times: Times) -> Iterator[None]:
-    """Inside, selections note in `times` what their parts take."""
+    """Records the seconds of the parts of selections in `times`, inside a `with` block."""
     advance, refresh = MatchingPursuit.advance, MatchingPursuit.refresh
     speculate, columns = NumpyResidual.speculate, NumpyBackend.columns
     looked = 0.0
@@ -83,7 +83,7 @@ def watched(times: Times) -> Iterator[None]:
 
 
 def measure(F: NDArray[Any], k: int) -> Times:
-    """k picks from the rows (m, d), by their self-compression scores."""
+    """Times a selection of k rows of F (m, d) by their self-compression scores."""
     m, d = F.shape
     times = Times(m, d, HostCosts(m, d, 1).layouts()[0].lookahead)
     with watched(times):

@@ -1,4 +1,4 @@
-"""The report in Markdown: what was measured here, the model against the simulation, and a billion rows on paper."""
+"""The report in Markdown: measured constants, the model against the simulation, and predictions for a billion rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,28 +10,28 @@ from gip_gpu.planning.cluster import ClusterPlan, Local, duration, estimate
 from gip_gpu.planning.cluster_schedule import Schedule, tailed
 from gip_gpu.planning.hardware import DEVICE_KINDS, END
 
-# How far the model may be from the simulation before it must be made better.
+# Largest accepted relative difference between model and simulation.
 ALLOWED = 0.2
 RANKS = (1, 2, 4, 8, 16, 32, 64, 256)
 HEADER = ("", "messages", "batch", "model, a pick", "simulated, a pick", "simulated / model", "/ without waiting")
 LINK = """\
 Messages: those of `gip_gpu.distributed`, by its `Communicator`, between two processes over gloo on loopback: a pick of
 one signal there, a report back, each a pickle in a message of 4,096 bytes; the fastest tenth of the exchanges. The ends
-hold what Python takes for them, and are at most a quarter of a round trip. The star was measured with 2 to 4 real
-processes, the median; where there are more processes than cores they wait for a core, which a rank of a cluster does
-not, and the model has no such wait. Steps and batches are those of real selections from Alpaca by the NumPy backend;
-the slowest {left:.0%} of the steps, {share:.0%} of their time, were held up by other programs and are left out."""
+of a message include Python's time, and are at most a quarter of a round trip. The star is the median of runs with 2 to
+4 real processes. If there are more processes than cores they wait for a core; ranks of a cluster do not, and the model
+has no such wait. Steps and batches are those of real selections from Alpaca by the NumPy backend; the slowest
+{left:.0%} of the steps, {share:.0%} of their time, were delayed by other programs and are excluded."""
 NOTES = """\
-Simulated: every rank has a clock, a message takes its ends and its way, local work takes a time drawn from the measured
-ones, a batch serves until a drawn pick was not foreseen. The model is the closed form of
-`gip_gpu/planning/cluster_schedule.py`, which `gip-gpu plan --devices` uses, with the same constants; it counts the
-expected maximum of the ranks' times. The last column is against the same form where every rank takes the mean: what
-that leaves out is the wait for the slowest."""
+Simulated: every rank has a clock; a message takes the time of its two ends and its latency; local work takes a time
+drawn from the measured ones; a batch serves picks until a drawn pick is not foreseen. The model is the closed form of
+`gip_gpu/planning/cluster_schedule.py`, which `gip-gpu plan --devices` uses, with the same constants; it uses the
+expected maximum of the ranks' times. The last column divides by the same form with the mean time for every rank; the
+difference is the wait for the slowest rank."""
 PAPER = """\
-Nothing in this table was measured for it: rates are those of datasheets, a message's ends are taken to last {end} as on
-one machine here, latencies and the spread of times (5 % of the work, exponential) are assumptions, and "unforeseen",
-the share of picks that ends a batch, is that of runs on real data of 52,002 items; nobody knows it for a billion.
-`gip_gpu.distributed` has batches on CPUs only so far, and no tree. Totals are the simulated ones, scaled from {picks:,}
+Nothing in this table was measured: rates are those of datasheets, an end of a message takes {end} as on one machine
+here, latencies and the spread of times (5 % of the work, exponential) are assumptions. "unforeseen", the share of picks
+that end a batch, is that of runs on real data of 52,002 items; for a billion items it is unknown.
+`gip_gpu.distributed` has batches only on CPUs so far, and no tree. Totals are the simulated ones, scaled from {picks:,}
 picks."""
 
 
@@ -40,10 +40,10 @@ class Compared:
     """A schedule's closed form beside its simulation.
 
     Attributes:
-        title: what is special about it.
-        schedule: its pieces.
-        simulated: seconds of a pick.
-        picks: that were simulated.
+        title: name of the variant.
+        schedule: the schedule.
+        simulated: simulated seconds of a pick.
+        picks: number of simulated picks.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Compared:
 
     @property
     def way(self) -> str:
-        """That messages go."""
+        """Topology of the messages: "none", "star" or "tree"."""
         return "none" if self.schedule.ranks == 1 else "tree" if self.schedule.tree else "star"
 
     def row(self) -> list[str]:
@@ -79,7 +79,7 @@ class Compared:
 
 
 def here(found: Constants, m: int, ranks: int, tree: bool) -> Schedule:
-    """m rows split over ranks, each of which is as fast as this machine was."""
+    """Returns the schedule of m rows split over ranks that are each as fast as this machine."""
     rows = m / ranks
     nominees = Local(-(-m // ranks), found.d, 1, DEVICE_KINDS["cpu"]).nominees(ranks)
     return Schedule(
@@ -91,7 +91,7 @@ def here(found: Constants, m: int, ranks: int, tree: bool) -> Schedule:
 
 
 def scaling(found: Constants, ranks: Sequence[int], picks: int, done: Callable[[str], None]) -> list[Compared]:
-    """By number of ranks: the star, and a tree, which nobody has built."""
+    """Compares model and simulation by number of ranks, for the star and for a tree, which is not implemented."""
     rows: list[Compared] = []
     for count in ranks:
         title = f"{count} rank{'s' * (count > 1)}"
@@ -102,7 +102,8 @@ def scaling(found: Constants, ranks: Sequence[int], picks: int, done: Callable[[
 
 
 def paper(picks: int, done: Callable[[str], None]) -> tuple[ClusterPlan, list[Compared]]:
-    """A billion rows on 64 devices by datasheet, and what changes with latency, batch, foresight and spread."""
+    """Compares model and simulation for a billion rows on 64 devices by datasheet, and for varied latency, batch size,
+    foresight and spread."""
     base = estimate(10**9, 768, 1, 10**6, devices=64)
     plain, link = base.schedule, base.schedule.link
     local = Local(-(-base.m // base.devices), base.d, base.n, base.kind, base.given)
@@ -145,7 +146,7 @@ def paper(picks: int, done: Callable[[str], None]) -> tuple[ClusterPlan, list[Co
 
 
 def report(found: Constants, scaled: list[Compared], base: ClusterPlan, varied: list[Compared], quick: bool) -> str:
-    """All of it."""
+    """Returns the whole report."""
     best = min(scaled, key=lambda entry: entry.simulated)
     rows = [[*entry.row()[:-1], duration(entry.simulated * base.k)] for entry in varied]
     return paragraphs(
@@ -164,7 +165,7 @@ def report(found: Constants, scaled: list[Compared], base: ClusterPlan, varied: 
 
 
 def measured(found: Constants) -> list[tuple[str, str]]:
-    """The constants, readable."""
+    """Formats the constants for the report."""
     link, step = found.link, found.step
     slowest = (f"{here(found, found.m, ranks, True).slowest:.3g}" for ranks in (1, 8, 64))
     rows = [("message: on its way", duration(link.latency)), ("message: at each end", duration(link.overhead))]
@@ -183,12 +184,12 @@ def measured(found: Constants) -> list[tuple[str, str]]:
 
 
 def star(found: Constants, ranks: int) -> float:
-    """Seconds of the messages of a step, by the model."""
+    """Returns the seconds of the messages of a step, by the model."""
     return here(found, found.m, ranks, False).step_messages
 
 
 def verdict(compared: list[Compared]) -> str:
-    """How far model and simulation are apart."""
+    """States the difference between model and simulation."""
     worst = max(compared, key=lambda entry: abs(entry.ratio - 1))
     within = "holds" if abs(worst.ratio - 1) <= ALLOWED else "does not hold"
     ratios = [entry.ratio for entry in compared]

@@ -1,4 +1,4 @@
-"""A simulation of a run, message by message: each rank has a clock, and work takes a time drawn from measured ones."""
+"""Simulation of a run, message by message: each rank has a clock, and work takes a time drawn from measured ones."""
 
 import heapq
 import math
@@ -19,9 +19,9 @@ class Run:
     """A simulated run.
 
     Attributes:
-        schedule: its pieces.
-        seed: of the drawn times.
-        drawn: False: all work takes its mean, and every batch serves as many picks as the mean.
+        schedule: the schedule.
+        seed: seed of the drawn times.
+        drawn: draw times and picks a batch at random; False: use their means.
     """
 
     schedule: Schedule
@@ -36,7 +36,10 @@ class Run:
         self.spread = np.array(self.schedule.spread if self.drawn and self.schedule.spread else (1.0,))
 
     def seconds(self, k: int) -> float:
-        """When rank 0 has decided k picks; refreshes come when the model says, batches when a pick was not foreseen."""
+        """Returns the time at which rank 0 has decided k picks.
+
+        Refreshes take place as in the model, batches when a pick was not foreseen.
+        """
         plan, until = self.schedule, 0.0
         refresh = plan.every
         for t in range(k):
@@ -54,10 +57,10 @@ class Run:
         return float(self.clocks[0])
 
     def _served(self) -> int:
-        """Picks until one was not foreseen or the batch is used up, on average the model's number.
+        """Draws the number of picks until one is not foreseen or the batch is used up; its mean is the model's number.
 
-        The quantiles follow one another by the golden section, which fills (0, 1) evenly: independent draws would need
-        ten times the picks for the same average.
+        Successive quantiles differ by the golden section, which fills (0, 1) evenly: independent draws would need ten
+        times the picks for the same average.
         """
         self.quantile = (self.quantile + GOLDEN) % 1
         if not self.hazard:
@@ -65,7 +68,7 @@ class Run:
         return min(1 + int(math.log1p(-self.quantile) / math.log1p(-self.hazard)), self.schedule.batch)
 
     def _exchange(self, exchange: Exchange) -> None:
-        """Rank 0 sends to all that it asks, all work, all send to it."""
+        """Simulates an exchange: rank 0 sends to the ranks it asks, all work, all send to rank 0."""
         plan, ranks = self.schedule, exchange.others + 1
         clocks = self.clocks[:ranks]
         down = sum(busy(plan.link, size) for size in exchange.down)
@@ -76,7 +79,7 @@ class Run:
 
 
 def _hazard(served: float, batch: int) -> float:
-    """The chance that a pick was not foreseen, for which a batch serves so many picks."""
+    """Returns the probability of an unforeseen pick for which a batch serves `served` picks on average."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -87,7 +90,7 @@ def _hazard(served: float, batch: int) -> float:
 def _star_down(clocks: Clocks, link: Link, send: float) -> None:
     for rank in range(1, len(clocks)):
         clocks[0] += send
-        # A rank that waits takes a message as it comes.
+        # A waiting rank receives a message when it arrives.
         clocks[rank] = max(clocks[rank], clocks[0] + link.latency) + send
 
 

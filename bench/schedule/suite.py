@@ -1,4 +1,4 @@
-"""`python -m bench schedule`: a run on many ranks, its model against a simulation with constants measured here."""
+"""`python -m bench schedule`: the model of a run on many ranks against a simulation with measured constants."""
 
 from bench.runner.command import Request, suite
 from bench.runner.report import Report
@@ -15,6 +15,6 @@ def main(request: Request) -> Report:
     scaled = scaling(found, RANKS[:4] if request.quick else RANKS, picks, request.done)
     base, varied = paper(picks, request.done)
     off = [each for each in [*scaled, *varied] if abs(each.ratio - 1) > ALLOWED]
-    # Few picks do not average out.
+    # The few picks of a quick run do not average out.
     failures = [] if request.quick else [f"{each.title}: simulated / model is {each.ratio:.2f}" for each in off]
     return Report(report(found, scaled, base, varied, request.quick), failures)

@@ -1,4 +1,4 @@
-"""Makes demo.png, the picture of the README: what `gip-gpu demo` draws, at half the size and in few colours."""
+"""Makes demo.png, the picture of the README: the figure of `gip-gpu demo` at half the size and in few colours."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,1 +1,1 @@
-"""Rows and scores: conversion of what users give, exact rows, missing values, standardised scores."""
+"""Rows and scores: conversion of user input, exact rows, missing values, standardised scores."""

@@ -1,4 +1,4 @@
-"""Conversion to NumPy arrays of real numbers: of tensors, columns and tables of other libraries, and nested lists."""
+"""Conversion of other libraries' tensors, columns and tables, and of nested lists, to NumPy arrays of real numbers."""
 
 import numbers
 import sys
@@ -14,17 +14,17 @@ from gip_gpu.sources.columns import array_of
 
 
 def as_array(value: Any, name: str) -> NDArray[Any]:
-    """A NumPy array of real numbers that shares memory with `value` where it can.
+    """Converts `value` to a NumPy array of real numbers, without a copy where possible.
 
     Args:
         value: an array or tensor in the host's memory, a column or a table of numbers, a column of lists or arrays of
-            one length, nested lists.
-        name: of the argument, for messages.
+            equal length, or nested lists.
+        name: name of the argument, for messages.
 
     Raises:
-        TypeError: no real numbers; a table with other columns; sparse, masked, or on a device. The call that works is
-            shown.
-        ValueError: rows of several lengths.
+        TypeError: the values are not real numbers; a table has other columns; an array is sparse, masked or on a
+            device. The message shows the call that works.
+        ValueError: the rows differ in length.
 
     >>> import numpy as np
     >>> column = np.empty(2, object)
@@ -51,7 +51,7 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
     if array.dtype == object:
         array = _with_missing(array)
     if array.dtype.kind == "V" and array.dtype.names is None and np.can_cast(array.dtype, np.float32):
-        # The types of ml_dtypes, such as bfloat16 and 8-bit floats, which float32 holds.
+        # Types of ml_dtypes, such as bfloat16 and 8-bit floats: float32 represents all their values.
         array = array.astype(np.float32)
     if array.dtype.kind not in NUMERIC_KINDS:
         hint = f"; {name}.astype(float) makes them of other numbers" if array.dtype == object else ""
@@ -60,12 +60,12 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
 
 
 def _unwrapped(value: Any, name: str) -> Any:
-    """The array within a tensor, column or table; other values as they are. No library is imported to look."""
+    """Returns the array inside a tensor, column or table, and other values unchanged; imports no library to check."""
     torch = sys.modules.get("torch")
     if torch is not None:
         rows = value if isinstance(value, (list, tuple)) else ()
         if rows and all(isinstance(row, torch.Tensor) for row in rows):
-            # One by one, NumPy does not know what it does not have.
+            # NumPy would convert the tensors one by one, and it has no bfloat16 or 8-bit floats.
             same = len({(row.shape, row.dtype, row.device) for row in rows if row.layout == torch.strided}) == 1
             value = torch.stack(list(rows)) if same else value
         if isinstance(value, torch.Tensor):
@@ -82,13 +82,13 @@ def _unwrapped(value: Any, name: str) -> Any:
             )
         return array
     if library == "datasets" and hasattr(value, "__getitem__"):
-        # Row by row a column takes a hundred times as long.
+        # Reading a column row by row takes a hundred times as long.
         return _unwrapped(value[:], name)
     return value
 
 
 def _stacked(column: NDArray[Any], name: str) -> NDArray[Any]:
-    """Arrays or lists of one length, the rows of a column, as a matrix; a column of anything else as it is."""
+    """Stacks a column of arrays or lists of equal length into a matrix; returns a column of scalars unchanged."""
     rows = [np.asarray(_unwrapped(row, f"{name}[{i}]")) for i, row in enumerate(column)]
     lengths = {row.shape for row in rows}
     if lengths == {()}:
@@ -108,7 +108,7 @@ def _stacked(column: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def _with_missing(array: NDArray[Any]) -> NDArray[Any]:
-    """Numbers among which None or the missing value of pandas stands, as floats with NaN; others as they are."""
+    """Converts numbers mixed with None or pandas' NA to floats with NaN; returns other arrays unchanged."""
     missing = np.array([_is_missing(value) for value in array.flat], bool).reshape(array.shape)
     if not missing.any() or missing.all():
         return array

@@ -1,4 +1,4 @@
-"""Arrays that lie on a GPU: torch tensors, CuPy arrays and others, told apart without importing their libraries."""
+"""Arrays in GPU memory: torch tensors, CuPy arrays and others, recognised without importing their libraries."""
 
 import sys
 from typing import Any
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from gip_gpu.system.files import NoRows
 
-# Device types of the DLPack standard: memory of a CUDA device, and memory that device and host both reach.
+# Device types of the DLPack standard: memory of a CUDA device, and managed memory, which device and host both access.
 CUDA_MEMORY = (2, 13)
 FORMATS = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
 
 
 def on_gpu(value: Any) -> bool:
-    """Whether a value is an array in the memory of a CUDA device."""
+    """Returns whether a value is an array in the memory of a CUDA device."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         return bool(value.is_cuda)
@@ -24,21 +24,21 @@ def on_gpu(value: Any) -> bool:
 
 
 def gpu_of(value: Any) -> int:
-    """The number of the CUDA device that an array lies on."""
+    """Returns the number of the CUDA device that holds an array."""
     if hasattr(value, "__dlpack_device__"):
         return int(value.__dlpack_device__()[1])
     return int(value.device.id)
 
 
 def dense(tensor: Any, name: str) -> Any:
-    """A torch tensor without gradient, laid out by strides; a nested one of equal rows as a matrix.
+    """Returns a torch tensor detached from its gradient, in strided layout; stacks a nested tensor into a matrix.
 
     Args:
-        tensor: on any device.
-        name: of the argument, for messages.
+        tensor: a tensor on any device.
+        name: name of the argument, for messages.
 
     Raises:
-        TypeError: it is sparse, or nested with rows of several lengths.
+        TypeError: the tensor is sparse, or it is nested and its rows differ in length.
     """
     tensor = tensor.detach()
     if tensor.is_nested:
@@ -58,11 +58,12 @@ def dense(tensor: Any, name: str) -> Any:
 
 
 def to_numpy(tensor: Any, name: str) -> NDArray[Any]:
-    """A dense torch tensor as an array, one on a GPU as a copy; float32 for bfloat16 and 8-bit floats, which NumPy does
-    not have and float32 holds.
+    """Converts a dense torch tensor to a NumPy array; copies a tensor on a GPU to the host.
+
+    NumPy has no bfloat16 and no 8-bit floats: they become float32, which represents all their values.
 
     Raises:
-        TypeError: of a type that neither has.
+        TypeError: neither NumPy nor float32 has the tensor's type.
     """
     kind = str(tensor.dtype).removeprefix("torch.")
     try:
@@ -75,7 +76,7 @@ def to_numpy(tensor: Any, name: str) -> NDArray[Any]:
 
 
 def to_host(value: Any, name: str = "F") -> NDArray[Any]:
-    """A copy in the host's memory; float32 for bfloat16 and 8-bit floats, which NumPy does not have."""
+    """Copies an array to the host's memory; bfloat16 and 8-bit floats, which NumPy does not have, become float32."""
     if hasattr(value, "detach"):
         return to_numpy(dense(value, name), name)
     if hasattr(value, "get"):
@@ -88,13 +89,13 @@ def to_host(value: Any, name: str = "F") -> NDArray[Any]:
 
 
 class DeviceMatrix:
-    """A matrix in the memory of a GPU, of which rows are copied to the host when they are asked for.
+    """A matrix in GPU memory; indexing copies rows to the host.
 
     Args:
         array: (m, d), a torch tensor or a CuPy array.
 
     Attributes:
-        array: as given, detached from any gradient.
+        array: the array passed in, detached from any gradient.
         shape: (m, d).
         format: "fp16", "bf16", "fp32", "fp64", or None for other types.
     """
@@ -103,7 +104,8 @@ class DeviceMatrix:
         if hasattr(array, "detach"):
             array = dense(array, "F")
             if str(array.dtype).startswith("torch.float8"):
-                # Few operations take 8-bit floats. float16 holds the values of all but the powers of two, "e8m0".
+                # Few operations accept 8-bit floats. float16 represents every value of these types, except those of
+                # "e8m0", which are powers of two in float32's range.
                 array = array.float() if "e8m0" in str(array.dtype) else array.half()
         name = str(array.dtype).removeprefix("torch.")
         if name.startswith(("complex", "object")):
@@ -127,7 +129,7 @@ class DeviceMatrix:
         return to_host(self.taken(np.asarray(key, dtype=np.int64)))
 
     def taken(self, indices: NDArray[np.int64]) -> Any:
-        """These rows, an array of the same kind on the GPU."""
+        """Returns these rows as an array of the same kind on the GPU."""
         if hasattr(self.array, "detach"):
             import torch
 
@@ -136,7 +138,7 @@ class DeviceMatrix:
 
 
 def format_of(values: Any) -> str:
-    """The format that a GPU keeps these rows in: as given where it has such a type, else one that holds each value."""
+    """Returns the format in which a GPU stores these rows: the input's own where the GPU has it, else a wider one."""
     if isinstance(values, DeviceMatrix):
         return values.format or "fp64"
     dtype = values.dtype

@@ -1,4 +1,4 @@
-"""Rows with values that are not finite, left out of a pool: which they are, and what is left under its old numbers."""
+"""Rows with non-finite values: finding them, dropping them from a pool, and mapping indices back to the input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from gip_gpu.validation.settings import one_of
 
 ON_NAN = ("error", "drop")
 
-# Bytes of a matrix in memory that are copied to leave rows out; of a larger one the rows are read where they are.
+# Largest matrix in memory, in bytes, that is copied to drop rows; rows of a larger one are read where they are stored.
 SMALL = 1 << 26
 
 
 class KeptRows(Source):
-    """Some rows of a matrix, read where they are when they are asked for.
+    """Some rows of a matrix, read on request from where they are stored.
 
     Args:
         matrix: array or source.
-        indices: of the rows, ascending.
+        indices: indices of the rows, ascending.
 
     >>> KeptRows(np.arange(8.0).reshape(4, 2), np.array([1, 3])).read(1, 2).tolist()
     [[6.0, 7.0]]
@@ -45,7 +45,7 @@ class KeptRows(Source):
     def _fill(self, pieces: Pieces) -> None:
         for first, out in pieces:
             wanted = self.indices[first : first + len(out)]
-            # Consecutive rows, as nearly all are, without the detour by their numbers.
+            # Nearly all rows are consecutive: a slice reads them faster than indices.
             whole = int(wanted[-1]) - int(wanted[0]) + 1 == len(wanted)
             out[:] = self.matrix[int(wanted[0]) : int(wanted[-1]) + 1] if whole else self.matrix[wanted]
 
@@ -55,8 +55,8 @@ class Kept:
     """The rows of a pool that take part in a selection.
 
     Attributes:
-        dropped: (dropped,) int64, ascending, the rows that do not.
-        m: rows of the pool.
+        dropped: (dropped,) int64, ascending, the rows that do not take part.
+        m: number of rows in the pool.
 
     >>> kept = Kept(np.array([0, 3]), 5)
     >>> len(kept), kept.indices, kept.rows_of(np.array([2, 0])), kept.places_of(np.array([4]))
@@ -71,11 +71,11 @@ class Kept:
 
     @cached_property
     def indices(self) -> NDArray[np.int64]:
-        """(kept,) int64, ascending."""
+        """Rows that are kept, (kept,) int64, ascending."""
         return np.delete(np.arange(self.m), self.dropped)
 
     def view(self, matrix: Any) -> Any:
-        """These rows of a matrix: of a small array or one on a GPU a copy, of others read where they are."""
+        """Returns the kept rows of a matrix: a copy of a small array or one on a GPU, otherwise a `KeptRows`."""
         if isinstance(matrix, DeviceMatrix):
             return matrix.taken(self.indices)
         if isinstance(matrix, np.ndarray) and matrix.nbytes <= SMALL:
@@ -83,21 +83,21 @@ class Kept:
         return KeptRows(matrix, self.indices)
 
     def among(self, pool: "Kept | None") -> "Kept":
-        """The same rows by their numbers in the input, where this is of the rows of a pool that were kept of it."""
+        """Returns the same rows, numbered as in the input, where `self` numbers rows within `pool`; None: unchanged."""
         if pool is None:
             return self
         return Kept(np.union1d(pool.dropped, pool.rows_of(self.dropped)), pool.m)
 
     def rows_of(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows of the pool that have these places among those kept."""
+        """Maps positions among the kept rows to rows of the pool."""
         before: NDArray[np.int64] = np.searchsorted(self.dropped - np.arange(len(self.dropped)), places, side="right")
         return places + before
 
     def places_of(self, rows: NDArray[np.int64], name: str = "initial") -> NDArray[np.int64]:
-        """The places of rows of the pool among those kept.
+        """Maps rows of the pool to positions among the kept rows.
 
         Raises:
-            ValueError: one is left out.
+            ValueError: a row is dropped.
         """
         lost = np.isin(rows, self.dropped)
         if lost.any():
@@ -110,23 +110,23 @@ class Kept:
 
 
 def as_on_nan(value: Any) -> bool:
-    """Whether `on_nan` says that rows are left out; TypeError or ValueError where it is neither "error" nor "drop"."""
+    """Returns whether `on_nan` is "drop"; raises TypeError or ValueError if it is neither "error" nor "drop"."""
     return one_of("on_nan", value, ON_NAN) == "drop"
 
 
 def keep_finite(
     matrix: Any, scores: NDArray[np.float64] | None, names: Sequence[str] = ("F", "G"), *, looked: bool = False
 ) -> Kept | None:
-    """The rows that are finite in F, and in G where there are scores; None where all are.
+    """Returns the rows that are finite in F and, if there are scores, in G; None if all rows are finite.
 
     Args:
-        matrix: F, array, source or `DeviceMatrix`; read once, in blocks.
+        matrix: F, an array, source or `DeviceMatrix`; read once, in blocks.
         scores: (m, n) G, or None.
-        names: of both, for messages.
+        names: names of both, for messages.
         looked: F is known to be finite.
 
     Raises:
-        NoRows: there is none.
+        NoRows: no row is finite.
     """
     m, d = matrix.shape
     finite = np.ones(m, dtype=bool)

@@ -1,4 +1,4 @@
-"""What was done to a pool before the choice: rows left out, scores standardised."""
+"""Preparation of a pool before the selection: rows dropped, scores standardised."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from gip_gpu.data.standardize import Standardization
 
 @dataclass(frozen=True)
 class Preparation:
-    """What was done to F and G before the choice; `explained`, `gains` and `weights` are of what came of it.
+    """Changes to F and G before the selection; `explained`, `gains` and `weights` refer to the prepared pool.
 
     Attributes:
-        rows: of F as given.
-        dropped: of these, left out for a value that is not finite (`on_nan="drop"`).
-        standardized: of the scores, or None where they were taken as they are.
+        rows: number of rows of the input F.
+        dropped: number of rows dropped because of a non-finite value (`on_nan="drop"`).
+        standardized: standardisation of the scores, or None if they were used unchanged.
     """
 
     rows: int
@@ -21,12 +21,12 @@ class Preparation:
 
     @classmethod
     def of(cls, rows: int, dropped: int, standardized: Standardization | None) -> "Preparation | None":
-        """None where nothing was done."""
+        """Returns a preparation, or None if nothing was changed."""
         return cls(rows, dropped, standardized) if dropped or standardized else None
 
     @property
     def said(self) -> tuple[tuple[str, str], ...]:
-        """In words, by name."""
+        """(name, description) of each change, for reports."""
         left = (("rows left out", f"{self.dropped:,} of {self.rows:,}, not finite"),) if self.dropped else ()
         done = (("scores", self.standardized.method),) if self.standardized else ()
         return left + done

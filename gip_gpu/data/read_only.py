@@ -1,4 +1,4 @@
-"""Dataclasses whose arrays nobody changes."""
+"""Dataclasses with read-only arrays."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 class ReadOnlyArrays:
-    """Base of a frozen dataclass that makes the arrays among its fields read-only, in copies and pickles too."""
+    """Base class of frozen dataclasses that makes their array fields read-only, in copies and pickles too."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray) and value.flags.writeable:
-                # A view, so that an array that was passed in stays as it was.
+                # A view, so that the caller's array stays writeable.
                 view = value.view()
                 view.flags.writeable = False
                 object.__setattr__(self, name, view)

@@ -1,4 +1,4 @@
-"""Rows of F as float64, as they were given: the values that define the problem, whatever a device stores."""
+"""Rows of F in float64: the exact values that define the problem, whatever format a device stores."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from gip_gpu.validation.settings import flag
 
 # Float64 values in one block: 2 MiB stay in a core's cache while a block is converted, normalised and multiplied.
 BLOCK_VALUES = 1 << 18
-# Values that may be kept in float64 until it is known whether the whole of them is wanted so.
+# Largest number of values that are kept in float64 for a possible later call of `exact`.
 WIDENED = 1 << 22
 
 
@@ -23,16 +23,16 @@ class Rows:
     Args:
         F: (m, d) embeddings, any float or integer type and any strides; kept by reference, never modified.
         normalize: divide each row by its l2 norm.
-        widen: keep the values in float64 for `exact`, if they are few.
+        widen: keep at most `WIDENED` values in float64 for `exact`.
 
     Attributes:
         shape: (m, d).
-        norms: (m,) float64, the l2 norms of the rows as given.
-        file: the one that F is a map of, or None; it must stay as it is.
+        norms: (m,) float64, the l2 norms of the input rows.
+        file: the file that F maps, which must not change, or None.
         largest: the largest norm of the rows that `take` and `block` return.
 
     Raises:
-        TypeError, ValueError: F is no finite real (m, d) matrix, or has a zero row and `normalize` is true.
+        TypeError, ValueError: F is not a finite real (m, d) matrix, or it has a zero row and `normalize` is true.
 
     >>> Rows([[3, 4], [0, 2]]).take([0])
     array([[0.6, 0.8]])
@@ -59,17 +59,17 @@ class Rows:
 
     @property
     def exponent(self) -> int:
-        """What makes the largest norm at most 1: rows are stored divided by 2**exponent; 0 for unit rows."""
+        """Exponent such that rows divided by 2**exponent have norms of at most 1; 0 for unit rows."""
         return 0 if self.normalize else max(int(np.frexp(self.largest)[1]), -400)
 
     def bounds(self, width: int = 1) -> Iterator[tuple[int, int]]:
-        """(start, stop) of consecutive blocks of rows that fit a core's cache, as do `width` values for each row."""
+        """Yields (start, stop) of consecutive blocks of at most `BLOCK_VALUES` values, of d or `width` in each row."""
         m, d = self.shape
         step = max(1, BLOCK_VALUES // max(d, width))
         return ((start, min(start + step, m)) for start in range(0, m, step))
 
     def exact(self) -> NDArray[np.float64]:
-        """All rows as `block` returns them, (m, d), divided by 2**exponent, read-only; they are kept for `read`."""
+        """Returns all rows divided by 2**exponent, (m, d) float64, read-only; `read` reuses them if exponent is 0."""
         self._check()
         rows = np.empty(self.shape) if self.widened is None else self.widened
         for start, stop in self.bounds():
@@ -87,11 +87,11 @@ class Rows:
         return rows
 
     def read(self, start: int, stop: int) -> NDArray[np.float64]:
-        """As `block`, to be read only: a view of what `exact` returned, where that was."""
+        """Returns rows as `block` does, for reading only: a view of the rows that `exact` kept, if it kept any."""
         return self.block(start, stop) if self.kept is None else self.kept[start:stop]
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Rows start to stop, (stop - start, d) float64, C-contiguous and the caller's own."""
+        """Returns rows start to stop, (stop - start, d) float64, a C-contiguous copy."""
         self._check()
         rows: NDArray[np.float64] = self.values[start:stop].astype(np.float64, order="C")
         if self.normalize:
@@ -99,7 +99,7 @@ class Rows:
         return rows
 
     def take(self, indices: Any) -> NDArray[np.float64]:
-        """The rows with these indices, (len(indices), d) float64, C-contiguous and the caller's own."""
+        """Returns the rows with these indices, (len(indices), d) float64, a C-contiguous copy."""
         self._check()
         rows: NDArray[np.float64] = self.values[indices].astype(np.float64, order="C")
         if self.normalize:
@@ -107,17 +107,17 @@ class Rows:
         return rows
 
     def _check(self) -> None:
-        # Where a file is cut off, to read beyond its end would end the process.
+        # Reading a map beyond the end of a truncated file would kill the process.
         if self.file is not None:
             self.file.check()
 
     def __getstate__(self) -> dict[str, Any]:
-        # The values of a map are pickled as an array in memory.
+        # A memory map is pickled as an array in memory.
         return {**self.__dict__, "file": None, "widened": None, "kept": None}
 
 
 def row_norms(block: NDArray[np.float64]) -> NDArray[np.float64]:
-    """l2 norms of float64 rows, also where squares would overflow or underflow; not finite where a value is not."""
+    """Computes l2 norms of float64 rows, even where squares overflow or underflow; non-finite for a non-finite row."""
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         squares = np.einsum("jd,jd->j", block, block)
         norms: NDArray[np.float64] = np.sqrt(squares)
@@ -125,10 +125,10 @@ def row_norms(block: NDArray[np.float64]) -> NDArray[np.float64]:
         if len(extreme):
             rows = block[extreme]
             largest = np.abs(rows).max(axis=1)
-            # A power of two scales without rounding; zero and non-finite rows pass through as they are.
+            # A power of two scales without rounding; zero and non-finite rows stay as they are.
             scale = np.ldexp(1.0, np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1] - 1)
             scaled = rows / scale[:, None]
             exact = np.sqrt(np.einsum("jd,jd->j", scaled, scaled)) * scale
-            # Beyond float64 the norm of a finite row is its largest number: infinity says that a value is.
+            # A finite row whose norm overflows gets the largest float64: infinity would mean an infinite value.
             norms[extreme] = np.where(np.isfinite(largest), np.minimum(exact, np.finfo(np.float64).max), exact)
     return norms

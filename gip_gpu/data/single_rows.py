@@ -1,4 +1,4 @@
-"""Rows of F in float32, as products take them: converted block by block from what was given, at the speed of memory."""
+"""Rows of F in float32 for matrix products: converted block by block from the input, at memory speed."""
 
 import os
 from typing import Any
@@ -10,16 +10,16 @@ from gip_gpu.data.rows import Rows
 
 Single = NDArray[np.float32]
 
-# Norms between which a reciprocal in float32, and what float16 is widened by, are in range.
+# Norms in this range have a reciprocal in float32's range, also after multiplication by `WIDEN`.
 SMALLEST, LARGEST = 2.0**-14, 2.0**100
-# Values converted at a time: both ends of a conversion stay in a core's L2 cache.
+# Values converted at a time: input and output of a conversion stay in a core's L2 cache.
 VALUES = 1 << 17
-# Values in a chunk of rows that stream by: 8 MiB in float32, enough for a product to run at its full rate.
+# Values in a chunk of streamed rows: 8 MiB in float32, enough for a product to run at its full rate.
 CHUNK = 1 << 21
 # Threads that read and convert such chunks ahead of the product.
 READERS = min(3, os.cpu_count() or 1)
 
-# A float16's bits, shifted to where float32 has its own, are a float32 that is 2**-112 of it: sign, exponent, mantissa.
+# The bits of a float16 (sign, exponent, mantissa), shifted to float32's positions, are a float32 of 2**-112 its value.
 WIDEN = np.float32(2.0**112)
 BITS = np.array(0x8FFFE000, np.uint32).view(np.int32)[()]
 
@@ -27,17 +27,16 @@ BITS = np.array(0x8FFFE000, np.uint32).view(np.int32)[()]
 class SingleRows:
     """Rows x_j = f_j / 2**exponent in float32, normalised if those of `rows` are.
 
-    float16 and float32 values are multiplied by the reciprocal of their norm in float32: two roundings, in place of the
-    one by way of float64, which takes several times as long.
+    float16 and float32 values are multiplied in float32 by the reciprocal of their norm. This rounds twice; conversion
+    through float64 rounds once and takes several times as long.
 
     Args:
         rows: the exact rows.
-        exponent: such that no norm of x_j exceeds 1.
+        exponent: exponent such that no norm of x_j exceeds 1.
 
     Attributes:
         shape: (m, d).
-        roundings: that a value passes through.
-        source: whether rows are read from files.
+        roundings: number of times that a value is rounded.
 
     >>> SingleRows(Rows([[3, 4], [0, 2]]), 0).take([0])
     array([[0.6, 0.8]], dtype=float32)
@@ -57,7 +56,7 @@ class SingleRows:
         self.roundings = 2 if self.quick else 1
         if self.quick:
             factors = 1 / norms if rows.normalize else np.full(1, 2.0**-exponent)
-            # A column, so that it multiplies rows; without normalisation the same for all.
+            # A column, to multiply rows; without normalisation all its entries are equal.
             self.factors = np.broadcast_to(factors.astype(np.float32)[:, None], (len(norms), 1))
 
     def block(self, start: int, stop: int, out: Single) -> None:
@@ -73,7 +72,7 @@ class SingleRows:
                 np.multiply(exact, 2.0**-self.exponent, out=part, casting="same_kind")
 
     def take(self, indices: Any) -> Single:
-        """The rows with these indices, (len(indices), d)."""
+        """Returns the rows with these indices, (len(indices), d) float32."""
         indices = np.asarray(indices, np.int64)
         found = np.empty((len(indices), self.shape[1]), np.float32)
         step = max(1, VALUES // self.shape[1])
@@ -98,6 +97,6 @@ class SingleRows:
 
 
 def _subnormals_count() -> bool:
-    """Whether this process computes with subnormal numbers; some libraries switch that off."""
+    """Returns whether this process computes with subnormal numbers; some libraries set flush-to-zero."""
     smallest = np.array([1 << 13], np.int32).view(np.float32)
     return bool((smallest * WIDEN == np.float32(2.0**-24)).all())

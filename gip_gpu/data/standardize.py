@@ -1,4 +1,4 @@
-"""Columns of scores brought to one scale: the column with the largest spread decides otherwise."""
+"""Standardisation of score columns to one scale; without it the column with the largest spread dominates."""
 
 import math
 from collections.abc import Sequence
@@ -13,18 +13,19 @@ from gip_gpu.numerics import exact_sums
 METHODS = ("zscore", "rank")
 
 Floats = NDArray[np.float64]
-# The different values of a column, ascending, and how many items have each.
+# Distinct values of a column, ascending, and the number of items with each.
 Levels = tuple[Floats, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
 class Standardization:
-    """What was done to the scores of a selection.
+    """Standardisation of the scores of a selection.
 
     Attributes:
         method: "zscore", (x - center) / spread with the mean and the standard deviation of a column, or "rank", the
             average rank of a score among all, from 0 for the lowest to 1 for the highest.
-        centers, spreads: of each column, for "zscore"; empty for "rank". A spread of 0 is that of a constant column.
+        centers, spreads: mean and standard deviation of each column for "zscore"; empty for "rank". A constant column
+            has spread 0.
     """
 
     method: str
@@ -32,7 +33,7 @@ class Standardization:
     spreads: tuple[float, ...] = ()
 
     def apply(self, scores: Floats) -> Floats:
-        """z-scores (m, n) of scores (m, n), those of rows that joined later too; a constant column becomes 0."""
+        """Returns z-scores (m, n) of scores (m, n), also of rows added later; a constant column becomes 0."""
         spreads = np.array(self.spreads)
         centred = scores - np.array(self.centers)
         with np.errstate(over="ignore"):
@@ -41,7 +42,9 @@ class Standardization:
 
 
 def standardized(scores: Floats, method: str) -> tuple[Floats, Standardization]:
-    """The scores (m, n) of a whole pool on one scale, and what was done; constant columns become 0, with a warning.
+    """Standardises the scores (m, n) of a whole pool; returns them and the standardisation.
+
+    Constant columns become 0, with a warning.
 
     >>> standardized(np.array([[1.0], [5.0], [5.0], [9.0]]), "rank")[0].ravel().tolist()
     [0.0, 0.5, 0.5, 1.0]
@@ -61,37 +64,37 @@ def standardized(scores: Floats, method: str) -> tuple[Floats, Standardization]:
 
 
 def deviations(scores: Floats, centers: Sequence[float]) -> Floats:
-    """Squares of what the scores (m, n) differ from the centers by."""
+    """Computes the squared deviations of the scores (m, n) from the centers."""
     squares: Floats = np.square(scores - np.array(centers))
     return squares
 
 
 def z_scale(centers: Sequence[float], squares: Sequence[Sequence[int]], m: int) -> Standardization:
-    """How to make z-scores.
+    """Returns the standardisation to z-scores.
 
     Args:
-        centers: means of the columns. That of equal values is exact, so a constant column has no spread.
+        centers: means of the columns. The mean of equal values is exact, so a constant column has spread 0.
         squares: `exact_sums.column_sums` of the `deviations`, for each part of the pool.
-        m: items in all.
+        m: number of items in all parts.
     """
     spreads = tuple(math.sqrt(exact_sums.mean(parts, m)) for parts in zip(*squares, strict=True))
     return Standardization("zscore", tuple(centers), spreads)
 
 
 def levels(column: Floats) -> Levels:
-    """The different values of a column, and how many items have each."""
+    """Returns the distinct values of a column, ascending, and the number of items with each."""
     values, counts = np.unique(column, return_counts=True)
     return values, counts.astype(np.int64)
 
 
 def ranks(columns: Sequence[Sequence[Levels]]) -> list[list[Floats]]:
-    """For each column and each part of the pool, the rank in [0, 1] of each of the part's `levels`."""
+    """Computes, for each column and each part of the pool, the rank in [0, 1] of each of the part's `levels`."""
     found = []
     for parts in columns:
         values, where = np.unique(np.concatenate([values for values, _ in parts]), return_inverse=True)
         counts = np.bincount(where.ravel(), np.concatenate([counts for _, counts in parts])).astype(np.int64)
         above = np.cumsum(counts)
-        # Twice the average place, counted from 0, of the items with a value.
+        # Twice the average rank, counted from 0, of the items with each value.
         places = 2 * above - counts - 1
         most = 2 * (int(above[-1]) - 1)
         scale = places / most if len(values) > 1 else np.zeros(1)
@@ -101,7 +104,7 @@ def ranks(columns: Sequence[Sequence[Levels]]) -> list[list[Floats]]:
 
 
 def by_rank(scores: Floats, places: Sequence[Floats]) -> Floats:
-    """The scores (m, n) replaced by the ranks of their levels, one array for each column."""
+    """Replaces the scores (m, n) by the ranks of their levels; `places` has one array of ranks for each column."""
     columns = [
         rank[np.unique(column, return_inverse=True)[1].ravel()] for column, rank in zip(scores.T, places, strict=True)
     ]
@@ -109,7 +112,7 @@ def by_rank(scores: Floats, places: Sequence[Floats]) -> Floats:
 
 
 def warn_constant(constant: NDArray[np.bool_]) -> None:
-    """Warns of columns that are the same for all items, where others are not: of all together `score_checks` warns."""
+    """Warns of constant columns if some columns vary; `score_checks` warns if all columns are constant."""
     if constant.any() and not constant.all():
         named = ", ".join(map(str, np.flatnonzero(constant)[:5].tolist())) + (", ..." if constant.sum() > 5 else "")
         warn(

@@ -1,4 +1,4 @@
-"""Whole tables that stand for a matrix or for scores: of pandas, polars, pyarrow and datasets, and mappings."""
+"""Tables passed as a matrix or as scores: those of pandas, polars, pyarrow and datasets, and mappings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 from gip_gpu.sources.names import like_identifier
 from gip_gpu.sources.unnamed import suspicion
 
-# What types of numbers, and of text, of pandas, polars, pyarrow and datasets begin with, in lower case.
+# Prefixes, in lower case, of the names of number and text types in pandas, polars, pyarrow and datasets.
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "bool", "decimal")
 TEXT = ("str", "large_str", "utf8")
 LAZY = ("LazyFrame", "IterableDataset")
 
 
 def library_of(value: Any) -> str:
-    """The package that a value's type is from; it is not imported to look."""
+    """Returns the name of the package that defines a value's type, without importing it."""
     return type(value).__module__.split(".")[0]
 
 
 def check_all_numbers(value: Any, name: str) -> None:
-    """Raises TypeError for a mapping, and for a table of which not all columns are numbers; another value passes.
+    """Raises TypeError for a mapping, and for a table with a column that is not numbers; other values pass.
 
     Args:
-        value: as a user gave it.
-        name: of the argument, for messages.
+        value: the user's argument.
+        name: name of the argument, for messages.
     """
     kinds = _kinds(value)
     if kinds is None:
@@ -45,9 +45,9 @@ def check_all_numbers(value: Any, name: str) -> None:
 
 
 def check_scores(value: Any, name: str) -> None:
-    """As `check_all_numbers`; and raises ValueError where one of several columns of scores is an identifier.
+    """Checks as `check_all_numbers` does, and raises ValueError if one of several score columns is an identifier.
 
-    Who selects a single column has named it, and who makes an array of the columns has looked at them.
+    A single column and an array pass: the user has named the column, or has built the array from chosen columns.
     """
     check_all_numbers(value, name)
     kinds = _kinds(value)
@@ -65,7 +65,7 @@ def check_scores(value: Any, name: str) -> None:
 
 
 def _kinds(value: Any) -> dict[Any, Any] | None:
-    """Names of a table's columns and their types, "" where they are not known; None for what is no table."""
+    """Returns the names and types of a table's columns, "" for an unknown type; None if the value is not a table."""
     library = library_of(value)
     if library == "datasets" and (names := getattr(value, "column_names", None)) is not None:
         features = getattr(value, "features", None)
@@ -84,7 +84,7 @@ def _kinds(value: Any) -> dict[Any, Any] | None:
 
 
 def _numbers(table: Any, column: Any) -> NDArray[Any]:
-    """A column of a table as float64; empty where it holds something else."""
+    """Returns a column of a table as float64; an empty array if it does not hold numbers."""
     try:
         return np.asarray(table[column]).astype(np.float64)
     except (TypeError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""Arrays that a user gives: conversion of what is accepted, and every error in them in the user's words."""
+"""User arrays (matrices, scores, queries, initial indices): conversion and validation, with errors in user terms."""
 
 import math
 import reprlib
@@ -17,27 +17,27 @@ from gip_gpu.sources.unnamed import check_identifiers, check_not_embeddings, che
 from gip_gpu.system.files import NoRows
 from gip_gpu.validation.settings import LARGEST
 
-# Bytes of a memory map that may become resident as it is read.
+# Largest memory map, in bytes, that may become resident when it is read.
 SMALL_MAP = 1 << 26
 
 
 def as_matrix(value: Any, name: str, memory_limit: int | float | str | None = None) -> NDArray[Any] | Source:
-    """`value` as a 2-d real array of any float or integer type, without a copy where there is one to share.
+    """Converts `value` to a 2-d real array of any float or integer type, without a copy where possible.
 
-    Accepts arrays of any strides, nested lists, CPU tensors (with gradients too), and whatever offers `__dlpack__`,
-    `__array_interface__` or `__array__`, columns of tables too. A path, a large memory map or a `Source` becomes a
-    `Source`, read in blocks, but for what had to be read whole.
+    Accepts arrays of any strides, nested lists, CPU tensors (with gradients too), table columns, and any object with
+    `__dlpack__`, `__array_interface__` or `__array__`. A path, a large memory map or a `Source` becomes a `Source` that
+    is read in blocks; a file that must be read whole becomes an array.
 
     Args:
         value: rows.
-        name: of the argument, for messages.
-        memory_limit: of a file that must be read whole, as in `gip_gpu.sources.open_matrix`.
+        name: name of the argument, for messages.
+        memory_limit: limit for a file that must be read whole, as in `gip_gpu.sources.open_matrix`.
 
     Raises:
-        TypeError: complex, object, string or other values that are no real numbers; a tensor on another device.
-        ValueError: not 2-d, or without rows or columns.
+        TypeError: complex, object, string or other values that are not real numbers; a tensor on another device.
+        ValueError: the value is not 2-d, or has no rows or columns.
     """
-    # Pages of a small map may stay: its rows are then had at once.
+    # The pages of a small map may stay resident: its rows are then read without delay.
     small = isinstance(value, np.memmap) and value.nbytes <= SMALL_MAP
     source = None if small else as_source(value, dimensions=(2,), memory_limit=memory_limit)
     if isinstance(source, InMemorySource):
@@ -55,18 +55,19 @@ def as_scores(
     missing: bool = False,
     reads: Sequence[str] = (),
 ) -> NDArray[np.float64]:
-    """`value` as (m, n) float64 scores that fit F of the given shape; the caller's own copy.
+    """Copies `value` to (m, n) float64 scores, and checks that they fit F.
 
     Args:
-        value: scores.
-        shape: of F.
-        names: of F and G, for messages.
-        missing: values that are not finite may be there.
+        value: scores, (m,) or (m, n).
+        shape: (m, d), the shape of F.
+        names: names of F and G, for messages.
+        missing: allow non-finite values.
         reads: `gip_gpu.sources.places` of F.
 
     Raises:
-        TypeError: no real numbers, or None.
-        ValueError: not (m,) or (m, n), NaN or infinite (the first five such rows are named), or beyond 1e150.
+        TypeError: the value is None or does not hold real numbers.
+        ValueError: the shape is not (m,) or (m, n); a value is NaN or infinite (the message names the first five such
+            rows) or beyond 1e150.
     """
     if value is None:
         raise TypeError("G is None; it must be scores of shape (m,) or (m, n); where there are none, "
@@ -104,7 +105,7 @@ def as_scores(
 
 
 def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int], names: tuple[str, str] = ("F", "G")) -> None:
-    """Raises ValueError where scores of a shape do not have as many rows as F of a shape."""
+    """Raises ValueError if scores of shape `scores` and F of shape `shape` differ in their number of rows."""
     (m, d), (F, G) = shape, names
     if scores[0] != m:
         hint = ""
@@ -117,8 +118,7 @@ def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int], names:
 
 
 def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
-    """Raises ValueError where rows are not finite (the first five are named), too large, or zero where that is not
-    allowed."""
+    """Raises ValueError if rows are not finite (it names the first five), too large, or zero and not `zero_allowed`."""
     usable = norms <= LARGEST if zero_allowed else (norms <= LARGEST) & (norms > 0)
     if usable.all():
         return
@@ -135,16 +135,17 @@ def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed
 
 
 def as_columns(value: Any, name: str, *, scores: bool = False) -> NDArray[np.float64]:
-    """`value` as a (rows, n) float64 copy; (rows,) is one column.
+    """Copies `value` to a (rows, n) float64 array; (rows,) is one column.
 
     Args:
         value: columns.
-        name: of the argument, for messages.
-        scores: of files only what is surely scores, or was named, is taken.
+        name: name of the argument, for messages.
+        scores: the columns are scores; columns that the user did not name and that may be embeddings or an identifier
+            are rejected.
 
     Raises:
-        TypeError: complex, object, string or other values that are no real numbers.
-        ValueError: neither 1-d nor 2-d, or without rows or columns; or scores that may be something else.
+        TypeError: complex, object, string or other values that are not real numbers.
+        ValueError: the value is neither 1-d nor 2-d, or has no rows or columns; scores may be something else.
     """
     if (source := as_source(value)) is not None:
         if scores:
@@ -163,16 +164,16 @@ def as_columns(value: Any, name: str, *, scores: bool = False) -> NDArray[np.flo
 
 
 def as_query(Q: Any, d: int, m: int | None = None) -> NDArray[np.float64]:
-    """`Q` as a (d, n) float64 copy; (d,) is one column.
+    """Copies `Q` to a (d, n) float64 array; (d,) is one column.
 
     Args:
         Q: a query.
-        d: columns of F.
-        m: rows of F, to recognise scores that were given for a query.
+        d: number of columns of F.
+        m: number of rows of F, to recognise scores passed as a query.
 
     Raises:
-        TypeError: no real numbers, or None.
-        ValueError: not (d,) or (d, n), a value that is not finite, or a column beyond 1e150.
+        TypeError: Q is None or does not hold real numbers.
+        ValueError: the shape is not (d,) or (d, n), a value is not finite, or a column has a norm beyond 1e150.
     """
     if Q is None:
         raise TypeError(
@@ -196,15 +197,15 @@ def as_query(Q: Any, d: int, m: int | None = None) -> NDArray[np.float64]:
 
 
 def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
-    """`initial` as int64 indices; None and nothing are none.
+    """Converts `initial` to (n,) int64 indices; None and an empty sequence give none.
 
     Args:
         initial: indices of rows, or a selection.
-        m: rows.
-        k: picks that are wanted beside them.
+        m: number of rows.
+        k: number of picks wanted in addition.
 
     Raises:
-        TypeError: not indices, bools among them.
+        TypeError: the values are not indices; bools are not.
         ValueError: not 1-d, out of range, a duplicate, or too many.
     """
     wanted = "initial must be a 1-d sequence of indices of rows, all different"
@@ -233,7 +234,7 @@ def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
 
 
 def _in_memory(value: Any, name: str) -> NDArray[Any]:
-    """`as_matrix` for what lies in memory."""
+    """Converts a value in memory as `as_matrix` does."""
     array = as_array(value, name)
     error = NoRows if array.shape[:1] == (0,) else ValueError
     if array.ndim != 2:
@@ -245,7 +246,7 @@ def _in_memory(value: Any, name: str) -> NDArray[Any]:
 
 
 def _not_finite(name: str, values: Any, finite: NDArray[np.bool_]) -> str:
-    """Which rows are not finite."""
+    """Returns the message that names the rows that are not finite."""
     rows = np.flatnonzero(~finite)
     shown = f"row {rows[0]} ({_brief(values[rows[0]])})"
     if len(rows) > 1:
@@ -258,6 +259,6 @@ def _not_finite(name: str, values: Any, finite: NDArray[np.bool_]) -> str:
 
 
 def _brief(row: NDArray[Any]) -> str:
-    """The first values of a row, for a message."""
+    """Returns the first values of a row, for a message."""
     shown = ", ".join(f"{float(value):g}" for value in row[:3])
     return f"[{shown}{', ...' if len(row) > 3 else ''}]"

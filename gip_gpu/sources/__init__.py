@@ -1,4 +1,4 @@
-"""Matrices that lie in files: opened by path, read in blocks of rows, never whole in memory."""
+"""Matrices in files: opened by path and read in blocks of rows, never whole in memory."""
 
 import os
 from collections.abc import Callable
@@ -26,7 +26,7 @@ __all__ = ["Matrix", "Part", "Source", "as_source", "open_matrix", "places"]
 
 Opener = Callable[[File, Request], Source]
 
-# The files that a folder may hold as shards.
+# File formats that a folder may hold as shards.
 SHARDS: dict[str, Opener] = {
     ".npy": open_npy,
     ".safetensors": open_safetensors,
@@ -35,7 +35,7 @@ SHARDS: dict[str, Opener] = {
     ".feather": ArrowSource,
 }
 MATRICES: dict[str, Opener] = {".npy": open_npy, ".npz": open_npz, **SHARDS}
-# Text holds scores.
+# Text formats are accepted for scores only.
 TEXT: dict[str, Opener] = {".csv": open_csv, ".tsv": open_tsv, ".jsonl": open_jsonl, ".ndjson": open_jsonl}
 
 
@@ -46,28 +46,33 @@ def open_matrix(
     dimensions: tuple[int, ...] = (1, 2),
     memory_limit: int | float | str | None = None,
 ) -> Source:
-    """A matrix in a file or a folder of files, of which rows are read when they are asked for.
+    """Opens a matrix in a file or a folder of files; rows are read on request.
 
     Args:
-        path: .npy of any float or integer type; .npz; .safetensors; .parquet, .arrow or .feather (extra "data") with a
-            column of lists of one length, or columns of numbers; or a folder of such files but .npz, the shards of one
-            matrix, in the natural order of their names (shard-2 before shard-10), of which those without rows are
-            skipped. Rows of a large Parquet row group cost decoding what stands before them. With 1 among `dimensions`
-            also .csv and .tsv, columns of numbers with or without a line of names, and fields of .jsonl or .ndjson.
-            These, and compressed arrays of a .npz, are read whole.
-        key: name of the array, tensor, column or field where there are several; "a,b,c" for columns of numbers.
+        path: one of
+
+            - .npy of any float or integer type, .npz, or .safetensors;
+            - .parquet, .arrow or .feather (extra "data") with a column of lists of equal length, or columns of numbers.
+              Reading rows of a large Parquet row group decodes all rows before them in the group;
+            - a folder of such files except .npz: the shards of one matrix, in the natural order of their names (shard-2
+              before shard-10). Shards without rows are skipped;
+            - with 1 among `dimensions`, also .csv and .tsv, columns of numbers with or without a line of names, and
+              .jsonl and .ndjson, fields of numbers.
+
+            Text files and compressed arrays of a .npz are read whole.
+        key: name of the array, tensor, column or field if there are several; "a,b,c" for columns of numbers.
         dimensions: 2 for a matrix only; with 1, also a vector (m,), which is read as (m, 1).
-        memory_limit: what a compressed array of a .npz may take, as in `gip_gpu.select`; at most what is free.
+        memory_limit: largest size of a compressed array of a .npz, as in `gip_gpu.select`; at most the free memory.
 
     Returns:
-        A `Source` of shape (m, d); bfloat16 and 8-bit floats are read as float32, which holds each of their values, and
-        missing values as NaN: nulls (but in lists of integers), empty cells, "NA". Without a key it is the only array,
-        or the only column of lists, or the only column of numbers, of .csv and .tsv all columns. As scores,
-        `gip_gpu.select` takes only by its name what may be embeddings, an identifier or row numbers.
+        A `Source` of shape (m, d). bfloat16 and 8-bit floats are read as float32, which represents all their values.
+        Missing values are read as NaN: nulls (except in lists of integers), empty cells, "NA". Without a key the source
+        is the only array, or the only column of lists, or the only column of numbers; of .csv and .tsv, all columns.
+        `gip_gpu.select` accepts scores that may be embeddings, an identifier or row numbers only if `key` names them.
 
     Raises:
-        ValueError: there is no such file, it is truncated, damaged, or of another kind; no or several arrays fit; there
-            are no rows; the shards of a folder do not agree; it takes too much memory. The path is named.
+        ValueError: there is no such file; it is truncated, damaged or of another kind; no array or several arrays fit;
+            there are no rows; the shards of a folder disagree; it needs too much memory. The message names the path.
         ImportError: Parquet and Arrow need pyarrow.
 
     >>> import numpy as np
@@ -105,7 +110,7 @@ def _open_file(path: AnyPath, request: Request) -> Source:
 def as_source(
     value: Any, *, dimensions: tuple[int, ...] = (1, 2), memory_limit: int | float | str | None = None
 ) -> Source | None:
-    """A source as it is, a path opened, an np.memmap whose rows lie one behind the other; None for all else.
+    """Returns a source unchanged, opens a path, and wraps an np.memmap with contiguous rows; None for anything else.
 
     Raises:
         ValueError, ImportError: as `open_matrix`.
@@ -118,7 +123,7 @@ def as_source(
 
 
 def places(value: Any) -> list[str]:
-    """Real paths of the files and folders that a matrix is read from; none for what lies in memory.
+    """Returns the real paths of the files and folders that a matrix is read from; none for an array in memory.
 
     >>> import numpy as np
     >>> places("/pools/F.npy"), places(np.eye(2))

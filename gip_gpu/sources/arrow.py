@@ -1,4 +1,4 @@
-"""Columns of Arrow IPC files: the file format, which .feather is too, and the stream that `datasets` saves."""
+"""Columns of Arrow IPC files: the file format (.arrow and .feather) and the stream format that `datasets` saves."""
 
 import mmap
 from collections.abc import Callable
@@ -17,7 +17,7 @@ DAMAGED = "; it may be cut off, or no Arrow file"
 
 
 class ArrowSource(DecodedSource):
-    """Columns of an Arrow file: read through a mapping of which no page is kept, or decoded batch by batch where they
+    """Columns of an Arrow file, read through a memory map whose pages are released, or decoded batch by batch if they
     are compressed."""
 
     def __init__(self, file: File, request: Request) -> None:
@@ -31,7 +31,7 @@ class ArrowSource(DecodedSource):
             if width is None and batch.num_rows:
                 with reading(file.name):
                     width = values(self.chosen, batch.slice(0, 1), 0, None).shape[1]
-            # The batch of a compressed file was decoded to learn its length.
+            # Reading the length of a batch of a compressed file decodes the batch.
             self._drop()
         if width is None:
             raise NoRows(f"cannot read {file.name}: it has no rows")
@@ -39,7 +39,7 @@ class ArrowSource(DecodedSource):
         self.origin = self.chosen.origin
 
     def _map(self) -> int:
-        """Maps the file and finds the columns and how many batches there are."""
+        """Maps the file, chooses the columns and returns the number of batches."""
         pa = load()
         with self.file.opened(DAMAGED) as opened:
             self._mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
@@ -50,7 +50,7 @@ class ArrowSource(DecodedSource):
         try:
             self.chosen: Chosen = choose(self.file.name, schema, self.request)
         except ValueError as error:
-            # What was written without rows may have columns of no type.
+            # Columns of a file written without rows may have no type.
             with reading(self.file.name, DAMAGED):
                 rows = open_it(buffer).read_all().num_rows
             if rows:
@@ -62,12 +62,13 @@ class ArrowSource(DecodedSource):
             if not stream:
                 count = int(reader.num_record_batches)
                 if count and not _inside(reader.get_batch(0).select(names), buffer):
-                    # Without these options every column is decompressed; with them plain values are copied.
+                    # Compressed: these options decompress only the chosen columns. They would copy uncompressed ones.
                     fields = [schema.get_field_index(name) for name in names]
                     reader = open_it(buffer, options=pa.ipc.IpcReadOptions(included_fields=fields))
                 self._batch: Callable[[int], Any] = reader.get_batch
                 return count
-            # Batches of a stream come in its order only; as parts of the mapping all of them take no memory.
+            # Batches of a stream can only be read in order; keeping all of them takes no memory, as they are views of
+            # the map.
             batches = []
             for batch in reader:
                 if not _inside(batch, buffer):
@@ -86,7 +87,7 @@ class ArrowSource(DecodedSource):
         return rows
 
     def _fill(self, pieces: Pieces) -> None:
-        # A page that is touched can bring 2 MiB in with it.
+        # Touching a page can load 2 MiB around it.
         for at in range(0, len(pieces), 16):
             super()._fill(pieces[at : at + 16])
             self._drop()
@@ -104,7 +105,7 @@ class ArrowSource(DecodedSource):
 
 
 def _inside(batch: Any, buffer: Any) -> bool:
-    """Whether the values of a batch lie in the mapped file, not decompressed beside it."""
+    """Returns whether the values of a batch are views of the mapped file, not decompressed copies."""
     last = buffer.address + buffer.size
     parts = [part for column in batch.columns for part in column.buffers() if part is not None and part.size]
     return all(buffer.address <= part.address < last for part in parts)

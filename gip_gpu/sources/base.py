@@ -1,4 +1,4 @@
-"""Source: a matrix that lies in files and is read in blocks of rows, never whole."""
+"""Source: a matrix in files that is read in blocks of rows, never whole."""
 
 import operator
 import os
@@ -13,27 +13,27 @@ from numpy.typing import ArrayLike, NDArray
 from gip_gpu.sources.names import Origin
 from gip_gpu.system.files import NoRows
 
-# NumPy's own float kinds and widths that float64 holds exactly, or rounds to (long double).
+# NumPy kinds of real numbers: bool, unsigned, signed, float. All are converted to float64; wider ones are rounded.
 NUMERIC_KINDS = "buif"
-# Bytes that pass at once where a whole matrix does.
+# Bytes read at a time in a pass over a whole matrix.
 STEP = 1 << 23
 
 Pieces = Sequence[tuple[int, NDArray[Any]]]
 
 
 class Source(ABC):
-    """Rows of a matrix in files. It stands where an array does: `len`, `shape`, `dtype`, and rows by index.
+    """Rows of a matrix in files, usable like an array: `len`, `shape`, `dtype`, and rows by index.
 
-    `read` and `take` may be called by several threads at once. Memory is that of the rows asked for, and what a format
+    Several threads may call `read` and `take` at once. Memory use is the requested rows, plus the piece that a format
     must decode at a time. A source can be pickled; the copy opens the same files.
 
     Attributes:
-        name: the path as given, for messages.
+        name: the path passed in, for messages.
         shape: (m, d).
-        dtype: of the rows that are returned.
-        nbytes: of the matrix as it is stored, uncompressed.
-        gap: bytes between two rows that take less time to read than to skip.
-        origin: which columns or array of the file it is; None for a file with a single array and no names.
+        dtype: type of the returned rows.
+        nbytes: size of the stored matrix, uncompressed.
+        gap: largest gap between two rows, in bytes, that is faster to read than to skip.
+        origin: the columns or array of the file that the matrix is; None for a file with a single unnamed array.
     """
 
     ndim = 2
@@ -50,10 +50,13 @@ class Source(ABC):
 
     @abstractmethod
     def _fill(self, pieces: Pieces) -> None:
-        """Copies the rows from each number on into the C-contiguous array beside it; numbers ascend, none is empty."""
+        """Fills each piece, (first row, C-contiguous array), with the rows from `first` on.
+
+        First rows ascend, and no array is empty.
+        """
 
     def read(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Rows start to stop, (stop - start, d), the caller's own.
+        """Reads rows start to stop, (stop - start, d), into a new array or `out`.
 
         Args:
             start, stop: 0 <= start <= stop <= m.
@@ -61,8 +64,8 @@ class Source(ABC):
 
         Raises:
             IndexError: start or stop is out of range.
-            ValueError: `out` is another array; the file cannot be read, has changed since it was opened, or holds a
-                null; the source is closed.
+            ValueError: `out` does not fit; the file cannot be read, has changed since it was opened, or holds a null
+                where no NaN can replace it; the source is closed.
         """
         m, d = self.shape
         if not 0 <= start <= stop <= m:
@@ -82,10 +85,10 @@ class Source(ABC):
         return out
 
     def take(self, indices: Any) -> NDArray[Any]:
-        """The rows with these indices, (len(indices), d), in their order; repeated and negative ones as in an array.
+        """Reads the rows with these indices, (len(indices), d), in their order; indices may repeat and be negative.
 
         Raises:
-            TypeError: no one-dimensional array of integers.
+            TypeError: `indices` is not a one-dimensional array of integers.
             IndexError: an index is out of range.
             ValueError: as `read`.
         """
@@ -104,7 +107,7 @@ class Source(ABC):
         return out
 
     def _gather(self, wanted: NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Reads rows in the order of the file, those that lie close together at once with what is between them."""
+        """Reads rows in file order; rows at most `gap` bytes apart are read together with the rows between them."""
         order = np.argsort(wanted, kind="stable")
         rows, width = wanted[order], out[0].nbytes
         most = max(1, STEP // width)
@@ -133,7 +136,7 @@ class Source(ABC):
         flush()
 
     def as_float64(self) -> NDArray[np.float64]:
-        """The whole matrix, (m, d) float64, read in blocks: for scores and what else is small."""
+        """Reads the whole matrix, (m, d) float64, in blocks; for scores and other small matrices."""
         m, d = self.shape
         whole = np.empty(self.shape)
         step = max(1, STEP // (d * self.dtype.itemsize))
@@ -143,11 +146,11 @@ class Source(ABC):
         return whole
 
     def places(self) -> list[str]:
-        """Real paths of the files that rows are read from, and of the folder where they are its shards."""
+        """Returns the real paths of the files that rows are read from, and of the folder if they are its shards."""
         return [os.path.realpath(self.name)]
 
     def close(self) -> None:
-        """Lets go of what is held; rows can be had no more. No need to call it: nothing stays open."""
+        """Releases memory; later reads raise ValueError. Calling it is optional, as no file stays open."""
         self.closed = True
 
     def _check_open(self) -> None:
@@ -184,5 +187,5 @@ class Source(ABC):
         return f"{type(self).__name__}({self.name!r}, {self.dtype} {self.shape})"
 
 
-# What a user may give for a matrix.
+# Types that a user may pass as a matrix.
 Matrix: TypeAlias = ArrayLike | os.PathLike[str] | Source

@@ -12,12 +12,12 @@ from gip_gpu.sources.names import Origin, Request, choose_columns
 
 @dataclass(frozen=True)
 class Chosen:
-    """The columns that make a matrix.
+    """The columns that form a matrix.
 
     Attributes:
-        origin: one column of lists, or one or more of numbers.
+        origin: one column of lists, or one or more columns of numbers.
         lists: whether it is a column of lists.
-        dtype: common to the columns.
+        dtype: common type of the columns.
     """
 
     origin: Origin
@@ -26,15 +26,15 @@ class Chosen:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns."""
+        """Names of the columns."""
         return self.origin.names
 
 
 def load() -> Any:
-    """The pyarrow module.
+    """Imports and returns pyarrow.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: pyarrow is not installed.
     """
     try:
         import pyarrow
@@ -44,7 +44,7 @@ def load() -> Any:
 
 
 def choose(path: str, schema: Any, request: Request) -> Chosen:
-    """The columns of a table with this schema that are meant.
+    """Chooses the requested columns of a table with this schema.
 
     Raises:
         ValueError: as `gip_gpu.sources.names.choose_columns`.
@@ -58,21 +58,21 @@ def choose(path: str, schema: Any, request: Request) -> Chosen:
         check_single(schema.names, name, path)
     dtypes = lists if origin.matrix else plain
     dtype = np.result_type(*(dtypes[name] for name in origin.names))
-    # A null among integers is NaN, which an integer cannot be; where one will come is not known yet.
+    # Nulls are not known yet. They become NaN, so columns of integers are read as float64.
     return Chosen(origin, origin.matrix, dtype if origin.matrix or dtype.kind == "f" else np.dtype(np.float64))
 
 
 def check_single(names: Sequence[str], name: str, path: str) -> None:
-    """Raises ValueError where several columns of a table have a name."""
+    """Raises ValueError if several columns of a table have this name."""
     if (count := list(names).count(name)) > 1:
         raise ValueError(f"{path} has {count} columns {name!r}; rename them")
 
 
 def array_of(column: Any, name: str) -> NDArray[Any] | None:
-    """A pyarrow array, chunked or not, as (m,) numbers or (m, d) from lists; None where it holds neither.
+    """Converts a pyarrow array, chunked or not, to (m,) numbers or, from lists, (m, d); None if it holds neither.
 
     Raises:
-        ValueError: a null, or a list of another length; the row is named.
+        ValueError: a null among integers, or a list of another length; the message names the row.
     """
     lists = _number(_item(column.type)) is not None
     if not lists and _number(column.type) is None:
@@ -93,16 +93,16 @@ def array_of(column: Any, name: str) -> NDArray[Any] | None:
 
 
 def values(chosen: Chosen, table: Any, first: int, width: int | None) -> NDArray[Any]:
-    """Rows of a table or record batch.
+    """Converts the rows of a table or record batch, (rows, d).
 
     Args:
         chosen: the columns.
-        table: with them.
+        table: a table or record batch with these columns.
         first: number of its first row, for messages.
         width: d; None: the length of the first row.
 
     Raises:
-        ValueError: a null, or a row of another length; it is named.
+        ValueError: a null among integers, or a row of another length; the message names the row.
     """
     columns = []
     for name in chosen.names:
@@ -121,7 +121,7 @@ def _list_rows(chunk: Any, first: int, width: int | None) -> NDArray[Any]:
 
     present = chunk.is_valid()
     missing = ~np.asarray(present)
-    # Rows that are read in blocks must all have a length that is known, which a null does not tell.
+    # A null list takes its length from the rows before; a null in the first row has no known length.
     if missing.any() and ((missing[0] and width is None) or not _floating(chunk.type.value_type)):
         _no_null(chunk, first, 1, "is null")
     lengths = pc.list_value_length(chunk).fill_null(-1).to_numpy(zero_copy_only=False)
@@ -146,7 +146,7 @@ def _floating(kind: Any) -> bool:
 
 
 def _without_null(array: Any) -> Any:
-    """Numbers with NaN in the place of nulls, as missing values are written in tables: integers become float64."""
+    """Replaces nulls, the missing values of tables, by NaN; integers with nulls become float64."""
     if not array.null_count:
         return array
     import pyarrow as pa
@@ -169,14 +169,14 @@ def _no_null(array: Any, first: int, width: int, what: str) -> None:
 
 
 def _item(kind: Any) -> Any:
-    """Type of the values of a list, or None."""
+    """Returns the value type of a list type, or None."""
     types = load().types
     lists: Sequence[Any] = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return kind.value_type if any(is_kind(kind) for is_kind in lists) else None
 
 
 def _number(kind: Any) -> np.dtype[Any] | None:
-    """NumPy's type for an Arrow type of numbers, or None."""
+    """Returns NumPy's type for a numeric Arrow type, or None."""
     types = load().types
     if kind is None or not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
         return None

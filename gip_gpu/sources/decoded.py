@@ -1,4 +1,4 @@
-"""Matrices that a library decodes piece by piece; the last few pieces are kept."""
+"""Matrices that a library decodes piece by piece, with a cache of the last pieces."""
 
 import threading
 from abc import abstractmethod
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from gip_gpu.sources.base import Pieces, Source
 from gip_gpu.system.files import File, reading
 
-# Bytes of decoded pieces that are kept; of larger pieces the last two are.
+# Bytes of decoded pieces that are cached; at least the last two pieces are.
 KEPT = 1 << 25
 
 
 class DecodedSource(Source):
-    """A matrix whose rows come in pieces.
+    """A matrix whose rows are decoded in pieces.
 
     Args:
-        file: where.
-        lengths: rows of each piece.
+        file: the file.
+        lengths: number of rows of each piece.
         width: d.
-        dtype: of the rows.
+        dtype: type of the rows.
     """
 
     def __init__(self, file: File, lengths: Sequence[int], width: int, dtype: np.dtype[Any]) -> None:
@@ -34,7 +34,7 @@ class DecodedSource(Source):
 
     @abstractmethod
     def _decode(self, number: int) -> NDArray[Any]:
-        """All rows of a piece, (rows, d)."""
+        """Decodes all rows of a piece, (rows, d)."""
 
     def _forget(self) -> None:
         self._turn, self._pieces = threading.Lock(), OrderedDict[int, NDArray[Any]]()
@@ -42,7 +42,7 @@ class DecodedSource(Source):
     def _fill(self, pieces: Pieces) -> None:
         with self._turn:
             with self.file.opened():
-                pass  # it has not changed
+                pass  # raises if the file has changed
             for first, out in pieces:
                 done = 0
                 while done < len(out):

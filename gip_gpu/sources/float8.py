@@ -1,12 +1,13 @@
-"""Floats of 8 bits, which NumPy does not have; float32 holds each of their values."""
+"""8-bit floats, which NumPy does not have; float32 represents all their values."""
 
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-# By their names in .safetensors: bits of the exponent, bias, whether all but one NaN are finite, whether the sign bit
-# alone is the NaN ("UZ": no negative zero). OCP 8-bit floating point specification, 2023, and arXiv 2206.02915.
+# By name in .safetensors: exponent bits, bias, whether it has no infinity and one NaN bit pattern for each sign ("FN"),
+# whether the sign bit alone is the only NaN ("UZ": no negative zero). OCP 8-bit floating point specification, 2023, and
+# arXiv 2206.02915.
 FLOAT8 = {
     "F8_E4M3": (4, 7, True, False),
     "F8_E5M2": (5, 15, False, False),
@@ -17,7 +18,7 @@ FLOAT8 = {
 
 @lru_cache(maxsize=len(FLOAT8))
 def float8_values(kind: str) -> NDArray[np.float32]:
-    """The 256 values of a type, (256,) float32, by their bits.
+    """Returns the values of a type, (256,) float32, indexed by their bits.
 
     >>> float8_values("F8_E4M3")[[0x00, 0x38, 0xB8, 0x7E]].tolist()
     [0.0, 1.0, -1.0, 448.0]

@@ -1,4 +1,4 @@
-"""A matrix that had to be read whole: what is compressed as one piece, or is text."""
+"""Matrices that must be read whole: compressed arrays and text."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from gip_gpu.sources.names import Origin
 
 
 class InMemorySource(Source):
-    """An array in memory that was read from a file.
+    """A source for an array in memory that was read from a file.
 
     Args:
-        name: the path as given.
+        name: the path passed in.
         array: (m, d) or (m,).
-        origin: where in the file it stood.
+        origin: its place in the file.
     """
 
     def __init__(self, name: str, array: NDArray[Any], origin: Origin) -> None:

@@ -1,4 +1,4 @@
-"""Numbers in text, a line an item: .csv and .tsv with or without a line of names, fields of .jsonl."""
+"""Numbers in text files, one item a line: .csv and .tsv with or without a header line, and fields of .jsonl."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ from gip_gpu.sources.in_memory import InMemorySource
 from gip_gpu.sources.names import Origin, Request, choose_columns, like_identifier
 from gip_gpu.system.files import File, NoRows
 
-# Some editors begin a UTF-8 file with it; it belongs to no row.
+# The byte order mark with which some editors begin a UTF-8 file; it belongs to no row.
 MARK = b"\xef\xbb\xbf"
 # Cells that stand for a missing value, in lower case.
 MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}
 
 
 def open_delimited(file: File, request: Request, *, delimiter: str) -> Source:
-    """All columns of a .csv or .tsv file, or those that are asked for; read whole."""
+    """Reads all columns of a .csv or .tsv file, or the requested ones."""
     with (
         file.opened() as opened,
         io.TextIOWrapper(io.BufferedReader(opened), encoding="utf-8-sig", newline="") as text,
@@ -38,12 +38,12 @@ open_tsv = partial(open_delimited, delimiter="\t")
 
 
 def open_jsonl(file: File, request: Request) -> Source:
-    """A field of numbers of a .jsonl file, the only one or that which is asked for, or several; read whole."""
+    """Reads the requested fields of numbers of a .jsonl file, or the only one."""
     with file.opened() as opened, io.BufferedReader(opened) as lines:
         first = next(_rows(lines), None)
         if first is None:
             raise NoRows("it has no rows")
-        # What is missing in the first rows shows its kind later.
+        # A field that is null in the first rows shows its kind in a later row.
         held = {name: _kind(value) for name, value in first[1].items()}
         for _, row in _rows(lines) if "null" in held.values() else ():
             held |= {name: _kind(row[name]) for name, kind in held.items() if kind == "null" and name in row}
@@ -63,12 +63,12 @@ def open_jsonl(file: File, request: Request) -> Source:
 
 
 def _parse(lines: Any, request: Request) -> tuple[list[str], NDArray[np.float64]]:
-    """Names of the columns, none without a line of them, and the values."""
+    """Returns the names of the columns (none without a header line) and the values, (m, n) float64."""
     values, names, width, empty = array("d"), list[str](), 0, 0
     wanted: list[int] | None = None
     for cells in lines:
         number = lines.line_num
-        # A line with nothing but the quotes of an only cell is a missing value.
+        # In a file of one column, a line with only a pair of quotes is a missing value.
         if not any(map(str.strip, cells)) and not (cells == [""] and width == 1):
             empty = empty or number
             continue
@@ -83,7 +83,7 @@ def _parse(lines: Any, request: Request) -> tuple[list[str], NDArray[np.float64]
             continue
         if first and request.key is not None:
             raise ValueError(
-                f"line {number} has numbers, not the names of columns, of which key {request.key!r} is one"
+                f"line {number} has numbers; with key {request.key!r} the first line must have the names of columns"
             )
         taken = cells if wanted is None else [cells[j] for j in wanted]
         try:
@@ -98,10 +98,10 @@ def _parse(lines: Any, request: Request) -> tuple[list[str], NDArray[np.float64]
 
 
 def _wanted(names: Sequence[str], request: Request, number: int) -> list[int] | None:
-    """Places of the columns that are asked for, None for all."""
+    """Returns the positions of the requested columns, None for all."""
     if request.key is None:
         if "" in names:
-            # Tables written with row numbers look like this; taken as scores, they would rule the choice.
+            # A column without a name is typical of tables saved with row numbers, which as scores would dominate.
             others = [name for name in names if name]
             hint = f"; name the scores by {request.call(others)}" if others else ""
             raise ValueError(
@@ -112,14 +112,14 @@ def _wanted(names: Sequence[str], request: Request, number: int) -> list[int] | 
     chosen = choose_columns("it", "column", request, (), list(held), held)
     for name in chosen.names:
         if names.count(name) > 1:
-            raise ValueError(f"line {number} has {names.count(name)} columns {name!r}, of which key tells; rename them")
+            raise ValueError(f"line {number} has {names.count(name)} columns {name!r}, which key names; rename them")
     return [names.index(name) for name in chosen.names]
 
 
 def _no_number(
     cells: Sequence[str], wanted: Sequence[int] | None, names: Sequence[str], request: Request, number: int
 ) -> str:
-    """The message for the first cell that is no number."""
+    """Returns the message for the first cell that is not a number."""
     column = next(
         j for j in (range(len(cells)) if wanted is None else wanted)
         if not _is_number(cells[j]) and cells[j].strip().lower() not in MISSING
@@ -130,7 +130,7 @@ def _no_number(
 
 
 def _number(cell: str) -> float:
-    """The number in a cell, NaN for a missing one; ValueError for text."""
+    """Converts a cell to a number, NaN for a missing value; raises ValueError for text."""
     return float("nan") if cell.strip().lower() in MISSING else float(cell)
 
 
@@ -143,7 +143,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _rows(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and content of each line; empty ones may stand at the end."""
+    """Yields the number and the object of each line; empty lines are allowed at the end only."""
     empty = 0
     for number, line in enumerate(lines, 1):
         if line.isspace():
@@ -161,7 +161,7 @@ def _rows(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for a message and to choose by."""
+    """Classifies a JSON value: "null", "number", "numbers", "list", "text" or "object"."""
     if value is None:
         return "null"
     if isinstance(value, (bool, int, float)):
@@ -172,7 +172,7 @@ def _kind(value: Any) -> str:
 
 
 def _fields(row: dict[str, Any], origin: Origin, number: int, width: int) -> list[float]:
-    """The values of a line, NaN for null; of `width` where the lines before have so many."""
+    """Returns the values of a line, NaN for null; `width` is the number of values of the lines before, 0 if unknown."""
     found: list[float] = []
     for name in origin.names:
         if name not in row:

@@ -1,4 +1,4 @@
-"""np.memmap arrays, read in blocks, with the pages behind each block let go."""
+"""np.memmap arrays, read in blocks; the pages of each block are released after it is read."""
 
 import mmap
 import os
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from gip_gpu.sources.base import NUMERIC_KINDS, STEP, Pieces, Source
 from gip_gpu.system.files import File
 
-# Mappings that share the file's own pages. In mode "c" letting go of a page would undo what was written to it.
+# Modes whose maps share the file's own pages. In mode "c", releasing a page would lose what was written to it.
 SHARED = ("r", "r+", "w+")
 HUGE_PAGE = 1 << 21
 
 
 def mappable(value: Any, dimensions: tuple[int, ...]) -> bool:
-    """Whether a value is a memory map whose rows lie one behind the other, of real numbers."""
+    """Returns whether a value is a memory map of real numbers with contiguous rows."""
     return (
         isinstance(value, np.memmap)
         and getattr(value, "_mmap", None) is not None
@@ -28,19 +28,19 @@ def mappable(value: Any, dimensions: tuple[int, ...]) -> bool:
 
 
 def mapped_file(value: Any) -> File | None:
-    """The file that an array is a map of, or a view of one, where that is read only and must stay as it is."""
+    """Returns the file of a read-only memory map, or of a view of one, to detect changes; None for other arrays."""
     while isinstance(value, np.ndarray) and not isinstance(value, np.memmap):
         value = value.base
     name = getattr(value, "filename", None)
-    # A file without a name any more can only be written to by who has it open.
+    # A deleted file cannot be checked by name; only a process that has it open can still write to it.
     return File(name) if name is not None and value.mode == "r" and os.path.exists(name) else None
 
 
 class MemmapSource(Source):
-    """An np.memmap array, or a view of one, whose rows lie one behind the other.
+    """An np.memmap array, or a view of one, with contiguous rows.
 
-    The pages that were read do not stay in the process, except in mode "c" and on systems without `madvise`. What is
-    written through the map is seen; the file of a map in mode "r" must stay as it is.
+    Pages are released after they are read, except in mode "c" and on systems without `madvise`. Reads see values
+    written through the map; the file of a map in mode "r" must not change.
 
     Args:
         array: (m, d) or (m,), C-contiguous.
@@ -65,7 +65,7 @@ class MemmapSource(Source):
         return [] if getattr(self.array, "filename", None) is None else super().places()
 
     def _fill(self, pieces: Pieces) -> None:
-        # A page beyond the end of its file would end the process.
+        # Reading a page beyond the end of a truncated file would kill the process.
         if self.mapping is not None and self.mapping.size() < self.end:
             raise ValueError(f"cannot read {self.name}: it has been cut off since it was opened")
         if self.file is not None:
@@ -81,7 +81,7 @@ class MemmapSource(Source):
     def _drop(self, first: int, nbytes: int) -> None:
         assert self.mapping is not None
         begin = self.place + first * self.values.strides[0]
-        # The kernel maps pages around those that were touched, at most a huge page.
+        # The kernel also maps pages around the touched ones, up to a huge page.
         page = max(0, begin // HUGE_PAGE - 1) * HUGE_PAGE
         self.mapping.madvise(mmap.MADV_DONTNEED, page, min(begin + nbytes + HUGE_PAGE, len(self.mapping)) - page)
 

@@ -1,4 +1,4 @@
-"""Which of several arrays in a file is meant; messages that say what it holds and how to name one."""
+"""Choice of one among several arrays or columns of a file, and messages that list them and show how to name one."""
 
 import re
 import shlex
@@ -16,13 +16,13 @@ NO_NAMES = "key is {key!r}, but {path} is no .npz or other file with named array
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks of a file.
+    """A user's request for a matrix of a file.
 
     Attributes:
-        place: the path that was given: of the file, or of the folder of which it is a shard.
-        key: name of an array, or names of columns, "a,b,c"; None where there is none.
+        place: the path passed in: that of the file, or of the folder that has it as a shard.
+        key: name of an array, or names of columns, "a,b,c"; None if none was given.
         dimensions: 2 for a matrix, 1 also for a vector.
-        room: bytes that an array may take which cannot be read in blocks.
+        room: largest size in bytes of an array that cannot be read in blocks.
     """
 
     place: str
@@ -31,14 +31,14 @@ class Request:
     room: int
 
     def call(self, names: Sequence[str]) -> str:
-        """The calls, in Python and on the command line, that name these columns or this array."""
+        """Returns the calls, in Python and on the command line, that name these columns or this array."""
         key, option = ",".join(names), "--scores-key" if 1 in self.dimensions else "--key"
         return (
             f"gip_gpu.sources.open_matrix({self.place!r}, {key!r}), on the command line by {option} {shlex.quote(key)}"
         )
 
     def choice(self, names: Sequence[str]) -> str:
-        """As `call`, where one of these is meant and which cannot be told."""
+        """Returns the calls as `call` does, for one of several possible names."""
         if len(names) == 1:
             return f"give the key of one, by {self.call(names)}"
         option = "--scores-key" if 1 in self.dimensions else "--key"
@@ -51,13 +51,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a matrix comes from among all that a file holds.
+    """The place of a matrix among the arrays or columns of its file.
 
     Attributes:
-        request: what was asked for.
+        request: the user's request.
         what: "array", "tensor", "column" or "field".
-        names: of the array or the columns; none in a file without names.
-        held: all names, and what each is.
+        names: names of the array or the columns; empty for a file without names.
+        held: all names in the file, with a description of each.
         plain: names of the columns or vectors of numbers.
         matrix: whether it may be the embeddings: a column of lists, or a matrix beside other arrays.
     """
@@ -71,7 +71,7 @@ class Origin:
 
 
 def like_identifier(name: str) -> bool:
-    """Whether a column's name is that of an identifier or of row numbers.
+    """Returns whether a column's name suggests an identifier or row numbers.
 
     >>> [like_identifier(name) for name in ("id", "exampleId", "row_number", "Unnamed: 0", "quality", "validity")]
     [True, True, True, True, False, False]
@@ -81,7 +81,7 @@ def like_identifier(name: str) -> bool:
 
 
 def described(dimensions: Sequence[int]) -> str:
-    """What an array must be, for a message.
+    """Describes the accepted arrays, for a message.
 
     >>> described((1, 2))
     '1-d or 2-d, of real numbers'
@@ -90,7 +90,7 @@ def described(dimensions: Sequence[int]) -> str:
 
 
 def listing(held: Mapping[str, str]) -> str:
-    """All that a file holds, for a message."""
+    """Lists all arrays or columns of a file, for a message."""
     return ", ".join(f"{name}: {kind}" for name, kind in held.items()) or "none"
 
 
@@ -98,18 +98,18 @@ def choose(
     path: str, what: str, request: Request, matrices: Sequence[str], plain: Sequence[str], held: Mapping[str, str],
     *, matrices_first: bool = False,
 ) -> str:  # fmt: skip
-    """The only fitting name, or the one that was asked for if it fits.
+    """Returns the only fitting name, or the requested one if it fits.
 
     Args:
         path: the file, for messages.
         what: "array", "tensor", "column" or "field".
-        request: what was asked for.
+        request: the user's request.
         matrices, plain: names of the matrices of numbers, and of the vectors.
-        held: all names, and what each is.
-        matrices_first: where nothing was asked for, a matrix goes before any number of vectors.
+        held: all names in the file, with a description of each.
+        matrices_first: if the request has no key, a single matrix is chosen over any number of vectors.
 
     Raises:
-        ValueError: there is no such, or there are several and none was named.
+        ValueError: no name fits, or several fit and the request has no key.
     """
     key = request.key
     fitting = [
@@ -130,7 +130,7 @@ def choose(
 def choose_array(
     path: str, what: str, request: Request, matrices: Sequence[str], plain: Sequence[str], held: Mapping[str, str]
 ) -> Origin:
-    """As `choose`, of a file of arrays."""
+    """Chooses as `choose` does from a file of arrays."""
     name = choose(path, what, request, matrices, plain, held)
     return Origin(request, what, (name,), held, tuple(plain), name in matrices and len(held) > 1)
 
@@ -138,14 +138,14 @@ def choose_array(
 def choose_columns(
     path: str, what: str, request: Request, lists: Sequence[str], plain: Sequence[str], held: Mapping[str, str]
 ) -> Origin:
-    """The only column of lists of numbers, else the only one of numbers; or those that were asked for, "a,b,c".
+    """Chooses the requested columns, "a,b,c"; without a key the only column of lists, else the only column of numbers.
 
     Args:
         path, what, request, held: as in `choose`.
-        lists, plain: names of the columns of lists of numbers, and of those of numbers.
+        lists, plain: names of the columns of lists of numbers, and of the columns of numbers.
 
     Raises:
-        ValueError: there is no such column, or there are several and none was named.
+        ValueError: there is no such column, or there are several and the request has no key.
     """
     key = request.key
     named = [name.strip() for name in key.split(",")] if key is not None and "," in key and key not in held else []
@@ -153,9 +153,9 @@ def choose_columns(
         raise ValueError(f"key {key!r} names a {what} twice")
     for name in named:
         if name not in plain:
-            hint = f"; name those that are meant by {request.call(plain)}" if plain else ""
+            hint = f"; name the right ones by {request.call(plain)}" if plain else ""
             raise ValueError(
-                f"{path} has no {what} {name!r} of numbers, of which key {key!r} tells; it holds {listing(held)}{hint}"
+                f"{path} has no {what} {name!r} of numbers, which key {key!r} names; it holds {listing(held)}{hint}"
             )
     if not named:
         named = [choose(path, what, request, lists, plain, held, matrices_first=True)]

@@ -1,4 +1,4 @@
-"""Arrays of a .npz file: read in blocks where they are stored as they are, whole where they are compressed."""
+"""Arrays of a .npz file: uncompressed arrays are read in blocks, compressed arrays whole."""
 
 import math
 import zipfile
@@ -14,13 +14,13 @@ from gip_gpu.system import memory
 from gip_gpu.system.files import File, reading
 
 DAMAGED = "; it may be cut off, or no .npz file"
-# Of the header before each member: its length without the name and what else varies, and where their lengths stand.
+# Local header before each ZIP member: its fixed length, and the bytes with the lengths of its name and extra field.
 LOCAL, LENGTHS = 30, slice(26, 30)
 ENCRYPTED = 1
 
 
 def open_npz(file: File, request: Request) -> Source:
-    """An array of a .npz file; the only one that fits, or that of the name that was asked for."""
+    """Opens the requested array of a .npz file, or the only one that fits."""
     with file.opened(DAMAGED) as opened, zipfile.ZipFile(opened) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
         headers = {info.filename.removesuffix(".npy"): (info, *_header(archive, info)) for info in members}
@@ -48,8 +48,8 @@ def open_npz(file: File, request: Request) -> Source:
     if nbytes > request.room:
         raise ValueError(
             f"cannot read {file.name}: array {origin.names[0]!r}, {dtype} {shape}, is compressed and takes "
-            f"{memory.readable(nbytes)} in memory, of which {memory.readable(request.room)} may be taken; saved by "
-            "np.save as .npy, or by np.savez, it is read in blocks"
+            f"{memory.readable(nbytes)} in memory, but the limit is {memory.readable(request.room)}; saved by np.save "
+            "as .npy, or by np.savez, it is read in blocks"
         )
     with reading(file.name, DAMAGED), np.load(file.path, allow_pickle=False) as arrays:
         array = arrays[origin.names[0]]
@@ -58,6 +58,6 @@ def open_npz(file: File, request: Request) -> Source:
 
 
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """As `npy_header`, and where in the member the first value is."""
+    """Returns `npy_header` of a member, and the offset of the first value in it."""
     with archive.open(info) as member:
         return *npy_header(member), member.tell()

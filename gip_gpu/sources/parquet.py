@@ -15,14 +15,14 @@ from gip_gpu.system.files import File, NoRows, reading
 
 # Bytes of rows that are decoded at a time.
 PIECE = 1 << 22
-# Bytes of a file that are read at a time; without, a column of a row group is read whole.
+# Bytes of a file that are read at a time; without a buffer size, pyarrow reads a whole column of a row group.
 BUFFER = 1 << 20
 
 
 class ParquetSource(DecodedSource):
     """Columns of a Parquet file, decoded in pieces of about 4 MB.
 
-    A piece in the middle of a row group is reached by decoding the row group up to it, which costs nothing in a pass
+    A piece in the middle of a row group is reached by decoding the row group up to it. This costs nothing in a pass
     from the first row to the last, and much for single rows of large row groups: for those, row groups should have
     10 to 100 MB, or the matrix should be in a .npy file.
     """
@@ -39,13 +39,13 @@ class ParquetSource(DecodedSource):
     def _forget(self) -> None:
         super()._forget()
         self._stream: Iterator[Any] = iter(())
-        self._group = self._next = -1  # the row group that it decodes, and the piece that comes next from it
+        self._group = self._next = -1  # row group that the stream decodes, and its next piece
 
     def _decode(self, number: int) -> NDArray[Any]:
         group = int(self.groups[number])
         if group != self._group or self._next > number:
             opened = _open(self.file.path, self.metadata)
-            # With threads of its own it decodes far ahead: ten times the memory, for a row group of 80 MB.
+            # pyarrow's own threads decode far ahead: ten times the memory, for a row group of 80 MB.
             self._stream = opened.iter_batches(
                 self.step, row_groups=[group], columns=list(self.chosen.names), use_threads=False
             )
@@ -58,7 +58,7 @@ class ParquetSource(DecodedSource):
         first = int(self.starts[number])
         rows = values(self.chosen, batch, first, self.shape[1])
         if len(rows) != self.starts[number + 1] - first:
-            raise ValueError(f"it gives {len(rows)} rows where its footer tells of {self.starts[number + 1] - first}")
+            raise ValueError(f"it has {len(rows)} rows where its footer declares {self.starts[number + 1] - first}")
         return rows
 
     def __getstate__(self) -> dict[str, Any]:
@@ -68,20 +68,20 @@ class ParquetSource(DecodedSource):
 
 
 def open_parquet(file: File, request: Request) -> ParquetSource:
-    """The matrix of a Parquet file."""
+    """Opens the matrix of a Parquet file."""
     load()
     damaged = "; it may be cut off, or no .parquet file"
     with reading(file.name, damaged):
         opened = _open(file.path, None)
-    # What was written without rows may have columns of no type.
+    # Columns of a file written without rows may have no type.
     if not opened.metadata.num_rows:
         raise NoRows(f"cannot read {file.name}: it has no rows")
     chosen = choose(file.name, opened.schema_arrow, request)
     with reading(file.name):
-        # The length of the first row is that of all.
+        # All rows must have the length of the first.
         batch = next(opened.iter_batches(1, columns=list(chosen.names)), None)
         if batch is None:
-            raise ValueError("its footer tells of rows, and it has none")
+            raise ValueError("its footer declares rows, and it has none")
         return ParquetSource(file, chosen, values(chosen, batch, 0, None).shape[1], opened.metadata)
 
 

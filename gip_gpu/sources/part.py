@@ -1,4 +1,4 @@
-"""Some rows of a source, read when they are asked for: one process's share of a file."""
+"""A range of rows of a source: one process's share of a file."""
 
 from gip_gpu.sources.base import Pieces, Source
 
@@ -7,7 +7,7 @@ class Part(Source):
     """Rows start to stop of another source.
 
     Args:
-        source: which they are of; a part of a part is one of what that is a part of.
+        source: the source of the rows; a part of a part refers to the original source.
         start, stop: 0 <= start < stop <= len(source).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Matrices whose values lie in a file as they are in memory: .npy and .safetensors."""
+"""Matrices stored in a file in their memory layout: .npy and .safetensors."""
 
 import json
 import math
@@ -11,23 +11,24 @@ from gip_gpu.sources.float8 import FLOAT8, float8_values
 from gip_gpu.sources.names import NO_NAMES, Request, choose_array, described
 from gip_gpu.system.files import File, NoRows, read_at
 
-# The types of safetensors that NumPy has, and unsigned integers with the bits of those that it does not have.
+# NumPy type of each safetensors type; for types that NumPy does not have, the unsigned integer with the same bits.
 SAFETENSORS = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}
 SAFETENSORS |= {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", "BF16": "<u2"} | dict.fromkeys(FLOAT8, "u1")
-# What the library takes at most.
+# Largest header that the safetensors library accepts, in bytes.
 LARGEST_HEADER = 100_000_000
 
 
 class RawSource(Source):
-    """A matrix at a place in a file.
+    """A matrix stored at an offset in a file.
 
     Args:
-        file: where.
+        file: the file.
         offset: byte of the first value.
         shape: (m,) or (m, d).
         stored: type of the values in the file.
-        by_columns: Fortran order.
-        kind: "BF16" or one of `FLOAT8`, of which `stored` holds the bits; rows are float32. None for NumPy's own types.
+        by_columns: the values are in Fortran order.
+        kind: "BF16" or one of `FLOAT8`: `stored` is the type of their bits, and rows are float32. None for NumPy's own
+            types.
     """
 
     gap = 1 << 15
@@ -64,17 +65,17 @@ class RawSource(Source):
 
 
 def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether in Fortran order, and type, of an open .npy file; it then stands at the first value."""
+    """Reads shape, Fortran order and dtype of an open .npy file, and leaves the file position at the first value."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0), (3, 0)):
         raise ValueError(f"its format has version {version[0]}.{version[1]}, and 1.0 to 3.0 are known")
-    # Version 3.0 differs from 2.0 in how names of fields are encoded, and numbers have none.
+    # Version 3.0 differs from 2.0 only in the encoding of field names, which arrays of numbers do not have.
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(file)
 
 
 def open_npy(file: File, request: Request) -> Source:
-    """The matrix of a .npy file."""
+    """Opens the matrix of a .npy file."""
     if request.key is not None:
         raise ValueError(NO_NAMES.format(key=request.key, path=file.name))
     with file.opened("; it may be cut off, or no .npy file") as opened:
@@ -92,9 +93,9 @@ def open_npy(file: File, request: Request) -> Source:
 
 
 def open_safetensors(file: File, request: Request) -> Source:
-    """A tensor of a .safetensors file; the only one that fits, or that of the name that was asked for."""
-    # The library maps the file, so that what was read stays resident (measured: all of a 307 MB file), and its NumPy
-    # side knows no bfloat16. The header is 8 bytes of its length and JSON.
+    """Opens the requested tensor of a .safetensors file, or the only one that fits."""
+    # Not the safetensors library: it maps the file, so that pages stay resident after reading (measured: all of a
+    # 307 MB file), and its NumPy interface has no bfloat16. The header is its length in 8 bytes, then JSON.
     with file.opened("; it may be cut off, or no .safetensors file") as opened:
         start, tensors = _tensors(cast(BinaryIO, opened), file.size)
     numbers = {name: len(shape) for name, (kind, shape, _) in tensors.items() if kind in SAFETENSORS}
@@ -109,7 +110,7 @@ def open_safetensors(file: File, request: Request) -> Source:
 
 
 def _tensors(file: BinaryIO, size: int) -> tuple[int, dict[str, tuple[str, tuple[int, ...], int]]]:
-    """Where the data begin, and the type, shape and first byte there of each tensor."""
+    """Returns the offset of the data, and the type, shape and first byte within the data of each tensor."""
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(LARGEST_HEADER, size - 8):
         raise ValueError(f"its header of {length} bytes goes beyond its end")
@@ -134,12 +135,12 @@ def _tensors(file: BinaryIO, size: int) -> tuple[int, dict[str, tuple[str, tuple
         tensors[name] = (kind, tuple(shape), place[0])
         last = max(last, place[1])
     if last != held:
-        raise ValueError(f"it has {held} bytes of data, and its header tells of {last}")
+        raise ValueError(f"it has {held} bytes of data, and its header declares {last}")
     return 8 + length, tensors
 
 
 def _is_entry(entry: Any) -> bool:
-    """Whether it has the fields of a tensor, in their types."""
+    """Returns whether a header entry has the fields of a tensor, with the right types."""
     return (
         isinstance(entry, dict)
         and isinstance(entry.get("dtype"), str)

@@ -1,4 +1,4 @@
-"""Folders of shards: matrices in several files, one behind the other."""
+"""Folders of shards: one matrix in several files."""
 
 import logging
 import re
@@ -15,10 +15,10 @@ log = logging.getLogger("gip_gpu")
 
 
 class ShardedSource(Source):
-    """Sources of the same row length and type, their rows one behind the other.
+    """The concatenated rows of several sources of equal row length and type.
 
     Raises:
-        ValueError: a shard has rows of another length or type than the first, or of other columns.
+        ValueError: a shard differs from the first in row length, type or columns.
     """
 
     def __init__(self, name: str, shards: Sequence[Source]) -> None:
@@ -61,16 +61,16 @@ class ShardedSource(Source):
 
 
 def _columns(shard: Source) -> tuple[str, ...]:
-    """Names of the columns or fields that a shard is read from; none where it is an array."""
+    """Returns the names of the columns or fields that a shard is read from; none for an array."""
     return () if shard.origin is None or shard.origin.what not in ("column", "field") else shard.origin.names
 
 
 def open_folder(path: Path, open_shard: Callable[[Path], Source], suffixes: Sequence[str]) -> Source:
-    """The matrix whose shards are those of `shard_paths`; shards without rows are skipped.
+    """Opens the matrix with the shards of `shard_paths`; skips shards without rows.
 
     Raises:
-        NoRows: none has any.
-        ValueError: there is no such file; a shard cannot be read, or is unlike the first.
+        NoRows: no shard has rows.
+        ValueError: there is no shard; a shard cannot be read or differs from the first.
     """
     shards = shard_paths(path, suffixes)
     sources = [source for shard in shards if (source := _unless_empty(shard, open_shard)) is not None]
@@ -80,15 +80,15 @@ def open_folder(path: Path, open_shard: Callable[[Path], Source], suffixes: Sequ
 
 
 def shard_paths(path: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files of a folder with one of these suffixes, in the natural order of their names; ValueError for none."""
-    # Spark marks its own files with an underscore; the datasets library keeps what it computed beside a data set.
+    """Lists the files of a folder with these suffixes in the natural order of their names; ValueError if none."""
+    # Spark's own files begin with an underscore; the datasets library stores its caches in a data set's folder.
     names = [
         name for name in sorted(entry.name for entry in path.iterdir()) if not name.startswith((".", "_", "cache-"))
     ]
     shards = sorted((name for name in names if suffix_of(name) in suffixes), key=_natural)
     if not shards:
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        # The splits of a data set, or the parts of a partitioned table.
+        # Subfolders may be the splits of a data set or the parts of a partitioned table.
         inner = next((name for name in names if (path / name).is_dir()), None)
         hint = "" if inner is None else f"; if a folder in it is meant, give its path: {path / inner}"
         raise ValueError(f"cannot read {path}: it is a folder without a {' or '.join(suffixes)} file; "
@@ -105,6 +105,6 @@ def _unless_empty(path: Path, open_shard: Callable[[Path], Source]) -> Source | 
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Numbers in a name count as numbers: shard-2 comes before shard-10."""
+    """Returns a sort key that compares numbers in a name by value: shard-2 before shard-10."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]

@@ -1,4 +1,4 @@
-"""Scores that nobody named: what of a file is taken for scores only by its name."""
+"""Checks of scores without a key: data that may be embeddings or an identifier must be named to be used as scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from gip_gpu.sources.base import Source
 from gip_gpu.sources.names import Origin, like_identifier, listing
 
-# Fewer integers may well be consecutive, or in order, by chance: 1 in 120 where five are all different.
+# Fewer integers may be consecutive or ascending by chance; five distinct ones are ascending with probability 1/120.
 FEWEST_CONSECUTIVE, FEWEST_ASCENDING = 3, 5
 
 
 def check_unnamed(source: Source, name: str) -> None:
-    """Raises ValueError where what a file holds would be taken for scores without a name, and may be the embeddings.
+    """Raises ValueError if scores were chosen without a key and may be the embeddings.
 
     Args:
-        source: that nothing was read from.
-        name: of the argument, for messages.
+        source: the scores; no row is read.
+        name: name of the argument, for messages.
     """
     origin = source.origin
     if origin is not None and origin.matrix and origin.request.key is None:
@@ -33,13 +33,13 @@ def check_unnamed(source: Source, name: str) -> None:
 def check_not_embeddings(
     source: Source, shape: tuple[int, int], reads: Sequence[str], names: tuple[str, str] = ("F", "G")
 ) -> None:
-    """Raises ValueError where scores that nobody named are the matrix that F is, from the file of F.
+    """Raises ValueError if scores without a key are the matrix F itself, from the file of F.
 
     Args:
         source: the scores.
-        shape: of F.
+        shape: (m, d), the shape of F.
         reads: `gip_gpu.sources.places` of F.
-        names: of F and G, for messages.
+        names: names of F and G, for messages.
     """
     asked = source.origin is not None and source.origin.request.key is not None
     if not asked and shape[1] > 1 and source.shape == shape and set(source.places()) <= set(reads):
@@ -51,12 +51,12 @@ def check_not_embeddings(
 
 
 def check_identifiers(source: Source, scores: NDArray[Any], name: str) -> None:
-    """Raises ValueError where a column that was not named has the name or the values of an identifier.
+    """Raises ValueError if a column chosen without a key has the name or the values of an identifier.
 
     Args:
-        source: that the scores were read from.
-        scores: (m, n), all of them or consecutive rows.
-        name: of the argument, for messages.
+        source: the source of the scores.
+        scores: (m, n), all scores or consecutive rows of them.
+        name: name of the argument, for messages.
     """
     origin = source.origin
     if origin is None or origin.request.key is not None:
@@ -67,7 +67,7 @@ def check_identifiers(source: Source, scores: NDArray[Any], name: str) -> None:
 
 
 def ascending(column: NDArray[Any]) -> str | None:
-    """What integers in order look like, None for other values.
+    """Describes consecutive or ascending integers, for a message; returns None for other values.
 
     >>> import numpy as np
     >>> ascending(np.arange(10.0)), ascending(np.array([3.0, 7, 9, 20, 31])), ascending(np.array([3.0, 3, 4, 5, 6]))
@@ -83,11 +83,11 @@ def ascending(column: NDArray[Any]) -> str | None:
 
 
 def suspicion(name: str, values: NDArray[Any]) -> str | None:
-    """Why a column with this name and these values may be an identifier; None where nothing says so."""
+    """Returns the reason why a column with this name and these values may be an identifier, or None."""
     if like_identifier(name):
         return "has the name of an identifier"
     if name.lower().endswith(("id", "idx")) and len(values) >= FEWEST_ASCENDING and ascending(np.sort(values)):
-        # Of valid, grid and paid the values tell.
+        # Names such as valid, grid and paid end in "id" too; the values distinguish them.
         return f"has a name like an identifier and {len(values)} different integers"
     order = ascending(values)
     return None if order is None else f"holds {order}"
@@ -106,7 +106,7 @@ def _label(origin: Origin, column: int) -> str:
 
 
 def _way_out(origin: Origin, scores: NDArray[Any]) -> str:
-    """The call that works."""
+    """Returns a hint with the call that works."""
     if not origin.names:
         call = origin.request.call(("quality",))
         return f"; name the columns in a first line, and the scores, if they are called quality, by {call}"

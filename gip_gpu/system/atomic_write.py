@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import contextlib
 import os
@@ -16,14 +16,14 @@ from gip_gpu.system.files import AnyPath, suffix_of
 
 @contextlib.contextmanager
 def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
-    """A new file, open for writing bytes, that becomes `path` when the `with` block ends well.
+    """Opens a new file for writing bytes; it becomes `path` when the `with` block ends without an exception.
 
-    Until then it stands beside `path` under a hidden temporary name; at the end it is flushed to disk and
-    renamed. On any exception it is removed, and what stood at `path` stays as it was. A link is followed: the
-    file that it points to is replaced. Only a process killed without notice leaves the temporary file behind.
+    Until then it has a hidden temporary name in the folder of `path`; at the end it is flushed to disk and renamed. On
+    any exception it is removed, and an existing file at `path` stays unchanged. A link is followed: its target is
+    replaced. The temporary file remains only if the process is killed.
 
     Raises:
-        OSError: the file cannot be made, written or renamed.
+        OSError: the file cannot be created, written or renamed.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -37,10 +37,10 @@ def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
 
 
 class Together:
-    """Several files that are all written, or none of them: a `with` block whose end gives all of them their names.
+    """Several files that are all written, or none: a `with` block that renames all of them at its end.
 
-    Each is as in `atomic_write`, but keeps its temporary name until the block ends well. On any exception all are
-    removed; where the last step fails for one of them, those that had not existed before are taken back.
+    Each file is written as in `atomic_write`, but keeps its temporary name until the block ends without an exception.
+    On any exception all are removed; if a rename fails, the files that are new are removed too.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -58,15 +58,15 @@ class Together:
 
     @contextlib.contextmanager
     def open(self, path: AnyPath) -> Iterator[BinaryIO]:
-        """A new file, open for writing bytes, on disk when its own `with` block ends.
+        """Opens a new file for writing bytes; it is flushed to disk when its own `with` block ends.
 
         Raises:
-            OSError: it cannot be made or written.
+            OSError: the file cannot be created or written.
         """
         target = Path(os.path.realpath(path))
         temporary = _temporary(target)
         self._written.append((temporary, target))
-        # The tempfile module would make the result readable by its owner only, whatever the umask.
+        # The tempfile module would make the file readable by its owner only, whatever the umask.
         with open(temporary, "xb") as file:
             yield file
             file.flush()
@@ -92,15 +92,15 @@ class Together:
 
 
 def remove_leftovers(path: AnyPath, older: float = 600.0) -> None:
-    """Removes the temporary files that killed processes left when they wrote to `path`.
+    """Removes temporary files of killed processes that were writing `path`.
 
     Args:
-        path: the file that they would have become.
-        older: seconds since the last change; a younger one may be another process's that is still at it.
+        path: the file that the temporary files were to replace.
+        older: least age in seconds since the last change; another process may still be writing a younger file.
     """
     target = Path(os.path.realpath(path))
     name = re.compile(rf"\.{re.escape(target.name[:40])}\.[0-9a-f]{{16}}\.tmp")
-    # A folder that files may be made in and not listed keeps them.
+    # A folder may allow creating files but not listing them; the leftovers then stay.
     with contextlib.suppress(PermissionError), os.scandir(target.parent) as entries:
         for entry in entries:
             if name.fullmatch(entry.name):
@@ -110,10 +110,10 @@ def remove_leftovers(path: AnyPath, older: float = 600.0) -> None:
 
 
 def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> None:
-    """Find out now whether `path` can be written later.
+    """Checks now whether `path` can be written later.
 
     Raises:
-        ValueError: another suffix, no such folder, not writable, no name that a file can have, no regular file, or it
+        ValueError: another suffix, no such folder, not writable, an invalid file name, not a regular file, or the file
             exists and `overwrite` is false.
     """
     path = Path(path)
@@ -127,7 +127,7 @@ def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> 
                 raise ValueError(f"cannot write {path}: it is no regular file")
             if not overwrite:
                 raise ValueError(f"cannot write {path}: it exists; --force overwrites it")
-        # Permission bits do not tell of read-only disks and access lists; making a file does.
+        # Permission bits do not show read-only disks and access lists; creating a file does.
         probe = _temporary(target)
         try:
             probe.touch(exist_ok=False)
@@ -138,11 +138,11 @@ def check_target(path: AnyPath, suffixes: Sequence[str], *, overwrite: bool) -> 
 
 
 def check_suffix(path: Path, known: Sequence[str]) -> None:
-    """ValueError where the name of a file does not end in one of these."""
+    """Raises ValueError if the file name ends in none of the known suffixes."""
     if suffix_of(path) not in known and "".join(path.suffixes[-2:]).lower() not in known:  # as in rows.jsonl.gz
         raise ValueError(f"{path} has suffix {path.suffix!r}; it must be {' or '.join(known)}")
 
 
 def _temporary(target: Path) -> Path:
-    """A name beside a file for what will become it; `remove_leftovers` knows it."""
+    """Returns a temporary name in the folder of `target`, of the form that `remove_leftovers` matches."""
     return target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @cache
 def processor() -> str:
-    """Its model, as the system names it."""
+    """Returns the CPU model, as the system names it."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -18,5 +18,5 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The CUDA driver: its library, the devices it reports, the CUDA version it supports, and the extra that fits it."""
+"""The CUDA driver: its library, devices and newest CUDA version, and the gip_gpu extra that fits it."""
 
 import ctypes
 import sys
@@ -9,7 +9,7 @@ DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 def devices() -> int:
-    """The number of devices that the CUDA driver reports; OSError without a driver."""
+    """Returns the number of devices that the CUDA driver reports; raises OSError without a driver."""
     driver = ctypes.CDLL(DRIVER)
     count = ctypes.c_int(0)
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
@@ -18,7 +18,11 @@ def devices() -> int:
 
 
 def version() -> tuple[int, int]:
-    """The newest CUDA version it supports, (12, 9) for 12.9; (0, 0) if it reports none; OSError without a driver."""
+    """Returns the newest CUDA version that the driver supports, (12, 9) for 12.9; (0, 0) if it reports none.
+
+    Raises:
+        OSError: there is no driver.
+    """
     number = ctypes.c_int(0)
     if ctypes.CDLL(DRIVER).cuDriverGetVersion(ctypes.byref(number)):
         return 0, 0
@@ -26,14 +30,14 @@ def version() -> tuple[int, int]:
 
 
 def fitting() -> str:
-    """Which extra of gip_gpu fits the driver, or why that is unknown, in a few words."""
+    """Names the gip_gpu extra that fits the driver, or the reason why it is unknown, for messages."""
     try:
         major, minor = version()
     except OSError:
         return f"which one fits is unknown, as the CUDA driver library {DRIVER} cannot be loaded"
     if not major:
         return "which one fits is unknown, as the CUDA driver does not report its version"
-    # A driver runs programs of its own CUDA version and of older ones.
+    # A driver runs programs built for its own CUDA version and for older ones.
     fits = [extra for known, (extra, _) in EXTRAS.items() if known <= major]
     if not fits:
         return f"the CUDA driver supports CUDA {major}.{minor}, too old for both: they need {min(EXTRAS)}.0 or newer"

@@ -1,4 +1,4 @@
-"""Signals that end a run, put off until its state is whole."""
+"""Signals that end a run, deferred until its state is consistent."""
 
 import signal
 import threading
@@ -10,17 +10,17 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class DeferredSignals:
-    """Inside its `with` block the signals that end a process are only noted; a second one acts at once.
+    """A `with` block that records SIGINT, SIGTERM and SIGHUP instead of acting on them; a second signal acts at once.
 
-    In threads other than the main one, where Python has no signals, nothing is put off. Signals that are ignored stay
-    ignored. What came and was not delivered is delivered at the end of the block; where an exception leaves the block,
-    that ends the run in place of the signal, which would hide what it says.
+    Threads other than the main one defer nothing, as Python handles signals only in the main thread. Ignored signals
+    stay ignored. The end of the block delivers a recorded signal that was not delivered before. If an exception leaves
+    the block, the signal is dropped: it would hide the exception.
 
     Args:
-        patience: seconds in which a second one counts as the first: those that start processes may send both to each.
+        patience: seconds in which a second signal counts as the first; a launcher may send a process both.
 
     Attributes:
-        arrived: the signal that was noted, or None.
+        arrived: number of the recorded signal, or None.
     """
 
     def __init__(self, patience: float = 0.0) -> None:
@@ -32,7 +32,7 @@ class DeferredSignals:
         if threading.current_thread() is threading.main_thread():
             for number in (int(getattr(signal, name)) for name in NAMES if hasattr(signal, name)):
                 handler = signal.getsignal(number)
-                # None: not Python's to change.
+                # None: Python did not install the handler and must not replace it.
                 if handler is not None and handler != signal.SIG_IGN:
                     self._previous[number] = handler
                     signal.signal(number, self._note)
@@ -45,7 +45,7 @@ class DeferredSignals:
             self.deliver()
 
     def deliver(self) -> None:
-        """Lets the signal that was noted do what it would have done; that may be nothing."""
+        """Delivers the recorded signal to its previous handler; does nothing if no signal was recorded."""
         number, self.arrived = self.arrived, None
         if number is None:
             return

@@ -1,4 +1,4 @@
-"""One file as it was when it was opened; errors that name it."""
+"""Files that must not change while they are read, and read errors that name the file."""
 
 import contextlib
 import csv
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 AnyPath = str | os.PathLike[str]
 
-# What the readers of file formats raise on a file that is cut off, damaged or of another format.
+# Exceptions that file format readers raise on a truncated or damaged file, or on one of another format.
 UNREADABLE = (
     *(ValueError, TypeError, EOFError, SyntaxError, OverflowError, RuntimeError),
     *(csv.Error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
@@ -24,7 +24,7 @@ UNREADABLE = (
 
 
 def suffix_of(path: AnyPath) -> str:
-    """The end of a file's name that says its format, in lower case.
+    """Returns the last suffix of a file name, in lower case.
 
     >>> suffix_of("/pools/F.NPY"), suffix_of("rows.jsonl.gz"), suffix_of("folder.v2/F")
     ('.npy', '.gz', '')
@@ -33,12 +33,12 @@ def suffix_of(path: AnyPath) -> str:
 
 
 class NoRows(ValueError):
-    """A file has no rows: an error by itself, skipped among the shards of a folder and the ranks of a selection."""
+    """A file has no rows: an error for a single file; empty shards of a folder and empty ranks are skipped."""
 
 
 @contextlib.contextmanager
 def reading(path: AnyPath, hint: str = "") -> Iterator[None]:
-    """Turns all that reading can raise into a ValueError of one line that names the file."""
+    """Converts every exception of a read into a one-line ValueError that names the file."""
     try:
         yield
     except OSError as error:
@@ -52,18 +52,18 @@ def reading(path: AnyPath, hint: str = "") -> Iterator[None]:
 
 
 class File:
-    """A file that must stay as it is.
+    """A file that must not change.
 
-    Nothing is held open: each use opens the file anew, so a folder may have more shards than a process may have
-    handles, threads share no position, and a copy in another process reads the same file.
+    No handle stays open: each use opens the file again. So a folder may have more shards than a process may have
+    handles, threads share no file position, and a pickled copy in another process reads the same file.
 
     Args:
-        path: of a file that exists.
+        path: path of an existing file.
 
     Attributes:
-        name: the path as given, for messages.
+        name: the path passed in, for messages.
         path: the absolute path.
-        state: as `state_of`, when it was first seen.
+        state: `state_of` the file when the object was created.
 
     Raises:
         ValueError: there is no such file, or it is a pipe, a device or a folder.
@@ -74,32 +74,32 @@ class File:
         self.path = os.path.abspath(self.name)
         with reading(self.name):
             status = os.stat(self.path)
-            # To open a pipe would wait for somebody who writes to it.
+            # Opening a pipe would block until another process writes to it.
             if not stat.S_ISREG(status.st_mode):
                 raise OSError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file")
             self.state = state_of(status)
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Size in bytes."""
         return self.state[0]
 
     @contextlib.contextmanager
     def opened(self, hint: str = "") -> Iterator[io.FileIO]:
-        """The file, open for reading, unbuffered; what goes wrong inside is a ValueError that names it.
+        """Opens the file for unbuffered reading; errors inside the `with` block become a ValueError that names it.
 
         Args:
-            hint: what else may be wrong, for the message.
+            hint: possible cause, appended to the message.
 
         Raises:
-            ValueError: also where it has changed since it was first seen.
+            ValueError: reading fails, or the file has changed since the object was created.
         """
         with reading(self.name, hint), open(self.path, "rb", buffering=0) as file:
             self._compare(os.fstat(file.fileno()))
             yield file
 
     def check(self) -> None:
-        """Raises ValueError where there is no such file any more, or it has changed since it was first seen."""
+        """Raises ValueError if the file is gone or has changed since the object was created."""
         with reading(self.name):
             self._compare(os.stat(self.path))
 
@@ -109,11 +109,11 @@ class File:
 
 
 def read_at(file: io.FileIO, offset: int, out: NDArray[Any]) -> None:
-    """Fills a C-contiguous array with the bytes from `offset` on; EOFError where the file ends before."""
+    """Fills a C-contiguous array with the bytes from `offset` on; raises EOFError if the file ends too early."""
     target = out.reshape(-1).view(np.uint8).data
     file.seek(offset)
     done = 0
-    while done < len(target):  # a single read gives at most 2 GiB
+    while done < len(target):  # a single read returns at most 2 GiB
         count = file.readinto(target[done:])
         if not count:
             raise EOFError("it ends before its last row")
@@ -121,6 +121,6 @@ def read_at(file: io.FileIO, offset: int, out: NDArray[Any]) -> None:
 
 
 def state_of(status: os.stat_result) -> tuple[int, int, int]:
-    """Size in bytes, time of the last write in ns and inode: what shows that a file was written to or replaced."""
-    # Not the time of change of the inode: a new name, link or permission leaves the content as it is.
+    """Returns size in bytes, time of the last write in ns and inode: they change if a file is written or replaced."""
+    # Not the change time of the inode: a new name, link or permission does not change the content.
     return status.st_size, status.st_mtime_ns, status.st_ino

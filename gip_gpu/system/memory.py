@@ -1,4 +1,4 @@
-"""Memory: how much is free, how much was used, and sizes for people."""
+"""Memory: free bytes, peak use, and readable sizes."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def available() -> int:
-    """Bytes that can be allocated without swapping: what the system has free, or the container's limit leaves."""
+    """Returns the bytes that can be allocated without swapping: the system's free memory, or less in a container."""
     try:
         free = _kilobytes("/proc/meminfo", b"MemAvailable:")
     except (OSError, ValueError):
@@ -20,7 +20,7 @@ def available() -> int:
 
 
 def _kilobytes(path: str, name: bytes) -> int:
-    """The bytes that a line of such a file of the system says in kB; ValueError where it does not."""
+    """Reads a size in kB from a line of a /proc file, in bytes; raises ValueError if there is no such line."""
     with open(path, "rb", buffering=0) as file:
         _, found, rest = file.read(1 << 16).partition(name)
     if not found:
@@ -29,7 +29,7 @@ def _kilobytes(path: str, name: bytes) -> int:
 
 
 def _physical() -> int:
-    """Half of the machine's memory, where the system does not say what is free."""
+    """Returns half of the machine's memory, for systems that do not report free memory; 4 GiB if that is unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, OSError, ValueError):
@@ -37,9 +37,9 @@ def _physical() -> int:
 
 
 def peak() -> int:
-    """The largest resident size of this process so far, in bytes; 0 where the system does not tell."""
+    """Returns the peak resident size of this process so far, in bytes; 0 if the system does not report it."""
     try:
-        # Not getrusage where there is a choice: it starts from the size of the parent process.
+        # Preferred to getrusage, whose peak starts from the size of the parent process.
         return _kilobytes("/proc/self/status", b"VmHWM:")
     except (OSError, ValueError):
         pass
@@ -52,7 +52,7 @@ def peak() -> int:
 
 
 def readable(count: float) -> str:
-    """Bytes for people, in powers of 1000.
+    """Formats bytes for people, in powers of 1000.
 
     >>> readable(79_872_000)
     '79.9 MB'
@@ -65,7 +65,7 @@ def readable(count: float) -> str:
 
 
 def at_least(count: int) -> str:
-    """As `readable`, rounded up: what it says is enough.
+    """Formats bytes as `readable` does, but rounds up.
 
     >>> at_least(12_612_345), readable(12_612_345)
     ('12.7 MB', '12.6 MB')
@@ -79,7 +79,7 @@ def at_least(count: int) -> str:
 
 
 def out_of_memory(wanted: int, free: int, where: str) -> MemoryError:
-    """The error for an allocation on a device that failed although the plan had room for it."""
+    """Returns the error for a failed device allocation that the plan had counted on."""
     return MemoryError(
         f"{where} could not allocate {readable(wanted)}; {readable(free)} is free there. Other programs may have taken "
         "memory since the plan was made: pass memory_limit below what is free, or columns='lazy'"

@@ -1,1 +1,1 @@
-"""Values that users and files give, checked; every error names the argument, what was found and what is wanted."""
+"""Validation of values from users and files; every error names the argument, what it got and what it wants."""

@@ -1,4 +1,4 @@
-"""Values that were read from a file, checked against the types of the dataclass that they belong to."""
+"""Validation of JSON fields against the types of a dataclass."""
 
 import math
 import reprlib
@@ -8,16 +8,16 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
 def arguments(kind: type[Any], stored: Any, name: str, leave: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Arguments of a dataclass from a JSON object; entries that it does not have are left out.
+    """Returns the arguments of a dataclass from a JSON object; ignores entries that are not fields of the dataclass.
 
     Args:
         kind: the dataclass.
         stored: its fields by name.
-        name: of the object, for messages.
+        name: name of the object, for messages.
         leave: fields that are read elsewhere.
 
     Raises:
-        ValueError: no object, a field without a default is missing, or a value of another type.
+        ValueError: `stored` is not an object, a field without a default is missing, or a value has another type.
 
     >>> from gip_gpu.problem.options import Options
     >>> arguments(Options, {"objective": "lr", "epsilon": 1, "of a later version": 7}, "options")
@@ -37,10 +37,10 @@ def arguments(kind: type[Any], stored: Any, name: str, leave: tuple[str, ...] = 
 
 
 def checked(value: Any, hint: Any, name: str) -> Any:
-    """`value` if it is of this type: None, a bool, a number, text, a dict of such by name, or a union.
+    """Returns `value` if it has the type `hint`: None, bool, int, float, str, a dict of these by name, or a union.
 
     Raises:
-        ValueError: another type; an int counts as a float; a bool, NaN and infinity as no number.
+        ValueError: the value has another type. An int is a valid float; a bool, NaN and infinity are not numbers.
     """
     if not _fits(value, hint):
         raise ValueError(f"{name} is {reprlib.repr(value)}; it must be {_described(hint)}")
@@ -55,7 +55,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
     if isinstance(value, bool):
         return hint is bool
-    # NaN and the infinities, which Python's JSON reads, are no numbers.
+    # Python's JSON reader accepts NaN and infinities; here they are not numbers.
     return (isinstance(value, (int, float)) and math.isfinite(value)) if hint is float else isinstance(value, hint)
 
 

@@ -1,4 +1,4 @@
-"""Settings that a user gives: conversion of what is accepted, and every error in them in the user's words."""
+"""User settings (k, epsilon, times, flags, memory limits): conversion and validation, with errors in user terms."""
 
 import math
 import operator
@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-# Norms outside this range leave no room for the squares and products of float64.
+# Largest norm, and the inverse of the smallest: beyond it, squares and products could overflow or underflow float64.
 LARGEST = 1e150
 
 
 def as_count(k: Any, m: int) -> int:
-    """The number of picks that `k` asks for: an int from 1 to m, or a share of m, rounded, at least 1.
+    """Returns the number of picks for `k`: an int from 1 to m, or a share of m, rounded, at least 1.
 
-    A share is a float in (0, 1), or text such as "5%", which is 0.05, up to "100%"; blanks and _ are as in Python's
-    numbers.
+    A share is a float in (0, 1), or text such as "5%", which is 0.05, up to "100%"; blanks and _ are allowed as in
+    Python's numbers.
 
     Raises:
-        TypeError: k is no number and no text that ends in %, or a bool.
-        ValueError: outside the range.
+        TypeError: k is a bool, or neither a number nor text that ends in %.
+        ValueError: k is out of range.
 
     >>> as_count(7, 200), as_count(0.05, 200), as_count("5%", 200), as_count("100%", 200)
     (7, 10, 10, 200)
@@ -48,28 +48,28 @@ def as_count(k: Any, m: int) -> int:
 
 
 def is_percentage(text: str) -> bool:
-    """Whether text is to be read by `percentage`; blanks do not count, as in Python's numbers."""
+    """Returns whether `percentage` should read this text; trailing blanks are ignored, as in Python's numbers."""
     return text.rstrip().endswith("%")
 
 
 def percentage(text: str) -> float:
-    """The share that text such as "5%" is, as the float that its decimal number 0.05 reads as; nan for none.
+    """Converts text such as "5%" to the float nearest to its decimal value, 0.05; nan if it holds no number.
 
     >>> percentage("5%"), percentage(" 5 % "), percentage("1_0%")
     (0.05, 0.05, 0.1)
     """
     try:
         return float(Decimal(text.rstrip()[:-1].strip()).scaleb(-2))
-    except (ArithmeticError, ValueError):  # the second for a signaling NaN
+    except (ArithmeticError, ValueError):  # ValueError: a signaling NaN
         return math.nan
 
 
 def as_epsilon(value: Any) -> float:
-    """`value` as a regularisation: a float from 0 to 1e150.
+    """Converts `value` to a regularisation: a float from 0 to 1e150.
 
     Raises:
-        TypeError: no real number, or a bool.
-        ValueError: outside the range.
+        TypeError: the value is a bool or not a real number.
+        ValueError: the value is out of range.
     """
     wanted = f"epsilon must be a number from 0 to {LARGEST:g}"
     if isinstance(value, (bool, np.bool_)):
@@ -86,11 +86,11 @@ def as_epsilon(value: Any) -> float:
 
 
 def as_seconds(value: Any, name: str) -> float:
-    """`value` as a time: a number of seconds above 0, at most a year.
+    """Converts `value` to a time in seconds: above 0, at most a year.
 
     Raises:
-        TypeError: no real number, or a bool.
-        ValueError: outside the range.
+        TypeError: the value is a bool or not a real number.
+        ValueError: the value is out of range.
     """
     wanted = f"{name} must be a number of seconds above 0, at most a year"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
@@ -102,11 +102,11 @@ def as_seconds(value: Any, name: str) -> float:
 
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:
-    """`value` if it is one of the known strings.
+    """Returns `value` if it is one of the known strings.
 
     Raises:
-        TypeError: no string.
-        ValueError: not known.
+        TypeError: the value is not a string.
+        ValueError: the string is not known.
     """
     wanted = f"{name} must be one of {', '.join(map(repr, known))}"
     if not isinstance(value, str):
@@ -117,17 +117,21 @@ def one_of(name: str, value: Any, known: Sequence[str]) -> str:
 
 
 def flag(name: str, value: Any) -> bool:
-    """`value` if it is a bool; a TypeError otherwise, so that a misplaced argument is not taken for a yes."""
+    """Returns `value` if it is a bool; raises TypeError otherwise, so that a misplaced argument never means True."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be True or False")
     return bool(value)
 
 
 def as_bytes(limit: Any, free: int) -> int | None:
-    """`memory_limit` in bytes: None for none, an int of bytes, a float in (0, 1) for a share of what is free, or text.
+    """Converts `memory_limit` to bytes.
+
+    Args:
+        limit: None for no limit, an int of bytes, a float in (0, 1) for a share of free memory, or text such as "2GB".
+        free: bytes of free memory.
 
     Raises:
-        TypeError, ValueError: anything else.
+        TypeError, ValueError: the limit is anything else.
 
     >>> as_bytes("2GB", 0), as_bytes("1.5 GiB", 0), as_bytes(0.25, 4000)
     (2000000000, 1610612736, 1000)

@@ -1,4 +1,4 @@
-"""The benchmark: it runs, its baseline is algorithm 1, and it does not praise a wrong answer."""
+"""The suite cpu: it runs, its baseline is algorithm 1, and it withholds ratios for wrong picks."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ AS_WRITTEN, IN_PLACE, OURS = variants.VARIANTS
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """The finished process and the written file of a quick run without the real data."""
+    """Returns the finished process and the written file of a quick run without the real data."""
     folder = tmp_path_factory.mktemp("no data")
     command = [sys.executable, "-m", "bench", "--quick", "--output", str(folder / "report.md")]
     environment = {**os.environ, "GIP_GPU_DATA": str(folder)}
@@ -55,7 +55,7 @@ def measured():
 
 
 def cells(table):
-    """The rows of a Markdown table below its header, as lists of cells."""
+    """Returns the rows of a Markdown table below its header, as lists of cells."""
     lines = [line for line in table.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 

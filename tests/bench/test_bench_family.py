@@ -1,4 +1,4 @@
-"""The benchmark of the objectives: it runs, its rival is the definition, and it does not praise a wrong answer."""
+"""The suite family: it runs, its textbook loop is the definition, and it withholds ratios for wrong picks."""
 
 import dataclasses
 
@@ -21,13 +21,13 @@ LR, MI, ENTROPY, MORE = (entries.find(name, quick=True) for name in ("lr", "mi",
 
 
 def cells(table):
-    """The rows of a Markdown table below its header, as lists of cells."""
+    """Returns the rows of a Markdown table below its header, as lists of cells."""
     lines = [line for line in table.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def section(text, title):
-    """What stands between a heading and the next one."""
+    """Returns the text between a heading and the next one."""
     return text.split(f"## {title}\n")[1].split("\n## ")[0]
 
 
@@ -150,7 +150,7 @@ def test_one_wrong_run_withholds_the_figures_of_an_objective(session, lr, first)
     assert cells(suite.picks(measured))[0][2:] == [f"withheld: {reason}", *[""] * 6]
     assert cells(suite.whole_runs(measured))[0][1:] == [f"withheld: {reason}", *[""] * 6]
     assert "No figure for lr, mi and entropy." in suite.claim(measured)
-    # The rest stands.
+    # The rest is unchanged.
     assert cells(suite.dpp(measured, measured.dpp))[1][2] == "4.0 x"
 
 
@@ -177,7 +177,7 @@ def test_the_claim_is_told_in_words(session, gemv, text):
 def test_the_limit_is_what_the_machine_was_seen_to_read(session):
     measured = session()
     assert measured.limit == 0.0005
-    assert "reaches 50% of it" in suite.limit(measured)
+    assert "reaches 50% of that rate" in suite.limit(measured)
     measured.read = [0.002]
     assert measured.limit == 0.001
 
@@ -186,14 +186,14 @@ def test_the_limit_is_what_the_machine_was_seen_to_read(session):
 def test_other_picks_than_the_textbook_withhold_the_speed_up(session, margin, tied, failed):
     measured = session(dpp=(0, 3, 5), margins=(0.0, margin, 0.5), ties=(9, tied, 1))
     reason = (
-        f"the picks part at pick 1, where gip_gpu's leads by {margin:.2g} of its gain; "
+        f"the picks first differ at pick 1, where gip_gpu's leads by {margin:.2g} of its gain; "
         f"items that tie there, itself included: {tied}"
     )
     text = suite.dpp(measured, measured.dpp)
     assert cells(text)[1][2] == f"withheld: {reason}"
     assert f"element by element: {reason}." in text
     assert " x" not in cells(text)[0][2]
-    # Where items tie, the textbook's rounding decides.
+    # The textbook's rounding decides ties.
     assert measured.failures() == ([f"entropy, epsilon 0.01: {reason}"] if failed else [])
 
 

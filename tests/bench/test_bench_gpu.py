@@ -1,6 +1,6 @@
 """The GPU benchmark without a GPU: all of it at tiny sizes, under Triton's interpreter and on a stand-in for CuPy.
 
-What no test here reaches: `TorchTimer`, and what `TorchLibrary` does on a GPU only. `pytest -m gpu` runs the script.
+No test here reaches `TorchTimer` and the parts of `TorchLibrary` for a GPU. `pytest -m gpu` runs the script.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ from tests.support.paths import ROOT
 
 @pytest.fixture(scope="module")
 def by_triton(tmp_path_factory):
-    """What a dry run under Triton's interpreter printed and wrote."""
+    """Returns the output and the file of a dry run under Triton's interpreter."""
     pytest.importorskip("torch")
     pytest.importorskip("triton")
     folder = tmp_path_factory.mktemp("gpu")
@@ -94,7 +94,7 @@ def test_dry_run_floors(by_triton):
 
 
 class Event:
-    """Time as a GPU would tell it, in milliseconds."""
+    """A stand-in for a GPU event, with times in milliseconds."""
 
     def __init__(self):
         self.timer = Timer()
@@ -108,7 +108,7 @@ class Event:
 
 @pytest.fixture
 def cupy(monkeypatch, tmp_path):
-    """The stand-in for CuPy with what the benchmark calls beside the backend."""
+    """Returns the stand-in for CuPy with the further functions that the benchmark calls."""
     emulator = pytest.importorskip("tests.support.cuda_on_cpu.emulator")
     if not emulator.AVAILABLE:
         pytest.skip(emulator.WHY_NOT)
@@ -175,7 +175,7 @@ def cupy(monkeypatch, tmp_path):
 
 
 def on_device(function):
-    """A function of NumPy as CuPy has it."""
+    """Wraps a NumPy function as a CuPy function."""
     from tests.support import cupy_stand_in
 
     return lambda *args, **options: cupy_stand_in.device(function(*map(cupy_stand_in.host, args), **options))
@@ -247,7 +247,7 @@ def test_barrier_compiles_for_every_chip():
 
 
 class StubTimer(Timer):
-    """Tells the times that it was given, and does what it times."""
+    """A timer that runs its actions and returns given times."""
 
     def __init__(self, *spans):
         self.spans = list(spans)

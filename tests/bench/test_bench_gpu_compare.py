@@ -1,4 +1,4 @@
-"""Comparison of two runs of the GPU benchmark, and the files that it refuses."""
+"""Comparison of two runs of the GPU benchmark, and the files that it rejects."""
 
 import json
 
@@ -20,7 +20,7 @@ def test_comparison_of_two_runs():
     assert rows == [
         ["ceilings", "copy bandwidth", "", "2 s", "1 s", "2"],
         ["selections", "pool, k = 3", "cupy, device arrays", "8 s", "2 s", "4"],
-        # A plain loop may pick what it likes.
+        # Picks of a plain loop are not checked.
         ["selections", "pool, k = 3", "plain cupy loop", "3 s", "1 s", "3"],
         ["selections", "pool, k = 3", "z, device arrays", "1 s", "0 ns", ""],
     ]
@@ -49,7 +49,7 @@ def test_comparison_is_printed(monkeypatch, tmp_path):
     monkeypatch.setattr(suite, "unusable", lambda name, device: "")
     old = tmp_path / "old.json"
     old.write_text(json.dumps(run_with([selection(6.0)])))
-    # Its own file of the run before is read before it is overwritten.
+    # The file of the previous run is read before it is overwritten.
     run = CliRunner().invoke(suite.main, ["--compare", str(old), "--output", str(old)])
     assert run.exit_code == 0
     assert "| selections | pool, k = 3 | cupy, device arrays | 6 s   | 2 s   | 3           |" in run.stdout

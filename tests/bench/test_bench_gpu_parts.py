@@ -1,4 +1,4 @@
-"""The parts of the GPU benchmark: their order, --only, their shares of the time, the turns of the backends."""
+"""The parts of the GPU benchmark: their order, --only, their shares of the time, the order of the backends."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ from tests.support.bench_gpu_runs import PARTS, session_of
 def test_parts_and_their_shares():
     assert [part.name for part in suite.PARTS] == PARTS
     assert sum(part.share for part in suite.PARTS) == pytest.approx(1)
-    # No part takes a minute, even if the others leave it everything.
+    # No part takes a minute, even if the others leave all of their time.
     whole = Budget(suite.SECONDS, lambda: 0.0)
     assert all(whole.part(part.share, coming=part.share, chosen=1.0).seconds < 60 for part in suite.PARTS)
 
@@ -89,7 +89,7 @@ def test_nothing_is_measured_in_vain(monkeypatch, tmp_path, options, told):
 
 
 def test_every_part_yields_something():
-    # However much each has to do, none takes another's share.
+    # No part takes another's share, whatever its amount of work.
     done = run_on_a_fake_clock([(part.name, part.share, 1000) for part in suite.PARTS], 100)
     for part in suite.PARTS:
         assert abs(done[part.name] - 100 * part.share) <= 1
@@ -97,9 +97,9 @@ def test_every_part_yields_something():
 
 def test_unused_time_is_passed_on():
     parts = [("a", 0.4, 4), ("b", 0.1, 1000), ("c", 0.1, 1000), ("d", 0.4, 1000)]
-    # Of the 96 seconds left: b has a sixth, c a fifth of the rest, d the rest, but no more than its own share.
+    # Of the 96 remaining seconds b gets a sixth, c a fifth of the rest, d the rest, but at most its own share.
     assert run_on_a_fake_clock(parts, 100) == {"a": 4, "b": 16, "c": 16, "d": 40}
-    # A part that is idle leaves no other more than a fifth.
+    # An idle part leaves no other part more than a fifth.
     parts = [("a", 0.8, 1), ("b", 0.1, 1000), ("c", 0.1, 1000)]
     assert run_on_a_fake_clock(parts, 100) == {"a": 1, "b": 20, "c": 20}
     # Fewer parts: each has its share of all seconds.
@@ -118,7 +118,7 @@ def test_unused_time_is_passed_on():
     ],
 )
 def test_backends_take_turns(monkeypatch, part, pieces):
-    # So that a part that is cut off has something of both.
+    # So that a truncated part has results of both.
     order = []
 
     def do(self, what, action, *args, backend=""):

@@ -1,4 +1,4 @@
-"""The paper's claims: every section is written, and every check can fail."""
+"""The suite paper: every section is written, and every check can fail."""
 
 import json
 from itertools import combinations
@@ -41,7 +41,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def at_hand(tiny, monkeypatch):
-    """The tiny data is the real one."""
+    """Uses the tiny data as the real data."""
     monkeypatch.setattr(pools, "DATA", tiny)
     return tiny
 
@@ -55,7 +55,7 @@ def a_section(title, **rest):
 
 
 def first_of(row):
-    """A run of table 6 that picked these."""
+    """Returns a run of table 6 with these picks."""
     notes = {"timings": {"prepare": 1.0, "total": 3.0}, "picking": 2.0, "process": 4.0, "columns": "lazy"}
     return Run(3.0, 5_000_000, np.array(row).tolist(), {**notes, "rounds": [0]})
 
@@ -157,7 +157,7 @@ def test_the_optimum_is_that_of_all_subsets(m, d):
 
 
 def test_the_readings_of_table_9():
-    # Long rows far from the query have larger scores than a short one along it; the last lies in the plane of two.
+    # Long rows far from the query have larger scores than a short one along it; the last is in the plane of two.
     F = np.array([[0.1, 0.0, 0.0], [10.0, 20.0, 0.0], [9.0, 20.0, 0.0]])
     q = np.array([1.0, 0.0, 0.1])
     assert table9.top(F, q).tolist() == [1, 2, 0]
@@ -308,7 +308,7 @@ def test_scores_of_gsm8k_are_read_off_its_texts(at_hand):
 
 @pytest.fixture
 def timed(at_hand):
-    """A function that makes the runs of the first pool, which all picked as the reference but for one."""
+    """Returns a function that makes the runs of the first pool; all but one have the picks of the reference."""
     F = data.load(pools.GSM8K)
     reference = matching_pursuit(F, table6.self_compression(F), 100, on_exhausted="restart")
 

@@ -1,4 +1,4 @@
-"""The plain loops that gip_gpu is compared with make the picks of the reference."""
+"""The plain loops of the suite plain make the picks of the reference."""
 
 import doctest
 

@@ -1,4 +1,4 @@
-"""The benchmark of rated pools: what it measures, and that the documentation shows what it found."""
+"""The suite ratings: its measures, and the agreement of the documentation with its report."""
 
 import re
 
@@ -11,7 +11,7 @@ from bench.runner import command, pools
 
 
 def tables(text):
-    """The lines of all tables."""
+    """Returns the lines of all tables."""
     return [line for line in text.splitlines() if line.startswith("|")]
 
 
@@ -60,7 +60,7 @@ def test_without_the_data(tmp_path, monkeypatch):
 
 
 def test_what_the_documentation_shows(real):
-    """Its tables are those of the report, whose figures come out again."""
+    """The tables of the page are those of the report, and a new run reproduces their figures."""
     report = (pools.ROOT / "bench" / "results" / "ratings.md").read_text()
     assert tables((pools.ROOT / "docs" / "ratings.md").read_text()) == tables(report)
     real(POOLS["WildBench"][0])

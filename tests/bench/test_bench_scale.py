@@ -1,4 +1,4 @@
-"""The benchmark of large pools: it runs, its rivals make the same picks, and it does not praise a wrong answer."""
+"""The suite scale: it runs, its baselines make the same picks, and it withholds ratios for wrong picks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +20,20 @@ POOL = Input("synthetic", Path("F.npy"), Path("G.npy"), 1000, 10, 1)
 
 
 def cells(table):
-    """The rows of a Markdown table below its header, as lists of cells."""
+    """Returns the rows of a Markdown table below its header, as lists of cells."""
     lines = [line for line in table.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def run(seconds, indices=(4, 2, 7), **notes):
-    """What a process could have told."""
+    """Returns a made-up result of a process."""
     rest = {"columns": "lazy", "resident": True, "planned": 3000, "computed": 4, "read": 60_000, "process": 2.0}
     rest["timings"] = {"prepare": 0.5, "columns": 0.25, "steps": 0.125}
     return Run(seconds, 1_000_000, list(indices), {**rest, **notes})
 
 
 def selected(pool, k, **how):
-    """What a selection tells that is made here."""
+    """Returns the result of a selection in this process."""
     job = pool.job(k, **how)
     return job.function(*job.arguments)
 
@@ -57,7 +57,7 @@ def test_the_pool_is_the_same_each_time_and_a_longer_one_begins_with_it(rows, tm
     assert (whole.view(np.uint16) == again.view(np.uint16)).all()
     shorter = np.load(embeddings(tmp_path / "shorter.npy", BLOCK + 7, 16))
     assert (shorter.view(np.uint16) == whole[: BLOCK + 7].view(np.uint16)).all()
-    # Each block is drawn anew, and each seed.
+    # Every block and every seed has its own draw.
     assert (whole[:BLOCK] != whole[BLOCK : 2 * BLOCK]).any(axis=1).mean() > 0.99
     other = np.load(embeddings(tmp_path / "other.npy", BLOCK, 16, seed=1))
     assert (other != whole[:BLOCK]).any(axis=1).mean() > 0.99
@@ -92,7 +92,7 @@ def test_ratings_are_whole_numbers_of_judges_that_differ(rows, n):
     assert (ratings(F, n, seed=1) != G).any()
     if n > 1:
         assert (G[:, 0] != G[:, 1]).mean() > 0.2
-    # They agree in part with the rows: copies of rows are rated more alike than strangers are.
+    # Ratings depend in part on the rows: ratings of copies differ less than those of unrelated rows.
     first = np.concatenate([np.arange(DUPLICATES, BLOCK, DUPLICATES) + start for start in (0, BLOCK)])
     assert abs(G[first] - G[first - 1]).mean() < 0.9 * abs(G[1:] - G[:-1]).mean()
 
@@ -193,7 +193,7 @@ def test_a_pass_a_pick_makes_the_picks_of_select(tmp_path, way):
 
 @pytest.fixture
 def measured():
-    """A function that makes what was measured of a file: select takes 2 s, a pass of the baseline 4 s."""
+    """Returns a function that makes the result of a file: select takes 2 s, a pass of the baseline 4 s."""
 
     def make(limited=(4, 2, 7), **notes):
         found = {

@@ -1,4 +1,4 @@
-"""The benchmark of the schedule: the simulation is the closed form where nothing varies; a wrong form is found out."""
+"""The suite schedule: the simulation equals the closed form if nothing varies, and detects a wrong form."""
 
 from dataclasses import replace
 from functools import cache
@@ -73,7 +73,7 @@ def test_a_batch_serves_what_the_model_says():
 
 
 def test_the_link_is_that_of_the_exchanges():
-    """From messages that a link takes, that link; no more than the round trip holds, where a burst took longer."""
+    """Messages over a known link give that link; if a burst took longer, the overhead is limited by the round trip."""
     link = Link("test", constants.LOOPBACK, 30e-6, 10e-6)
     two = replace(PLAIN, ranks=2, n=1, step=0.0, link=replace(link, bandwidth=1e15))
     round_trip, more = two.step_messages, constants.BURST - 1
@@ -113,7 +113,7 @@ def test_a_quick_run_measures_and_reports(monkeypatch, tmp_path):
     assert text in result.output
     for words in ("Claim: the closed form is within 20%", "Machine: ", "quick sizes", "star of 4 real", "8 ranks",
                   "as planned, 64 devices", "batches of 1 ", "a column a pick", "a tree of 256",
-                  "Nothing in this table was measured for it"):  # fmt: skip
+                  "Nothing in this table was measured:"):  # fmt: skip
         assert words in text, words
 
 

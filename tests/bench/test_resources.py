@@ -21,7 +21,7 @@ print(json.dumps([[r.build.kernel, r.build.variant, r.chip, r.registers, r.spill
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """Of an interpreter that compiles Triton's kernels; skipped where there is nothing to compile with."""
+    """Returns the environment of an interpreter that compiles Triton's kernels; skips without a compiler."""
     pytest.importorskip("triton")
     pytest.importorskip("cupy_backends")
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
@@ -98,7 +98,7 @@ def unordered(ptx):
     """Addresses that threads of one program both read and write with no barrier between: one may be ahead."""
     seen, found = {"ld": set(), "st": set()}, []
     for line in ptx.splitlines():
-        # What follows an unconditional branch does not follow what comes before it.
+        # Code after an unconditional branch is not executed after the code before it.
         if "bar.sync" in line or "bra.uni" in line:
             seen = {"ld": set(), "st": set()}
         elif access := ACCESS.search(line.strip()):
@@ -134,7 +134,7 @@ def test_no_thread_of_a_triton_program_overtakes_another(assembled):
 
 @pytest.mark.slow
 def test_no_warp_of_a_triton_program_overtakes_another(assembled):
-    """Elements of an array, where a tile has fewer of them than the program has threads."""
+    """No element of an array is shared by warps without a barrier, if a tile has fewer elements than threads."""
     assert len(assembled[2]) == len(assembled[0])
     found = {name: triton_replicas.unordered(ttgir) for name, ttgir in assembled[2].items()}
     assert {name: pairs for name, pairs in found.items() if pairs} == {}
@@ -164,7 +164,7 @@ print(json.dumps(resources.assembly("Triton", ("step", "distances"), form="ttgir
 
 @pytest.mark.slow
 def test_warps_that_overtake_one_another_are_seen(environment, tmp_path):
-    """The step without its barriers, as an H200 ran it: warps may move a residual that another one has moved."""
+    """The step without its barriers, as an H200 ran it: warps may update a residual that another has updated."""
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_BARRIERS, str(tmp_path / "changed.py")],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
@@ -180,7 +180,7 @@ def test_warps_that_overtake_one_another_are_seen(environment, tmp_path):
 
 @pytest.mark.slow
 def test_no_program_of_triton_waits_for_another(assembled):
-    """Kernels end where programs would wait: none polls memory, whose loop the assembler might take to end."""
+    """No kernel polls memory to wait for another program: the assembler may assume that the loop ends."""
     polls = re.compile(r"\bld\.(?:global\.)?(?:acquire|relaxed|volatile)|\batom\S*\.(?:cas|exch)")
     assert [name for name, ptx in assembled[0].items() if polls.search(ptx)] == []
 

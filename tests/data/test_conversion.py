@@ -1,4 +1,4 @@
-"""Tensors, columns and tables of other libraries: taken where the meaning is plain, else refused with what to do."""
+"""Tensors, columns and tables of other libraries: accepted if their meaning is clear, else an error with a fix."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def objects(rows):
 
 
 def same(value, expected):
-    """It is taken for rows, for scores, and by a whole selection."""
+    """Checks that a value works as rows, as scores, and in a whole selection."""
     np.testing.assert_array_equal(as_matrix(value, "F"), expected)
     np.testing.assert_array_equal(as_scores(value, (len(expected), 2)), expected)
     np.testing.assert_array_equal(as_query(value, len(expected)), expected)
@@ -46,7 +46,7 @@ def test_columns_of_arrays():
 def test_columns_of_tensors(torch):
     same(objects(list(torch.from_numpy(F))), F)
     same(list(torch.from_numpy(F)), F)
-    # One by one, NumPy does not know them.
+    # NumPy cannot convert these tensors one by one.
     tensor = torch.from_numpy(F).bfloat16()
     same(list(tensor), tensor.float().numpy())
 
@@ -90,7 +90,7 @@ def test_floats_of_8_bits(torch, kind):
 
 @pytest.mark.parametrize("kind", ["float8_e4m3fn", "float8_e5m2", "bfloat16"])
 def test_small_floats_of_ml_dtypes(kind):
-    """As JAX has them."""
+    """JAX uses these types."""
     kinds = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     array = F.astype(getattr(kinds, kind))
     same(array, array.astype(np.float32))
@@ -99,7 +99,7 @@ def test_small_floats_of_ml_dtypes(kind):
 def test_nested_tensors(torch):
     for layout in (torch.strided, torch.jagged):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, of a prototype
+            warnings.simplefilter("ignore")  # torch's own warning of a prototype
             nested = torch.nested.nested_tensor(list(torch.from_numpy(F)), layout=layout)
             ragged = torch.nested.nested_tensor([torch.ones(3), torch.ones(4)], layout=layout)
         for take in (lambda value: as_matrix(value, "F"), DeviceMatrix):
@@ -121,7 +121,7 @@ def test_sparse_tensors(torch):
 
 def test_tensors_that_numpy_does_not_have(torch):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, that it will lose them
+        warnings.simplefilter("ignore")  # torch's own warning that it will remove them
         quantized = torch.quantize_per_tensor(torch.from_numpy(F), 0.1, 0, torch.qint8)
         with pytest.raises(TypeError, match=r"F is a tensor of qint8, .* F.dequantize\(\)"):
             as_matrix(quantized, "F")

@@ -1,4 +1,4 @@
-"""Arrays of other libraries on a GPU; torch CPU tensors stand in for theirs where only the library matters."""
+"""Arrays of other libraries on a GPU; torch CPU tensors are stand-ins if only the library matters."""
 
 import sys
 import types
@@ -62,7 +62,7 @@ def test_format_of_host_rows(dtype, kind):
 
 
 class CupyLike:
-    """What CuPy's arrays show and do."""
+    """A stand-in with the attributes and methods of CuPy's arrays."""
 
     __cuda_array_interface__ = {}  # noqa: RUF012
     device = types.SimpleNamespace(id=3)
@@ -118,7 +118,7 @@ def test_a_selection_from_rows_that_lie_on_the_device(tensor, dtype, monkeypatch
 
 
 def test_rows_on_the_device_that_are_rounded_chunk_by_chunk(tensor, monkeypatch):
-    """bfloat16 rows, of which no float16 copy fits beside them."""
+    """bfloat16 rows on a device without room for their float16 copy."""
     pytest.importorskip("triton")
     from gip_gpu.backends.triton.backend import TritonBackend
 

@@ -1,4 +1,4 @@
-"""Rows that are not finite: named, or left out, with the indices of the input."""
+"""Rows with non-finite values: an error names them, or they are dropped and the indices stay those of the input."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ from gip_gpu.sources import open_matrix
 RNG = np.random.default_rng(0)
 WHOLE = RNG.standard_normal((300, 12)).astype(np.float32)
 RATINGS = RNG.integers(1, 6, (300, 2)).astype(float)
-# Neighbours, both ends, and infinities; of both, of F alone and of G alone.
+# Neighbours, both ends, and infinities; in both matrices, in F alone and in G alone.
 F, G = WHOLE.copy(), RATINGS.copy()
 F[[0, 40, 41, 42, 299], 3] = np.nan
 F[77, 0] = -np.inf
@@ -27,7 +27,7 @@ KINDS = [("mp", {}), ("omp", {}), ("lr", {"epsilon": 0.1}), ("mi", {"query": "ri
 
 
 def right(k=20, **options):
-    """From the rows that are left, by hand."""
+    """Computes the expected selection from the remaining rows."""
     return LEFT[select(F[LEFT], G[LEFT], k, **options).indices]
 
 
@@ -35,7 +35,7 @@ def right(k=20, **options):
 @pytest.mark.parametrize("small", [True, False])
 def test_as_from_the_rows_that_are_left(objective, options, small, monkeypatch):
     if not small:
-        # As rows of a large matrix are read.
+        # Rows are then read as those of a large matrix.
         monkeypatch.setattr(missing_values, "SMALL", 0)
     left, scores = (FINITE, None) if objective == "entropy" else (LEFT, G)
     expected = select(F[left], None if scores is None else G[left], 10, objective=objective, **options)
@@ -100,7 +100,7 @@ def test_extend():
 
 @pytest.mark.parametrize("name", ["F.npy", "F.parquet", "folder"])
 def test_files(name, tmp_path, monkeypatch):
-    """Rows of the view are read as they are asked for, and no copy of them is made."""
+    """Rows of the view are read on request, without a copy."""
     path = tmp_path / name
     if name == "F.parquet":
         pa = pytest.importorskip("pyarrow")
@@ -147,7 +147,7 @@ def test_a_checkpoint(tmp_path):
 
 
 def test_saved(tmp_path):
-    # All that are left, so that indices reach beyond how many those are.
+    # All remaining rows, so that indices exceed their number.
     chosen = select(F, G, len(LEFT), on_nan="drop", standardize="zscore", sign="positive")
     for name in ("chosen.npz", "chosen.json"):
         chosen.save(tmp_path / name)
@@ -205,7 +205,7 @@ def test_a_finite_row_beyond_float64_is_no_missing_value():
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_rows_on_a_gpu(at_once, triton_in_interpreter, monkeypatch):
-    """Torch CPU tensors stand in for those of a GPU, which stay where they are."""
+    """Torch CPU tensors are stand-ins for GPU tensors, which stay on the device."""
     torch = pytest.importorskip("torch")
     for module in ("gip_gpu.api.select", "gip_gpu.api.prepared", "gip_gpu.backends.gpu.backend"):
         monkeypatch.setattr(sys.modules[module], "on_gpu", lambda value: isinstance(value, torch.Tensor))

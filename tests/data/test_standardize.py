@@ -1,4 +1,4 @@
-"""Columns of scores on one scale: the values, what is recorded of them, and how they go on."""
+"""Standardised scores: their values, the record of them, and their use in `extend`."""
 
 import dataclasses
 import re
@@ -99,7 +99,7 @@ def test_constant_columns():
 def test_extended_by_the_scale_of_the_pool_before():
     before = select(F[:200], G[:200], 5, standardize="zscore", sign="positive")
     done = before.preparation.standardized
-    # Better and shorter than those before, but for a few.
+    # Most are better and shorter than those before.
     joined = np.where(np.arange(100)[:, None] % 9 == 0, G[200:], G[200:] + np.array([2, -3000]))
     more = extend(before, F[200:], joined, 5)
     by_hand = select(F[:200], done.apply(G[:200]), 5, sign="positive")
@@ -156,7 +156,7 @@ def test_what_is_refused(value):
     st.data(),
 )
 def test_parts_give_what_the_whole_does(scores, data):
-    """Bit by bit, wherever the rows are cut."""
+    """The result is bit-identical for any split of the rows."""
     cut = data.draw(st.integers(1, len(scores) - 1))
     parts = scores[:cut], scores[cut:]
     whole = exact_sums.column_sums(scores)

@@ -1,4 +1,4 @@
-"""Scores in files of several columns or arrays: what is taken for scores, and what only by its name."""
+"""Scores in files of several columns or arrays: which data is accepted as scores, and which only by its name."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def select(F, G):
 
 
 def save(folder, kind, columns):
-    """A file, or a folder of shards, of these columns and arrays; the path."""
+    """Writes these columns and arrays to a file or a folder of shards; returns the path."""
     folder.mkdir(exist_ok=True)
     path = folder / f"scores.{kind}"
     if kind in ("parquet", "arrow", "datasets"):
@@ -81,7 +81,7 @@ def test_embeddings_are_scores_only_by_their_name(kind, texts, tmp_path, capsys)
     np.testing.assert_array_equal(select(pool, eval(call)), EXPECTED)
     assert main([*command, "--scores-key", "quality"]) == 0
     assert capsys.readouterr().out.split() == EXPECTED.astype(str).tolist()
-    # Who names them may have them.
+    # A user who names them gets them.
     named = open_matrix(path, "embedding")
     np.testing.assert_array_equal(select(F, named), select(F, F))
 
@@ -134,7 +134,7 @@ def test_identifiers_are_scores_only_by_their_name(kind, name, tmp_path):
     path = save(tmp_path, kind, {name: values})
     with pytest.raises(ValueError, match=rf"^G: (column|array|tensor|field) '{name}' of .* {why}; name .*'{name}'\)"):
         select(F, path)
-    # A process's share shows it too.
+    # The error is the same for a process's share.
     with pytest.raises(
         ValueError, match=r"the name of an identifier|to (19|20), as row numbers do|13 different integers"
     ):
@@ -180,11 +180,11 @@ def test_all_columns_of_a_csv_are_scores(tmp_path):
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ("1,2\n3,4\n", "a", "line 1 has numbers, not the names of columns, of which key 'a' is one"),
+        ("1,2\n3,4\n", "a", "line 1 has numbers; with key 'a' the first line must have the names of columns"),
         ("a,b\n1,2\n", "c", r"it must hold a column 'c', .*; it holds a: column, b: column; give the key of one"),
-        ("a,b\n1,2\n", "a,c", r"it has no column 'c' of numbers, of which key 'a,c' tells; it holds a: column"),
+        ("a,b\n1,2\n", "a,c", r"it has no column 'c' of numbers, which key 'a,c' names; it holds a: column"),
         ("a,b\n1,2\n", "a,a", "key 'a,a' names a column twice"),
-        ("a,b,a\n1,2,3\n", "a", "line 1 has 2 columns 'a', of which key tells; rename them"),
+        ("a,b,a\n1,2,3\n", "a", "line 1 has 2 columns 'a', which key names; rename them"),
         ("a,b\n1,x\n", "b", "line 2, column 2: 'x' is not a number"),
         (",a\n0,1\n1,2\n", None, r"column 1 has no name; does it hold row numbers\?; name .*--scores-key a"),
         ("0,5\n1,2\n2,5\n", None, "column 1 of .* holds 0 to 2, as row numbers do; name the columns in a first line"),
@@ -240,7 +240,7 @@ def test_few_numbers_in_order_may_be_scores(tmp_path):
 
 
 def test_arrays_are_taken_as_they_are(tmp_path):
-    """Who made an array has looked at it."""
+    """Arrays in memory are not checked: the user has built them."""
     np.save(tmp_path / "G.npy", np.arange(M))
     np.testing.assert_array_equal(select(F, tmp_path / "G.npy"), select(F, np.arange(M)))
 
@@ -248,7 +248,7 @@ def test_arrays_are_taken_as_they_are(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
 @pytest.mark.parametrize("kind", ["npy", "npz", "csv", "tsv", "jsonl", "safetensors", "parquet", "arrow", "feather"])
 def test_a_pipe_is_no_input(kind, tmp_path, capsys):
-    """Opening it would wait for ever."""
+    """Opening a pipe would block forever."""
     path = tmp_path / f"pipe.{kind}"
     os.mkfifo(path)
     with pytest.raises(ValueError, match=rf"cannot read .*pipe.{kind}: it is no regular file"):
@@ -286,14 +286,14 @@ def test_the_file_of_the_embeddings_is_none_of_scores(tmp_path):
                 gip_gpu.select(file, given, 3, device="cpu")
             with pytest.raises(ValueError, match=message):
                 gip_gpu.Pool(file, device="cpu").select(given, 3)
-    # Whoever means it says so.
+    # A key makes it explicit.
     expected = gip_gpu.select(F, F, 3, sign="any", device="cpu").tolist()
     assert gip_gpu.select(path, open_matrix(path)[:], 3, sign="any", device="cpu") == expected
     assert (
         gip_gpu.select(tmp_path / "F.npz", open_matrix(tmp_path / "F.npz", "F"), 3, sign="any", device="cpu")
         == expected
     )
-    # Another file of as many columns is taken.
+    # Another file with the same number of columns is accepted.
     np.save(tmp_path / "G.npy", F)
     assert gip_gpu.select(path, tmp_path / "G.npy", 3, sign="any", device="cpu") == expected
 
@@ -302,7 +302,7 @@ MISSING = [1.5, None, 3.0, *map(float, range(4, 20))]
 
 
 def written(folder, how):
-    """Scores of which one is missing, as tables are written: what `select` takes."""
+    """Writes scores with one missing value in a format; returns the argument for `select`."""
     pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
     frame = pd.DataFrame({"q": pd.array(MISSING, "Float64"), "t": ["a"] * len(MISSING)})
     path = folder / f"G.{how.split()[0]}"
@@ -335,7 +335,7 @@ def written(folder, how):
     ],
 )
 def test_missing_scores_are_nan_however_they_are_written(tmp_path, how):
-    """Whoever writes a table, `on_nan` decides what a missing value means, and the error says so."""
+    """`on_nan` decides how missing values of every format are treated, and the error names it."""
     gone = [0, 1] if how == "jsonl first" else [1]
     G, X = written(tmp_path, how), np.random.default_rng(2).standard_normal((len(MISSING), 4))
     with pytest.raises(ValueError, match=rf"G has a value that is not finite in row {gone[0]} .*on_nan='drop'"):

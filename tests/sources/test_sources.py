@@ -62,7 +62,7 @@ def test_memory_maps(mode: str, tmp_path: Path) -> None:
     same(found, big[101:1500])
     same(pickle.loads(pickle.dumps(found)), big[101:1500])
     if mode != "r":
-        array[110] = 3  # a page that is let go must not take what was written with it
+        array[110] = 3  # releasing a page must not lose values written to it
         found.read(0, 1399)
         assert (found[9] == 3).all()
         assert (array[110] == 3).all()
@@ -145,7 +145,7 @@ ENTRY = {"dtype": "F32", "shape": [4, 3], "data_offsets": [0, 48]}
         (header({"F": {**ENTRY, "data_offsets": [48, 0]}}), "no place inside the file"),
         (header({"F": {**ENTRY, "data_offsets": [0, 44]}}), r"tensor 'F', F32 \(4, 3\), has 44 bytes, not 48"),
         (header({"F": ENTRY}, bytes(47)), "no place inside the file"),
-        (header({"F": ENTRY}, bytes(49)), "it has 49 bytes of data, and its header tells of 48"),
+        (header({"F": ENTRY}, bytes(49)), "it has 49 bytes of data, and its header declares 48"),
         (header({"F": {**ENTRY, "dtype": "F4", "data_offsets": [0, 48]}}), "it holds F: F4"),
         (header({"F": {**ENTRY, "dtype": "F8_E4M3"}}), r"tensor 'F', F8_E4M3 \(4, 3\), has 48 bytes, not 12"),
         (header({"F": {**ENTRY, "shape": [0, 3], "data_offsets": [0, 0]}}, b""), "must have at least one row"),
@@ -268,7 +268,7 @@ def test_a_file_that_changes_while_it_is_mapped(tmp_path: Path) -> None:
         for source in sources:
             with pytest.raises(ValueError, match=r"cannot read .*F.npy: it has changed since it was opened"):
                 source.read(0, 3)
-    # What is written through the map itself is seen.
+    # Reads see values written through the map itself.
     mapped = MemmapSource(array := np.load(path, mmap_mode="r+"))
     array[3] = 7
     array.flush()
@@ -276,7 +276,7 @@ def test_a_file_that_changes_while_it_is_mapped(tmp_path: Path) -> None:
 
 
 def test_a_small_file_that_changes_while_it_is_mapped(tmp_path: Path) -> None:
-    """Its pages may stay in memory, so it is an array as any other, but one of a file."""
+    """Its pages may stay resident, so it is an ordinary array, but one of a file."""
     path = tmp_path / "F.npy"
     for change in (lambda: np.save(path, F + 1), lambda: os.truncate(path, 1000)):
         np.save(path, F)
@@ -412,7 +412,7 @@ def write_npy(path: Path, block: np.ndarray, count: int) -> None:
 
 
 def write_large(kind: str, folder: Path, block: np.ndarray, count: int) -> Path:
-    """A matrix of `count` times this block."""
+    """Writes a matrix of `count` copies of this block."""
     path = folder / f"F.{'feather' if kind == 'lz4' else kind}"
     if kind == "shards":
         path.mkdir()

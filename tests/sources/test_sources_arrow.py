@@ -24,7 +24,7 @@ FORMATS = ("parquet", "arrow", "feather", "stream", "lz4")
 
 
 def write(path: Path, table: Any, kind: str, rows: int = 17) -> Path:
-    """A table in row groups or batches of so many rows."""
+    """Writes a table in row groups or batches of this many rows."""
     if kind == "parquet":
         pq.write_table(table, path, row_group_size=rows)
     elif kind in ("feather", "lz4"):
@@ -37,7 +37,7 @@ def write(path: Path, table: Any, kind: str, rows: int = 17) -> Path:
 
 
 def lists(array: np.ndarray, kind: str = "fixed") -> Any:
-    """A column of lists."""
+    """Returns a column of lists."""
     inside = pa.array(np.ascontiguousarray(array).ravel())
     if kind == "fixed":
         return pa.FixedSizeListArray.from_arrays(inside, array.shape[1])
@@ -67,7 +67,7 @@ def test_columns_of_lists(kind: str, dtype: str, tmp_path: Path) -> None:
 def test_lists_of_every_kind_in_pieces_of_every_size(
     kind: str, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row groups larger than a piece, of a piece, and of a row; pieces that do not stay."""
+    """Row groups are larger than a piece, one piece, or one row; pieces are evicted from the cache."""
     monkeypatch.setattr(parquet, "PIECE", 10 * 7 * 8)
     monkeypatch.setattr(decoded, "KEPT", 1)
     for rows in (1, 10, 33, 101):
@@ -108,9 +108,7 @@ def test_columns_of_numbers(kind: str, tmp_path: Path) -> None:
         open_matrix(path)
     with pytest.raises(ValueError, match=r"must hold a column 'text', .*it holds a: double"):
         open_matrix(path, "text")
-    with pytest.raises(
-        ValueError, match=r"has no column 'text' of numbers, of which key 'a,text' tells; it holds a: d"
-    ):
+    with pytest.raises(ValueError, match=r"has no column 'text' of numbers, which key 'a,text' names; it holds a: d"):
         open_matrix(path, "a,text")
     with pytest.raises(ValueError, match=r"must hold a column 'a', 2-d, of real numbers"):
         open_matrix(path, "a", dimensions=(2,))
@@ -128,7 +126,7 @@ def test_the_only_column_of_lists_comes_before_numbers(tmp_path: Path) -> None:
 
 
 def test_folders_of_tables(tmp_path: Path) -> None:
-    """As Spark and the datasets library leave them."""
+    """Folders as written by Spark and the datasets library."""
     for number in range(11):
         table = pa.table({"text": ["x"] * 9, "F": lists(F[9 * number : 9 * number + 9])})
         write(tmp_path / f"part-{number}.parquet", table, "parquet", 4)
@@ -178,7 +176,7 @@ def test_a_null_among_rows_of_integers_is_named(kind: str, bad: Any, tmp_path: P
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("fixed", [False, True])
 def test_a_null_among_floats_is_nan(kind: str, fixed: bool, tmp_path: Path) -> None:
-    """As tables with missing values are written: the row is named, and may be left out."""
+    """Tables store missing values as nulls: the error names the row, and `on_nan` may drop it."""
     rows: list[Any] = F[:, :3].tolist()
     rows[70], rows[41] = None, [1.0, None, 2.0]
     scores: list[Any] = [float(j % 7) for j in range(len(F))]

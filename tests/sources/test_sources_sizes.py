@@ -1,4 +1,4 @@
-"""Files of other sizes than expected: shards without rows, archives larger than memory, floats of 8 bits."""
+"""Files of unusual sizes: shards without rows, archives larger than memory, 8-bit floats."""
 
 import io
 import logging
@@ -24,7 +24,7 @@ from tests.support.source_checks import F, G, same
 def test_stored_arrays_are_read_in_blocks(dtype, order, tmp_path, monkeypatch):
     array = np.asarray(F.astype(dtype), order=order)
     np.savez(tmp_path / "F.npz", texts=np.array(["x"] * 101), F=array, g=G[:, 0])
-    monkeypatch.setattr(memory, "available", lambda: 10)  # there is no room for it
+    monkeypatch.setattr(memory, "available", lambda: 10)  # too little for the array
     source = open_matrix(tmp_path / "F.npz", "F")
     assert isinstance(source, RawSource)
     same(source, array)
@@ -58,7 +58,7 @@ def test_arrays_are_stored_and_compressed_with_every_writer(tmp_path):
 
 
 def declare(path, shape, values=b"", compression=zipfile.ZIP_DEFLATED):
-    """A .npz whose array F has this shape by its header, and these bytes."""
+    """Writes a .npz whose header declares this shape of F, with these bytes."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -69,20 +69,20 @@ def test_what_does_not_fit_is_refused_before_it_is_read(tmp_path, monkeypatch, c
     np.savez_compressed(tmp_path / "F.npz", F=np.zeros((5000, 100)))
     np.save(tmp_path / "g.npy", np.ones(5000))
     monkeypatch.setattr(npz.np, "load", lambda *_, **__: pytest.fail("it was read"))
-    wanted = r"cannot read .*F.npz: array 'F', float64 \(5000, 100\), is compressed and takes 4 MB in memory, of which "
+    wanted = r"cannot read .*F.npz: array 'F', float64 \(5000, 100\), is compressed and takes 4 MB in memory, but "
     hint = "; saved by np.save as .npy, or by np.savez, it is read in blocks"
     for call in (
         lambda: open_matrix(tmp_path / "F.npz", memory_limit="1MB"),
         lambda: gip_gpu.select(tmp_path / "F.npz", np.ones(5000), 5, memory_limit="1MB"),
         lambda: gip_gpu.Pool(tmp_path / "F.npz", memory_limit=1_000_000),
     ):
-        with pytest.raises(ValueError, match=f"{wanted}1 MB may be taken{hint}$"):
+        with pytest.raises(ValueError, match=f"{wanted}the limit is 1 MB{hint}$"):
             call()
     for line in (["select", "--scores", str(tmp_path / "g.npy")], ["plan"]):
         assert main([line[0], str(tmp_path / "F.npz"), *line[1:], "-k", "5", "--memory-limit", "1MB"]) == 2
-        assert re.search(f"{wanted}1 MB may be taken{hint}\n$", capsys.readouterr().err)
+        assert re.search(f"{wanted}the limit is 1 MB{hint}\n$", capsys.readouterr().err)
     monkeypatch.setattr(memory, "available", lambda: 2_000_000)
-    with pytest.raises(ValueError, match=f"{wanted}2 MB may be taken{hint}$"):
+    with pytest.raises(ValueError, match=f"{wanted}the limit is 2 MB{hint}$"):
         gip_gpu.select(tmp_path / "F.npz", np.ones(5000), 5)
     with pytest.raises(ValueError, match="memory_limit is 'much'; memory_limit must be bytes"):
         open_matrix(tmp_path / "F.npz", memory_limit="much")
@@ -122,7 +122,7 @@ def test_a_folder_in_the_folder_is_named(tmp_path):
 
 
 def shards(folder, kind, none):
-    """Five shards of F, of which these have no rows."""
+    """Writes five shards of F; these have no rows."""
     folder.mkdir(exist_ok=True)
     parts = iter(np.array_split(F.astype("f4"), max(1, 5 - len(none))))
     for number in range(5):

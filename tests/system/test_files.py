@@ -1,4 +1,4 @@
-"""Files: what is read is checked and named, what is written is whole or not there."""
+"""Files: input is validated and errors name the file, output is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_other_kinds_are_refused(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """Unpickling it would make a file."""
+    """An object whose unpickling would create a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -329,7 +329,7 @@ def test_files_are_written_together_or_not_at_all(before: list[str], tmp_path: P
 
 
 def test_a_rename_that_fails_takes_new_files_back(tmp_path: Path) -> None:
-    """As where a folder of that name has come up while the files were written."""
+    """A folder of that name may appear while the files are written."""
     a, b = tmp_path / "a", tmp_path / "b"
     b.mkdir()
     with pytest.raises(IsADirectoryError):

@@ -1,4 +1,4 @@
-"""What the system says of this machine: its CPU, and memory."""
+"""Facts of this machine: CPU and memory."""
 
 import sys
 

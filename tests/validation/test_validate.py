@@ -1,4 +1,4 @@
-"""Bad input is refused before any work, with the argument, what it got and what is wanted; good input is accepted."""
+"""Bad input raises an error that names the argument, what it got and what it wants, before any work."""
 
 import contextlib
 import sys
@@ -118,7 +118,7 @@ def test_bad_input(case, monkeypatch):
 
 
 class Interface:
-    """Something that only offers NumPy's array interface."""
+    """An object with only NumPy's array interface."""
 
     def __init__(self, array):
         self.__array_interface__ = array.__array_interface__
@@ -126,7 +126,7 @@ class Interface:
 
 
 class Capsule:
-    """Something that only offers DLPack."""
+    """An object with only DLPack."""
 
     def __init__(self, array):
         self.array = array
