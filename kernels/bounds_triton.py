@@ -109,6 +109,6 @@ def ratio_interval(lower, upper, distance, error, a, b):
     """Bounds ||W|| / sqrt(a + b d2) from the bounds of ||W||, with d2 within `error` of `distance`."""
     farthest = tl.sqrt(a + b * positive(distance + error))
     nearest = tl.sqrt(a + b * positive(distance - error))
-    # Over zero nothing is known: the lower bound is 0, the upper one infinite.
+    # With a zero denominator nothing is known: the lower bound is 0, the upper bound infinite.
     lower /= tl.where(farthest == 0, float("inf"), farthest)
     return lower, tl.where(nearest == 0, float("inf"), upper / tl.where(nearest == 0, 1.0, nearest))

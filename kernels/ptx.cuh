@@ -28,7 +28,7 @@ GIP_LOAD(float, load_strong, "ld.relaxed.gpu.global.f32", "f")
 GIP_LOAD(double, load_strong, "ld.relaxed.gpu.global.f64", "d")
 GIP_LOAD(long long, load_strong, "ld.relaxed.gpu.global.s64", "l")
 
-// Writes before the addition whose result it reads are visible to loads after it.
+// After it has read the result of an addition, later loads see all writes before that addition.
 GIP_LOAD(long long, load_acquire, "ld.acquire.gpu.global.s64", "l")
 #undef GIP_LOAD
 

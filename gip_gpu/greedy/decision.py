@@ -137,7 +137,7 @@ def add_to_projection(state: State, row: Floats, residual: Floats, gain: float, 
     norm = math.sqrt(gain)
     moved = norm * square
     state.A += residual[:, None] * row
-    # Each of A's entries was rounded once, and so was the product added to it.
+    # Each entry of A is rounded once, and so is the product added to it.
     state.drift += error_bounds.U64 * (state.projected(square) + 2 * moved)
     return norm, moved
 

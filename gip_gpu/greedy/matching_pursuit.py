@@ -1,4 +1,4 @@
-"""Stepper for matching pursuit whose picks the host decides: objective "mp" with sign "any"."""
+"""Stepper for matching pursuit with picks decided on the host: objective "mp" with sign "any"."""
 
 from typing import Any, ClassVar, Protocol
 
@@ -159,7 +159,7 @@ class LocalPursuit:
 
 
 class MatchingPursuit:
-    """Stepper for matching pursuit whose picks the host decides.
+    """Stepper for matching pursuit with picks decided on the host.
 
     Args:
         arrays: the residual and its passes.

@@ -191,7 +191,7 @@ class ProjectingRound:
         """Updates drift, counters and metric on the host for the projection of a pick."""
         moved = math.sqrt(float(residual @ residual)) * length / q
         self.projected += moved
-        # Each entry of A was rounded once, and so was the product added to it.
+        # Each entry of A is rounded once, and so is the product added to it.
         state.drift += U64 * (self.projected + 2 * moved)
         self.picks += 1
         # The rounding of the pick's phi moves the phi of another item by the ratio of their lengths.

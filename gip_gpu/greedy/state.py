@@ -24,8 +24,8 @@ class Reason(Enum):
     """Reason why a stepper's `advance` returned."""
 
     DONE = "the steps that were asked for are taken"
-    COLUMNS = "Gram columns were computed, and steps can go on"
-    NEED_REFRESH = "the error bound is too wide to tell the candidates apart cheaply"
+    COLUMNS = "Gram columns were computed, and steps can continue"
+    NEED_REFRESH = "the error bound is too wide to distinguish the candidates cheaply"
     EXHAUSTED = "the best score has fallen to the float64 floor"
 
 

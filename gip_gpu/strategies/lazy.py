@@ -55,7 +55,7 @@ class Lazy(Strategy):
         wanted = max(CACHE, share) if asked.keep else CACHE
         empty = setting.total(setting.costs.lazy(0, layout, precision))
         most = (setting.room - empty) // setting.costs.column(precision, layout)
-        # A pool that is kept has a use for every column.
+        # A kept pool may use every column.
         useful = asked.m if asked.keep or asked.foreseen else layout.most or asked.m
         return max(1, min(asked.m, wanted, most, useful))
 

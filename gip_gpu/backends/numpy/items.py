@@ -164,7 +164,7 @@ class NumpyItems(Items):
                 np.multiply(spare, b, out=spare)
                 np.add(spare, a, out=spare)
             np.sqrt(spare, out=spare)
-            # Over zero the upper bound is infinite.
+            # With a zero divisor the upper bound is infinite.
             np.divide(bound, spare, out=bound)
         return lower
 

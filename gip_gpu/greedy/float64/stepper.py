@@ -55,7 +55,7 @@ class Float64Stepper:
     Args:
         rows: the exact rows; of norm 1 for matching pursuit.
         X: `rows.exact()`.
-        problem: what is maximised.
+        problem: the problem to solve.
         other: returns the stepper of larger pools; called at most once, when the bounds do not decide.
     """
 
@@ -194,7 +194,7 @@ class Float64Stepper:
         arrays, wanted = self.arrays, state.k - state.t
         if self.rules.projects and self.bounds.picks >= self.many <= wanted:
             self._anew(state)
-        # Without a ridge no more rows than their length are independent.
+        # Without a ridge at most d rows are independent.
         most = wanted if self.rules.ridge or not self.rules.projects else self.X.shape[1] - (state.t - self.begun)
         ahead = self.many - self.bounds.picks
         if self.rules.projects and 0 < ahead <= wanted - self.many:
