@@ -1,4 +1,4 @@
-"""Tuning tables: the values of a kernel's launch for each architecture that the kernels are compiled for."""
+"""Tuning tables: the launch values of a kernel for each architecture of a build."""
 
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
@@ -10,7 +10,7 @@ ARCHITECTURES = (80, 90, 100)
 
 
 class Chip(Protocol):
-    """A GPU, as the arrays of a backend describe it."""
+    """GPU, as described by the arrays of a backend."""
 
     @property
     def capability(self) -> int:
@@ -18,25 +18,25 @@ class Chip(Protocol):
 
     @property
     def multiprocessors(self) -> int:
-        """Multiprocessors."""
+        """Number of multiprocessors."""
 
     @property
     def shared_of_block(self) -> int:
-        """Bytes of shared memory that a block may ask for."""
+        """Bytes of shared memory that a block may request."""
 
 
 def alike(values: Values) -> dict[int, Values]:
-    """The same values for every architecture.
+    """Returns a table with the same values for every architecture.
 
-    They are reasoned for sm_80. On sm_90 and sm_100 nothing spills either (`bench/results/resources.md`), and the times
-    of an H200 in `bench/results/gpu.md` are with them. An architecture gets an entry of its own once a measurement
-    there asks for one.
+    The values are chosen for sm_80. On sm_90 and sm_100 nothing spills either (`bench/results/resources.md`), and the
+    times of an H200 in `bench/results/gpu.md` were measured with them. An architecture gets its own entry when a
+    measurement on it calls for one.
     """
     return dict.fromkeys(ARCHITECTURES, values)
 
 
 def tuned(table: Mapping[int, Values], capability: int) -> Values:
-    """The values for a compute capability: of the newest architecture that is not newer, or of the oldest.
+    """Returns the values for a compute capability: of the newest architecture that is not newer, or of the oldest.
 
     Triton's interpreter has capability 0.
     """

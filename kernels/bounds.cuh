@@ -25,10 +25,10 @@ __device__ __forceinline__ double lowest_tied(double best, double scale) {
 // A bound on ||A + w f'||^2 from a bound on ||A||^2, for an item of the given scores and exact residual
 // w, f'f <= square.
 //
-// It is ||A||^2 + 2 w'(A f) + ||w||^2 ||f||^2, and A f = scores - w. That difference is off by the rounding of w, at
-// most `noise`, and its own, u (||scores|| + ||w||); the sum over the signals by (n + 1) u of ||w|| (||scores|| +
-// ||w||); the squared norm of a row divided in float64 by (d + 4) u; the sum of the terms by 4 u and the rounding of
-// the new A by 2 u of what they add up to in absolute value. `scale` bounds ||scores||.
+// It is ||A||^2 + 2 w'(A f) + ||w||^2 ||f||^2, and A f = scores - w. Errors: the difference has the rounding of w, at
+// most `noise`, and its own, u (||scores|| + ||w||); the sum over the signals (n + 1) u of ||w|| (||scores|| + ||w||);
+// the squared norm of a row that was divided in float64 (d + 4) u; the sum of the terms 4 u, and the rounding of the
+// new A 2 u, of the sum of their absolute values. `scale` bounds ||scores||.
 __device__ __forceinline__ double energy_after(double energy, int d, const double* scores, const double* w,
                                                double gain, double square, double scale, double noise) {
     const double norm = sqrt(gain);

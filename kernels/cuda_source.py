@@ -1,4 +1,4 @@
-"""CUDA sources as one string each, with the macros they are compiled with, and their compilation by CuPy."""
+"""CUDA sources as one string each, the macros of a build, and the compilation by CuPy."""
 
 import re
 from collections.abc import Mapping
@@ -9,34 +9,34 @@ from typing import Any
 from gip_gpu.backends.gpu.layout import macros
 
 INCLUDE = re.compile(r'^#include "(?:\.\./)?(?:kernels/)?((?:\w+/)?[\w.]+)"$', re.MULTILINE)
-# Operations whose blocks wait for one another: their launches are cooperative.
+# Operations with barriers between blocks: their launches are cooperative.
 COOPERATIVE = ("loop",)
 
 
 @cache
 def expanded(op: str) -> str:
-    """The source of `kernels/<op>/<op>.cu` with our own headers in it."""
+    """Returns the source of `kernels/<op>/<op>.cu` with our own headers inserted."""
     return with_headers((files("gip_gpu.kernels") / op / f"{op}.cu").read_text())
 
 
 def with_headers(text: str) -> str:
-    """A source with the headers of kernels/ in place of its includes.
+    """Replaces the includes of a source by the headers of kernels/.
 
-    A compiler that caches by the source it is given then sees when a header changed, and needs no path to look in.
+    A compiler that caches by source text then notices a changed header, and needs no include path.
     """
     kernels = files("gip_gpu.kernels")
     return INCLUDE.sub(lambda found: with_headers((kernels / found.group(1)).read_text()), text)
 
 
 def options(defines: Mapping[str, object]) -> tuple[str, ...]:
-    """Compiler options: C++17, the shared layout, and the types and sizes of one build."""
+    """Returns the compiler options: C++17, the shared layout, and the types and sizes of one build."""
     every = {**macros(), **{name: str(value) for name, value in defines.items()}}
     return ("-std=c++17", *(f"-D{name}={value}" for name, value in sorted(every.items())))
 
 
 @cache
 def module(op: str, defines: tuple[tuple[str, object], ...]) -> Any:
-    """The module of CuPy for an operation and its macros, compiled when a kernel of it is first asked for."""
+    """Returns the CuPy module for an operation and its macros, compiled when one of its kernels is first requested."""
     import cupy
 
     return cupy.RawModule(
@@ -45,5 +45,5 @@ def module(op: str, defines: tuple[tuple[str, object], ...]) -> Any:
 
 
 def kernel(op: str, name: str, defines: Mapping[str, object]) -> Any:
-    """A kernel of an operation, to be called as (grid, block, arguments)."""
+    """Returns a kernel of an operation; call it as (grid, block, arguments)."""
     return module(op, tuple(sorted(defines.items()))).get_function(name)

@@ -1,5 +1,4 @@
-// A barrier over all blocks of a cooperative launch, in two halves: what a block does between them costs no time while
-// it would wait anyway.
+// A barrier over all blocks of a cooperative launch, in two halves: work of a block between them uses its waiting time.
 #ifndef GIP_GRID_CUH
 #define GIP_GRID_CUH
 
@@ -14,8 +13,8 @@
 //
 // bar.sync orders the threads of a block. A release is cumulative, so it publishes the writes that reached thread 0
 // through bar.sync. Additions that follow one another form one release sequence, so that acquiring the last of them
-// acquires all. No fence is needed beside: release and acquire are of gpu scope. The polling load is volatile and an
-// acquire: ptxas deletes a loop around a weaker load that has no side effects, as such a loop may be taken to end.
+// acquires all. No other fence is needed: release and acquire have gpu scope. The polling load is volatile and an
+// acquire: ptxas deletes a loop around a weaker load without side effects, because it may assume that the loop ends.
 class GridBarrier {
   public:
     // `arrived` is zero when the launch begins and only grows. All blocks make the same barriers in the same order.
@@ -44,7 +43,7 @@ class GridBarrier {
 
   private:
     long long* arrived_;
-    long long goal_;  // of thread 0: what `arrived` reaches when all blocks have made this block's barriers
+    long long goal_;  // in thread 0: value of `arrived` when all blocks have made this block's barriers
 };
 
 #endif

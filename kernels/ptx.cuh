@@ -1,5 +1,5 @@
-// What plain CUDA C++ without any header lacks: shared memory by name, memory operations between blocks, float16, matrix
-// instructions. A build for the CPU brings its own version of all of it and defines CUDA_ON_CPU.
+// Additions to plain CUDA C++ without headers: shared memory by name, memory operations between blocks, float16, matrix
+// instructions. A build for the CPU has its own version of all of them and defines CUDA_ON_CPU.
 #ifndef GIP_PTX_CUH
 #define GIP_PTX_CUH
 #ifndef CUDA_ON_CPU
@@ -15,9 +15,9 @@ __device__ __forceinline__ char* shared_memory() {
 
 // Memory operations between the blocks of one launch, "strong" operations of gpu scope in the PTX memory model.
 //
-// `load_strong` reads values that another block wrote during the launch. It goes past the first-level cache, which writes
-// of other multiprocessors do not reach. The compiler may neither merge it with another load, nor keep its value, nor
-// move it across a barrier: it is volatile and clobbers memory, which __ldcg and __ldcv are not.
+// `load_strong` reads values that another block wrote during the launch. It bypasses the first-level cache, which
+// writes of other multiprocessors do not reach. The compiler may neither merge it with another load, nor keep its
+// value, nor move it across a barrier: it is volatile and clobbers memory, unlike __ldcg and __ldcv.
 #define GIP_LOAD(type, name, instruction, constraint)                                                           \
     __device__ __forceinline__ type name(const type* address) {                                                 \
         type value;                                                                                             \
@@ -28,16 +28,17 @@ GIP_LOAD(float, load_strong, "ld.relaxed.gpu.global.f32", "f")
 GIP_LOAD(double, load_strong, "ld.relaxed.gpu.global.f64", "d")
 GIP_LOAD(long long, load_strong, "ld.relaxed.gpu.global.s64", "l")
 
-// Writes before the addition whose result it reads are visible to loads after it.
+// After it has read the result of an addition, later loads see all writes before that addition.
 GIP_LOAD(long long, load_acquire, "ld.acquire.gpu.global.s64", "l")
 #undef GIP_LOAD
 
-// Publishes earlier writes of this thread, and those that it has seen, to whoever acquires the sum.
+// Publishes earlier writes of this thread, and those that it has seen, to every thread that acquires the sum.
 __device__ __forceinline__ void add_release(long long* sum, long long value) {
     asm volatile("red.release.gpu.global.add.u64 [%0], %1;" : : "l"(sum), "l"(value) : "memory");
 }
 
-// Both; returns the sum before. If all blocks add 1, the last one to do so sees the earlier writes of the others.
+// Acquires and releases; returns the previous sum. If all blocks add 1, the last one sees the earlier writes of the
+// others.
 __device__ __forceinline__ unsigned long long add_acq_rel(unsigned long long* sum, unsigned long long value) {
     unsigned long long before;
     asm volatile("atom.acq_rel.gpu.global.add.u64 %0, [%1], %2;"
@@ -47,8 +48,8 @@ __device__ __forceinline__ unsigned long long add_acq_rel(unsigned long long* su
     return before;
 }
 
-// A quotient and a root off by up to 2 units in the last place, subnormals flushed to zero. Compiled as CuPy does they
-// are correctly rounded, in Triton they are not: the bounds that are made of them allow for it in both.
+// A quotient and a root with errors of up to 2 units in the last place, subnormals flushed to zero. As CuPy compiles
+// them they are correctly rounded, in Triton they are not; the bounds computed from them allow for it in both.
 __device__ __forceinline__ float quotient(float a, float b) { return a / b; }
 __device__ __forceinline__ float root(float x) { return sqrtf(x); }
 
@@ -64,15 +65,15 @@ __device__ __forceinline__ unsigned short float_to_fp16(float value) {
     return bits;
 }
 
-// Said in PTX: compiled with -ftz=true, as CuPy does, a plain conversion takes subnormal float32 for zero.
+// In PTX, because a plain conversion flushes subnormal float32 to zero with -ftz=true, which CuPy sets.
 __device__ __forceinline__ double widened(float value) {
     double wide;
     asm("cvt.f64.f32 %0, %1;" : "=d"(wide) : "f"(value));
     return wide;
 }
 
-// c += a b' of one warp: a is 16 x 32 bytes, b is 8 x 32 bytes, c is 16 x 8 float32, as the PTX manual spreads them
-// over the lanes ("Matrix Fragments for mma.m16n8k16", "mma.m16n8k8"). Counted in bytes all types share one layout.
+// c += a b' by one warp: a is 16 x 32 bytes, b is 8 x 32 bytes, c is 16 x 8 float32, distributed over the lanes as in
+// the PTX manual ("Matrix Fragments for mma.m16n8k16", "mma.m16n8k8"). In bytes, all types share one layout.
 #define GIP_MMA(name, instruction)                                                                              \
     __device__ __forceinline__ void name(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {       \
         asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"             \
@@ -84,8 +85,8 @@ GIP_MMA(mma_bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")
 GIP_MMA(mma_tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32")
 #undef GIP_MMA
 
-// Four matrices of 8 rows of 16 bytes from shared memory: lane l gives the address of row l % 8 of matrix l / 8 and
-// gets word l % 4 of row l / 4 of each.
+// Loads four matrices of 8 rows of 16 bytes from shared memory: lane l supplies the address of row l % 8 of matrix l /
+// 8 and gets word l % 4 of row l / 4 of each.
 __device__ __forceinline__ void load_matrices(unsigned (&result)[4], const void* row) {
     unsigned address;
     asm("{ .reg .u64 wide; cvta.to.shared.u64 wide, %1; cvt.u32.u64 %0, wide; }" : "=r"(address) : "l"(row));

@@ -1,4 +1,4 @@
-// Reductions over a warp and a block: every thread gets the result, the same bits in all of them.
+// Reductions over a warp and a block: every thread gets the result, with the same bits.
 #ifndef GIP_REDUCE_CUH
 #define GIP_REDUCE_CUH
 
@@ -7,8 +7,8 @@
 constexpr unsigned ALL_LANES = 0xffffffffu;
 constexpr int WARPS = THREADS / 32;
 
-// T has across(lanes), the value of the lane whose number differs in these bits, and merged(other), commutative. Either
-// lane of a pair then computes the same, so that all lanes end with the same bits.
+// T has across(lanes), the value of the lane with these bits of its number flipped, and merged(other), commutative.
+// Both lanes of a pair then compute the same, so that all lanes end with the same bits.
 template <class T>
 __device__ __forceinline__ T warp_reduce(T value) {
 #pragma unroll

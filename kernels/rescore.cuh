@@ -1,13 +1,13 @@
-// The exact residual of one item, by one warp, in float64.
+// Exact residual of one item in float64, by one warp.
 #ifndef GIP_RESCORE_CUH
 #define GIP_RESCORE_CUH
 
 #include "reduce.cuh"
 #include "types.cuh"
 
-// Signals whose sums a warp keeps at once: two registers each, and as many divisions of a row are saved.
+// Signals with sums that a warp holds at once: two registers each; a division of a row element serves all of them.
 constexpr int SIGNALS_AT_ONCE = SIGNALS < 8 ? SIGNALS : 8;
-// Terms of a row whose loads are in flight at once; the loop over the signals takes registers that two terms would need.
+// Terms of a row with loads in flight at once; with many signals their loop needs the registers of a second term.
 constexpr int TERMS_AT_ONCE = SIGNALS < 4 ? 4 : SIGNALS <= SIGNALS_AT_ONCE ? 2 : 1;
 
 struct Sum {
@@ -16,10 +16,10 @@ struct Sum {
     __device__ __forceinline__ Sum merged(const Sum& other) const { return {value + other.value}; }
 };
 
-// w_i = scores_i - sum_c row_c / norm * A(i d + c), each handed to put(i, w_i) by lane 0; returns ||w||^2.
+// Computes w_i = scores_i - sum_c row_c / norm * A(i d + c); lane 0 passes each to put(i, w_i). Returns ||w||^2.
 //
-// Every sum runs in the same order for every item, so identical rows get identical bits. `A` is a function, as the loop
-// must not read what lies in its first-level cache.
+// Every sum has the same order for every item, so identical rows get identical bits. `A` is a function, because the
+// kernel `loop` must not read A from its first-level cache.
 template <class Row, class Load, class Put>
 __device__ __forceinline__ double rescore(const Row* row, double norm, const double* scores, int d, Load A, Put put) {
     const int lane = threadIdx.x % 32;
@@ -30,7 +30,7 @@ __device__ __forceinline__ double rescore(const Row* row, double norm, const dou
         for (int start = lane; start < d; start += 32 * TERMS_AT_ONCE) {
             Row elements[TERMS_AT_ONCE];
             double factors[TERMS_AT_ONCE][SIGNALS_AT_ONCE];
-            // All are asked for before the first division: the compiler does not move loads that `A` may make.
+            // All loads come before the first division: the compiler does not reorder loads that `A` may make.
 #pragma unroll
             for (int term = 0; term < TERMS_AT_ONCE; ++term) {
                 const int c = start + 32 * term;

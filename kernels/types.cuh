@@ -1,4 +1,4 @@
-// The types a file is compiled for, chosen by macros, and their conversions.
+// The types of a build, chosen by macros, and their conversions.
 #ifndef GIP_TYPES_CUH
 #define GIP_TYPES_CUH
 
@@ -33,8 +33,8 @@ __device__ __forceinline__ half_bits from_float<half_bits>(float value) {
     return half_bits{float_to_fp16(value)};
 }
 
-// To nearest, ties to even: adding half of the last kept place less one, and one more where that place is odd, carries
-// exactly when the value must go up. A NaN could carry over into infinity or the sign.
+// Rounds to nearest, ties to even: adding half of the last kept place less one, plus one if that place is odd, carries
+// exactly when the value must round up. A NaN could carry into infinity or the sign.
 template <>
 __device__ __forceinline__ bf16_bits from_float<bf16_bits>(float value) {
     const unsigned bits = __float_as_uint(value);

@@ -1,4 +1,4 @@
-"""Registry of backends: names, and how to load each without importing it to look."""
+"""Registry of backends by name; each is imported on first use."""
 
 from importlib import import_module
 
@@ -11,7 +11,7 @@ _TARGETS: dict[str, str] = {
     "triton": "gip_gpu.backends.triton.backend:TritonBackend",
     "cupy": "gip_gpu.backends.cuda.backend:CupyBackend",
 }
-# The backends for each kind of device where none is named, the first that can run.
+# Backends to try for each kind of device if none is named; the first that can run is used.
 DEFAULTS: dict[str, tuple[str, ...]] = {"cpu": ("numpy",), "cuda": ("triton", "cupy")}
 
 
@@ -26,17 +26,17 @@ def register(name: str, target: str) -> None:
 
 
 def known() -> tuple[str, ...]:
-    """Names of all registered backends."""
+    """Returns the names of all registered backends."""
     return tuple(_TARGETS)
 
 
 def serves(name: str) -> tuple[str, ...]:
-    """The kinds of device that a backend serves."""
+    """Returns the kinds of device that a backend serves."""
     return _import(one_of("backend", name, known())).devices
 
 
 def missing(name: str, device: str) -> str:
-    """Why a backend cannot be used on a device, in a few words; "" if it can."""
+    """Returns the reason why a backend cannot be used on a device, in a few words; "" if it can."""
     backend = _import(one_of("backend", name, known()))
     kind = device.partition(":")[0]
     if kind not in backend.devices:
@@ -45,10 +45,10 @@ def missing(name: str, device: str) -> str:
 
 
 def load(name: str | None, device: str) -> type[Backend]:
-    """The backend class for a name (None: the device's first that can run) on a device such as "cpu" or "cuda:0".
+    """Returns the backend class for a name on a device such as "cpu" or "cuda:0"; None: the first that can run.
 
     Raises:
-        TypeError, ValueError: not registered, or it cannot be used on that device.
+        TypeError, ValueError: the backend is not registered, or cannot be used on that device.
     """
     names = DEFAULTS[device.partition(":")[0]] if name is None else (one_of("backend", name, known()),)
     reasons = {each: missing(each, device) for each in names}

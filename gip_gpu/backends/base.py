@@ -1,4 +1,4 @@
-"""Interface of a backend: embeddings on a device, arrays and launches. Decisions are the steppers', written once."""
+"""Interface of a backend: embeddings on a device, arrays and launches. The steppers decide, for all backends alike."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class Backend(ABC):
     Attributes:
         name: the registry's key.
         devices: kinds of device that it serves: "cpu", "cuda".
-        precisions: what Gram columns can be computed and kept in, the most exact first.
-        automatic: those that precision "auto" takes the first fitting one of; empty: all.
-        portable: whether its arrays can be pickled; else a copied pool makes them anew.
+        precisions: precisions in which Gram columns can be computed and stored, the most exact first.
+        automatic: precisions that "auto" tries, in order, for the first that fits; empty: all.
+        portable: whether its arrays can be pickled; else a copied pool rebuilds them.
         device_loop: whether matching pursuit runs on the device, many steps a launch (`gip_gpu.backends.gpu`); else
             the host decides each pick on the arrays of `residual`.
         shards: whether it can hold the rows of one process of several and take matching pursuit's steps with the
@@ -53,36 +53,36 @@ class Backend(ABC):
 
     @classmethod
     def missing(cls, device: str) -> str:
-        """Why this backend cannot run on a device that it serves, in a few words; "" if it can."""
+        """Returns the reason why this backend cannot run on a device that it serves, in a few words; "" if it can."""
         return ""
 
     @classmethod
     def open(cls, F: Any, *, normalize: bool, widen: bool = False) -> Rows:
-        """The exact rows of the embeddings F that a user gave."""
+        """Returns the exact rows of the embeddings F given by a user."""
         return Rows(F, normalize=normalize, widen=widen)
 
     @classmethod
     def available(cls, device: str) -> int:
-        """Bytes of memory that are free where this backend keeps its arrays."""
+        """Returns the bytes of free memory on the device of this backend's arrays."""
         return memory.available()
 
     @classmethod
     def costs(cls, m: int, d: int, n: int, given: str) -> Costs:
-        """The cost model for a pool of m rows of length d, given in a format such as "fp32", and n signals."""
+        """Returns the cost model for m rows of length d in an input dtype such as "fp32", and n signals."""
         return HostCosts(m, d, n)
 
     @property
     def largest_norm(self) -> float:
-        """The largest norm of a row."""
+        """Largest norm of a row."""
         return self.rows_of.largest
 
     @property
     def square(self) -> float:
-        """The factor from a stored Gram entry to a true one: the square of the rows' common scale."""
+        """Factor from a stored Gram entry to a true one: the square of the rows' common scale."""
         return float(4.0**self.exponent)
 
     def rows(self, indices: Any) -> NDArray[np.float64]:
-        """Exact rows (len(indices), d), float64."""
+        """Returns exact rows (len(indices), d), float64."""
         return self.rows_of.take(indices)
 
     @abstractmethod
@@ -91,31 +91,31 @@ class Backend(ABC):
 
     @abstractmethod
     def gram(self) -> Any:
-        """The whole Gram matrix, (m, m) in the columns' precision."""
+        """Returns the whole Gram matrix, (m, m) in the columns' precision."""
 
     def place(self, items: Sequence[int], slots: Sequence[int]) -> None:  # noqa: B027
-        """Told where the columns of these items now lie among those that `columns` filled; slot -1: nowhere.
+        """Notes the slots in which the columns of these items are now stored; slot -1: not stored.
 
-        A backend that looks columns up on its device keeps a table; others have no use for it.
+        A backend that looks columns up on its device keeps a table; others ignore the call.
         """
 
     @abstractmethod
     def empty_columns(self, count: int) -> Any:
-        """An uninitialised (count, m) array on the device in the columns' precision."""
+        """Allocates an uninitialised (count, m) array on the device in the columns' precision."""
 
     def touch(self, columns: Any) -> None:  # noqa: B027
-        """Told which columns will be written for the first time: to find their memory is not the batch's time."""
+        """Prepares columns that will be written for the first time, so that no batch is timed finding their memory."""
 
     def columns_of(self, rows: NDArray[np.float64], out: Any) -> None:
-        """As `columns`, of exact rows (c, d), be they of this pool or not: of a backend that `shards`."""
+        """Writes, as `columns`, the Gram columns of exact rows (c, d) of any pool; for a backend that `shards`."""
         raise NotImplementedError
 
     def residual(self, n: int) -> Residual:
-        """The arrays of matching pursuit for n signals, where the host decides each pick."""
+        """Returns the arrays of matching pursuit for n signals, if the host decides each pick."""
         raise ValueError(f"backend {self.name!r} has no arrays for objective 'mp' with sign 'any'")
 
     def items(self, rules: Rules, n: int) -> Items:
-        """The arrays of the projecting objectives for n signals, where the host decides each pick.
+        """Returns the arrays of the projecting objectives for n signals; the host decides each pick.
 
         A backend without them runs matching pursuit only.
         """

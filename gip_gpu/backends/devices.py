@@ -1,4 +1,4 @@
-"""Devices: what was asked for, what is there, what was looked for."""
+"""Choice of the device: the request, the devices found, and the reasons why one cannot be used."""
 
 import re
 from typing import Any
@@ -12,17 +12,17 @@ WANTED = "device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>'"
 
 
 def resolve(device: Any, backend: str | None = None, F: Any = None) -> str:
-    """The device to use: "cpu", "cuda" or "cuda:<number>".
+    """Returns the device to use: "cpu", "cuda" or "cuda:<number>".
 
     Args:
-        device: "auto" takes the CUDA device that F lies on, else the first one if it works and the backend (by default
+        device: "auto" takes the CUDA device that stores F, else the first one if it works and the backend (by default
             one of those for CUDA) can use it, else the CPU.
-        backend: as asked for.
-        F: the embeddings, where they are at hand.
+        backend: name of the requested backend, None for the default.
+        F: the embeddings, if they are known.
 
     Raises:
-        TypeError: no string.
-        ValueError: not a device, or a CUDA device where none can be used; says what was looked for.
+        TypeError: `device` is not a string.
+        ValueError: `device` names no device, or a CUDA device that cannot be used; the message lists what was tried.
     """
     if not isinstance(device, str):
         raise TypeError(f"device is {device!r}, a {type(device).__name__}; {WANTED}")
@@ -44,7 +44,7 @@ def resolve(device: Any, backend: str | None = None, F: Any = None) -> str:
 
 
 def missing_for_cuda(device: str, backend: str | None = None) -> list[str]:
-    """What keeps a CUDA device from being used, each in a few words; empty if nothing does."""
+    """Returns the reasons why a CUDA device cannot be used, each in a few words; empty if it can."""
     number = int(device.partition(":")[2] or 0)
     try:
         count = _driver_devices()

@@ -1,4 +1,4 @@
-"""The passes over m items that an objective of the GIP family needs of a backend, when the host decides each pick."""
+"""Interface of the passes over m items that a backend makes for the projecting objectives; the host decides."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,18 +14,18 @@ from gip_gpu.problem.objectives import residual
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-# Picks that a projector keeps as vectors beside its matrix.
+# Picks that a projector stores as vectors in addition to its matrix.
 PENDING = 32
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What stays the same throughout a selection.
+    """Constants of a selection.
 
     Rows x_j are those of F divided by 2**exponent, so that no norm exceeds 1; `ridge` is epsilon in their unit.
 
     Attributes:
-        measure: how an item's score is made of its residual and its distance.
+        measure: key of `MEASURES`: how an item's score is computed from its residual and its distance.
         projects: whether picks are projected out of the rows.
         positive: whether only positive residuals count.
         ridge: eta = epsilon / 4**exponent.
@@ -38,16 +38,16 @@ class Rules:
 
     @property
     def share(self) -> tuple[float, float]:
-        """a and b in the denominator a + b d2_j, which is eta + d2_j scaled to at most 1."""
+        """Coefficients a and b of the denominator a + b d2_j, which is eta + d2_j scaled to at most 1."""
         return self.ridge / (self.ridge + 1), 1 / (self.ridge + 1)
 
 
 @dataclass(frozen=True)
 class ErrorBounds:
-    """How far the float32 arrays may be off, and the metric that residuals are measured in.
+    """Error bounds on the float32 arrays, and the metric of the residuals.
 
-    Both bounds are float32 values, rounded up. A backend computes with them in float32; quotients and roots may be off
-    by 2 units in the last place.
+    Both bounds are float32 values, rounded up. A backend computes with them in float32; quotients and roots may have
+    errors of 2 units in the last place.
 
     Attributes:
         residual: bound on | ||W~_j metric|| - ||W_j metric|| | over the eligible items.
@@ -62,10 +62,10 @@ class ErrorBounds:
 
 @dataclass(frozen=True)
 class RankOneUpdate:
-    """A pick to project out.
+    """Rank-one update that projects a pick out.
 
     Attributes:
-        index: the item; None where it is another process's.
+        index: the item; None if another process has it.
         weights: (n,) factors of the column x_j . h in the step W~_j -= (x_j . h) weights.
         shrink: factor of its square in the step d2~_j -= (x_j . h)^2 shrink.
     """
@@ -77,12 +77,12 @@ class RankOneUpdate:
 
 @dataclass
 class RefreshStatistics:
-    """What `Items.refresh` found.
+    """Statistics of a refresh, returned by `Items.refresh`.
 
     Attributes:
         residual: largest ||W_j|| over the eligible items, in the frame; 0 if there are none.
-        distance: largest d2_j over them.
-        projected: ||A||, Frobenius.
+        distance: largest d2_j over the eligible items.
+        projected: Frobenius norm of A.
     """
 
     residual: float
@@ -93,8 +93,8 @@ class RefreshStatistics:
 class Projector:
     """S and A of `Items` on the host.
 
-    S is a matrix, None while that is the identity, less `steps' phis` of the last picks, which are not multiplied out
-    before there are so many that a product with the matrix takes less time: a pick then moves no (d, d) values.
+    S is a matrix, None for the identity, less `steps phis` of the last picks. These vectors are multiplied out only
+    when there are enough of them that a product with the matrix takes less time: most picks move no (d, d) values.
 
     Attributes:
         A: (n, d) float64.
@@ -104,7 +104,7 @@ class Projector:
         self.rules, self.d = rules, d
         self.A = np.zeros((n, d))
         self.matrix: Floats | None = None
-        # Steps are columns: a product then sums up in the same order for one row and for many, as with a matrix.
+        # Steps are columns: a product then sums in the same order for one row and for many, as with a matrix.
         self.steps, self.phis = np.empty((d, 0)), np.empty((0, d))
         self.count = 0
 
@@ -121,14 +121,14 @@ class Projector:
         self.matrix, self.count = matrix, 0
 
     def parts(self) -> dict[str, Floats]:
-        """The matrix and the vectors of S by name, so that a run that goes on from here rounds as this one does."""
+        """Returns the matrix and the vectors of S by name, so that a resumed run rounds as this one does."""
         if not self.count:
             return {}
         matrix = {} if self.matrix is None else {"S_matrix": self.matrix.copy()}
         return {**matrix, "S_steps": self.steps[:, : self.count].T.copy(), "S_phis": self.phis[: self.count].copy()}
 
     def compose(self, parts: Mapping[str, Any]) -> None:
-        """Goes on from `parts`, where there are any; else from S as it was set."""
+        """Restores `parts` if there are any; else keeps S as it was set."""
         if "S_steps" not in parts:
             return
         self.S = parts.get("S_matrix")
@@ -136,17 +136,17 @@ class Projector:
             self._keep(step, phi)
 
     def remaining(self, x: Floats) -> Floats:
-        """S'x of one row (d,) or of some, (c, d): what the picks leave of them."""
+        """Returns S'x of one row (d,) or of several (c, d): the parts that the picks leave."""
         found = x if self.matrix is None else x @ self.matrix
         return found - (x @ self.steps[:, : self.count]) @ self.phis[: self.count] if self.count else found
 
     def exact(self, scores: Floats, x: Floats) -> tuple[Floats, Floats]:
-        """Residuals (c, n) and distances (c,) of items with these scores (c, n) and rows x (c, d)."""
+        """Returns residuals (c, n) and distances (c,) of items with these scores (c, n) and rows x (c, d)."""
         phi = self.remaining(x)
         return residual(scores, x, self.A), np.einsum("cd,cd->c", phi, phi)
 
     def project(self, row: Floats, residual: Floats, q: float, phi: Floats | None = None) -> tuple[Floats, Floats]:
-        """Projects a pick out, of which the picks before leave phi; returns the phi and the g that were used, (d,)."""
+        """Projects a pick out; phi is S'x of its row. Returns the phi and the g that were used, (d,) each."""
         phi, g = self.remaining(row) if phi is None else phi, row
         if self.rules.projects:
             g = phi if self.matrix is None else self.matrix @ phi
@@ -160,7 +160,7 @@ class Projector:
         return phi, g
 
     def _keep(self, step: Floats, phi: Floats) -> None:
-        """S -= step phi'."""
+        """Updates S -= step phi'."""
         most = max(PENDING, self.d // 4 if self.matrix is None else 0)
         if len(self.phis) < most:
             self.steps, self.phis = np.empty((self.d, most)), np.empty((most, self.d))
@@ -171,17 +171,17 @@ class Projector:
 
 
 class Items(ABC):
-    """Residuals W~ and distances d2~ of all items in float32, and in float64 what they are recomputed from.
+    """Residuals W~ and distances d2~ of all items in float32, and the float64 values from which they are recomputed.
 
-    The float64 part: a square root S (d, d) of the projector, `P = S S'`, and A (n, d). A pick of row x and residual w,
-    `phi = S'x` and `q = eta + ||phi||^2` (1 in mp's place of q, and x in place of g, where nothing is projected) does
+    The float64 values are a square root S (d, d) of the projector, `P = S S'`, and A (n, d). A pick with row x,
+    residual w, `phi = S'x` and `q = eta + ||phi||^2` (q = 1 and g = x if nothing is projected) makes the update
 
         g = S phi;  A += w' g / q;  S -= g phi' / (q + sqrt(eta q))
 
-    (Potter's form of the update of a covariance: a contraction, so that rounding adds up and is not amplified.) Without
-    a ridge P is an orthogonal projector and S = P, so `g = P (P x)`, the row projected twice, is what an orthonormal
-    basis needs: then g, at the length of phi, takes the place of phi. Otherwise picks that lie nearly in the span of
-    those before would each multiply the rounding of the last.
+    This is Potter's form of the update of a covariance: a contraction, so that rounding adds up and is not amplified.
+    Without a ridge P is an orthogonal projector and S = P, and `g = P (P x)`, the row projected twice, gives an
+    orthonormal basis: g, at the length of phi, then replaces phi. Otherwise each pick nearly in the span of those
+    before would multiply the rounding of the last.
 
     Attributes:
         gamma: bound on the error of one entry of a column x_j . h, for ||h|| <= 1.
@@ -191,47 +191,47 @@ class Items(ABC):
 
     @abstractmethod
     def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
-        """A round begins: S = I, A = 0, the items of the pool are eligible; `scores` (m, n) are in the round's unit."""
+        """Begins a round: S = I, A = 0, all items of the pool eligible; `scores` (m, n) are in the round's unit."""
 
     @abstractmethod
     def carry(self) -> tuple[Floats, Floats | None]:
-        """Copies of A (n, d) and S (d, d) on the host; None for an S that is the identity."""
+        """Copies A (n, d) and S (d, d) to the host; S is None for the identity."""
 
     def projector_parts(self) -> dict[str, Floats]:
-        """`Projector.parts`, of items that keep one."""
+        """Returns `Projector.parts`, if the items have a projector."""
         return {}
 
     def compose(self, parts: Mapping[str, Any]) -> None:  # noqa: B027
-        """After `restore`: `Projector.compose`."""
+        """Calls `Projector.compose`, after `restore`."""
 
     @abstractmethod
     def eligible_items(self) -> NDArray[np.bool_]:
-        """(m,) which items are eligible in this round."""
+        """Returns flags (m,) of the items that are eligible in this round."""
 
     @abstractmethod
     def restore(self, A: Floats, S: Floats | None, eligible: NDArray[np.bool_] | None) -> None:
-        """After `restart`: goes on from what was projected out and which items were eligible; None: all of the pool."""
+        """Resumes, after `restart`, from a projection and the eligible items; None: all of the pool."""
 
     @abstractmethod
     def refresh(self, frame: Floats | None) -> RefreshStatistics:
-        """W~ = (G - F A) frame and d2~ = ||S'x||^2 anew from float64; takes out the dependent items."""
+        """Recomputes W~ = (G - F A) frame and d2~ = ||S'x||^2 in float64; drops dependent items."""
 
     @abstractmethod
     def rate(self, errors: ErrorBounds) -> float:
-        """Bounds of every eligible item's score; returns the largest lower one, -1 if no item is eligible.
+        """Bounds every eligible item's score; returns the largest lower bound, -1 if no item is eligible.
 
         The bounds are of ||W_j metric|| (norm), of that over sqrt(a + b d2_j) (ratio), or of d2_j (distance).
         """
 
     @abstractmethod
     def project(self, move: RankOneUpdate, row: Floats, residual: Floats, q: float, unit: float) -> Floats:
-        """Projects a pick out of S and A; returns the phi that was used, (d,), where there is a metric.
+        """Projects a pick out of S and A; returns the phi that was used, (d,), if there is a metric.
 
         Args:
-            move: as `update` will get it.
+            move: the argument of the `update` that follows.
             row: (d,) the pick's row x.
             residual: (n,) its exact residual.
-            q: as above.
+            q: its eta + ||phi||^2.
             unit: h = g / unit, a power of two so that ||h|| <= 1.
         """
 
@@ -240,39 +240,44 @@ class Items(ABC):
         """Projects the pick out of W~ and d2~, then rates.
 
         Returns:
-            What `rate` returns; and ||W~||^2, or the sum of d2~ for a distance, over the pool of the round.
+            The result of `rate`; and ||W~||^2, or the sum of d2~ for a distance, over the pool of the round.
         """
 
     @abstractmethod
     def candidates(self, floor: float) -> tuple[Indices, Floats, Floats]:
-        """Ascending indices (c,) of the eligible items whose upper bound reaches `floor`, their exact residuals (c, n)
-        and distances (c,)."""
+        """Lists the eligible items with an upper bound of at least `floor`.
+
+        Returns:
+            Their ascending indices (c,), exact residuals (c, n) and exact distances (c,).
+        """
 
     def spent(self, error: float) -> bool:
-        """Whether d2~ is within this error of nothing for all eligible items, as far as it takes no time to tell."""
+        """Returns whether d2~ is at most this error for all eligible items; False if that is slow to find out."""
         return False
 
     def wide(self, floor: float) -> bool:
-        """Whether `candidates` may be so many that `portions` has to be asked, for memory and for caches."""
+        """Returns whether `candidates` may be too many for memory and caches, so that `portions` is needed."""
         return False
 
     def portions(self, floor: float) -> Iterator[tuple[Indices, Floats, Floats]]:
-        """As `candidates`, portion by portion."""
+        """Yields `candidates`, portion by portion."""
         yield self.candidates(floor)
 
     def alone(self, index: int) -> tuple[Floats, float] | None:
-        """The row x of a pick, (d,), and its exact distance, which is the same whatever the other candidates are; None
-        where `candidates` gives it so."""
+        """Returns the row x of a pick, (d,), and its exact distance, independent of the other candidates.
+
+        Returns None if the values of `candidates` already have this property.
+        """
         return None
 
     def settle(self, indices: Indices, residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
-        """The exact values of the few candidates that could win, so that identical rows have identical ones."""
+        """Recomputes the exact values of the few possible winners, so that identical rows have identical values."""
         return residuals, distances
 
     @abstractmethod
     def remaining(self, x: Floats) -> Floats:
-        """S'x of these rows: what the picks leave of them, (c, d)."""
+        """Returns S'x of these rows (c, d): the parts that the picks leave."""
 
     @abstractmethod
     def drop(self, indices: Indices) -> None:
-        """These items are eligible no more in this round."""
+        """Makes these items ineligible for the rest of the round."""

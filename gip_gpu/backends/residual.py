@@ -1,4 +1,4 @@
-"""Residual: the arrays of matching pursuit on the host's side, one value a signal and item, with its passes."""
+"""Residual of matching pursuit: its arrays, one value for each signal and item, and the passes over them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Container
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# A window of this many rows costs little beside the passes over the residual.
+# A window of this many rows costs little compared with the passes over the residual.
 USUAL_WINDOW = 8
 
 
 class Pending(Protocol):
-    """A pick whose Gram column is wanted.
+    """Pick that needs its Gram column.
 
     Attributes:
         index: the item.
@@ -28,10 +28,10 @@ class Pending(Protocol):
 
 
 class Residual(ABC):
-    """The residual W~ of all items in float32, for matching pursuit whose picks the host decides.
+    """Residual W~ of all items in float32, for matching pursuit with picks decided on the host.
 
-    W = G - F A, in the unit of the round's scores. A stored Gram entry times `square`, the square of the rows' common
-    scale, is a true one.
+    W = G - F A, in the unit of the round's scores. A true Gram entry is a stored one times `square`, the square of the
+    rows' common scale.
     """
 
     @abstractmethod
@@ -42,9 +42,9 @@ class Residual(ABC):
 
         Args:
             scores: (m, n) G as given.
-            unit: what they are divided by.
-            A: (n, d) what was projected out, in that unit.
-            pool: (m,) the items that were left when the round began; scores of others may be beyond float32.
+            unit: divisor of the scores.
+            A: (n, d) the projection, in that unit.
+            pool: (m,) the items that were left when the round began; scores of others may overflow float32.
             left: (m,) the items that may be picked.
 
         Returns:
@@ -53,18 +53,18 @@ class Residual(ABC):
 
     @abstractmethod
     def best(self) -> float:
-        """The largest ||W~_j|| over the items left; its square was summed in float32."""
+        """Returns the largest ||W~_j|| over the items left; its square was summed in float32."""
 
     @abstractmethod
     def window(self, floor: float) -> NDArray[np.int64]:
-        """Ascending indices of the items left with ||W~_j||^2 >= floor; all that are left for a floor of 0."""
+        """Returns the ascending indices of the items left with ||W~_j||^2 >= floor; all items left for a floor of 0."""
 
     @abstractmethod
     def update(self, index: int | None, column: Any, residual: Floats) -> float:
-        """W~ -= column * square * residual.
+        """Updates W~ -= column * square * residual.
 
         Args:
-            index: the pick, no longer eligible; None where it is another process's.
+            index: the pick, no longer eligible; None if another process has it.
             column: (m,) its Gram column as stored.
             residual: (n,) its exact residual.
 
@@ -73,22 +73,24 @@ class Residual(ABC):
         """
 
     def prepare(self, count: int) -> None:  # noqa: B027
-        """Told before a batch of `count` columns is chosen by `speculate`: time for what is done once a round."""
+        """Does the work of once a round, before `speculate` chooses a batch of `count` columns."""
 
     def nominees(self, count: int) -> tuple[NDArray[np.int64], Any]:
-        """About `count` items of the highest scores, ascending, and their residuals (n, c) in float32: of a backend
-        that `shards`."""
+        """Returns about `count` items with the highest scores, ascending, and their residuals (n, c) in float32.
+
+        Only a backend that `shards` needs it.
+        """
         raise NotImplementedError
 
     @abstractmethod
     def speculate(self, pick: Pending, known: Container[int], count: int, most: int) -> list[int]:
-        """The pending pick and up to `count` - 1 more items, none of them `known`, that will probably be picked next.
+        """Returns the pending pick and up to `count` - 1 more items, none `known`, that will probably be picked next.
 
-        Only the time depends on how good the guess is, never the answer.
+        The quality of the prediction affects only the time, never the result.
 
         Args:
-            pick: whose column is missing.
+            pick: the pick without a column.
             known: items that have a column.
-            count: columns that are wanted.
+            count: columns to compute.
             most: picks to come, the pending one included.
         """

@@ -1,28 +1,28 @@
-"""How many columns to compute at once: the size with the least measured time per column that gets used."""
+"""Batch size: how many Gram columns to compute at once, for the least measured time per column that is used."""
 
 import math
 
 from gip_gpu.planning.batches import LADDER, UNFORESEEN
 
 FIRST = 16
-# Weight of the past against one more observation: forgets over some twenty batches.
+# Weight of the past against one more observation: the estimates forget over some twenty batches.
 KEEP = 0.95
-# What a size was measured to take fades by this at each batch of another size.
+# The measured time of a size decays by this factor at each batch of another size.
 OPTIMISM = 0.998
-# Until there are observations, the share `UNFORESEEN` has the weight of this many picks.
+# The prior `UNFORESEEN` has the weight of this many picks.
 PRIOR = 4.0
-# Picks without speculation after which the hazard that was measured counts half, and times of batches this much.
+# After ALONE picks without speculation, the measured hazard counts half and the times of batches count FORGIVEN.
 ALONE, FORGIVEN = 128, 0.8
 
 
 class BatchSize:
-    """Chooses the batch size during a run, from what batches cost and how long their columns last.
+    """Choice of the batch size during a run, from the measured times of batches and how long their columns last.
 
-    The greedy sequence is chaotic: once the lookahead has missed one pick, most of what it foresaw after that is wrong.
-    So a batch lasts until the first pick that was not foreseen. The chance of that grows with the distance, and is
-    measured apart for each stretch between two sizes. What a batch takes is measured for each size, and read off a line
-    through the measured times for sizes that were not tried. The size with the least time per pick served is taken, and
-    it may be 1, a matrix-vector product.
+    The greedy sequence is chaotic: once the lookahead has missed one pick, most of its later predictions are wrong. So
+    a batch lasts until the first unforeseen pick. The hazard of such a pick grows with the distance, and is measured
+    separately for each stretch between two sizes. The time of a batch is measured for each size; for untried sizes it
+    is read off a line through the measured times. The size with the least time per pick served is chosen. It may be 1,
+    a matrix-vector product.
 
     Args:
         largest: the largest size allowed.
@@ -33,25 +33,25 @@ class BatchSize:
         self.seconds: dict[int, float] = {}
         # Decayed sums of 1, B, B^2, seconds, B * seconds over the batches.
         self.sums = [0.0] * 5
-        # For the stretch up to each size: picks that were foreseen or should have been, and those that were not.
+        # For the stretch up to each size: picks that a batch covered, foreseen or not, and those not foreseen.
         self.passed = [0.0] * len(self.sizes)
         self.missed = [0.0] * len(self.sizes)
         self.begin()
 
     def begin(self) -> None:
-        """A new selection: picks count from zero, what was measured stays."""
+        """Begins a new selection: picks count from zero, measurements stay."""
         self.open: tuple[int, int] | None = None
         self.alone = 0
 
     def choose(self, t: int, remaining: int) -> int:
-        """How many columns to compute at pick t, whose column is missing, with this many picks to come."""
+        """Returns how many columns to compute at pick t, which lacks its column, with `remaining` picks to come."""
         untried = 0
         if self.open is not None:
             begun, size = self.open
             self._observe(t - begun, size)
             self.open = None
             if t - begun >= size and size < self.sizes[-1]:
-                # All of it was used: the next size is worth a trial, if it had none.
+                # The whole batch was used: the next size is worth a trial, if it had none.
                 following = self.sizes[self.sizes.index(size) + 1]
                 untried = 0 if following in self.seconds else following
         allowed = [size for size in self.sizes if size <= remaining]
@@ -69,7 +69,7 @@ class BatchSize:
         else:
             self.alone += 1
             if self.alone % ALONE == 0:
-                # Doubt what was measured, until a batch looks worth another trial.
+                # Discount the measurements until a batch looks worth another trial.
                 self.missed = [0.5 * missed for missed in self.missed]
                 self.seconds = {
                     size: seconds * (1 if size == 1 else FORGIVEN) for size, seconds in self.seconds.items()
@@ -77,24 +77,24 @@ class BatchSize:
         return size
 
     def record(self, size: int, seconds: float) -> None:
-        """Notes what computing `size` columns took, the lookahead included."""
+        """Records the time of computing `size` columns, including the lookahead."""
         if size > 1:
             if self.sums[0]:
-                # One batch that was held up (by another process, say) must not decide the next twenty,
+                # One batch that was delayed (by another process, for example) must not decide the next twenty.
                 seconds = min(seconds, 1.5 * self.expected(size))
             for i, value in enumerate((1.0, size, size * size, seconds, size * seconds)):
                 self.sums[i] = KEEP * self.sums[i] + value
-            # and a size that once looked bad gets another trial in time.
+            # A size that once looked slow gets another trial in time.
             for other in self.sizes[1:]:
                 if other != size and other in self.seconds:
                     self.seconds[other] *= OPTIMISM
         self.seconds[size] = 0.8 * self.seconds.get(size, seconds) + 0.2 * seconds
 
     def expected(self, size: int) -> float:
-        """Seconds that a batch of this size will take."""
+        """Returns the expected seconds of a batch of this size."""
         if size in self.seconds:
             return self.seconds[size]
-        # Least squares; where sizes hardly varied, a column counts a tenth of a single one.
+        # Least squares; if sizes hardly varied, a column is assumed to take a tenth of a single one.
         count, sizes, squares, seconds, cross = self.sums
         spread = squares * count - sizes * sizes
         prior, most = self.seconds[1] / 10, seconds / sizes
@@ -105,7 +105,7 @@ class BatchSize:
         return (seconds - each * sizes) / count + each * size
 
     def _observe(self, served: int, size: int) -> None:
-        """Notes that a batch of this size served so many picks before one that it did not hold."""
+        """Records that a batch of this size served `served` picks before one that it did not hold."""
         for i, (start, stop) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), 1):
             if start >= size or start > served:
                 break
@@ -114,14 +114,14 @@ class BatchSize:
             self.missed[i] = KEEP * self.missed[i] + missed
 
     def _served(self, size: int) -> float:
-        """Picks that a batch of this size will serve, on average; the first is certain."""
+        """Returns the expected number of picks that a batch of this size will serve; the first is certain."""
         total, alive, hazard = 1.0, 1.0, UNFORESEEN
         for i, (start, stop) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), 1):
             if start >= size:
                 break
             nearer, hazard = hazard, (self.missed[i] + PRIOR * hazard) / (self.passed[i] + PRIOR)
             if i > 1:
-                # Farther ahead it is not less likely to err.
+                # Farther ahead the hazard is no smaller.
                 hazard = max(hazard, nearer)
             length = stop - start
             lasting = math.exp(length * math.log1p(-hazard))

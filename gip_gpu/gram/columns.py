@@ -1,4 +1,4 @@
-"""Gram columns: the whole matrix, or batches computed when they are needed."""
+"""Gram columns: the whole matrix, or batches computed on demand."""
 
 import logging
 import time
@@ -12,14 +12,14 @@ from gip_gpu.gram.batch_size import BatchSize
 
 log = logging.getLogger("gip_gpu")
 
-# Batches after which their time is known, and how much longer than the Gram matrix they must seem to take.
+# After TRIAL_BATCHES batches their time is known; the Gram matrix replaces them if they seem MARGIN times slower.
 TRIAL_BATCHES, MARGIN = 32, 1.5
-# Slots that go round for a single selection: a few batches, and some more where those are small.
+# Slots in use for a single selection: BATCHES batches, and at least LEAST.
 BATCHES, LEAST = 4, 64
 
 
 class Forecast(Protocol):
-    """Foresees picks, for a batch of columns; `gip_gpu.backends.residual.Residual` says how."""
+    """Predictor of picks for a batch of columns; `gip_gpu.backends.residual.Residual` documents it."""
 
     def prepare(self, count: int) -> None: ...
     def speculate(self, pick: Pending, known: Container[int], count: int, most: int) -> list[int]: ...
@@ -30,34 +30,34 @@ class Columns(Protocol):
 
     Attributes:
         computed: columns computed so far.
-        seconds: time spent on that.
+        seconds: time spent on them.
     """
 
     computed: int
     seconds: float
 
     def get(self, index: int) -> Any:
-        """The column of an item, (m,), or None where it has not been computed."""
+        """Returns the column of an item, (m,), or None if it is not stored."""
 
     def table(self) -> Any:
-        """The array whose rows are the columns; a backend was told where they lie by `Backend.place`."""
+        """Returns the array with the columns as rows; `Backend.place` gave the backend their slots."""
 
     def begin(self) -> None:
-        """A new selection begins."""
+        """Begins a new selection."""
 
     def provide(self, pick: Pending, made: int, most: int, forecast: Forecast) -> None:
-        """Computes the column of a pick, and of others that will be wanted.
+        """Computes the column of a pick, and of others that will be needed.
 
         Args:
-            pick: whose column is missing.
+            pick: the pick without a column.
             made: picks made.
             most: picks to come, this one included.
-            forecast: foresees them.
+            forecast: predicts them.
         """
 
 
 class GramColumns:
-    """The whole Gram matrix, blockwise, the upper triangle computed and mirrored."""
+    """The whole Gram matrix, computed in blocks: the upper triangle, mirrored."""
 
     def __init__(self, backend: Backend) -> None:
         start = time.perf_counter()
@@ -80,7 +80,7 @@ class GramColumns:
 
 
 class Storage(Protocol):
-    """Memory for columns; `gip_gpu.backends.base.Backend` says more."""
+    """Memory for columns; `gip_gpu.backends.base.Backend` documents it."""
 
     def empty_columns(self, count: int) -> Any: ...
     def touch(self, columns: Any) -> None: ...
@@ -88,16 +88,16 @@ class Storage(Protocol):
 
 
 class ColumnCache(ABC):
-    """Columns computed on demand, in speculative batches, into a ring of slots.
+    """Cache of columns computed on demand, in speculative batches.
 
-    Each batch takes consecutive slots, the oldest first, so that the product writes straight into its place. A column
-    stays until its slot comes round again: another selection on the same pool may use it.
+    The slots are reused in a circle. Each batch takes consecutive slots, the oldest first, so that the product writes
+    straight into its place. A column stays until its slot is reused: another selection on the same pool may use it.
 
     Args:
-        storage: where they lie.
-        slots: columns that there is room for.
-        keep: whether other selections will follow. For a single one as many slots go round as hold a few batches:
-            to find new memory takes a system as long as a column takes to compute.
+        storage: allocates the columns.
+        slots: largest number of columns.
+        keep: whether other selections will follow. A single selection uses only the slots of a few batches: the system
+            takes as long to find new memory as a column takes to compute.
     """
 
     def __init__(self, storage: Storage, slots: int, keep: bool = False) -> None:
@@ -109,12 +109,12 @@ class ColumnCache(ABC):
         # A batch leaves room for the unused columns of the one before.
         self.batch = BatchSize(slots // 2)
         self.computed = 0
-        # In all, and without what was done once and for all.
+        # All seconds, and those without one-time work.
         self.seconds = self.making = 0.0
 
     def get(self, index: int) -> Any:
         slot = self.slot_of.get(index)
-        # An interrupt may have come between the two notes.
+        # An interrupt between the updates of `items` and `slot_of` may have left them different.
         return None if slot is None or self.items[slot] != index else self.stored[slot]
 
     def table(self) -> Any:
@@ -127,7 +127,7 @@ class ColumnCache(ABC):
         start = time.perf_counter()
         count = self.batch.choose(made, most)
         first = self._claim(count)
-        # Apart, or the first batches would seem to take longer than all others.
+        # Not timed as part of the batch, or the first batches would seem slower than all others.
         self.storage.touch(self.stored[max(first, self.touched) : first + count])
         self.touched = max(self.touched, first + count)
         forecast.prepare(count)
@@ -150,7 +150,7 @@ class ColumnCache(ABC):
         """Computes the columns of these items, the pick's first, into the slots from `first` on."""
 
     def _claim(self, count: int) -> int:
-        """The first of `count` consecutive slots, emptied."""
+        """Evicts the columns of `count` consecutive slots and returns the first slot."""
         room = len(self.items) if self.keep else min(len(self.items), max(LEAST, BATCHES * count))
         first = self.next if self.next + count <= room else 0
         dropped = [item for item in self.items[first : first + count] if item is not None]
@@ -163,13 +163,13 @@ class ColumnCache(ABC):
 
 
 class LazyColumns(ColumnCache):
-    """The columns of a backend's own items.
+    """Column cache for a backend's own items.
 
     Args:
-        backend: whose.
-        slots, keep: as above.
-        gram_seconds: what the whole Gram matrix is predicted to take; where the columns for the rest of a selection
-            would take longer, by what was measured so far, it is computed after all. 0: there is no room for it.
+        backend: computes the columns.
+        slots, keep: as of `ColumnCache`.
+        gram_seconds: predicted seconds of the whole Gram matrix, 0 if there is no room for it. If, by the measured
+            times, the columns for the rest of a selection would take longer, the matrix is computed after all.
     """
 
     def __init__(self, backend: Backend, slots: int, keep: bool = False, gram_seconds: float = 0.0) -> None:
@@ -194,9 +194,9 @@ class LazyColumns(ColumnCache):
         self.made += self.making - before
 
     def _slower(self, made: int, most: int) -> bool:
-        """Whether the columns of the picks to come will take longer than all there are, half of them mirrored."""
+        """Returns whether the columns of the picks to come will take longer than the whole matrix, half mirrored."""
         m, each = self.backend.m, min(seconds / size for size, seconds in self.batch.seconds.items())
-        # Memory for the matrix has to be found as it was for these columns.
+        # The system finds memory for the matrix at the rate of these columns.
         found = (self.seconds - self.making) / max(1, self.touched) * m
         whole = max(self.gram_seconds, each * m / 2 + found)
         return self.made / max(1, made - self.begun) * most > MARGIN * whole

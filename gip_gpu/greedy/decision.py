@@ -1,6 +1,6 @@
-"""The certified decision: bounds on an approximate residual leave few items in doubt, and exact scores decide.
+"""The certified decision: error bounds on an approximate residual leave few items in doubt, and exact scores decide.
 
-The true argmax is never outside the window, the items that the bounds leave in doubt.
+The window holds the items that the bounds leave in doubt. The true argmax is always in it.
 """
 
 import math
@@ -25,13 +25,13 @@ RESCORE_VALUES = 1 << 20
 
 
 class ExactRows(Protocol):
-    """Where the exact rows of items come from."""
+    """Source of the exact rows of items."""
 
     def rows(self, indices: Any) -> Floats: ...
 
 
 class PursuitRows(ExactRows, Protocol):
-    """What `replay` needs of the arrays of matching pursuit."""
+    """The part of the arrays of matching pursuit that `replay` needs."""
 
     @property
     def square(self) -> float: ...
@@ -40,18 +40,18 @@ class PursuitRows(ExactRows, Protocol):
 
 
 def empty_window(state: State, best: float, floor: float, errors: str) -> Reason:
-    """Asks for a refresh where no item reaches the floor of the window, although one has the largest lower bound.
+    """Asks for a refresh if no item reaches the floor of the window, although one has the largest lower bound.
 
-    The bounds exclude that: the arrays do not hold what they should, by a fault of a kernel, a compiler or a device.
-    A refresh recomputes them in float64; the warning says that earlier picks may have been made by arrays like these.
+    The bounds exclude that, so the arrays are wrong: a kernel, a compiler or a device is at fault. A refresh recomputes
+    them in float64; the warning says that wrong arrays may have decided earlier picks too.
 
     Args:
         best: the largest lower bound, or the largest norm, of an eligible item.
         floor: of the window.
-        errors: the error bounds, for people.
+        errors: the error bounds, for the message.
 
     Raises:
-        RuntimeError: the window was empty at this pick before, and the refresh has not helped.
+        RuntimeError: the window was already empty at this pick, and the refresh has not helped.
     """
     found = (
         f"no item reaches the floor {floor!r} of the window of pick {state.t}, though an eligible item has "
@@ -66,40 +66,40 @@ def empty_window(state: State, best: float, floor: float, errors: str) -> Reason
 
 
 def window_floor(state: State, best: float, noise: float) -> float:
-    """The squared float32 norm from which an item is a candidate, where some item has the norm `best`."""
+    """Returns the squared float32 norm from which an item is a candidate, if the largest norm is `best`."""
     tie = ties.RELATIVE * (best + state.error) + ties.ABSOLUTE * state.scale + 2 * noise
     return error_bounds.window_floor(best, state.error, tie, state.n)
 
 
 def beyond(state: State, floor: float) -> float:
-    """The score that no item outside the window of this floor exceeds."""
+    """Returns the score that no item outside the window of this floor exceeds."""
     norm: float = math.sqrt(floor) * (1 + (state.n + 2) * error_bounds.U32) + state.error
     return norm**2
 
 
 def decide(state: State, gains: Floats, outside: float, noise: float) -> tuple[int, float, float, int] | None:
-    """The pick among candidates whose items ascend, or None where the scores are exhausted.
+    """Decides the pick among candidates in ascending order of their items.
 
     Args:
         gains: (c,) exact scores; changed.
-        outside: what no other item's score exceeds.
+        outside: upper bound on the scores of all other items.
         noise: of `State.noise`.
 
     Returns:
-        Its position, gain and margin, and how many tie.
+        The position, gain and margin of the pick, and how many candidates tie; None if the scores are exhausted.
     """
     position, tied = ties.first_best(gains, state.scale)
     gain = float(gains[position])
     if ties.exhausted(float(gains.max()), state.scale):
         return None
     gains[position] = 0.0
-    # What float64 rounding could make of the two does not count as a margin.
+    # The margin excludes the float64 rounding of both scores.
     rival = math.sqrt(max(float(gains.max()), outside)) + 2 * noise
     return position, gain, max(0.0, 1 - rival * rival / gain), tied
 
 
 def diverged(picks: int, largest_norm: float) -> ValueError:
-    """The error for a residual that grows without end."""
+    """Returns the error for a residual that grows without end."""
     return ValueError(
         f"the residual diverges after {picks} picks: F has rows of norm up to {largest_norm:g}, and matching pursuit "
         "needs norms of at most 1; pass normalize=True"
@@ -107,13 +107,13 @@ def diverged(picks: int, largest_norm: float) -> ValueError:
 
 
 def refresh_pays(state: State, candidates: int, items: int, best: float, noise: float) -> bool:
-    """Whether the rows rescored because of a wide bound have come to cost as much as computing the residual anew.
+    """Returns whether rescoring rows because of a wide bound has cost as much as a refresh of the residual.
 
-    A refresh helps only where it makes the bound much smaller; exact ties keep the window wide all the same.
+    A refresh helps only if it makes the bound much smaller; exact ties keep the window wide in any case.
 
     Args:
         candidates: rescored in this step.
-        items: whose residual a refresh computes.
+        items: number of items in a refresh.
     """
     state.excess += max(0, candidates - USUAL_WINDOW)
     if 2 * state.excess < items:
@@ -122,7 +122,7 @@ def refresh_pays(state: State, candidates: int, items: int, best: float, noise: 
 
 
 def rescore(source: ExactRows, state: State, window: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Exact residuals (c, n) of the candidates, behind the rows of the last block of them."""
+    """Computes exact residuals block by block; returns the rows of the last block and all residuals (c, n)."""
     step = max(1, RESCORE_VALUES // state.d)
     residual = np.empty((len(window), state.n))
     for start in range(0, len(window), step):
@@ -133,17 +133,17 @@ def rescore(source: ExactRows, state: State, window: NDArray[np.int64]) -> tuple
 
 
 def add_to_projection(state: State, row: Floats, residual: Floats, gain: float, square: float) -> tuple[float, float]:
-    """Adds a pick to A; returns the norm of its residual and by how much at most a residual moved."""
+    """Adds a pick to A; returns the norm of its residual and a bound on the length by which any residual moved."""
     norm = math.sqrt(gain)
     moved = norm * square
     state.A += residual[:, None] * row
-    # Each of A's entries was rounded once, and so was the product added to it.
+    # Each entry of A is rounded once, and so is the product added to it.
     state.drift += error_bounds.U64 * (state.projected(square) + 2 * moved)
     return norm, moved
 
 
 def replay(arrays: PursuitRows, state: State, indices: NDArray[np.int64]) -> None:
-    """Takes these items out of A, one after the other."""
+    """Projects these items out into A, one after the other."""
     for taken, (_, row, scores) in enumerate(given(arrays, state, indices)):
         residual = objectives.residual(scores / state.unit, row, state.A)
         gain = float(objectives.energies(residual)[0])
@@ -153,7 +153,7 @@ def replay(arrays: PursuitRows, state: State, indices: NDArray[np.int64]) -> Non
 
 
 def given(source: ExactRows, state: State, indices: NDArray[np.int64]) -> Iterator[tuple[int, Floats, Floats]]:
-    """These items one by one, read in blocks: the item, its exact row (1, d), its scores (1, n)."""
+    """Yields these items one by one, read in blocks: the item, its exact row (1, d), its scores (1, n)."""
     step = max(1, RESCORE_VALUES // (state.d + state.n))
     for start in range(0, len(indices), step):
         part = indices[start : start + step]

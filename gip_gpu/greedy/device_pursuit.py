@@ -1,4 +1,4 @@
-"""Stepper for matching pursuit on a GPU: each launch takes many certified steps and comes back with a reason."""
+"""Stepper for matching pursuit on a GPU: each launch takes many certified steps and returns a reason."""
 
 from typing import Any, ClassVar
 
@@ -23,9 +23,9 @@ REASONS = {
 
 
 class DeviceMatchingPursuit:
-    """Host's side of matching pursuit whose picks the device decides; the decision is that of `MatchingPursuit`.
+    """Host's side of matching pursuit with picks decided on the device, by the same rule as `MatchingPursuit`.
 
-    The bounds travel in the header of each launch, and what the device did comes back in records.
+    The header of each launch carries the bounds; the device returns its picks in records.
 
     Args:
         backend: arrays on the device and launches.
@@ -79,7 +79,7 @@ class DeviceMatchingPursuit:
             backend.open_round(scores, np.where(state.pool, state.left, -1.0).astype(np.float32), state.A)
         largest = backend.recompute()
         projected = state.projected(self.square)
-        # The device divides a sum by the row's norm where the reference divides its terms: one more rounding each.
+        # The device divides a sum by the row's norm; the reference divides its terms: one more rounding each.
         state.error = error_bounds.cast_error(largest) + state.noise(self.square) + 2 * error_bounds.U64 * projected
         squared = float(np.vdot(state.A, state.A))
         head = backend.head
@@ -89,7 +89,7 @@ class DeviceMatchingPursuit:
         head[HeaderF64.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
         head[HeaderF64.GAMMA], head[HeaderF64.SQUARE], head[HeaderF64.SCALE] = backend.gamma, self.square, state.scale
         head[HeaderF64.PROJECTED] = projected
-        # Each term of a product may be off by two roundings of the row more.
+        # Each term of a product may have two more roundings of the row.
         head[HeaderF64.ROUNDING] = error_bounds.dot_error(backend.d + 2, error_bounds.U64)
         backend.places[:] = 0
         backend.places[[HeaderI64.PENDING, HeaderI64.SLOT]] = -1
@@ -117,7 +117,7 @@ class DeviceMatchingPursuit:
         return REASONS[code]
 
     def _report(self, state: State) -> None:
-        """Enters what the device did into the state."""
+        """Records the device's picks, bounds and pending pick in the state."""
         head, places = self.backend.head, self.backend.places
         made = int(places[HeaderI64.PICKS]) - state.t
         if made:
@@ -149,5 +149,5 @@ class DeviceMatchingPursuit:
 
 
 def _margin(rival: Any, gain: Any) -> Any:
-    """By how much of its gain a pick beats every other item."""
+    """Returns the share of its gain by which a pick beats every other item."""
     return np.maximum(0.0, 1 - rival / gain)

@@ -1,4 +1,4 @@
-"""Exact values of candidates of the projecting stepper: what is compared, its slack within a tie, its rounding."""
+"""Exact values of candidates for the projecting stepper, with their slack within a tie and their rounding."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from gip_gpu.problem.objectives import energies, seen
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-# Values of rows that are split at a time.
+# Row values that are split at a time.
 SPLIT_VALUES = 1 << 20
 
 
@@ -27,9 +27,9 @@ class Rounding:
     """Estimates of float64 rounding before a pick.
 
     Attributes:
-        residual: of an exact residual.
-        root: of the root of a distance.
-        grown: of a norm, as far as scores have grown since the round began.
+        residual: rounding of an exact residual.
+        root: rounding of the root of a distance.
+        grown: rounding of a norm that comes from the growth of scores since the round began.
     """
 
     residual: float
@@ -39,14 +39,14 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Judge:
-    """Computes the values that are compared.
+    """Exact values of candidates, which decide a pick.
 
     Attributes:
-        items: whose candidates they are.
-        rules: how a score is made; with `sign` as in `gip_gpu.select`.
+        items: the backend's items, which supply the candidates.
+        rules: how a score is computed; with `sign` as in `gip_gpu.select`.
         rows: the exact rows; x is a row times `scale_down`.
         square: the square of the rows' common scale.
-        metric: of residuals, None for the identity.
+        metric: metric of residuals, None for the identity.
     """
 
     items: Items
@@ -58,7 +58,7 @@ class Judge:
     metric: QueryMetric | None
 
     def all(self, candidates: tuple[Indices, Floats, Floats]) -> Window:
-        """A window of all of these; dependent ones are dropped."""
+        """Returns a window of all of these candidates; drops dependent items."""
         indices, W, distances = candidates
         squares = self.squares(indices)
         window = Window(indices, W, distances, squares, len(indices))
@@ -70,34 +70,34 @@ class Judge:
         return window
 
     def alike(self, state: State) -> bool:
-        """Whether before any pick all items have the same score to the last bit, as unit rows without scores do."""
+        """Returns whether all items tie to the last bit before any pick, as unit rows without scores do."""
         if not self.rows.normalize or self.metric is not None or self.rules.positive:
             return False
         lowest = state.squares.min(where=state.pool, initial=math.inf)
         return bool(lowest == state.squares.max(where=state.pool, initial=0.0))
 
     def first(self, state: State) -> Window:
-        """A window of the first of all items, which tie."""
+        """Returns a window of the first item left; all items tie."""
         first, count = state.first_left(1), state.m - state.t
         W, ones = state.scores_of(first) / state.unit, np.ones(1)
         value = float(self.roots(W, ones)[0])
         return Window(first, W, ones, ones, count, tied=count, top=value, rival=value)
 
     def squares(self, indices: NDArray[np.int64]) -> Floats:
-        """Squared norms of the rows x."""
+        """Returns the squared norms of the rows x."""
         if self.rows.normalize:
             return np.ones(len(indices))
         norms: Floats = self.rows.norms[indices] * self.scale_down
         return norms * norms
 
     def q(self, distances: Floats) -> Floats:
-        """What a pick's step is divided by, in the unit of the rows x."""
+        """Returns the divisor q of a pick's step, in the unit of the rows x."""
         if self.rules.projects:
             return self.rules.ridge + distances
         return np.full(len(distances), 1 / self.square)
 
     def roots(self, W: Floats, distances: Floats) -> Floats:
-        """Roots of the scores, (c,)."""
+        """Returns the roots of the scores, (c,)."""
         if self.rules.measure == "distance":
             return np.sqrt(distances)
         norms = np.sqrt(energies(seen(W, self.sign) if self.metric is None else W @ self.metric.whole))
@@ -106,7 +106,7 @@ class Judge:
     def _told(
         self, state: State, indices: Indices, rows_squared: Floats, rounding: Rounding
     ) -> tuple[Floats, Floats, Floats]:
-        """As `norms`, for an objective with a metric: the information of each item, in nats."""
+        """Returns, as `_norms`, the information of each item in nats, for an objective with a metric."""
         assert self.metric is not None
         ridge, lengths = self.rules.ridge, np.sqrt(rows_squared)
         found = np.empty((3, len(indices)))
@@ -122,7 +122,7 @@ class Judge:
     def _norms(
         self, state: State, W: Floats, distances: Floats, rows_squared: Floats, rounding: Rounding
     ) -> tuple[Floats, Floats, Floats]:
-        """Roots of the scores (c,), how far each may move within a tie, and what float64 rounding makes of it."""
+        """Returns the roots of the scores (c,), the slack of each within a tie, and an estimate of its rounding."""
         if self.rules.measure == "distance":
             norms = np.sqrt(distances)
             return norms, ties.slack(norms, state.scale), np.full(len(norms), rounding.root)
@@ -136,11 +136,11 @@ class Judge:
         return norms, ties.slack(norms, terms), noises
 
     def judged(self, state: State, window: Window, rounding: Rounding) -> Judged:
-        """Values that are compared, roots of scores or nats; how far each may move within a tie; their rounding."""
+        """Returns the compared values (roots of scores, or nats), their slack within a tie, and their rounding."""
         if self.metric is not None:
             return self._told(state, window.indices, window.rows_squared, rounding)
         return self._norms(state, window.W, window.distances, window.rows_squared, rounding)
 
     def root(self, value: float) -> float:
-        """The root of the score that belongs to a value of `judged`."""
+        """Returns the root of the score that belongs to a value of `judged`."""
         return value if self.metric is None else math.sqrt(-math.expm1(-2 * value))

@@ -1,4 +1,4 @@
-"""The greedy loop, written once for all backends: steps, missing columns, refreshes, rounds, the end."""
+"""The greedy loop, shared by all backends: steps, missing columns, refreshes, rounds, the end."""
 
 import math
 import time
@@ -15,35 +15,38 @@ from gip_gpu.numerics import ties
 # Called with (picks made, k).
 Notify = Callable[[int, int], None]
 
-# Seconds by part, of a run that made no pick.
+# Seconds by part of a run that made no pick.
 NO_TIME = {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
-# Calls of `progress` in a run, about.
+# Approximate number of calls of `progress` in a run.
 REPORTS = 200
 # Refreshes in a row after which a pick must be possible.
 VAIN = 100
 
 
 class Writer(Protocol):
-    """Interface of what writes the checkpoints of a run (`gip_gpu.checkpoint.writer`).
+    """Interface of the checkpoint writer (`gip_gpu.checkpoint.writer`).
 
     Attributes:
-        stored: the checkpoint to go on from, None without one.
+        stored: the checkpoint to resume from, None without one.
     """
 
     stored: Stored | None
 
     def until(self, state: State) -> int:
-        """How far to go before the next `look`."""
+        """Returns how many picks to make before the next `look`."""
 
     def look(self, state: State, stepper: Stepper) -> None:
-        """Saves where it is time to, or where a signal came."""
+        """Saves a checkpoint if one is due or a signal has arrived."""
 
     def save(self, state: State, stepper: Stepper) -> None:
         """Writes the file."""
 
 
 def unchecked() -> np.errstate:
-    """A residual that overflows is seen as diverging before the next pick; a bound over a zero distance is infinite."""
+    """Returns a context that silences overflow, invalid values and division by zero.
+
+    The next pick detects an overflowing residual as divergence; a bound over a zero distance is infinite.
+    """
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
@@ -55,9 +58,9 @@ def run(
     progress: Notify | None = None,
     keeper: Writer | None = None,
 ) -> dict[str, float]:
-    """Fills `state` with its k picks, or fewer where `on_exhausted` is "stop".
+    """Fills `state` with its k picks, or fewer if `on_exhausted` is "stop".
 
-    With a keeper the run goes on from the checkpoint that it found, and is written to that file.
+    With a checkpoint writer, `keeper`, the run resumes from the stored checkpoint and saves its own to the same file.
 
     Returns:
         Seconds by part: "columns", "refresh" and "steps".
@@ -86,7 +89,7 @@ def run(
             if state.began_empty:
                 if not stepper.empty_rounds:
                     raise RuntimeError(f"{stepper.name}: a round ended without a pick, after {state.t} picks")
-                # Nothing that counts is left: no score is positive, or the rows are zero.
+                # No item can be picked: no score is positive, or the rows are zero.
                 state.rounds.pop()
                 if on_exhausted == "restart":
                     _take_in_order(state)
@@ -107,7 +110,7 @@ def run(
 
 @dataclass(frozen=True)
 class _After:
-    """What is done between two steps, where the state is whole."""
+    """Progress calls and checkpoints between two steps, when the state is consistent."""
 
     stepper: Stepper
     state: State
@@ -128,7 +131,7 @@ class _After:
 
 
 def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bool:
-    """Goes on from a checkpoint; returns whether the certified loop does."""
+    """Resumes from a checkpoint; returns whether the certified loop continues."""
     state.restore(stored)
     if state.ending == "in order":
         _take_in_order(state)
@@ -141,7 +144,7 @@ def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bo
 
 
 def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
-    """Starts on the original scores of the items left; returns whether there is anything to go on with."""
+    """Starts a round on the original scores of the items left; returns whether there is anything to pick."""
     prior = None if state.rounds else state.prior
     initial = state.initial[state.t :]
     largest, state.energy = state.open_round()
@@ -169,7 +172,7 @@ def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
 
 
 def _take_in_order(state: State) -> None:
-    """Items whose scores are all zero tie at every step, and projecting them out changes nothing."""
+    """Picks the items left in index order: their scores are all zero, so they tie, and projection changes nothing."""
     left = state.m - state.t
     taken = state.first_left(state.k - state.t)
     span = slice(state.t, state.t + len(taken))
@@ -187,9 +190,9 @@ def _take_in_order(state: State) -> None:
 
 
 def _continue_literally(stepper: Stepper, state: State, after: _After) -> None:
-    """The paper's loop beyond the float64 floor, where picks are decided by the rounding of that very loop.
+    """Continues with the paper's loop below the float64 floor, where the rounding of that loop decides picks.
 
-    It is replayed from the first pick with the reference's arithmetic, so that its rounding is the reference's.
+    The loop is replayed from the first pick with the reference's arithmetic, so that it rounds as the reference does.
     """
     state.ending = "literal"
     W, made = state.scores.copy(), state.t

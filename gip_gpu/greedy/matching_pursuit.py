@@ -1,4 +1,4 @@
-"""Stepper for matching pursuit whose picks the host decides: objective "mp" with sign "any"."""
+"""Stepper for matching pursuit with picks decided on the host: objective "mp" with sign "any"."""
 
 from typing import Any, ClassVar, Protocol
 
@@ -35,7 +35,7 @@ class Rescored(Protocol):
     count: int
 
     def row(self, position: int) -> Floats:
-        """(d,) the exact row of one of them."""
+        """Returns the exact row (d,) of one candidate."""
 
 
 class PursuitWindow(Protocol):
@@ -43,14 +43,14 @@ class PursuitWindow(Protocol):
 
     @property
     def count(self) -> int:
-        """Items in doubt, of the process that has most of them."""
+        """Number of items in doubt, in the process that has most of them."""
 
     @property
     def items(self) -> int:
-        """Items whose residual a refresh computes there."""
+        """Number of items in a refresh of that process."""
 
     def rescored(self) -> Rescored:
-        """Those that may be the argmax, with exact values."""
+        """Returns the items that may be the argmax, with exact values."""
 
 
 class PursuitArrays(Forecast, Protocol):
@@ -68,29 +68,29 @@ class PursuitArrays(Forecast, Protocol):
 
     @property
     def square(self) -> float:
-        """The factor from a stored Gram entry to a true one."""
+        """Factor from a stored Gram entry to a true one."""
 
     @property
     def rows_of(self) -> Rows:
         """The exact rows."""
 
     def rows(self, indices: Any) -> Floats:
-        """Exact rows (len(indices), d), float64."""
+        """Returns exact rows (len(indices), d), float64."""
 
     def refresh(self, state: State) -> float:
-        """Recomputes W~ from what is projected out; returns the bound on its error."""
+        """Recomputes W~ from the scores and A; returns the bound on its error."""
 
     def best(self) -> float:
-        """The largest ||W~_j|| over the items left."""
+        """Returns the largest ||W~_j|| over the items left."""
 
     def window(self, state: State, best: float, noise: float) -> PursuitWindow:
-        """The items in doubt, where some item has the norm `best` and float64 rounding makes `noise` of a norm."""
+        """Returns the items in doubt, if the largest norm is `best` and float64 rounds a norm by up to `noise`."""
 
     def update(self, state: State, pick: Pick, index: int | None, column: Any) -> float:
-        """Projects a pick out of W~, once it is out of A and the bounds; returns ||W~||^2 over the round's pool.
+        """Projects a pick out of W~, after A and the bounds are updated; returns ||W~||^2 over the round's pool.
 
         Args:
-            index: the pick among these items, None where it is another process's.
+            index: the pick among these items; None if another process has it.
             column: its Gram column.
         """
 
@@ -104,7 +104,7 @@ class LocalRescored:
         self.outside = decision.beyond(state, floor) if len(window) < state.m - state.t else 0.0
 
     def row(self, position: int) -> Floats:
-        # Of more candidates than a block only the last rows are there.
+        # If the candidates fill several blocks, only the rows of the last block are stored.
         row: Floats = (
             self.rows[position]
             if len(self.rows) == self.count
@@ -130,7 +130,7 @@ class LocalPursuit:
     """The arrays of one process: a backend's rows and residual.
 
     Args:
-        backend: whose rows they are.
+        backend: the backend that stores the rows.
         n: signals.
     """
 
@@ -159,7 +159,7 @@ class LocalPursuit:
 
 
 class MatchingPursuit:
-    """Stepper for matching pursuit whose picks the host decides.
+    """Stepper for matching pursuit with picks decided on the host.
 
     Args:
         arrays: the residual and its passes.
@@ -203,7 +203,7 @@ class MatchingPursuit:
         state.A[:] = stored["A"]
 
     def advance(self, state: State, until: int) -> Reason:
-        """Takes certified steps until `until` picks are made or something is needed; returns what."""
+        """Takes certified steps until `until` picks are made or something is needed; returns the reason."""
         while state.t < until:
             if state.pending is None:
                 reason = self._choose(state)
@@ -220,7 +220,7 @@ class MatchingPursuit:
         return Reason.DONE
 
     def _choose(self, state: State) -> Reason | None:
-        """Sets `state.pending` to the exact argmax, or says why it cannot."""
+        """Sets `state.pending` to the exact argmax and returns None, or returns the reason why it cannot."""
         best = self.arrays.best()
         if not best < DIVERGED:
             raise decision.diverged(state.t, self.rows_of.largest)
@@ -249,7 +249,7 @@ class MatchingPursuit:
 
 
 def project_out(arrays: PursuitArrays, state: State, pick: Pick, index: int | None, column: Any) -> float:
-    """Takes a pick out of A, the bounds and the residual; arguments and result as of `PursuitArrays.update`."""
+    """Updates A, the bounds and the residual for a pick; arguments and result as of `PursuitArrays.update`."""
     norm, moved = decision.add_to_projection(state, pick.row, pick.residual, pick.gain, arrays.square)
     # The bound first: processes answer `update` with their candidates.
     state.error = error_bounds.step_error(state.error, arrays.gamma, norm, moved)

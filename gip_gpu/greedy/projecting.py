@@ -1,10 +1,10 @@
 """Stepper for lr, mi, omp, entropy and sign="positive": the host decides each pick, a backend passes over the items.
 
-As in `gip_gpu.greedy.matching_pursuit`, float32 arrays with bounds on their errors say which items can be the argmax,
-and float64 decides among those. Here an item has two of them, the residual W~_j and the distance d2~_j of its row from
-the span of the picks, and the score may be a ratio (design: the window in general). Where the metric of a ratio changes
-from pick to pick (mi), W~ is kept in the frame that was the metric when it was last recomputed, so that float32 serves
-however much of one direction is explained.
+As in `gip_gpu.greedy.matching_pursuit`, float32 arrays with error bounds show which items can be the argmax, and
+float64 decides among those. Here an item has two float32 values, the residual W~_j and the distance d2~_j of its row
+from the span of the picks, and the score may be a ratio (design: the window in general). Where the metric of a ratio
+changes from pick to pick (mi), W~ is stored in a frame: the metric at the time of the last refresh. Float32 then
+suffices however much of one direction is explained.
 """
 
 import math
@@ -27,14 +27,14 @@ from gip_gpu.problem.objectives import MEASURES
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-# Bounds are computed in float32, by roots and divisions of 2 units in the last place where a GPU makes them: a lower
-# bound and an upper one together are off by less than this share of themselves, or of the largest distance.
+# Bounds are computed in float32. On a GPU, roots and divisions have errors of 2 units in the last place: a lower and an
+# upper bound together are off by less than this share of themselves, or of the largest distance.
 OFF = 32 * U32
-# Dependent items met one by one before all of them are looked for at once.
+# Dependent items found one by one before a refresh drops all of them at once.
 DROPPED = 8
-# Distances fall by this factor where the picks have come to span the rows; bounds by the largest one are then anew.
+# Distances fall by this factor once the picks nearly span the rows; bounds by the largest one are then recomputed.
 STALE = 1e-4
-# Candidates that may tie and are settled one by one; more are so many that rounding decides among them anyway.
+# Most candidates that may tie and are settled one by one. Among more of them rounding decides anyway.
 SETTLED = 256
 
 
@@ -45,7 +45,7 @@ class Projecting(ProjectingRound):
     """
 
     def advance(self, state: State, until: int) -> Reason:
-        """Takes certified steps until `until` picks are made or something is needed; returns what."""
+        """Takes certified steps until `until` picks are made or something is needed; returns the reason."""
         while state.t < until:
             if state.pending is None:
                 reason = self._choose(state)
@@ -56,7 +56,7 @@ class Projecting(ProjectingRound):
         return Reason.DONE
 
     def _choose(self, state: State) -> Reason | None:
-        """Sets `state.pending` to the exact argmax, or says why it cannot."""
+        """Sets `state.pending` to the exact argmax and returns None, or returns the reason why it cannot."""
         while True:
             best = self.best
             if best < 0 or (self.metric is not None and self.metric.norm >= ties.SINGULAR):
@@ -66,9 +66,9 @@ class Projecting(ProjectingRound):
                     return Reason.EXHAUSTED
                 raise diverged(state.t, self.largest_norm)
             if self.picks and self.unsettled and (not best or self.items.spent(self.distance_error)):
-                # No bound tells an item from one of which nothing is left: new arrays tell all of them.
+                # The bounds do not distinguish an item from a dependent one; recomputed arrays distinguish all of them.
                 return Reason.NEED_REFRESH
-            # Twice what float32 makes of bounds, so that what stays outside is behind by as much.
+            # Twice the float32 error of the bounds: items outside the window are then behind by as much.
             floor = best * (1 - 2 * OFF) - (2 * OFF * self.largest if self.rules.measure == "distance" else 0.0)
             window = (
                 self._narrowed(state, floor) if self.items.wide(floor) else self.judge.all(self.items.candidates(floor))
@@ -83,14 +83,14 @@ class Projecting(ProjectingRound):
             self.dropped += window.dropped
             if self.dropped >= DROPPED and self.picks:
                 return Reason.NEED_REFRESH
-            # One of them may have set the floor.
+            # A dropped item may have set the floor.
             self.best = self.items.rate(self._doubt(state))
         if self._refresh_pays(state, window.count):
             return Reason.NEED_REFRESH
         return self._decide(state, window, floor)
 
     def _narrowed(self, state: State, floor: float) -> Window:
-        """A window of those among very many candidates that decide; dependent ones are dropped."""
+        """Reduces very many candidates to a window of those that decide the pick; drops dependent ones."""
         if not self.picks and self.judge.alike(state):
             return self.judge.first(state)
 
@@ -102,9 +102,9 @@ class Projecting(ProjectingRound):
         return narrowed(judged, SETTLED)
 
     def _refresh_pays(self, state: State, candidates: int) -> bool:
-        """Whether the candidates rescored because of wide bounds have come to cost as much as new arrays.
+        """Returns whether rescoring candidates because of wide bounds has cost as much as a refresh.
 
-        Those that stay candidates whatever the arrays, as duplicates do, do not count.
+        Items that stay candidates however exact the arrays are, such as duplicates, do not count.
         """
         self.always = min(self.always, candidates)
         state.excess += max(0, candidates - max(USUAL_WINDOW, 2 * self.always))
@@ -116,8 +116,8 @@ class Projecting(ProjectingRound):
         return wide or self.distance_error > 4 * error_bounds.cast_error(self.largest)
 
     def _stale(self, distance: float) -> bool:
-        """Whether `largest` would make too much of the rounding of picks with such distances: once for each scale."""
-        # Of zero rows nothing is left however often they are looked at.
+        """Returns whether `largest` overestimates the rounding of picks with such distances; True once a scale."""
+        # A refresh does not help zero rows: their distances stay 0.
         if self.metric is None or distance >= STALE * min(self.largest, self.looked):
             return False
         self.looked = distance
@@ -132,10 +132,10 @@ class Projecting(ProjectingRound):
             window.W[close], window.distances[close] = settled
             values, slacks, noises = self.judge.judged(state, window, rounding)
         top = self.judge.root(max(window.top, float(values.max())))
-        # Before anything is projected out, the values are those given.
+        # Before anything is projected out, the values are the given ones.
         if not top or (self.picks and ties.used_up(top, self.first, max(self.largest_root, top))):
             return Reason.EXHAUSTED
-        # Only that of a pick that is made: `extend` goes on from here as if no other had been looked at.
+        # Only picks that are made count: `extend` resumes from here as if no other item had been rated.
         self.largest_root = max(self.largest_root, top)
         position, tied = ties.first_tied(values, slacks)
         value = float(values[position])
@@ -144,12 +144,12 @@ class Projecting(ProjectingRound):
         if window.count < state.m - state.t:
             rival = max(rival, self._outside(floor))
         index = int(window.indices[position])
-        # Rounding of a pick's distance is that of all later steps: it must not depend on how wide the window was.
+        # The rounding of a pick's distance enters all later steps, so it must not depend on the width of the window.
         alone = self.items.alone(index)
         row = self.rows([index])[0] * self.scale_down if alone is None else alone[0]
         self.top, self.distance = top, float(window.distances[position]) if alone is None else alone[1]
         rival += float(noises[position])
-        # A norm may tie with the best and be nothing, or so small that its square is.
+        # The value of a tied pick may be 0, or small enough for its square to underflow.
         behind = min(1.0, rival / value) if value and max(tied, window.tied) == 1 else 1.0
         state.pending = Pick(
             index=index,
@@ -163,7 +163,7 @@ class Projecting(ProjectingRound):
         return None
 
     def _outside(self, floor: float) -> float:
-        """The norm that no item outside the window exceeds, or the information."""
+        """Returns the norm, or the information, that no item outside the window exceeds."""
         above = max(floor, 0.0) * (1 + OFF)
         if self.rules.measure == "distance":
             return math.sqrt(above + OFF * self.largest)
@@ -177,7 +177,7 @@ class Projecting(ProjectingRound):
         assert pick is not None
         q = float(self.judge.q(np.array([self.distance]))[0])
         length = self._length(self.distance)
-        # A ridge lets a row be picked of which nothing is left; unit^2 / q must fit float32 then too.
+        # With a ridge, a row with nothing left may be picked; unit^2 / q must fit float32 then too.
         unit = 2.0 ** math.frexp(length or math.sqrt(q))[1]
         factors = pick.residual if self.metric is None else pick.residual @ self.metric.frame
         move = RankOneUpdate(pick.index, factors * (unit / q), unit * unit / q)
@@ -187,15 +187,15 @@ class Projecting(ProjectingRound):
         self.best, energy = self.items.update(move, self._doubt(state))
         self.unsettled = True
         if self.metric is not None:
-            # The share of tr(Q'PQ), which was n to begin with, in place of a sum over the items.
+            # With a metric, the energy is the share of tr(Q'PQ), which starts at n, not a sum over the items.
             energy = state.energy / state.unit**2 * max(0.0, 1 - self.explained / len(pick.residual))
         state.record(pick, energy)
 
     def _widen(self, state: State, pick: Pick, move: RankOneUpdate, q: float, unit: float) -> None:
-        """The bounds after a step."""
+        """Updates the bounds for a step."""
         gamma = self.items.gamma
         if not self.rules.positive:
-            # No eligible score is above the best one, and a metric only grows.
+            # No eligible score exceeds the best one, and a metric only grows.
             longest = MEASURES[self.rules.measure].longest(self.top, self.rules.ridge, self.largest)
             self.largest_residual = min(self.largest_residual, longest * (1 + 1e-9))
         moved = math.sqrt(float(move.weights @ move.weights))

@@ -1,4 +1,4 @@
-"""Bookkeeping of the projecting stepper: rounds, refreshes, bounds, and what its picks have projected out."""
+"""Bookkeeping of the projecting stepper: rounds, refreshes, bounds, and the projection by its picks."""
 
 import math
 from typing import Any, ClassVar, Protocol
@@ -21,7 +21,7 @@ Indices = NDArray[np.int64]
 
 
 class ItemsSource(Protocol):
-    """What `Projecting` needs of a backend; `gip_gpu.backends.base.Backend` says what."""
+    """The part of a backend that `Projecting` needs; `gip_gpu.backends.base.Backend` documents it."""
 
     @property
     def exponent(self) -> int: ...
@@ -36,19 +36,19 @@ class ItemsSource(Protocol):
 
 
 class ProjectingRound:
-    """State of the projecting stepper within a round: arrays, bounds, what the picks have projected out.
+    """State of the projecting stepper within a round: arrays, bounds, the projection by the picks.
 
     Args:
-        backend: whose items they are.
-        state: of the selection; its scores are the whitened ones where there is a metric.
+        backend: supplies the items.
+        state: of the selection; with a metric, its scores are the whitened ones.
         Q: (d, n) the whitened query, Q'Q = I, for an objective with a metric.
     """
 
     name: ClassVar[str] = "projecting"
-    # No score may be positive, or all rows zero.
+    # A round is empty if no score is positive or all rows are zero.
     empty_rounds: ClassVar[bool] = True
     stride: ClassVar[int] = 1
-    # Each is made in the step of its pick.
+    # Each column is computed in the step of its pick.
     column_seconds: ClassVar[float] = 0.0
 
     def __init__(self, backend: ItemsSource, state: State, epsilon: float, sign: str, Q: Floats | None = None) -> None:
@@ -65,7 +65,7 @@ class ProjectingRound:
         self.judge = Judge(self.items, self.rules, sign, self.rows_of, self.scale_down, self.square, self.metric)
 
     def begin(self, state: State) -> None:
-        """Everything is allocated by now."""
+        """Resets the round; `__init__` has allocated everything."""
         self.round, self.largest = -1, 1.0
 
     def refresh(self, state: State) -> None:
@@ -78,7 +78,7 @@ class ProjectingRound:
         self.dropped, self.always = 0, state.m
         self.unsettled = False
         state.error = error_bounds.cast_error(fresh.residual)
-        # A sum of d squares in float64, cast; the rounding of S is part of the noise.
+        # A sum of d squares in float64, cast to float32; the rounding of S is part of the noise.
         self.distance_error = (
             error_bounds.cast_error(fresh.distance) + 2 * error_bounds.dot_error(state.d, U64) * fresh.distance
         )
@@ -100,13 +100,13 @@ class ProjectingRound:
     def take(self, state: State, indices: NDArray[np.int64]) -> None:
         """Projects these items out, one after the other and on the host, before the first refresh of a round.
 
-        Of a row in the span of those before it nothing is left to project out.
+        Skips a row in the span of those before it: nothing is left to project out.
         """
         self.replay(state, indices)
         state.skip(indices)
 
     def replay(self, state: State, indices: NDArray[np.int64]) -> None:
-        """As `take`, of items that are entered as picks already."""
+        """Projects out items that are already recorded as picks; else as `take`."""
         self._begin_round(state)
         projector = Projector(self.rules, state.scores.shape[1], state.d)
         for index, given, scores in decision.given(self, state, indices):
@@ -125,21 +125,21 @@ class ProjectingRound:
         self.items.drop(indices)
 
     def carry(self, state: State) -> Stored:
-        """What is projected out in this round, in the units of the rows and of the gains as given."""
+        """Returns what this round has projected out, in the units of the rows and of the gains as given."""
         A, S = self.items.carry()
         root = math.sqrt(self.gain_unit)
         stored = {"A": A * self.scale_down, "crest": self.largest_root * root}
         return {**stored, "picks": self.picks, "least": self.least, **({} if S is None else {"S": S})}
 
     def snapshot(self, state: State) -> Stored:
-        """What `restore` needs to go on from here, for a file."""
+        """Returns the state that `restore` needs to resume from here, for a file."""
         stored = {**self.carry(state), "explained_query": self.explained, **self.items.projector_parts()}
         if self.metric is not None:
             stored.update(query_left=self.metric.left, query_triangle=self.metric.triangle)
         return {**stored, "eligible": np.packbits(self.items.eligible_items())}
 
     def restore(self, state: State, stored: Stored) -> None:
-        """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
+        """Resumes from a snapshot, or from the projection of another pool, before the first refresh."""
         self._begin_round(state)
         root = math.sqrt(self.gain_unit)
         self.largest_root = max(self.first, stored["crest"] / root)
@@ -154,7 +154,7 @@ class ProjectingRound:
         self.items.compose(stored)
 
     def _noise(self, state: State) -> tuple[float, float]:
-        """What float64 rounding may make of an exact residual, and of the root of a distance: estimates."""
+        """Estimates the float64 rounding of an exact residual, and of the root of a distance."""
         root = error_bounds.root_error(state.d, self.picks, self.least) if self.rules.projects else 0.0
         spread = 1 + math.sqrt(self.picks) / self.least if self.rules.projects else 1.0
         return spread * (state.drift + error_bounds.float64_error(state.d, self.projected, state.scale)), root
@@ -165,7 +165,7 @@ class ProjectingRound:
         return Rounding(residual, root, grown)
 
     def _doubt(self, state: State) -> ErrorBounds:
-        """The bounds that a window must respect: errors of the arrays, ties, rounding of the exact values."""
+        """Returns the bounds for the window: errors of the arrays, ties, rounding of the exact values."""
         residual, root = self._noise(state)
         n = state.scores.shape[1]
         metric = self.metric
@@ -178,22 +178,23 @@ class ProjectingRound:
         # Squares of short rows' residuals that float32 flushes.
         error += math.sqrt(n * TINY32)
         noise = 4 * root * (math.sqrt(self.largest) + root)
-        # A tie moves a ratio by as much as its denominator moves by 2 TIE. Kernels take both in float32.
+        # A tie moves a ratio as far as a relative change of 2 TIE in its denominator does. Kernels take both bounds in
+        # float32.
         distance = error_bounds.float32_above(self.distance_error + noise + 4 * ties.TIE)
         return ErrorBounds(error_bounds.float32_above(error), distance, None if metric is None else metric.relative)
 
     def _length(self, distance: float) -> float:
-        """What ||g|| of a pick does not exceed: ||phi||, as ||S|| <= 1."""
+        """Returns an upper bound on ||g|| of a pick: ||phi||, as ||S|| <= 1."""
         return math.sqrt(distance) * (1 + 1e-9) if self.rules.projects else 1.0
 
     def _count(self, state: State, index: int, residual: Floats, phi: Floats, q: float, length: float) -> None:
-        """What the projection of a pick leaves behind on the host."""
+        """Updates drift, counters and metric on the host for the projection of a pick."""
         moved = math.sqrt(float(residual @ residual)) * length / q
         self.projected += moved
-        # Each entry of A was rounded once, and so was the product added to it.
+        # Each entry of A is rounded once, and so is the product added to it.
         state.drift += U64 * (self.projected + 2 * moved)
         self.picks += 1
-        # Rounding of the pick's phi moves that of another item by their ratio.
+        # The rounding of the pick's phi moves the phi of another item by the ratio of their lengths.
         square = min(1.0, self.largest) if self.rows_of.normalize else float(self.judge.squares(np.array([index]))[0])
         if square:
             self.least = min(self.least, math.sqrt(q / square))

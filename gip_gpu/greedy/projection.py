@@ -1,4 +1,4 @@
-"""What a selection has projected out: all that is needed to go on with rows that were not there."""
+"""The projection of a selection: all that `extend` needs to continue with new rows."""
 
 import math
 from collections.abc import Callable
@@ -17,20 +17,21 @@ from gip_gpu.validation.settings import LARGEST
 
 @dataclass(frozen=True, eq=False)
 class Projection(ReadOnlyArrays):
-    """What the picks of a selection's last round leave of any row f with scores g: `g - f A` and, of f itself, `S'f`.
+    """Projection by the picks of a selection's last round.
 
-    All is in the units of F and G as they were given. The arrays are read-only.
+    The picks leave `g - f A` of the scores g of any row f, and `S'f` of the row itself. All values are in the units of
+    F and G as given. The arrays are read-only.
 
     Attributes:
-        A: (d, n) float64; no columns where there are no scores.
-        S: (d, d) float64, or None where no row was projected out of the others.
+        A: (d, n) float64; no columns if there are no scores.
+        S: (d, d) float64, or None if no row was projected out of the others.
         options: how the items were chosen.
         normalize: whether rows were divided by their norms.
-        scale: the largest that float64 rounding is measured by, of the picks: a norm of scores, for ratios over the
-            length of the row, or of a row.
+        scale: the measure of float64 rounding, maximum over the picks: a norm of scores; for ratios, that over the
+            length of the row; for distances, the norm of a row.
         drift: bound on the rounding in A.
-        picks, crest, least: where rows are projected or signs count: how many picks, the root of the largest score, and
-            the smallest share of its length that a row had left.
+        picks, crest, least: if rows are projected or signs count: the number of picks, the root of the largest score,
+            and the smallest share of its length that a row had left.
     """
 
     A: NDArray[np.float64]
@@ -47,11 +48,11 @@ class Projection(ReadOnlyArrays):
     def of(
         cls, state: State, carried: Stored, options: Options, normalize: bool, exponent: int
     ) -> "Projection | Callable[[], Projection]":
-        """What was projected out when a run ended, or what computes it.
+        """Returns the projection at the end of a run, or a function that computes it.
 
         Args:
-            state: at its end.
-            carried: what its stepper carries.
+            state: at the end of the run.
+            carried: `Stepper.carry` of the run's stepper.
             options, normalize: as above.
             exponent: rows are scaled by 2**-exponent where their norms are scores.
         """
@@ -78,15 +79,15 @@ class Projection(ReadOnlyArrays):
         return cls(A=carried["A"].T * unit, S=carried.get("S"), least=carried.get("least", 1.0), **others)
 
     def measured(self, exponent: int) -> "Projection":
-        """Its scale is that of rows scaled by 2**-exponent."""
+        """Returns a copy with `scale` for rows scaled by 2**-exponent."""
         measure = self.options.choose(self.A.shape[1] > 0).measure
         return replace(self, scale=self.scale / _unit(measure, self.options.epsilon, self.normalize, exponent))
 
     def in_unit(self, unit: float) -> Stored:
-        """What a stepper restores where scores are divided by `unit`.
+        """Returns the state that a stepper restores, with scores divided by `unit`.
 
         Raises:
-            ValueError: their squares would be beyond float64.
+            ValueError: squares of A or of the scores would overflow float64.
         """
         A, crest = self.A.T / unit, self.crest / unit
         largest = max(float(np.abs(A).max(initial=0.0)), crest)
@@ -99,7 +100,7 @@ class Projection(ReadOnlyArrays):
         return stored if self.S is None else {**stored, "S": self.S.copy()}
 
     def split(self) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
-        """Arrays by name, and the rest for JSON."""
+        """Returns the arrays by name, and all other fields for JSON."""
         whole = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         arrays = {name: whole.pop(name) for name in ("A", "S")}
         return {name: array for name, array in arrays.items() if array is not None}, {
@@ -110,19 +111,19 @@ class Projection(ReadOnlyArrays):
 
 
 def _later(whole: Callable[..., Projection], compute: Callable[[], Stored], unit: float) -> Projection:
-    """`whole` of what `compute` returns."""
+    """Calls `whole` on the result of `compute`."""
     return whole(compute(), unit)
 
 
 class LazyField:
-    """A dataclass field that may be given as a function: the first to ask for the field calls it."""
+    """Dataclass field that may be given as a function, called when the field is first read."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
-            # The default.
+            # The default value of the field.
             return None
         value = vars(instance)[self.name]
         if isinstance(value, partial):
@@ -134,10 +135,10 @@ class LazyField:
 
 
 def _unit(measure: str, epsilon: float, normalize: bool, exponent: int) -> float:
-    """The factor from a scale of rows scaled by 2**-exponent to that of the rows as they were given."""
+    """Returns the factor from the scale of rows divided by 2**exponent to the scale of the rows as given."""
     if measure == "distance":
         return float(2.0**exponent)
     if measure == "ratio" and not normalize:
-        # The lengths of `gip_gpu.numerics.ties.lengths` are shares of this one.
+        # `gip_gpu.numerics.ties.lengths` returns lengths as shares of this one.
         return 1 / math.sqrt(4.0**exponent + epsilon)
     return 1.0

@@ -1,4 +1,4 @@
-"""The metric of the mutual information: the inverse of what the picks leave of the query, Q' P Q."""
+"""The metric of the mutual information: the inverse of Q' P Q, the part of the query that the picks leave."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# What is left of a direction of unit length when rounding is all that is left.
+# Length that is left of a direction of unit length when only rounding is left.
 TINY = 2.0**-104
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Rows phi split by the span of what the picks leave of the query.
+    """Rows phi, split by the span of the part of the query that the picks leave.
 
     Attributes:
         inside, rest: (c,) squared lengths of the parts within the span and outside it.
-        reach: (c,) how far the two parts move, at most, for each unit by which that span's vectors do.
+        reach: (c,) bound on how far the two parts move per unit by which the span's vectors move.
     """
 
     inside: Floats
@@ -26,11 +26,11 @@ class Parts:
 
 
 class QueryMetric:
-    """B with B B' = (Q' P Q)^-1, as a frame that changes seldom times a relative part that every pick changes.
+    """B with B B' = (Q' P Q)^-1, stored as a frame that seldom changes times a relative part that every pick changes.
 
-    Residuals are kept in the frame, `W frame`, so that in float32 they are as exact in the directions that are nearly
-    explained as in the others; the relative part starts at I and never shrinks a vector. B is the inverse of the R
-    factor of `left = S'Q`: a downdate of Q'PQ itself would lose what little is left to cancellation.
+    Residuals are stored in the frame, `W frame`, so that float32 is as exact in nearly explained directions as in the
+    others. The relative part starts at I and never shrinks a vector. B is the inverse of the R factor of `left = S'Q`:
+    a downdate of Q'PQ itself would lose the small remainder to cancellation.
 
     Args:
         Q: (d, n) with Q'Q = I.
@@ -45,7 +45,7 @@ class QueryMetric:
         self.restart()
 
     def restart(self) -> None:
-        """Nothing is explained."""
+        """Resets the metric: nothing is explained."""
         self.left = self.Q.copy()
         self.basis: Floats = self.Q
         self.triangle: Floats = np.eye(self.Q.shape[1])
@@ -53,14 +53,14 @@ class QueryMetric:
         self.renew()
 
     def restore(self, left: Floats, triangle: Floats) -> None:
-        """Goes on from what picks have left of the query, and its R factor."""
+        """Resumes from the part of the query that picks leave, and its R factor."""
         self.left, self.triangle = left, triangle
         self.basis = np.linalg.qr(left)[0]
         self._invert()
         self.renew()
 
     def renew(self) -> None:
-        """What is the metric now becomes the frame."""
+        """Makes the current metric the frame."""
         self.frame, self.base = self.whole, self.triangle
         self._relate()
 
@@ -69,20 +69,20 @@ class QueryMetric:
         self.norm, self.relative_norm = float(np.linalg.norm(self.whole)), float(np.linalg.norm(self.relative))
 
     def explain(self, phi: Floats, q: float, ridge: float) -> None:
-        """Takes a pick out of the query: `S -= S phi phi' / (q + sqrt(ridge q))`, and so `left` by the same factor."""
+        """Projects a pick out of the query: `S -= S phi phi' / (q + sqrt(ridge q))`, and `left` by the same factor."""
         self.left -= np.outer(phi / (q + np.sqrt(ridge * q)), phi @ self.left)
         self.basis, self.triangle = np.linalg.qr(self.left)
-        # A direction of the query that is explained to the last bit leaves nothing; the metric is singular then.
+        # A query direction that is explained to the last bit leaves nothing, and the metric is singular.
         sizes = np.abs(np.diagonal(self.triangle))
         self.triangle[np.diag_indices(len(sizes))] += np.where(sizes < TINY, TINY, 0.0)
         self._invert()
         self._relate()
 
     def split(self, phi: Floats) -> Parts:
-        """The parts of rows phi = S'x, (c, d): within the span of `left` an item tells of the query, outside not."""
+        """Splits rows phi = S'x, (c, d): the part in the span of `left` is informative about the query."""
         coordinates = phi @ self.basis
         rest = phi - coordinates @ self.basis.T
-        # Once more, so that a small rest is orthogonal to rounding.
+        # Repeated, so that a small rest is orthogonal up to rounding.
         rest -= (rest @ self.basis) @ self.basis.T
         squares = np.einsum("cd,cd->c", rest, rest)
         # A rest is no smaller than its rounding.

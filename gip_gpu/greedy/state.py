@@ -1,4 +1,4 @@
-"""What one selection knows while it runs: small and on the host, whatever the backend."""
+"""State of a running selection: small, on the host, the same for all backends."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,25 +12,25 @@ from gip_gpu.numerics import error_bounds
 from gip_gpu.problem.objectives import Objective, energies
 
 Floats = NDArray[np.float64]
-# What a checkpoint holds, by name: arrays, and what JSON can write.
+# Content of a checkpoint by name: arrays, and values that JSON can write.
 Stored = dict[str, Any]
 
-# What is recorded of each pick, and of a run at any moment.
+# Names of the arrays with an entry for each pick, and of the run's own numbers.
 RECORDED = ("indices", "gains", "weights", "explained", "margins", "candidates", "ties")
 KEPT = ("unit", "scale", "energy", "drift", "refreshes", "rounds", "ending")
 
 
 class Reason(Enum):
-    """Why a stepper's `advance` came back."""
+    """Reason why a stepper's `advance` returned."""
 
     DONE = "the steps that were asked for are taken"
-    COLUMNS = "Gram columns were computed, and steps can go on"
-    NEED_REFRESH = "the error bound is too wide to tell the candidates apart cheaply"
+    COLUMNS = "Gram columns were computed, and steps can continue"
+    NEED_REFRESH = "the error bound is too wide to distinguish the candidates cheaply"
     EXHAUSTED = "the best score has fallen to the float64 floor"
 
 
 class Prior(Protocol):
-    """What picks from other rows have projected out, with its scale and rounding (`gip_gpu.greedy.projection`)."""
+    """Projection by picks from other rows, with its scale and rounding (`gip_gpu.greedy.projection`)."""
 
     @property
     def scale(self) -> float: ...
@@ -56,30 +56,30 @@ class Pick:
 class State:
     """A selection in progress.
 
-    Scores are divided by `unit`, a power of two of the round's largest score, so that float32 holds the residual of
-    any input; A, the residual and all bounds are in that unit, the recorded gains are not.
+    Scores are divided by `unit`, a power of two near the round's largest score, so that the residual of any input fits
+    float32. A, the residual and all bounds are in that unit; the recorded gains are not.
 
     Attributes:
         scores: (m, n) float64 scores as given.
-        squares: (m,) float64, what the items have to give at first: ||G_j||^2, or ||f_j||^2 where there are no scores.
-        measures: (m,) float64, squares of what float64 rounding is measured by: `squares`, for a ratio over those of
-            the lengths of the rows (`ties.ratio_scale`).
+        squares: (m,) float64, initial energies: ||G_j||^2, or ||f_j||^2 without scores.
+        measures: (m,) float64, squares of the scale of float64 rounding: `squares`; for a ratio, `squares` over the
+            squared lengths of the rows (`ties.ratio_scale`).
         m, n: items, signals.
         left: (m,) bool, items not chosen yet.
         pool: (m,) bool, items that were left when the round began; `explained` is over them.
         energy: ||G||^2 over `pool`.
-        k: picks to make, and t: picks made; both with those of `initial`.
+        k: picks to make, and t: picks made; both count those of `initial`.
         initial: items that count as the first picks of the first round.
-        prior: what picks from other rows have projected out before the first round.
-        A: (n, d) float64, what was projected out in this round.
+        prior: projection by picks from other rows, before the first round.
+        A: (n, d) float64, projected out of the scores in this round: W = G - F A.
         error: e, the bound on ||W~_j - W_j|| over the items left.
         drift: bound on the rounding that A has collected.
         scale: root of the largest of `measures` over the items left when the round began, in `unit`: the largest
-            ||G_j||, for a ratio over the length of the row.
-        excess: candidates beyond the usual few that were rescored since the last refresh.
+            ||G_j||; for a ratio, ||G_j|| over the length of the row.
+        excess: candidates rescored since the last refresh, beyond the usual window.
         rounds: for each round the number of picks made before it began.
-        emptied: picks made when a window last came up empty, -1 if none did (`step.empty_window`).
-        ending: how picks are made once the certified loop is over: "in order", "literal", or "exhausted" for none.
+        emptied: picks made when a window was last empty, -1 if none was (`decision.empty_window`).
+        ending: how picks are made after the certified loop: "in order", "literal", or "exhausted" for none.
     """
 
     scores: NDArray[np.float64]
@@ -121,25 +121,25 @@ class State:
         self.ties = np.empty(self.k, dtype=np.int64)
 
     def open_round(self) -> tuple[float, float]:
-        """Makes the items left the round's pool; their largest measure, and the sum of what they have to give."""
+        """Makes the items left the round's pool; returns their largest measure and the sum of their `squares`."""
         self.pool[:] = self.left
         largest = float(self.measures.max(where=self.left, initial=0.0))
         return largest, float(np.where(self.left, self.squares, 0.0).sum())
 
     def first_left(self, count: int) -> NDArray[np.int64]:
-        """The first `count` of the items left, ascending."""
+        """Returns the first `count` of the items left, ascending."""
         return np.flatnonzero(self.left)[:count]
 
     def take(self, items: Any) -> None:
-        """These items are chosen."""
+        """Marks these items as chosen."""
         self.left[items] = False
 
     def projected(self, square: float) -> float:
-        """Bound on |f_j A| over all items: ||A|| times the largest norm of a row, whose square is at most `square`."""
+        """Returns a bound on |f_j A| over all items: ||A|| times the largest norm of a row, at most sqrt(`square`)."""
         return math.sqrt(float(np.vdot(self.A, self.A)) * square)
 
     def noise(self, square: float) -> float:
-        """Bound on the float64 rounding of an exact residual G_j - f_j A, the rounding within A included."""
+        """Returns a bound on the float64 rounding of an exact residual G_j - f_j A, including the rounding within A."""
         return self.drift + error_bounds.float64_error(self.d, self.projected(square), self.scale)
 
     @property
@@ -149,7 +149,7 @@ class State:
 
     @property
     def first(self) -> int:
-        """The place of the first pick of the result."""
+        """Position of the first pick of the result."""
         return len(self.initial)
 
     @property
@@ -160,19 +160,19 @@ class State:
 
     @property
     def projecting(self) -> bool:
-        """Whether its stepper's projection is that of all picks of the round."""
+        """Whether the stepper's projection covers all picks of the round."""
         return bool(self.rounds) and self.ending in ("", "exhausted")
 
     def scores_of(self, indices: NDArray[np.int64]) -> Floats:
-        """Scores (c, n) of these items, as given."""
+        """Returns the scores (c, n) of these items, as given."""
         return self.scores[indices]
 
     def measures_of(self, indices: NDArray[np.int64]) -> Floats:
-        """What the rounding of these items is measured by, squared, (c,)."""
+        """Returns `measures` of these items, (c,)."""
         return self.measures[indices]
 
     def skip(self, indices: NDArray[np.int64]) -> None:
-        """Enters items of `initial`."""
+        """Records items of `initial`, with zeros for all other values."""
         span = slice(self.t, self.t + len(indices))
         for name in RECORDED:
             getattr(self, name)[span] = 0
@@ -181,12 +181,12 @@ class State:
         self.t += len(indices)
 
     def snapshot(self) -> Stored:
-        """What `restore` needs, for a file."""
+        """Returns the state that `restore` needs, for a file."""
         arrays = {name: getattr(self, name)[: self.t] for name in RECORDED}
         return {**arrays, **{name: getattr(self, name) for name in KEPT}}
 
     def restore(self, stored: Stored) -> None:
-        """Goes on from a snapshot; where it has more than k picks, only its first k are taken."""
+        """Resumes from a snapshot; if it has more than k picks, takes only the first k."""
         self.t = min(self.k, len(stored["indices"]))
         for name in RECORDED:
             getattr(self, name)[: self.t] = stored[name][: self.t]
@@ -196,12 +196,12 @@ class State:
         self.take_again(stored["indices"][: self.rounds[-1] if self.rounds else 0], self.indices[: self.t])
 
     def take_again(self, before: NDArray[np.int64], chosen: NDArray[np.int64]) -> None:
-        """Items that are chosen in a snapshot, and those of them that were before its last round."""
+        """Marks the items chosen in a snapshot, and takes those chosen before its last round out of the pool."""
         self.pool[before] = False
         self.left[chosen] = False
 
     def record(self, pick: Pick, energy_left: float) -> None:
-        """Enters a pick; `energy_left` is ||W||^2 over `pool` after it, in `unit`."""
+        """Records a pick; `energy_left` is ||W||^2 over `pool` after it, in `unit`."""
         t = self.t
         self.indices[t] = pick.index
         self.gains[t] = pick.gain * self.unit**2
@@ -221,7 +221,7 @@ class State:
         candidates: NDArray[np.int64],
         ties: NDArray[np.int64],
     ) -> None:
-        """Enters picks that a device made: as `record` would one by one."""
+        """Records picks that a device made, as `record` would one by one."""
         span = slice(self.t, self.t + len(indices))
         self.indices[span] = indices
         self.gains[span] = gains * self.unit**2

@@ -14,7 +14,7 @@ class Stepper(Protocol):
 
     Attributes:
         empty_rounds: whether a round may find nothing to pick.
-        stride: picks that it makes together; fewer take as long.
+        stride: number of picks that it makes together; fewer take as long.
     """
 
     empty_rounds: ClassVar[bool]
@@ -22,7 +22,7 @@ class Stepper(Protocol):
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name for messages."""
 
     @property
     def rows_of(self) -> Rows:
@@ -36,25 +36,25 @@ class Stepper(Protocol):
         """Allocates the arrays of a selection."""
 
     def refresh(self, state: State) -> None:
-        """Recomputes in float64 what was approximate, and its bounds."""
+        """Recomputes the approximate arrays in float64, and their bounds."""
 
     def advance(self, state: State, until: int) -> Reason:
-        """Takes as many whole steps as it can, up to `until` picks, and says why it came back."""
+        """Takes as many whole steps as it can, up to `until` picks in all, and returns the reason why it stopped."""
 
     def take(self, state: State, indices: NDArray[np.int64]) -> None:
-        """Projects these items out before the first refresh of a round, whatever their scores, and enters them."""
+        """Projects these items out before the first refresh of a round, whatever their scores, and records them."""
 
     def replay(self, state: State, indices: NDArray[np.int64]) -> None:
-        """As `take`, of items that are entered as picks already."""
+        """Projects out items that are already recorded as picks; else as `take`."""
 
     def carry(self, state: State) -> Stored:
-        """What is projected out in this round."""
+        """Returns what this round has projected out."""
 
     def snapshot(self, state: State) -> Stored:
-        """What `restore` needs to go on from here, for a file."""
+        """Returns the state that `restore` needs to resume from here, for a file."""
 
     def restore(self, state: State, stored: Stored) -> None:
-        """Goes on from a snapshot, or from what another pool carries, before the first refresh."""
+        """Resumes from a snapshot, or from the projection of another pool, before the first refresh."""
 
     def rows(self, indices: Any) -> NDArray[np.float64]:
-        """Exact rows (len(indices), d), float64."""
+        """Returns exact rows (len(indices), d), float64."""

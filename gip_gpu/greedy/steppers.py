@@ -10,11 +10,11 @@ from gip_gpu.problem.formulation import Problem
 
 
 def stepper_for(backend: Backend, columns: Columns | None, state: State, problem: Problem) -> Stepper:
-    """The stepper of a selection.
+    """Returns the stepper of a selection.
 
     Args:
         backend: arrays and launches.
-        columns: Gram columns; None where the column of a pick is made in its step.
+        columns: Gram columns; None if the column of a pick is computed in its step.
         state, problem: of the selection.
     """
     if columns is None:

@@ -1,4 +1,4 @@
-"""The candidates of a pick, and those of very many that decide: millions of items tie where a round begins."""
+"""The candidates of a pick, reduced to the deciding ones: at the start of a round millions of items may tie."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Roots of scores or nats, how far each may move within a tie, and what float64 rounding makes of it: (c,) each.
+# Roots of scores or nats, the slack of each within a tie, and an estimate of its float64 rounding: (c,) each.
 Judged = tuple[Any, Any, Any]
 
 
@@ -20,11 +20,11 @@ class Window:
     Attributes:
         indices: (c,) int64, ascending.
         W, distances, rows_squared: (c, n), (c,) and (c,) float64: residuals, distances, squared norms of the rows.
-        count: candidates in all, of which only these may be the argmax or are needed to tell.
-        dropped: of them, dependent items, which are not eligible any more; where there are any, nothing is decided yet.
-        tied: how many tie with the only item, where the others are left out.
-        top: the largest value that is compared, among all; at least that of these.
-        rival: what no value among those left out exceeds.
+        count: candidates in all; only those in `indices` can be the argmax or are needed to decide it.
+        dropped: dependent items among the candidates, no longer eligible; if there are any, nothing is decided yet.
+        tied: how many candidates tie with the only item in the window, if the others are left out.
+        top: the largest compared value among all candidates; 0 if the window was not reduced.
+        rival: upper bound on the values of the candidates left out.
     """
 
     indices: NDArray[np.int64]
@@ -38,13 +38,13 @@ class Window:
     rival: float = 0.0
 
     def some(self, places: NDArray[Any]) -> "Window":
-        """Those at these places."""
+        """Returns the window of the candidates at these places."""
         found = self.indices[places]
         return Window(found, self.W[places], self.distances[places], self.rows_squared[places], len(found))
 
     @staticmethod
     def joined(windows: "list[Window]") -> "Window":
-        """One of several, in their order; at least one."""
+        """Concatenates windows, at least one, in their order."""
         return Window(
             np.concatenate([window.indices for window in windows]),
             np.concatenate([window.W for window in windows]),
@@ -55,12 +55,14 @@ class Window:
 
 
 def narrowed(portions: Callable[[], Iterator[tuple[Window, Judged]]], most: int) -> Window:
-    """The window of all portions: those that rounding leaves close to the best, or, where they are more than `most`,
-    the first item that ties with it. Two passes, and memory for one portion.
+    """Reduces all portions to one window, in two passes and with memory for one portion.
+
+    The window holds the items that rounding leaves close to the best. If there are more than `most` of them, it holds
+    only the first item that ties with the best.
 
     Args:
-        portions: windows and what their items come to, in ascending order; asked twice.
-        most: close items that are returned.
+        portions: yields windows and the judged values of their items, in ascending order; called twice.
+        most: largest number of close items to return.
     """
     count = dropped = 0
     top = bar = sure = -np.inf

@@ -1,4 +1,4 @@
-"""Sums of float64 values without rounding, as integers: the same however the values are split over processes."""
+"""Sums of float64 values without rounding, as integers: independent of how processes share the values."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 # Every float64 is an integer times 2**-UNIT.
 UNIT = 1127
-# A mantissa of 53 bits in two halves, of which 2**36 add up in an int64.
+# A mantissa of 53 bits is split in two parts; 2**36 of either fit a sum in int64.
 HALF = 26
 
 
 def column_sums(values: NDArray[np.float64]) -> list[int]:
-    """The exact sums of the columns of (m, n) finite values, each as an integer times 2**-UNIT.
+    """Returns the exact sums of the columns of (m, n) finite values, each as an integer times 2**-UNIT.
 
     >>> column_sums(np.array([[1e16, 0.5], [1.0, 0.0], [-1e16, 0.0]])) == [2**UNIT, 2 ** (UNIT - 1)]
     True
@@ -22,7 +22,7 @@ def column_sums(values: NDArray[np.float64]) -> list[int]:
 
 
 def mean(sums: Sequence[int], count: int) -> float:
-    """The mean of `count` values that have these sums in their parts, rounded once.
+    """Returns the mean of `count` values, rounded once, from the exact sums of their parts.
 
     >>> mean([2**UNIT, 2 ** (UNIT + 1)], 2)
     1.5

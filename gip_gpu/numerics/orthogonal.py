@@ -1,20 +1,20 @@
-"""Orthogonal decompositions that the measures and the query share. None of them forms normal equations."""
+"""Orthogonal decompositions shared by the measures and the query. None of them forms normal equations."""
 
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-# A vector with no more than this share of its length outside the span of others is taken to lie in it.
+# A vector with no more than this share of its length outside the span of others counts as in the span.
 DEPENDENT = 1e-12
 
 
 class Basis:
-    """Orthonormal basis of the span of vectors that come one by one, by Gram-Schmidt.
+    """Orthonormal basis of the span of vectors that are added one by one, by Gram-Schmidt.
 
     Args:
         dimension: length of the vectors.
-        most: how many will come at most.
+        most: largest number of vectors.
 
     >>> basis = Basis(2, 3)
     >>> [basis.extend(np.array(v))[1] for v in ([3.0, 0.0], [4.0, 2.0], [1.0, 1.0])]
@@ -26,7 +26,7 @@ class Basis:
         self._rank = 0
 
     def extend(self, vector: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """The unit direction in which a vector leaves the span so far, and how far; both zero if it lies in it."""
+        """Adds a vector; returns the unit direction in which it leaves the span, and how far; both 0 if inside."""
         known = self._units[: self._rank]
         left = vector
         for _ in range(2):  # twice is enough for orthogonality to rounding
@@ -41,12 +41,12 @@ class Basis:
 
 
 def triangle(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The R factor of a QR decomposition."""
+    """Computes the R factor of a QR decomposition."""
     return np.asarray(np.linalg.qr(rows, mode="r"), dtype=np.float64)
 
 
 def folded_triangle(blocks: Iterable[NDArray[np.float64]], width: int) -> NDArray[np.float64]:
-    """The R factor of blocks of rows of this width stacked, holding one of them at a time."""
+    """Computes the R factor of stacked blocks of rows of this width, with one block in memory at a time."""
     factor = np.zeros((0, width))
     for block in blocks:
         factor = triangle(np.vstack([factor, block]))
@@ -54,25 +54,25 @@ def folded_triangle(blocks: Iterable[NDArray[np.float64]], width: int) -> NDArra
 
 
 def singular_values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Singular values, falling."""
+    """Computes the singular values, in descending order."""
     return np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
 
 
 def numerical_rank(singular: NDArray[np.float64], shape: tuple[int, ...]) -> int:
-    """How many singular values of a matrix of this shape stand out of the rounding of the largest."""
+    """Counts the singular values of a matrix of this shape above the rounding of the largest."""
     cut = max(shape) * np.finfo(np.float64).eps * singular.max(initial=0.0)
     return int((singular > cut).sum())
 
 
 def row_space(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The singular values that are not zero, (rank,), of (k, d) rows, and their right singular vectors, (d, rank)."""
+    """Computes the nonzero singular values (rank,) of (k, d) rows and their right singular vectors (d, rank)."""
     _, singular, right = np.linalg.svd(triangle(rows), full_matrices=False)
     rank = numerical_rank(singular, rows.shape)
     return singular[:rank], right[:rank].T
 
 
 def log(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Natural logarithms; -inf of zero."""
+    """Computes natural logarithms; -inf for zero."""
     with np.errstate(divide="ignore"):
         logs: NDArray[np.float64] = np.log(values)
     return logs

@@ -1,4 +1,4 @@
-"""Regularised least squares on a few rows, by its definition."""
+"""Regularised least squares on a few rows, computed from its definition."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,8 +7,9 @@ Floats = NDArray[np.float64]
 
 
 class RegularisedFit:
-    """The ridge regression of scores (t, n) on rows S (t, d) from an orthogonal decomposition: without epsilon of S',
-    whose columns must be independent, else of [S; sqrt(epsilon) I].
+    """Ridge regression of scores (t, n) on rows S (t, d) from an orthogonal decomposition.
+
+    With epsilon it decomposes [S; sqrt(epsilon) I]; without, S', whose columns must be independent.
 
     Attributes:
         log_det: log det(S S' + epsilon I).
@@ -35,7 +36,7 @@ class RegularisedFit:
             self.log_det = log_det(self.triangle)
 
     def unexplained(self, Q: Floats) -> Floats:
-        """L with L'L = Q'PQ, of which P = epsilon (epsilon I + S'S)^-1, or I less the projector on the rows."""
+        """Returns L with L'L = Q'PQ, with P = epsilon (epsilon I + S'S)^-1, or I less the projector on the rows."""
         if self.epsilon:
             return np.asarray(np.sqrt(self.epsilon) * np.linalg.solve(self.triangle.T, Q))
         left: Floats = Q - self.basis @ (self.basis.T @ Q)
@@ -44,6 +45,6 @@ class RegularisedFit:
 
 
 def log_det(factor: Floats) -> float:
-    """log det(L'L)."""
+    """Computes log det(L'L)."""
     with np.errstate(divide="ignore"):
         return 2 * float(np.log(np.abs(np.diagonal(np.linalg.qr(factor)[1]))).sum())

@@ -1,4 +1,4 @@
-"""The tie rule, shared by the reference and by every backend, and the floor below which picks would be noise."""
+"""The tie rule, shared by the reference and every backend, and the floor below which picks would be noise."""
 
 import math
 
@@ -7,16 +7,17 @@ from numpy.typing import NDArray
 
 # Scores (squared norms) within this relative distance of the best count as equal.
 RELATIVE = 1e-12
-# ... and so do norms within this many units of float64 rounding of the round's largest score. Two rows that are
-# mathematically tied (a row and three times that row, say) differ by a few such units once the residual is small.
+# Norms within this share of the round's largest score count as equal too; it is 16 units of float64 rounding. Two rows
+# that are mathematically tied (for example a row and three times that row) differ by a few such units once the residual
+# is small.
 ABSOLUTE = 16 * 2.0**-53
 # Below this share of the round's largest score, float64 rounding decides picks. Two float64 evaluations of the same
-# loop were seen to part at 1e-12 of it in 64 dimensions and at 1e-10 to 1e-9 in 2, where items crowd.
+# loop were observed to diverge at 1e-12 of it in 64 dimensions and at 1e-10 to 1e-9 in 2, where items crowd.
 FLOOR = 1e-7
 
 
 def lowest_tied(best: float, scale: float) -> float:
-    """The smallest score that counts as equal to `best`.
+    """Returns the smallest score that counts as equal to `best`.
 
     Args:
         best: the largest squared norm ||W_j||^2.
@@ -27,35 +28,35 @@ def lowest_tied(best: float, scale: float) -> float:
 
 
 def first_best(scores: NDArray[np.float64], scale: float) -> tuple[int, int]:
-    """Position of the best score, the lowest one where several tie, and how many tie (1 if none)."""
+    """Returns the position of the best score, the lowest if several tie, and how many tie (1 if none do)."""
     tied = (scores >= lowest_tied(float(scores.max()), scale)).nonzero()[0]
     return int(tied[0]), len(tied)
 
 
 def exhausted(best: float, scale: float) -> bool:
-    """Whether a best score (squared norm) has fallen to the float64 floor of the round's scores."""
+    """Returns whether the best score (squared norm) has fallen to the float64 floor of the round's scores."""
     return math.sqrt(best) <= FLOOR * scale
 
 
-# The objectives that divide by a distance, or project rows out, compare norms (roots of scores). Their rounding grows
-# with the rows that were projected out, so the tie is wider: this share of the norm and of what it is computed from.
+# Objectives that divide by a distance, or project rows out, compare norms (roots of scores). Their rounding grows with
+# the rows that were projected out, so the tie is wider: this share of the norm plus the terms that it is computed from.
 TIE = 1e-12
-# An item whose row lies in the span of the picks but for this share of its squared norm (a thousandth of a percent of
-# its length) has nothing left to add, and what float64 leaves of its distance is rounding: it is out of the round.
+# An item with no more than this share of its squared norm (a thousandth of a percent of its length) outside the span of
+# the picks has nothing left to add; its float64 distance is rounding. It is ineligible for the rest of the round.
 DEPENDENT = 1e-10
 
-# In the objectives that project rows out, scores may grow: rows that nearly depend on the picks and contradict their
-# scores. Rounding grows with them: against a long double run on ratings of three pools, the error of a norm was about
-# 2^-53 of the largest norm so far times its ratio to the round's first one. So the floor rises by that ratio twice, and
-# a norm that has grown beyond 1 / FLOOR of the first has reached it from the other side.
+# In objectives that project rows out, scores may grow: those of rows that nearly depend on the picks and contradict
+# their scores. Rounding grows with them: compared with a long double run on ratings of three pools, the error of a norm
+# was about 2^-53 of the largest norm so far times its ratio to the round's first one. So the floor rises by the square
+# of that ratio, and a norm that has grown to 1 / FLOOR of the first has reached it too.
 
 
 def used_up(best: float, first: float, largest: float) -> bool:
-    """Whether float64 rounding decides the picks of a round.
+    """Returns whether float64 rounding decides the picks of a round.
 
     Args:
         best: the largest root of a score now.
-        first, largest: the round's first pick's, and the largest of the round so far.
+        first, largest: the root of the score of the round's first pick, and the largest root of the round so far.
     """
     return best * first <= FLOOR * largest * largest
 
@@ -65,25 +66,25 @@ SINGULAR = 1e7
 
 
 def slack(norms: NDArray[np.float64], terms: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """How far each norm may move within a tie.
+    """Returns how far each norm may move within a tie, (c,).
 
     Args:
         norms: (c,) roots of scores.
-        terms: what they are differences of, in the same units: for a norm ||W_j|| the largest ||G_j||; for a distance
-            the largest norm of a row; for a ratio what `ratio_terms` returns; for an information what a unit of
-            rounding moves it by.
+        terms: size of the terms whose difference a norm is, in the same units: for a norm ||W_j|| the largest ||G_j||;
+            for a distance the largest norm of a row; for a ratio the result of `ratio_terms`; for an information, how
+            far a unit of rounding moves it.
     """
     wide: NDArray[np.float64] = TIE * (norms + terms)
     return wide
 
 
-# A ratio is measured by the item's own row. Were it the largest row of all, every item with a row 1e-10 of its length
-# would tie with every other such: of rows of two lengths that many apart, the first pick was not the argmax in 9 of 40
-# pools, and in all of them from 1e12 on. By its own length it is in none up to 1e16.
+# The tie of a ratio is relative to the item's own row. Relative to the largest row, all items with rows 1e-10 of its
+# length would tie with one another: in pools with rows of two lengths, the first pick was not the argmax in 9 of 40
+# pools at a ratio of 1e10, and in all of them from 1e12 on. Relative to its own row it was wrong in none up to 1e16.
 
 
 def lengths(squares: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
-    """sqrt(q_j) before any pick, as a share of what a row of length 1 has: at most 1, and 1 for unit rows.
+    """Returns sqrt(q_j) before any pick, as a share of sqrt(q) of a row of length 1: at most 1, and 1 for unit rows.
 
     Args:
         squares: (c,) squared norms of rows, at most 1.
@@ -94,7 +95,7 @@ def lengths(squares: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
 
 
 def ratio_scale(energies: NDArray[np.float64], squares: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
-    """Squares of what the rounding of ratios is measured by, (c,): ||G_j|| over the length; 0 where that is 0."""
+    """Returns the squared scales of the rounding of ratios, (c,): ||G_j|| over the length; 0 if the length is 0."""
     own = lengths(squares, ridge) ** 2
     return np.divide(energies, own, out=np.zeros(len(own)), where=own > 0)
 
@@ -102,32 +103,31 @@ def ratio_scale(energies: NDArray[np.float64], squares: NDArray[np.float64], rid
 def ratio_terms(
     ratios: NDArray[np.float64], roots: NDArray[np.float64], squares: NDArray[np.float64], ridge: float, scale: float
 ) -> NDArray[np.float64]:
-    """What a ratio ||W_j|| / sqrt(q_j) is made of, (c,).
+    """Returns the size of the terms of a ratio ||W_j|| / sqrt(q_j), (c,).
 
-    W_j is G_j less a product of x_j and A. Each pick adds w_s g / q_s to A, no longer than its own ratio, so that the
-    terms of W_j do not exceed the largest ratio times the item's length; the rounding of sqrt(q_j) is relative to
-    ||x_j||.
+    W_j is G_j less a product of x_j and A. Each pick adds w_s g / q_s to A, no longer than its own ratio, so the terms
+    of W_j do not exceed the largest ratio times the item's length. The rounding of sqrt(q_j) is relative to ||x_j||.
 
     Args:
         ratios, roots: (c,) the ratios and sqrt(q_j).
         squares, ridge: as in `lengths`.
-        scale: root of the largest `ratio_scale` when the round began, by the metric where there is one.
+        scale: root of the largest `ratio_scale` when the round began, in the metric if there is one.
     """
     terms: NDArray[np.float64] = (scale * lengths(squares, ridge) + ratios * np.sqrt(squares)) / roots
     return terms
 
 
-# The mutual information of a pick is log((eta + ||phi||^2) / (eta + ||rest||^2)) / 2 nats: phi is what the picks have
-# left of its row, rest what they and the query have left. Both are vectors that were computed in full, so that nothing
-# cancels however small eta makes them; the ratio of the residual, of which log1p(-ratio) / 2 is the same, would tie all
-# that lie within 1e-16 / eta of each other.
+# The mutual information of a pick is log((eta + ||phi||^2) / (eta + ||rest||^2)) / 2 nats: phi is the part of its row
+# that the picks leave, rest the part that the picks and the query leave. Both vectors are computed in full, so nothing
+# cancels however small eta makes them. The ratio of the residual gives the same as -log1p(-ratio) / 2, but would tie
+# all items within 1e-16 / eta of each other.
 
 
 def information(inside: NDArray[np.float64], rest: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
-    """Nats that each item tells of the query, (c,).
+    """Returns the information of each item about the query in nats, (c,).
 
     Args:
-        inside, rest: (c,) squared lengths of the parts of phi within the query's span and outside it; a rest is not 0.
+        inside, rest: (c,) squared lengths of the parts of phi within the query's span and outside it; no rest is 0.
         ridge: epsilon in their unit.
     """
     nats: NDArray[np.float64] = np.log1p(inside / (ridge + rest)) / 2
@@ -135,13 +135,13 @@ def information(inside: NDArray[np.float64], rest: NDArray[np.float64], ridge: f
 
 
 def information_moves(inside: NDArray[np.float64], rest: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
-    """How far the information moves, at most, for each unit by which the lengths of the two parts do, (c,)."""
+    """Bounds how far the information moves per unit by which the lengths of the two parts move, (c,)."""
     outside = ridge + rest
     moves: NDArray[np.float64] = np.sqrt(inside) / (outside + inside) * (1 + np.sqrt(inside * rest) / outside)
     return moves
 
 
 def first_tied(norms: NDArray[np.float64], slacks: NDArray[np.float64]) -> tuple[int, int]:
-    """Position of the first norm that reaches the best within the slacks, and how many do."""
+    """Returns the position of the first norm that reaches the best within the slacks, and how many do."""
     tied = (norms + slacks >= (norms - slacks).max()).nonzero()[0]
     return int(tied[0]), len(tied)

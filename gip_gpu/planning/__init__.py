@@ -1,1 +1,1 @@
-"""Plans: where columns come from, what memory and time a run takes, on a CPU, a GPU or a cluster."""
+"""Plans: the source of columns, and the memory and time of a run on a CPU, a GPU or a cluster."""

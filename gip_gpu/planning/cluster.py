@@ -1,8 +1,8 @@
-"""The cost model of a run whose rows are split over many devices: does it fit, and what will it take.
+"""Cost model of a run with rows split over many devices: whether it fits, and its memory and time.
 
-All times are a model's figures, from datasheets and from assumptions that are named where they stand; the schedule of
-steps and messages is simulated in `bench schedule`. The objective is matching pursuit, its columns made in batches:
-`gip_gpu.distributed` has them on CPUs, and on GPUs only a column a pick so far, which `ClusterPlan.as_built` is of.
+All times are model predictions, from datasheets and from assumptions stated next to each constant; `bench schedule`
+simulates the schedule of steps and messages. The objective is matching pursuit with columns in batches.
+`gip_gpu.distributed` has batches on CPUs; on GPUs it computes one column a pick so far (`ClusterPlan.as_built`).
 """
 
 from collections.abc import Callable
@@ -20,24 +20,24 @@ from gip_gpu.planning.plan import CACHE
 from gip_gpu.system import memory
 from gip_gpu.validation.settings import as_bytes, as_count, one_of
 
-# Rows of a pool of this size are kept in 16 bits, 1.5 TB for a billion of length 768.
+# Large pools store rows in 16 bits: 1.5 TB for a billion rows of length 768.
 GIVEN = "fp16"
-# Of a device's work, the part that varies from step to step; an assumption.
+# Share of a device's work that varies from step to step; an assumption.
 SPREAD = tailed(0.05)
-# Array operations of a simulated pick in the look ahead, and picks simulated for each column that is wanted.
+# Array operations of a simulated pick in the lookahead, and picks simulated for each column.
 LOOKAHEAD_CALLS, SIMULATED = 50, 1.25
-# Rows that rank 0 keeps of nominees, in working sets, and copies of them.
+# Copies of the nominees' rows that rank 0 stores, working sets included.
 KEPT = 6
 
 
 @dataclass(frozen=True)
 class Local:
-    """What a device does with its rows.
+    """Memory and work of one device for its rows.
 
     Attributes:
         m, d, n: rows of this device, their length, signals.
-        kind: of the device.
-        given: the format that rows are given in.
+        kind: kind of device.
+        given: input dtype of the rows.
     """
 
     m: int
@@ -48,38 +48,38 @@ class Local:
 
     @property
     def costs(self) -> GpuCosts | HostCosts:
-        """The model of the device alone."""
+        """Cost model of the device alone."""
         if self.kind.chip is None:
             return HostCosts(self.m, self.d, self.n)
         return GpuCosts(self.m, self.d, self.n, self.given, graph=True, chip=self.kind.chip)
 
     def memory(self, slots: int, precision: str, devices: int) -> dict[str, int]:
-        """Bytes by part with `slots` columns kept; what rank 0, a CPU, has for the others counts on every device."""
+        """Returns the bytes by part with `slots` columns; rank 0's arrays for the others count on every CPU."""
         parts = self.costs.lazy(slots, Layout(), precision)
         if devices > 1 and self.kind.chip is None:
             parts["lookahead"] = KEPT * 4 * self.d * self.nominees(devices) + 8 * slots * self.d
         return parts
 
     def nominees(self, devices: int) -> int:
-        """Items among which rank 0 looks ahead: a working set of the whole pool, some from each device at least."""
+        """Returns the items in rank 0's lookahead: a working set of the whole pool, at least some from each device."""
         pool = HostCosts(devices * self.m, self.d, self.n)
         return max(pool.layouts()[0].lookahead, NOMINEES * devices)
 
     def load_seconds(self) -> float:
-        """From storage to the device."""
+        """Returns the seconds to load the rows from storage to the device."""
         read = self.m * self.d * GIVEN_BYTES[self.given]
         if self.kind.chip is not None:
             return max(read / STORAGE, read / self.kind.chip.upload)
         return read / STORAGE + 30 * self.m * self.d / self.kind.host.copy
 
     def schedule(self, devices: int, link: Link, batch: int, precision: str, unforeseen: float) -> Schedule:
-        """The pieces of a run in which a batch serves until the first pick that was not foreseen."""
+        """Returns the pieces of a run in which each batch serves until the first unforeseen pick."""
         costs, host = self.costs, self.kind.host
         if isinstance(costs, GpuCosts):
             chip = costs.chip
             step = costs.step_bytes(precision, in_shared=False) / chip.memory + costs.host_seconds()
             product = costs.columns_seconds(batch, precision) + chip.visit
-            # A copy of the scores and the order of the items, in four passes.
+            # A copy of the scores and of the order of the items, in four passes.
             nominate = 4 * 16 * self.m / chip.memory + chip.visit
             refresh, every = costs.refresh_seconds() + chip.visit, costs.picks_a_refresh(precision)
         else:
@@ -99,18 +99,18 @@ class Local:
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """What a run on many devices will take; every time is a model's figure.
+    """Memory and time of a run on many devices; all times are model predictions.
 
     Attributes:
         m, d, n, k: items in all, length of a row, signals, picks.
-        devices, kind: how many, and of which kind.
-        given, precision: the format rows are given in, and what Gram columns are computed and kept in.
-        columns: Gram columns that each device keeps for its rows.
+        devices, kind: number and kind of the devices.
+        given, precision: input dtype of the rows, and precision in which Gram columns are computed and stored.
+        columns: Gram columns that each device stores for its rows.
         memory: bytes by part that the device with the most rows needs.
-        limit: bytes that it has.
+        limit: bytes that a device has.
         schedule: the pieces of the run.
-        seconds: by part, in all.
-        as_built: seconds in all with a column a pick, where that is all that `gip_gpu.distributed` does; else None.
+        seconds: total seconds by part.
+        as_built: total seconds with one column a pick, if `gip_gpu.distributed` has no batches there; else None.
     """
 
     m: int
@@ -135,11 +135,11 @@ class ClusterPlan:
 
     @property
     def bottleneck(self) -> str:
-        """The part that takes the most time."""
+        """Part that takes the most time."""
         return max(self.seconds, key=self.seconds.__getitem__)
 
     def table(self) -> list[tuple[str, str]]:
-        """(quantity, readable value) rows."""
+        """Returns rows of (quantity, readable value)."""
         run, total = self.schedule, self.total
         rows = -(-self.m // self.devices)
         batch, share = run.batch, run.served / run.batch
@@ -189,20 +189,20 @@ def estimate(
     memory_limit: Any = None,
     unforeseen: float = UNFORESEEN,
 ) -> ClusterPlan:
-    """What a selection by matching pursuit will take whose rows are split evenly over devices.
+    """Predicts the memory and time of matching pursuit with rows split evenly over devices.
 
     Args:
         m, d, n: items in all, length of a row, signals.
         k: picks, or a share of m: a float in (0, 1), or text such as "5%".
-        devices, kind: how many, and one of `gip_gpu.planning.hardware.DEVICE_KINDS`.
-        network_link: the link that messages pass, or its text, as in `gip_gpu.planning.hardware.network`.
-        precision: what Gram columns are computed and kept in, as in `gip_gpu.select`.
-        given: the format of the rows: "fp16", "bf16", "fp32" or "fp64".
+        devices, kind: number of devices, and one of `gip_gpu.planning.hardware.DEVICE_KINDS`.
+        network_link: the link between devices, or its text, as in `gip_gpu.planning.hardware.network`.
+        precision: precision in which Gram columns are computed and stored, as in `gip_gpu.select`.
+        given: input dtype of the rows: "fp16", "bf16", "fp32" or "fp64".
         memory_limit: bytes, text such as "70GB", or a share of the device's memory; None: all of it.
-        unforeseen: of the picks, the share that a look ahead does not foresee; each ends a batch.
+        unforeseen: share of the picks that the lookahead does not foresee; each such pick ends a batch.
 
     Raises:
-        TypeError, ValueError: an unknown value, or too few devices for so many rows (says how many it takes).
+        TypeError, ValueError: an unknown value, or too few devices for the rows (the message gives the minimum).
 
     >>> plan = estimate(10**9, 768, 1, 10**6, devices=64)
     >>> plan.precision, plan.columns, sum(plan.memory.values()) < 80e9
@@ -250,7 +250,7 @@ def estimate(
         key=lambda schedule: schedule.seconds(count),
     )
     seconds = {"load": local.load_seconds(), **schedule.parts(count)}
-    # A run begins with one.
+    # A run begins with a refresh.
     seconds["refreshes"] += schedule.refresh
     as_built = None
     if devices > 1 and not host:
@@ -263,7 +263,7 @@ def estimate(
 
 
 def _fewest(m: int, limit: int, need: Callable[[int], int]) -> int | None:
-    """The smallest number of devices whose need does not exceed the limit, None where even m are too few."""
+    """Returns the smallest number of devices with a need within the limit, None if even m are too few."""
     few, many = 0, 1
     while need(many) > limit:
         if many == m:
@@ -276,7 +276,7 @@ def _fewest(m: int, limit: int, need: Callable[[int], int]) -> int | None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people.
+    """Formats seconds in a readable unit.
 
     >>> duration(0.00123), duration(95), duration(7200), duration(0)
     ('1.23 ms', '95 s', '2 h', '0 s')

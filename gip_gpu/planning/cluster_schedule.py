@@ -1,7 +1,7 @@
-"""How long the steps of a run on several devices last: a closed form, compared with a simulation by `bench schedule`.
+"""Time of the steps of a run on several devices, in closed form; `bench schedule` compares it with a simulation.
 
-Rank 0 decides. It asks, the ranks that are asked work and answer, and it goes on when the last has answered: an
-exchange. Exchanges follow one another without overlap, as in `gip_gpu.distributed`.
+Rank 0 decides. In an exchange, rank 0 asks, the asked ranks work and answer, and rank 0 continues after the last
+answer. Exchanges follow one another without overlap, as in `gip_gpu.distributed`.
 """
 
 import math
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 
 from gip_gpu.planning.hardware import Link
 
-# Of `gip_gpu.distributed`: bytes that every message has at least; a longer one is followed by its rest.
+# Smallest size of a message of `gip_gpu.distributed`, in bytes; the rest of a longer one follows in a second message.
 FIRST = 4096
-# What a pickle has beside its numbers, at most.
+# Most bytes of a pickle in addition to its numbers.
 ENVELOPE = 400
-# Items that a rank nominates at least for a look ahead, and the share of them whose rows rank 0 does not have: of
-# Alpaca on three ranks.
+# Fewest items that a rank nominates for a lookahead, and the share of nominees with rows that rank 0 does not have,
+# measured on Alpaca with three ranks.
 NOMINEES, FRESH = 64, 0.7
 
 
 def pickled(numbers: float) -> float:
-    """Bytes of a message of so many numbers of 8 bytes.
+    """Returns the bytes of a message with this many numbers of 8 bytes.
 
     >>> pickled(2)
     416
@@ -29,7 +29,7 @@ def pickled(numbers: float) -> float:
 
 
 def busy(link: Link, size: float) -> float:
-    """Seconds that either end is busy with a message of so many bytes; it may be two.
+    """Returns the seconds that either end is busy with a message of `size` bytes, sent in one or two parts.
 
     >>> link = Link("example", 1e9, 5e-6, 1e-6)
     >>> round(busy(link, 100) * 1e6, 3), round(busy(link, 10_000) * 1e6, 3)
@@ -41,13 +41,13 @@ def busy(link: Link, size: float) -> float:
 
 @dataclass(frozen=True)
 class Exchange:
-    """Rank 0 asks and is answered.
+    """One exchange: rank 0 asks, and the other ranks answer.
 
     Attributes:
-        down: bytes of what each rank is sent, message by message.
-        up: bytes of what each answers.
-        work: seconds of what each rank does for it, rank 0 included.
-        others: ranks asked beside rank 0.
+        down: bytes of each message to a rank.
+        up: bytes of each answer.
+        work: seconds of work of each rank, rank 0 included.
+        others: number of asked ranks, without rank 0.
     """
 
     down: tuple[float, ...]
@@ -57,9 +57,9 @@ class Exchange:
 
 
 def slowest(spread: Sequence[float], ranks: int) -> float:
-    """The expected maximum of `ranks` independent draws from the values of `spread`; 1 for an empty one.
+    """Returns the expected maximum of `ranks` independent draws from the values of `spread`; 1 for no values.
 
-    Of N sorted values the i-th, from 1, is the maximum with probability (i / N)^ranks - ((i - 1) / N)^ranks.
+    The i-th of N sorted values, from 1, is the maximum with probability (i / N)^ranks - ((i - 1) / N)^ranks.
 
     >>> slowest([1.0, 3.0], 1), slowest([1.0, 3.0], 2), slowest([], 9)
     (2.0, 2.5, 1.0)
@@ -73,7 +73,7 @@ def slowest(spread: Sequence[float], ranks: int) -> float:
 
 
 def tailed(share: float, values: int = 2048) -> tuple[float, ...]:
-    """Times around a mean of 1 whose part `share` is exponential: most are a little less, few are much more.
+    """Returns times with a mean of 1 and an exponential part of `share`: most are a little less, few are much more.
 
     >>> round(sum(tailed(0.05)) / 2048, 3), round(slowest(tailed(0.05), 64), 2)
     (1.0, 1.19)
@@ -83,26 +83,26 @@ def tailed(share: float, values: int = 2048) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The pieces of a run of matching pursuit on several ranks, in seconds and bytes, all means.
+    """Pieces of a run of matching pursuit on several ranks: mean seconds and bytes.
 
     Attributes:
-        ranks: processes, one a device.
+        ranks: processes, one for each device.
         d, n: length of a row, signals.
-        link: between any two of them.
+        link: the link between any two ranks.
         step: local work of a step: window, exact rescoring, the pass over W~.
         batch: columns computed at once.
-        product: local work for that.
-        nominees: items among which rank 0 looks ahead; all ranks nominate their part of them.
-        nominate: local work to find them.
+        product: local work of a batch's product.
+        nominees: items in rank 0's lookahead; each rank nominates its part of them.
+        nominate: local work to find the nominees.
         lookahead: work of rank 0 for a batch, while the others wait.
         served: picks that a batch serves.
         refresh: local work of a refresh.
         every: picks from one refresh to the next.
-        spread: times of the same local work, as multiples of their mean; empty where all are equal.
-        by_items: no columns are kept: rank 0 asks for candidates, then for the pick's row, and each rank makes the
-            column in the step, as `gip_gpu.distributed` has it on GPUs.
-        tree: messages pass from rank to rank along a binomial tree, what nobody has built; else all go to rank 0 and
-            back, a star.
+        spread: times of the same local work, as multiples of their mean; empty if all are equal.
+        by_items: whether no columns are kept: rank 0 asks for candidates, then for the pick's row, and each rank
+            computes the column in the step, as `gip_gpu.distributed` does on GPUs.
+        tree: whether messages pass from rank to rank along a binomial tree, which is not implemented; else all go to
+            rank 0 and back, a star.
     """
 
     ranks: int
@@ -124,35 +124,35 @@ class Schedule:
 
     @property
     def stepping(self) -> Exchange:
-        """A pick goes to all, each projects it out and reports its best."""
+        """Exchange of a step: rank 0 sends the pick to all; each projects it out and reports its best."""
         if self.by_items:
             down = (pickled(self.d + 2 * self.n), pickled(self.n))
             return Exchange(down, pickled(2), self.product + self.step, self.ranks - 1)
-        # Index and gain; best, bound, energy, the best item, what the others do not exceed, the width of the window.
+        # Index and gain; best, bound, energy, the best item, the bound on its other items, the width of the window.
         return Exchange((pickled(2 + self.n),), pickled(6 + self.n), self.step, self.ranks - 1)
 
     @property
     def refreshing(self) -> Exchange:
-        """A goes to all, each recomputes its residual and reports."""
+        """Exchange of a refresh: rank 0 sends A to all; each recomputes its residual and reports."""
         return Exchange((pickled(self.d * self.n + 3),), pickled(6 + self.n), self.refresh, self.ranks - 1)
 
     @property
     def before(self) -> tuple[Exchange, ...]:
-        """What precedes the look ahead of a batch, or a pick by items."""
+        """Exchanges before the lookahead of a batch, or before a pick by items."""
         others = self.ranks - 1
         row = Exchange((pickled(1),), pickled(self.d), 0.0, min(1, others))
         if self.by_items:
             return Exchange((pickled(1),), pickled(2 + self.n), 0.0, others), row
         if self.batch == 1:
             return (row,)
-        # Items and their residuals; the rows that rank 0 does not have, all in float32 but the indices.
+        # Items and their residuals, and the rows that rank 0 does not have; all in float32 except the indices.
         numbers = 1 + self.n / 2 + FRESH * (1 + self.d / 2)
         up = pickled(self.nominees / self.ranks * numbers)
         return row, Exchange((pickled(2),), up, self.nominate, others)
 
     @property
     def after(self) -> tuple[Exchange, ...]:
-        """What follows it: rank 0 gets the rows of a batch from those that have them, and all get them from rank 0."""
+        """Exchanges after it: rank 0 gets the rows of a batch from their owners and sends them to all."""
         if self.by_items:
             return ()
         columns = Exchange((pickled(self.batch * (self.d + 1)),), pickled(0), self.product, self.ranks - 1)
@@ -164,11 +164,11 @@ class Schedule:
         return Exchange((pickled(each),), pickled(each * self.d), 0.0, owners), columns
 
     def messages(self, exchange: Exchange) -> float:
-        """Seconds of an exchange without the work in it.
+        """Returns the seconds of an exchange without its work.
 
         In the star, rank i has its message after i of rank 0's sends, and rank 0 takes answers one at a time. In the
-        tree the last rank to be reached is the first whose answer all others wait for; what a rank passes up holds
-        what it was given. Exact where the ranks of a tree are a power of two.
+        tree, all others wait first for the answer of the last rank reached; a rank passes up its answer with those that
+        it received. Exact if the number of ranks of a tree is a power of two.
         """
         others, latency = exchange.others, self.link.latency
         if not others:
@@ -183,7 +183,7 @@ class Schedule:
 
     @property
     def slowest(self) -> float:
-        """What the slowest rank's work is expected to take, as a multiple of the mean."""
+        """Expected time of the slowest rank's work, as a multiple of the mean."""
         return slowest(self.spread, self.ranks)
 
     @property
@@ -197,7 +197,7 @@ class Schedule:
         return sum(self.messages(exchange) for exchange in (*self.before, *self.after))
 
     def parts(self, k: int) -> dict[str, float]:
-        """Seconds of k picks by part; what ranks wait for the slowest is a part of its own."""
+        """Returns the seconds of k picks by part; waiting for the slowest rank is a part of its own."""
         batches, refreshes = k / self.served, k / self.every
         columns = batches * (self.product + self.nominate)
         working = k * self.step + columns + refreshes * self.refresh
@@ -212,5 +212,5 @@ class Schedule:
         }
 
     def seconds(self, k: int) -> float:
-        """Seconds of k picks."""
+        """Returns the seconds of k picks."""
         return sum(self.parts(k).values())

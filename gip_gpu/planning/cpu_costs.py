@@ -1,4 +1,4 @@
-"""Cost models: the bytes that a run takes and the seconds that it will last, from the sizes of the problem."""
+"""Cost models: the bytes and seconds of a run, from the sizes of the problem."""
 
 import math
 import time
@@ -16,65 +16,69 @@ from gip_gpu.problem.normal_equations import MOST_WEAK
 from gip_gpu.problem.objectives import Objective
 from gip_gpu.system import cpu
 
-# What Gram columns are kept in, by precision; only the multiplication is done in tf32 and bf16.
+# Format in which Gram columns are stored, by precision; tf32 and bf16 are formats of the multiplication only.
 STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "fp16"}
 
-# What a CPU keeps Gram columns in, the most exact first.
+# Precisions of Gram columns on a CPU, the most exact first.
 HOST_PRECISIONS = ("fp32", "fp16")
 
-# Part of the memory of a run whose columns are made in the step: what lies beside another run's scores and residual.
+# Name of a memory part of runs that compute columns in the step; other runs have "scores and residual" instead.
 ITEMS = "scores, residual, distance"
-# Part of the memory of a run with columns on demand.
+# Name of a memory part of runs with columns on demand.
 GRAM_COLUMNS = "Gram columns"
 
-# Of a lookahead's working set the share of the pool, and the most that its rows may take; without much room the latter.
+# Working sets of a lookahead: the share of the pool, and the most bytes of their rows. The second is for little memory.
 WORKING_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
-# Where each batch waits for all rows to stream by, it pays to foresee more.
+# Working sets if rows stream, where it pays to foresee more.
 STREAMED_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
-# With this share of the pool in the working set, one in (FORESEEN root(share)) picks is not foreseen; from there on a
-# batch of columns is of little use. Fitted to the times of pools of 7 and 52 thousand, with self-compression and with
+# With a given share of the pool in the working set, one in (FORESEEN sqrt(share)) picks is not foreseen, and the rest
+# of its batch is of little use. Fitted to the times of pools of 7 and 52 thousand items, with self-compression and with
 # random scores.
 FORESEEN = 90
-# Bytes that a system finds without help: it had them in use before.
+# Bytes that a system finds fast, because it has used them before.
 HANDY = 256 << 20
-# Seconds until the threads that convert rows have started, and the arrays of a run lie ready.
+# Seconds until the threads that convert rows have started and the arrays of a run are allocated.
 START = 2e-3
-# Bytes that stay in the caches from one product with a vector to the next, and how many times faster these are then.
+# Bytes that stay in the caches between products with a vector, and the speed-up of such products.
 CACHED, NEAR = 16 << 20, 2.5
-# Picks of a round where only positive residuals count: rows of a narrow cone have each taken from all others by then.
+# Picks of a round if only positive residuals count: in a narrow cone each row lowers the residuals of all others.
 POSITIVE_ROUND = 32
-# Picks from one refresh to the next where products are as exact as float32 has them.
+# Picks from one refresh to the next if products have full float32 precision.
 EXACT_PICKS = 2000
 
 
 def query_bytes(m: int, d: int, n: int) -> int:
-    """Bytes on the host that fitting a query takes: the scores of the fit and what is left of them, some columns,
-    blocks of rows and their factor."""
+    """Returns the bytes of fitting a query on the host.
+
+    They hold the scores of the fit and their residuals, some columns, blocks of rows and their factor.
+    """
     width = d + n
     return 8 * m * (4 * n + 2 * MOST_WEAK) + 8 * width * (4 * max(BLOCK_VALUES // width, 4 * width) + 4 * width)
 
 
 def query_seconds(m: int, d: int, n: int, rates: "Rates | None") -> float:
-    """Seconds that fitting a query takes: F'F, its inverse, and three passes over the rows; a few times as much where
-    many directions of the rows are nearly dependent."""
+    """Predicts the seconds of fitting a query: F'F, its inverse, and three passes over the rows.
+
+    The fit takes a few times longer if many directions of the rows are nearly dependent.
+    """
     rates = rates or Rates()
     return (2.6 * m * d**2 + 25 * min(m, d) ** 3) / rates.gemm + 200 * m * d / rates.copy
 
 
 def entry_bytes(precision: str) -> int:
-    """Bytes of an entry of a Gram column."""
+    """Returns the bytes of an entry of a Gram column."""
     return error_bounds.FORMATS[STORAGE[precision]].bytes
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Properties of an objective's step that decide what it costs.
+    """Properties of an objective that decide the cost of its steps.
 
     Attributes:
-        project: picks are projected out of the rows.
-        by_distance: what is left of the rows is the score.
-        positive: only positive residuals count.
-        metric: residuals are measured by one that changes with each pick.
+        project: whether picks are projected out of the rows.
+        by_distance: whether the distance is the score.
+        positive: whether only positive residuals count.
+        metric: whether residuals have a metric that changes with each pick.
     """
 
     project: bool = False
@@ -84,7 +88,7 @@ class Steps:
 
     @classmethod
     def of(cls, objective: Objective, sign: str) -> "Steps":
-        """Those of an objective with such a sign."""
+        """Returns the properties of an objective with this sign."""
         return cls(objective.projects, not objective.scored, sign == "positive", objective.metric)
 
 
@@ -93,12 +97,12 @@ PLAIN = Steps()
 
 @dataclass(frozen=True)
 class Layout:
-    """How a lazy run keeps the embeddings, and how many columns it can use.
+    """Storage of the embeddings in a lazy run, and the number of columns that it can use.
 
     Attributes:
         lookahead: items in the working set that predicts the next picks.
-        resident: whether the embeddings lie where the products are computed, or stream past chunk by chunk.
-        least, most: columns that it needs, and has a use for (None: any number).
+        resident: whether the embeddings are in the memory of the device, or stream to it chunk by chunk.
+        least, most: fewest columns that it needs, and most that it can use (None: any number).
     """
 
     lookahead: int = 0
@@ -108,58 +112,58 @@ class Layout:
 
 
 class Costs(Protocol):
-    """The cost model of a backend for one problem."""
+    """Cost model of a backend for one problem."""
 
     @property
     def share(self) -> float:
-        """Of the free memory, what a Gram matrix may take unasked."""
+        """Largest share of free memory that a Gram matrix may take under columns="auto"."""
 
     @property
     def widest(self) -> bool:
-        """Whether only the first precision makes a Gram matrix unasked."""
+        """Whether columns="auto" takes a Gram matrix only in the first precision."""
 
     @property
     def timed(self) -> bool:
-        """Whether of the layouts that fit the fastest is taken, or the first."""
+        """Whether the fastest of the layouts that fit is taken; else the first."""
 
     def layouts(self) -> tuple[Layout, ...]:
-        """Ways to keep the embeddings, the best first and the smallest last."""
+        """Returns layouts of the embeddings, the best first and the smallest last."""
 
     def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
-        """Bytes by part with `slots` columns kept."""
+        """Returns the bytes by part with `slots` columns kept."""
 
     def gram(self, precision: str) -> dict[str, int]:
-        """Bytes by part with the whole Gram matrix."""
+        """Returns the bytes by part with the whole Gram matrix."""
 
     def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
-        """Bytes by part where the column of a pick is made in its step, with a projector of the rows."""
+        """Returns the bytes by part if the column of a pick is computed in its step, with a projector of the rows."""
 
     def stepwise_seconds(
         self, k: int, precision: str, layout: Layout, rates: "Rates | None", steps: Steps = PLAIN
     ) -> float:
-        """Predicted time of k such picks."""
+        """Predicts the seconds of k such picks."""
 
     def column(self, precision: str, layout: Layout) -> int:
-        """Bytes of one kept column, with the scratch behind it."""
+        """Returns the bytes of one kept column, with its scratch memory."""
 
     def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: "Rates | None", slots: int) -> float:
-        """Predicted time of k picks with columns on demand, `slots` of them kept."""
+        """Predicts the seconds of k picks with columns on demand, `slots` of them kept."""
 
     def gram_seconds(self, k: int, precision: str, rates: "Rates | None") -> float:
-        """Predicted time of k picks with the whole Gram matrix, its computation included."""
+        """Predicts the seconds of k picks with the whole Gram matrix, including its computation."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a CPU does per second.
+    """Rates of a CPU, per second unless stated otherwise.
 
     Attributes:
         gemm: flops of a large float32 product.
         gemv: bytes read by a matrix-vector product.
         copy: bytes read and written by array operations that miss the caches.
         touch: bytes of memory written for the first time, which the system has to find and clear.
-        fresh: the same beyond `HANDY` bytes, where a virtual machine has to ask its host for it.
-        call: seconds that one array operation takes however small it is.
+        fresh: the same beyond `HANDY` bytes, which a virtual machine has to request from its host.
+        call: fixed seconds of one array operation.
     """
 
     gemm: float = 2.0e11
@@ -177,15 +181,15 @@ class Rates:
         )
 
     def finding(self, size: int) -> float:
-        """Seconds until so many bytes of memory were found."""
+        """Returns the seconds that the system takes to find `size` bytes of memory."""
         return min(size, HANDY) / self.touch + max(0, size - HANDY) / self.fresh
 
 
 @dataclass(frozen=True)
 class HostCosts:
-    """The NumPy backend's: m items, rows of length d, n signals.
+    """Cost model of the NumPy backend: m items, rows of length d, n signals.
 
-    Unasked, a Gram matrix takes no more than half of what is free: other programs need memory too.
+    Under columns="auto" a Gram matrix takes no more than half of the free memory: other programs need memory too.
     """
 
     m: int
@@ -196,14 +200,14 @@ class HostCosts:
     timed: bool = field(default=True, init=False)
 
     def _shared(self, resident: bool = True) -> dict[str, int]:
-        """What every strategy needs; blocks of rows pass through float64 a few at a time."""
+        """Returns the bytes that every strategy needs; blocks of rows pass through float64 a few at a time."""
         return {
             **(
                 {"embeddings in float32": 4 * self.m * self.d}
                 if resident
                 else {"chunks of embeddings": chunk_bytes(self.m, self.d)}
             ),
-            # Scores, residual in float32, the exact residual of a window of all items at worst; masks, norms and their
+            # Scores, residual in float32, the exact residual of a window of at most all items; masks, norms and their
             # reciprocals, indices.
             "scores and residual": self.m * (8 * self.n + 4 * self.n + 8 * self.n + 5 * 4 + 8 * 5),
             "blocks of rows": 4 * 8 * max(BLOCK_VALUES, self.d),
@@ -223,22 +227,22 @@ class HostCosts:
         )
 
     def column(self, precision: str, layout: Layout) -> int:
-        # A product of float16 columns passes through float32, all of it or a chunk at a time.
+        # A product of float16 columns passes through float32, as a whole or a chunk at a time.
         scratch = 4 if entry_bytes(precision) == 2 and layout.resident else 0
         return self.m * (entry_bytes(precision) + scratch)
 
     def lazy(self, slots: int, layout: Layout, precision: str) -> dict[str, int]:
         parts = {**self._shared(layout.resident), GRAM_COLUMNS: slots * self.column(precision, layout)}
         if layout.lookahead:
-            # Rows of the working set and a copy of a quarter of them; where each item's row lies, its share in the
-            # common direction and the score that it may reach; the simulated residual.
+            # Rows of the working set and a copy of a quarter of them; for each item the slot of its row, its component
+            # in the common direction and the largest score after shifts; the simulated residual.
             rows = 5 * layout.lookahead * (self.d + 4 * self.n + 8)
             parts["lookahead"] = rows + 3 * 4 * self.m
         return parts
 
     def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
         parts = self._shared(layout.resident)
-        # A scaled copy of the scores; distance, column, part of it and bound of each item.
+        # A scaled copy of the scores; distance, column, partial column and bound of each item.
         parts[ITEMS] = parts.pop("scores and residual") + self.m * (8 * self.n + 4 * 4)
         # S, the products that change it, and blocks of rows times S.
         return {**parts, "projector": 4 * 8 * self.d * self.d + 2 * 8 * max(BLOCK_VALUES, self.d)}
@@ -262,18 +266,21 @@ class HostCosts:
         return {**self._shared(), "Gram matrix": self.m * self.m * width + scratch}
 
     def least_seconds(self, k: int) -> float:
-        """Less than k picks are predicted to take with Gram columns, however these are made."""
+        """Returns a lower limit of the seconds predicted for k picks with Gram columns, however they are computed."""
         return self._prepare_seconds(Rates(), k)
 
     def _prepare_seconds(self, rates: Rates, k: int) -> float:
         return START + 30 * self.m * self.d / rates.copy + k * self.step_seconds(rates)
 
     def step_seconds(self, rates: Rates) -> float:
-        """A step of matching pursuit, its column at hand: passes over column, residual and scores."""
+        """Predicts the seconds of a matching pursuit step without its column: passes over column, residual, scores."""
         return 40 * rates.call + self.m * (self.n + 3) * 8 / rates.gemv
 
     def columns_seconds(self, count: int, rates: Rates, resident: bool = True) -> float:
-        """`count` Gram columns in one product; for a batch the pool is repacked, and flops come at half rate."""
+        """Predicts the seconds of `count` Gram columns in one product.
+
+        A batch repacks the pool, and its product has half the flop rate.
+        """
         product = 4 * self.m * self.d / rates.gemv
         if count > 1:
             product = (2.5 * product if resident else 0.0) + count * 2 * 2 * self.m * self.d / rates.gemm
@@ -281,7 +288,7 @@ class HostCosts:
         return product if resident else 7 * self.m * self.d / rates.copy + product
 
     def refresh_seconds(self, rates: Rates) -> float:
-        """G - F A in float64, from blocks of rows that are cast on their way."""
+        """Predicts the seconds of G - F A in float64, from blocks of rows that are cast in passing."""
         return 30 * self.m * self.d / rates.copy + 2 * 2 * self.m * self.d * self.n / rates.gemm
 
     def gram_seconds(self, k: int, precision: str, rates: Rates | None) -> float:
@@ -295,7 +302,7 @@ class HostCosts:
         single = self.columns_seconds(1, rates, layout.resident) + 10 * rates.call
         seconds = self._prepare_seconds(rates, k) + k * single
         if layout.lookahead:
-            # A pass to know what all rows have in common; room for columns; reading the rows of the working set.
+            # A pass to find the common direction of all rows; memory for columns; reading the rows of the working set.
             touched = 4 * self.m * min(slots, k, 64) + 8 * layout.lookahead * self.d
             prepared = self._prepare_seconds(rates, k) + single + touched / rates.touch
             column = 4 * 1.25 * layout.lookahead * self.d / rates.gemv + 50 * rates.call
@@ -308,20 +315,20 @@ class HostCosts:
         return seconds
 
     def _batch_seconds(self, size: int, layout: Layout, rates: Rates) -> float:
-        """Time of a batch of columns for each pick that it will serve."""
+        """Predicts the seconds of a batch of columns for each pick that it serves."""
         foreseen = max(2.0, FORESEEN * math.sqrt(layout.lookahead / self.m))
         served = foreseen * (1 - (1 - 1 / foreseen) ** size)
         return self.columns_seconds(size, rates, layout.resident) / served
 
 
 def chunk_bytes(m: int, d: int) -> int:
-    """Bytes of what streams past: chunks in float32 and a product, blocks of them as they are read and in between."""
+    """Returns the bytes of streaming: chunks in float32 and a product, blocks as they are read and converted."""
     return (READERS + 2) * 4 * max(min(m * d, CHUNK), d) + READERS * 3 * 8 * max(VALUES, d)
 
 
 @cache
 def measured_rates() -> Rates:
-    """The rates of this machine, measured in a fraction of a second."""
+    """Measures the rates of this machine, in a fraction of a second."""
     left, right = np.ones((256, 512), np.float32), np.ones((512, 4096), np.float32)
     out, long = np.empty((256, 4096), np.float32), np.ones((1 << 24), np.float32)
     matrix = long.reshape(512, -1)
@@ -337,7 +344,7 @@ def measured_rates() -> Rates:
 
 
 def _seconds(action: Any) -> float:
-    """The median of five runs after one that is not counted."""
+    """Returns the median time of five runs after one that is not counted."""
     action()
     spans = []
     for _ in range(5):

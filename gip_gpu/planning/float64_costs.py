@@ -1,33 +1,32 @@
-"""Cost model of the plain float64 loop of small pools, and the sizes of its arrays, which follow from it."""
+"""Cost model of the plain float64 loop of small pools, and the sizes of its arrays, which depend on it."""
 
 import math
 from dataclasses import dataclass
 
 from gip_gpu.planning.cpu_costs import CACHED, NEAR, START, Rates, Steps
 
-# Seconds that a value of a row of the factor takes in a pick, and that new arrays take: a value of a row with each
-# other, a value of a matrix of that size, and in all. Of one machine, so that nothing depends on the moment.
+# Seconds of a value of a row of the factor in a pick. Seconds of recomputed arrays: m d^2 times OF_ROWS, d^3 times
+# OF_MATRICES, and OF_ALL. Measured on one machine and fixed, so that no plan depends on measured times.
 OF_FACTOR, OF_ROWS, OF_MATRICES, OF_ALL = 1e-10, 3e-11, 4e-10, 3e-4
-# Fewest picks between new arrays; rows of the factor beyond those, for picks that are made one by one.
+# Fewest picks before the arrays are recomputed; additional rows of the factor, for picks that are decided one by one.
 FEWEST, ROOM = 16, 64
-# Of fewer values a product with one vector finds the rows in a cache, and several at a time gain less than it takes to
-# choose their items.
+# With fewer values, a product with one vector finds the rows in a cache, and a batch gains less than the choice of its
+# items costs.
 FEW = 1 << 21
-# Products with float64 vectors of what lies beyond the caches, against the rate of those with float32 ones.
+# Rate of products with float64 vectors beyond the caches, relative to that with float32 vectors.
 WIDE = 0.75
-# How many times longer a column that is used takes where several are made together, against its flops alone; and how
-# often these are the right ones at all.
+# Time of a used column in a batch, relative to that of its flops alone; and the share of picks that batches foresee.
 TOGETHER, FORESEEN_SHARE = 5.0, 0.8
 
 
 def many_rows(m: int, d: int) -> int:
-    """Rows of the factor from which on going through them has taken as long as new arrays would, without any."""
+    """Returns the rows of the factor from which on reading them has taken as long as recomputed arrays would."""
     anew = OF_ROWS * m * d**2 + OF_MATRICES * d**3 + OF_ALL
     return max(FEWEST, math.ceil(math.sqrt(anew / (OF_FACTOR * m))))
 
 
 def factor_rows(k: int, m: int, d: int) -> int:
-    """Rows of the factor that there have to be for k picks from m rows of length d."""
+    """Returns the number of rows to allocate for the factor, for k picks from m rows of length d."""
     return min(k, 2 * many_rows(m, d) + ROOM)
 
 
@@ -44,7 +43,7 @@ class Float64Costs:
     n: int
 
     def parts(self, k: int, projects: bool) -> dict[str, int]:
-        """Bytes by part, beside those of the stepper that it may hand over to."""
+        """Returns the bytes by part, without those of the stepper that may take over."""
         rows = factor_rows(k, self.m, self.d)
         factor = {"Cholesky factor in float64": 8 * rows * (self.m + rows)} if projects else {}
         return {
@@ -54,10 +53,10 @@ class Float64Costs:
         }
 
     def seconds(self, k: int, steps: Steps, rates: Rates | None) -> float:
-        """Predicted time of k picks."""
+        """Predicts the seconds of k picks."""
         rates = rates or Rates()
         product = _wide_seconds(8 * self.m * self.d, rates)
-        # From some rows on new arrays are made, which takes as long as going through half of them each time.
+        # From some rows on the arrays are recomputed, which takes as long as reading half of the rows each time.
         rows = min(k / 2, many_rows(self.m, self.d))
         factor = _wide_seconds(int(8 * self.m * rows), rates) if steps.project else 0.0
         if steps.by_distance and self.m * self.d >= FEW:
@@ -69,5 +68,5 @@ class Float64Costs:
 
 
 def _wide_seconds(size: int, rates: Rates) -> float:
-    """Seconds of a product of so many bytes of float64 values with a vector, made again and again."""
+    """Predicts the seconds of a repeated product of `size` bytes of float64 values with a vector."""
     return (min(size, CACHED) / NEAR + max(0, size - CACHED) / WIDE) / rates.gemv

@@ -1,7 +1,7 @@
-"""The cost model of the GPU backends: bytes, flops, barriers and launches of each part.
+"""Cost model of the GPU backends: bytes, flops, barriers and launches of each part.
 
-Times are predictions for the chip whose datasheet is in `A100`. What the host takes was measured on one machine, the
-H200 of `bench/results/gpu.md`; everything else is datasheet and assumption.
+Times are predictions for the chip of the datasheet in `A100`. The host's times were measured on one machine, the H200
+of `bench/results/gpu.md`; everything else is from datasheets and assumptions.
 """
 
 from dataclasses import dataclass, field
@@ -9,29 +9,29 @@ from dataclasses import dataclass, field
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning.cpu_costs import EXACT_PICKS, GRAM_COLUMNS, ITEMS, PLAIN, Layout, Rates, Steps, entry_bytes
 
-# What Gram columns can be computed in, the most exact first; and what "auto" takes the first fitting one of.
+# Precisions of Gram columns, the most exact first; and those that "auto" tries, in order, for the first that fits.
 GPU_PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 GPU_AUTOMATIC = ("tf32", "fp16")
 GIVEN_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
-# Picks that a launch may make before it reports: their records take little memory, and a screen's driver its turn.
+# Most picks of a launch: their records take little memory, and a display driver gets its turn.
 STEPS = 4096
 # Picks from one missing column to the next: on that H200 632 columns were missing in 1,494 picks of 7,473 items.
 PICKS_A_MISS = 2.4
 # Columns of a batch.
 BATCH = 128
-# Values of F that are uploaded or cast at a time; two such chunks take turns.
+# Values of F that are uploaded or cast at a time; two such chunks alternate.
 CHUNK = 2 << 20
 
 
 def chunk_rows(d: int) -> int:
-    """Rows of F in a chunk: whole blocks of items for every kernel."""
+    """Returns the rows of F in a chunk: whole blocks of items for every kernel."""
     return max(256, CHUNK // d // 256 * 256)
 
 
 def multiplied_as(precision: str, given: str, sane: bool = True) -> tuple[str, bool]:
-    """The format that rows are multiplied in, and whether those are the rows as given.
+    """Returns the format in which rows are multiplied, and whether they are multiplied without a cast.
 
-    A row given in 16 bits is multiplied as it is wherever the asked-for format holds it exactly; its norm is divided
+    A row given in 16 bits is multiplied without a cast if the requested format holds it exactly; its norm is divided
     out of the product. `sane` says that the norms allow that.
     """
     exact = {"fp32": ("fp32", "fp16", "bf16"), "tf32": ("fp16", "bf16"), "fp16": ("fp16",), "bf16": ("bf16",)}
@@ -40,21 +40,21 @@ def multiplied_as(precision: str, given: str, sane: bool = True) -> tuple[str, b
 
 @dataclass(frozen=True)
 class DeviceRates:
-    """What a GPU does per second, by datasheet, and microbenchmarks where sheets are silent.
+    """Rates of a GPU, per second unless stated otherwise: from datasheets, or microbenchmarks if these lack a value.
 
     Attributes:
         name: of the chip.
         memory: bytes of device memory read or written.
-        flops: by format of the factors.
+        flops: flops by format of the factors.
         fp64: float64 flops without tensor cores.
-        share: of the datasheet's flops that a good product reaches.
+        share: share of the datasheet's flops that a good product reaches.
         upload: bytes over the bus from pinned memory.
-        processors: multiprocessors.
-        cached, missed: seconds of a dependent load that hits the L2 cache, and that goes to memory.
+        processors: number of multiprocessors.
+        cached, missed: seconds of a dependent load that hits the L2 cache, and of one that goes to memory.
         barrier: seconds of a barrier over all blocks of a cooperative launch.
         launch: seconds from one kernel of a graph to the next.
         visit: seconds of a return to the host: the header and the records read, steps launched.
-        miss: seconds of the host's work for a pick whose column is missing, the visit included.
+        miss: seconds of the host's work for a pick without a column, including the visit.
         pick: seconds of the host's work for a pick that it decides.
     """
 
@@ -86,9 +86,9 @@ A100 = DeviceRates(
     missed=0.47e-6,
     barrier=1.3e-6,
     launch=1.3e-6,
-    # Measured on an H200 whose host has 16 cores, 2026-11-27. A miss: what a run with columns on demand took more than
-    # one with the Gram matrix, by its misses. A pick: 1.2 to 1.5 ms in lr, omp and entropy on 52,002 items, of which
-    # the device works for some 30 us. A visit: its share of a miss, by profile.
+    # Measured on an H200 with a host of 16 cores, 2026-11-27. A miss: the extra time of a run with columns on demand
+    # over one with the Gram matrix, divided by its misses. A pick: 1.2 to 1.5 ms in lr, omp and entropy on 52,002
+    # items, including some 30 us of device work. A visit: its share of a miss, by profile.
     visit=0.3e-3,
     miss=1.2e-3,
     pick=1.2e-3,
@@ -97,7 +97,7 @@ A100 = DeviceRates(
 
 @dataclass(frozen=True)
 class GpuCosts:
-    """m items, rows of length d, n signals, rows `given` in a format of `GIVEN_BYTES`; steps in a graph or a loop."""
+    """Cost model for m items, rows of length d, n signals, input dtype in `GIVEN_BYTES`; steps in a graph or loop."""
 
     m: int
     d: int
@@ -121,7 +121,7 @@ class GpuCosts:
         record = 8 * min(STEPS, self.m) * (6 + self.n)
         return {
             "embeddings": self._embeddings(precision, resident),
-            # Scores, residual, a list of candidates that holds all items; norms, inverses, weights, squares, slots.
+            # Scores, residual, a list of candidates with room for all items; norms, inverses, weights, squares, slots.
             "scores and residual": self.m * (8 * self.n + 4 * self.n + 8 * (self.n + 2) + 2 * 8 + 4 * 4) + record,
             "projection": 8 * self.n * self.d + (1 << 16),
         }
@@ -166,12 +166,12 @@ class GpuCosts:
         return self.chip.share * self.chip.flops[multiplied_as(precision, self.given)[0]]
 
     def gram_kernel_seconds(self, precision: str) -> float:
-        """The whole Gram matrix: half of the flops, every entry written once, the rows read once for each tile row."""
+        """Predicts the seconds of the whole Gram matrix: half of the flops, or every entry written once."""
         written = self.m * self.m * entry_bytes(precision)
         return max(self.m * self.m * self.d / self._rate(precision), written / self.chip.memory)
 
     def columns_seconds(self, count: int, precision: str, resident: bool = True) -> float:
-        """`count` Gram columns in one product."""
+        """Predicts the seconds of `count` Gram columns in one product."""
         multiply, _ = multiplied_as(precision, self.given)
         read = self.m * self.d * error_bounds.FORMATS[multiply].bytes
         moved = (read + count * self.column(precision)) / self.chip.memory
@@ -180,19 +180,19 @@ class GpuCosts:
         return max(moved, product, uploaded)
 
     def step_bytes(self, precision: str, in_shared: bool = True) -> int:
-        """Bytes of device memory that a step moves: the column, and W~ where no shared memory holds it."""
+        """Returns the bytes of device memory that a step moves: the column, and W~ unless it is in shared memory."""
         return self.m * (entry_bytes(precision) + (0 if in_shared else 8 * self.n + 8))
 
     def step_seconds(self, precision: str) -> float:
-        """A step as this backend takes it."""
+        """Predicts the seconds of a step of this backend."""
         return self.graph_step_seconds(precision) if self.graph else self.loop_step_seconds(precision)
 
     def host_seconds(self) -> float:
-        """Seconds of a step beside its work where the host decides it: two visits and some fifteen operations."""
+        """Returns the host's seconds of a step that it decides: two visits and some fifteen operations."""
         return self.chip.pick
 
     def loop_step_seconds(self, precision: str) -> float:
-        """A step of the persistent loop: two barriers, and the chain of loads that wait for one another.
+        """Predicts the seconds of a step of the persistent loop: two barriers, and a chain of dependent loads.
 
         Memory: the column, then a candidate's row. Cache: the maxima of the blocks, the place in the list, its length,
         the gains, the winner's residual, its slot. Arithmetic: three reductions over a block and the row's float64 sum.
@@ -201,18 +201,18 @@ class GpuCosts:
         return self.step_bytes(precision) / self.chip.memory + 2 * self.chip.barrier + chain
 
     def graph_step_seconds(self, precision: str) -> float:
-        """A step of two kernels in a graph: the chain is the same, W~ passes through memory, launches are barriers."""
+        """Predicts the seconds of a step of two kernels in a graph: W~ passes through memory, launches are barriers."""
         chain = 3 * self.chip.missed + 9 * self.chip.cached + 3 * 0.15e-6 + 0.3e-6
         return self.step_bytes(precision, False) / self.chip.memory + 2 * self.chip.launch + chain
 
     def refresh_seconds(self, resident: bool = True) -> float:
-        """G - F A in float64."""
+        """Predicts the seconds of G - F A in float64."""
         read = self.m * self.d * GIVEN_BYTES[self.given]
         computed = 2 * self.m * self.d * self.n / self.chip.fp64
         return max(read / (self.chip.memory if resident else self.chip.upload), computed)
 
     def picks_a_refresh(self, precision: str) -> int:
-        """Picks from one refresh to the next, as on real data: hardly any refreshes where products are exact."""
+        """Returns the picks from one refresh to the next on real data: with exact products, hardly any refreshes."""
         multiply, as_given = multiplied_as(precision, self.given)
         if as_given and entry_bytes(precision) == 4:
             return EXACT_PICKS

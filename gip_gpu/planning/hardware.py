@@ -1,4 +1,4 @@
-"""Devices and the links between them, by datasheet, for the model of a cluster. Only `END` is measured."""
+"""Devices and their links, from datasheets, for the cost model of a cluster. Only `END` is measured."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,26 +7,26 @@ from gip_gpu.planning.cpu_costs import Rates
 from gip_gpu.planning.gpu_costs import A100, DeviceRates
 from gip_gpu.validation.settings import one_of
 
-# A CPU's products reach this share of its flops, and its passes over memory this share of its bandwidth: OpenBLAS and
-# STREAM on server chips.
+# Share of a CPU's flops that its products reach, and share of its bandwidth that its passes over memory reach: OpenBLAS
+# and STREAM on server chips.
 REACHED = 0.7
 # Devices in a machine, as DGX and HGX boards have them.
 PER_MACHINE = 8
-# Bytes per second that a device reads its rows from storage with: what a machine of eight has of a shared file system
-# of a hundred GB/s among ten machines. An assumption; sites differ by a factor of ten.
+# Bytes per second at which a device reads its rows from storage: ten machines of eight devices share a file system of a
+# hundred GB/s. An assumption; sites differ by a factor of ten.
 STORAGE = 1.25e9
 
 
 @dataclass(frozen=True)
 class DeviceKind:
-    """A kind of device that holds a part of the rows.
+    """Kind of device that stores a part of the rows.
 
     Attributes:
-        name: as `--device-kind` takes it.
-        capacity: bytes of its memory by datasheet, in powers of 1000; the 7 % by which powers of 1024 are larger stay
-            for the driver's context and for fragments.
+        name: value of `--device-kind`.
+        capacity: bytes of its memory by datasheet, in powers of 1000; the 7 % by which powers of 1024 are larger are
+            left for the driver's context and for fragmentation.
         chip: rates of a GPU, None for a CPU.
-        host: rates of the CPU, or of the CPU beside the GPU: rank 0 looks ahead there.
+        host: rates of the CPU, or of the GPU's host CPU, which runs rank 0's lookahead.
     """
 
     name: str
@@ -37,13 +37,13 @@ class DeviceKind:
 
 @dataclass(frozen=True)
 class Link:
-    """What a message between two devices takes: `latency` on its way, and `overhead + bytes / bandwidth` at its ends.
+    """Link between two devices. A message takes `latency` in transit, and `overhead + bytes / bandwidth` at each end.
 
     Attributes:
-        name: for people.
+        name: name for tables and messages.
         bandwidth: bytes per second, one way.
-        latency: seconds on the way, when the sender has handed it over.
-        overhead: seconds that the process at either end is busy with a message, however small.
+        latency: seconds in transit, after the sender has handed the message over.
+        overhead: seconds that the process at either end is busy with the smallest message.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Link:
     overhead: float
 
     def seconds(self, size: float) -> float:
-        """How long an end is busy with a message of so many bytes.
+        """Returns the seconds that an end is busy with a message of `size` bytes.
 
         >>> Link("example", 1e9, 5e-6, 1e-6).seconds(1000)
         2e-06
@@ -67,14 +67,14 @@ class Link:
 
 
 # AMD EPYC 9534 (datasheet, 2022): 64 cores, 2.45 GHz, 32 float32 flops a cycle and core (AVX-512 in two halves, two
-# multiply-adds), 12 channels of DDR5-4800; memory as machines of one socket are sold. What array operations start with
-# costs is that of `costs.Rates`; memory is found at 1 GB/s by each core, as a system does without a host below it.
+# multiply-adds), 12 channels of DDR5-4800; memory as machines of one socket are sold. The fixed cost of an array
+# operation is that of `cpu_costs.Rates`; each core finds memory at 1 GB/s, as on a system without a hypervisor.
 EPYC = Rates(
     gemm=REACHED * 64 * 2.45e9 * 32, gemv=REACHED * 460.8e9, copy=REACHED * 460.8e9, touch=64 * 1e9, fresh=64 * 1e9,
     call=Rates().call,
 )  # fmt: skip
 
-# NVIDIA H100 SXM5 (datasheet, 2023), without sparsity; what datasheets do not say is taken over from the A100.
+# NVIDIA H100 SXM5 (datasheet, 2023), without sparsity; values that datasheets lack are those of the A100.
 H100 = replace(
     A100,
     name="H100-SXM5-80GB",
@@ -91,7 +91,7 @@ DEVICE_KINDS = {
     for kind in (
         # NVIDIA A100 (datasheet, 2021), SXM4.
         DeviceKind("A100-80GB", 80 * 10**9, A100, EPYC),
-        # The same chip with HBM2 in place of HBM2e.
+        # The same chip with HBM2 instead of HBM2e.
         DeviceKind("A100-40GB", 40 * 10**9, replace(A100, name="A100-SXM4-40GB", memory=1.555e12), EPYC),
         DeviceKind("H100-80GB", 80 * 10**9, H100, EPYC),
         # NVIDIA H200 SXM (datasheet, 2024): the H100's processors with HBM3e.
@@ -100,13 +100,13 @@ DEVICE_KINDS = {
     )
 }
 
-# What `gip_gpu.distributed` takes for a message at either end, in Python and gloo: 59 us between two processes of one
-# machine with two cores (`bench/results/schedule.md`); a server's are taken to be a little faster. An end of MPI takes
-# about a microsecond.
+# Seconds of `gip_gpu.distributed` for a message at either end, in Python and gloo: 59 us between two processes of one
+# machine with two cores (`bench/results/schedule.md`); a server is assumed to be a little faster. MPI takes about a
+# microsecond at an end.
 END = 50e-6
 # Bandwidths by datasheet, one way: NVLink 3 of an A100 (12 links of 25 GB/s), InfiniBand HDR (200 Gbit/s), 10 Gbit/s.
-# Messages travel through the host's processes, and their latencies are assumptions: a few microseconds more than MPI's
-# where a device is near, tens through the TCP stack. `bench/results/schedule.md` varies them.
+# Messages pass through the host's processes, and their latencies are assumptions: a few microseconds more than MPI's
+# for near devices, tens through the TCP stack. `bench/results/schedule.md` varies them.
 LINKS = {
     "nvlink": Link("NVLink", 300e9, 5e-6, END),
     "infiniband": Link("InfiniBand HDR", 25e9, 10e-6, END),
@@ -117,10 +117,10 @@ TIMES = {"US": 1e-6, "MS": 1e-3, "NS": 1e-9}
 
 
 def device_kind(name: str) -> DeviceKind:
-    """The device of that name.
+    """Returns the kind of device with that name.
 
     Raises:
-        TypeError, ValueError: not known; names those that are.
+        TypeError, ValueError: the name is unknown; the message lists the known names.
 
     >>> device_kind("H200-141GB").capacity
     141000000000
@@ -129,12 +129,12 @@ def device_kind(name: str) -> DeviceKind:
 
 
 def network(text: str | None, devices: int, kind: DeviceKind) -> Link:
-    """The link that a run's messages have to pass: the one that was asked for, or the slowest that is needed.
+    """Returns the link of a run's messages: the requested one, or the slowest that connects all devices.
 
     Args:
         text: "nvlink", "infiniband", "ethernet", or bandwidth and latency such as "50GB/s,5us"; None: NVLink within a
             machine of eight GPUs, InfiniBand beyond and between CPUs.
-        devices, kind: how many, and of which kind.
+        devices, kind: number and kind of the devices.
 
     Raises:
         ValueError: neither a known name nor bandwidth and latency.
@@ -157,7 +157,7 @@ def network(text: str | None, devices: int, kind: DeviceKind) -> Link:
 
 
 def _quantity(text: str, units: dict[str, float]) -> float | None:
-    """A positive number with one of these units, None for anything else."""
+    """Parses a positive number with one of these units; returns None for anything else."""
     unit = next((unit for unit in units if text.endswith(unit)), None)
     if unit is None:
         return None

@@ -1,4 +1,4 @@
-"""The plan of a run: where Gram columns come from, how they are kept, what memory that takes, how long it will last."""
+"""The plan of a run: the source and storage of its Gram columns, its memory and its predicted time."""
 
 import logging
 from dataclasses import dataclass, field
@@ -7,32 +7,32 @@ from gip_gpu.system import memory
 
 log = logging.getLogger("gip_gpu")
 
-# Columns that a lazy run keeps: batches grow to this size at most, and more than a few batches are seldom reused.
+# Columns that a lazy run keeps: batches are no larger than this, and more than a few batches are seldom reused.
 CACHE = 256
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do and take.
+    """Plan of a run: its sizes, columns, memory and predicted time.
 
     Attributes:
-        device, backend: where, and by which code.
+        device, backend: the device, and the name of the backend.
         m, d, n, k: items, length of a row, signals, picks.
         columns: "gram" (the whole matrix), "lazy" (batches on demand) or "none" (the column of a pick depends on the
-            picks before it, and is multiplied in the step).
-        precision: what Gram columns are computed and kept in: "fp32", "tf32", "fp16" or "bf16"; "fp64" where a small
-            pool runs the plain float64 loop (`gip_gpu.greedy.float64.stepper`).
+            picks before it, and is computed in the step).
+        precision: precision in which Gram columns are computed and stored: "fp32", "tf32", "fp16" or "bf16"; "fp64" if
+            a small pool runs the plain float64 loop (`gip_gpu.greedy.float64.stepper`).
         cache: columns that "lazy" keeps.
         lookahead: items in the working set that predicts the next picks.
-        resident: whether the embeddings lie on the device, or stream to it from the host's memory.
-        memory: bytes by part, all that the run allocates beyond the input.
-        limit: bytes it may take, None for no limit.
-        seconds: predicted time, a model's figure.
-        reason: why these columns and this precision.
-        objective: what is maximised.
-        gram_seconds: predicted time of the whole Gram matrix, where a run with columns on demand may change its mind
-            and has room for it; else 0.
-        machine: what `seconds` speaks for: the rates of this CPU, measured or assumed; "" for a GPU's datasheet.
+        resident: whether the embeddings are on the device, or stream to it from the host's memory.
+        memory: bytes by part of all that the run allocates beyond the input.
+        limit: bytes that the run may take, None for no limit.
+        seconds: predicted time of the cost model.
+        reason: reason for these columns and this precision.
+        objective: name of the objective.
+        gram_seconds: predicted seconds of the whole Gram matrix, if a run with columns on demand may change to it and
+            has room for it; else 0.
+        machine: the CPU rates, measured or assumed, behind `seconds`; "" for a GPU's datasheet.
     """
 
     device: str
@@ -56,21 +56,21 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Bytes in all."""
+        """Total bytes."""
         return sum(self.memory.values())
 
     @property
     def direct(self) -> bool:
-        """Whether it is the plain float64 loop."""
+        """Whether the run is the plain float64 loop."""
         return self.precision == "fp64"
 
     @property
     def kept(self) -> str:
-        """The columns that are kept, in a few words."""
+        """Description of the kept columns, in a few words."""
         return "a column a pick" if self.columns == "none" else f"{self.columns} columns in {self.precision}"
 
     def table(self) -> list[tuple[str, str]]:
-        """(quantity, readable value) rows."""
+        """Returns rows of (quantity, readable value)."""
         limit = "none" if self.limit is None else memory.readable(self.limit)
         source = "where they are given" if self.device == "cpu" else "the host's pinned memory"
         kept = {"gram": "the whole matrix", "lazy": f"{self.cache:,} columns kept"}.get(

@@ -1,4 +1,4 @@
-"""Formulation of a selection: the objective, the scores behind it and the query behind those."""
+"""Formulation of a selection: the objective, its scores, and the query behind the scores."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from gip_gpu.problem.objectives import OBJECTIVES, Objective, energies
 from gip_gpu.problem.options import Options
 from gip_gpu.validation.settings import LARGEST
 
-# A query whose whitening would be this far from well conditioned has columns that depend on one another.
+# A query column with no more than this share of its length outside the span of those before it depends on them.
 DEPENDENT_QUERY = 1e-7
-# Scores whose part outside the range of F holds a larger share of their energy have no query that gives them.
+# If a larger share of the energy of the scores is outside the range of F, no query reproduces them.
 OUTSIDE = 1e-10
-# Below this share in the range of F, what a query says of scores is the rounding of zero.
+# Below this share of energy in the range of F, the fitted scores are rounding errors.
 NOTHING = 1e-24
-# Rows are scaled by powers of two down to here.
+# Smallest largest norm of a row that scaling by powers of two supports.
 SMALLEST = 1e-120
-# Ratios are told apart by each row's own length. With norms spread up to 1e40 the picks of 2000 random pools were those
-# of the reference; at 1e88 some were not, and the certificate did not know.
+# Ratios are compared relative to each row's own length. With norms spread up to 1e40 the picks of 2000 random pools
+# equalled the reference; at 1e88 some did not, and the certificate did not notice.
 SPREAD = 1e40
 
 Floats = NDArray[np.float64]
@@ -30,14 +30,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Problem:
-    """What the greedy loop is run on.
+    """Problem that the greedy loop solves.
 
     Attributes:
-        objective, epsilon, sign: what is maximised.
-        scores: (m, n) float64; no columns where there are no scores.
+        objective, epsilon, sign: the objective to maximise, its ridge, and the sign that counts.
+        scores: (m, n) float64; no columns if there are no scores.
         Q: (d, n) the whitened query, for an objective with a metric.
-        weights: (n, n) what turns residuals into those of the scores as given, None where they are.
-        range_share: share of ||G||^2 in the range of F, None where it was not computed.
+        weights: (n, n) factor from residuals to residuals of the scores as given; None for the identity.
+        range_share: share of ||G||^2 in the range of F, None if it was not computed.
     """
 
     objective: Objective
@@ -50,17 +50,17 @@ class Problem:
 
 
 def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0) -> Problem:
-    """The problem that these options pose.
+    """Returns the problem that these options pose.
 
-    With query "ridge" the scores are `F Q_eps` in place of G. The mutual information is that of a query, so G is
-    replaced by `F Q` for it in any case, with a warning where that is another G; with a single column it picks what
-    Greedy LR picks, and needs no query.
+    With query "ridge" the scores are `F Q_eps` instead of G. The mutual information is defined by a query, so `F Q`
+    always replaces G for it, with a warning if the two differ. With a single column it makes the same picks as Greedy
+    LR and needs no query.
 
     Args:
         rows: F.
         scores: G, (m, n), or None.
         options: checked against the scores by `Options.choose`.
-        exponent: the rows of a metric are scaled by 2**-exponent.
+        exponent: for an objective with a metric, rows are scaled by 2**-exponent.
 
     Raises:
         ValueError: Q'Q is singular, for the mutual information; or rows have norms too far apart for a ratio.
@@ -88,8 +88,8 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
         return Problem(objective, options.epsilon, options.sign, queries.fitted(rows, found.weights), range_share=share)
     if options.query == "direct" and share < 1 - OUTSIDE:
         warnings.warn(
-            f"objective 'mi' is about a query Q with F Q = G, and a share of {1 - share:.2g} of the energy of G lies "
-            "outside the range of F: its least-squares fit F Q takes its place; query='ridge' does so without this",
+            f"objective 'mi' needs a query Q with F Q = G, but a share of {1 - share:.2g} of the energy of G is "
+            "outside the range of F: its least-squares fit F Q replaces G; query='ridge' does so without this warning",
             stacklevel=4,
         )
     whitened, triangle = _whitened(found.weights)
@@ -103,7 +103,7 @@ def pose(rows: Rows, scores: Floats | None, options: Options, exponent: int = 0)
 
 
 def _check_lengths(rows: Rows, scores: Floats, epsilon: float, name: str) -> None:
-    """ValueError where rows of different lengths cannot be compared by what scores are over what is left of a row."""
+    """Raises ValueError if the lengths of the rows are too far apart to compare ratios of scores to lengths."""
     least = float(rows.norms.min(where=rows.norms > 0, initial=np.inf))
     if rows.largest > SPREAD * least:
         raise ValueError(
@@ -120,7 +120,7 @@ def _check_lengths(rows: Rows, scores: Floats, epsilon: float, name: str) -> Non
 
 
 def _whitened(Q: Floats) -> tuple[Floats, Floats]:
-    """The factors of Q = Q^ T with Q^'Q^ = I; ValueError where the columns of Q depend on one another."""
+    """Returns the factors of Q = Q^ T with Q^'Q^ = I; raises ValueError if the columns of Q are dependent."""
     unit = 2.0 ** np.frexp(np.abs(Q).max())[1]
     lengths = np.linalg.norm(Q / unit, axis=0)
     whitened, triangle = np.linalg.qr(Q / unit)
@@ -140,21 +140,21 @@ def _whitened(Q: Floats) -> tuple[Floats, Floats]:
 
 
 def first_squares(problem: Problem, rows: Rows) -> NDArray[np.float64]:
-    """What the items have to give at first: squared scores, or squared norms where there are none."""
+    """Returns the initial energies (m,): squared norms of the scores, or of the rows if there are no scores."""
     if problem.objective.scored:
         return energies(problem.scores)
     return _squared_norms(rows)
 
 
 def first_measures(problem: Problem, rows: Rows, squares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`State.measures`, from what the items have to give at first."""
+    """Returns `State.measures`, from the initial energies."""
     if problem.objective.measure != "ratio" or rows.normalize:
         return squares
     return ties.ratio_scale(squares, _squared_norms(rows), problem.epsilon * 4.0**-rows.exponent)
 
 
 def _squared_norms(rows: Rows) -> NDArray[np.float64]:
-    """Of the rows, scaled so that none exceeds 1, (m,)."""
+    """Returns the squared norms (m,) of the rows, scaled so that none exceeds 1."""
     norms = np.ones(rows.shape[0]) if rows.normalize else rows.norms * 2.0**-rows.exponent
     squares: NDArray[np.float64] = norms * norms
     return squares

@@ -1,4 +1,4 @@
-"""Least squares by normal equations and refinement, for rows of which nearly all directions are far from dependent."""
+"""Least squares by normal equations and refinement, for rows with nearly all directions far from dependent."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from gip_gpu.data.rows import WIDENED, Rows
 
 Floats = NDArray[np.float64]
 
-# Squares of singular values, relative to the largest. Those of F'F are as wrong as its largest one times 2^-53: far
-# above that they say what a direction has, and below this the rows themselves have to.
+# Squares of singular values, relative to the largest. Their errors in F'F are about 2^-53 of the largest one. Above
+# this share they describe a direction; below it the rows themselves are needed.
 WEAK = 1e-8
-# Directions that the rows are asked about.
+# Largest number of weak directions that are multiplied by the rows.
 MOST_WEAK = 16
-# Norms of rows whose products are far from over- and underflow.
+# Range of row norms with products far from overflow and underflow.
 SHORTEST, LONGEST = 1e-60, 1e60
-# Triangles up to this size are inverted at once.
+# Triangles up to this size are inverted without recursion.
 LEAF = 96
-# A step of refinement that changes no more than this of the solution is the last; and how many may be needed. Each
-# leaves about 2^-53 / WEAK of an error.
+# A refinement step that changes no more than the share SETTLED of the solution is the last; STEPS is the most. Each
+# step leaves about 2^-53 / WEAK of the error.
 SETTLED, STEPS = 1e-8, 3
 
 
@@ -28,9 +28,9 @@ class Solution:
     """The ridge solution of F Q ~ G.
 
     Attributes:
-        weights: (d, n), Q.
-        share: of ||G||^2 that lies in the range of F.
-        rank: of F.
+        weights: (d, n) Q.
+        share: share of ||G||^2 in the range of F.
+        rank: rank of F.
     """
 
     weights: Floats
@@ -39,9 +39,9 @@ class Solution:
 
 
 def solve(rows: Rows, scores: Floats, epsilon: float) -> Solution | None:
-    """The solution with this ridge, as exact as rounding of F and G leaves it; None where it might not be.
+    """Solves with this ridge, as exactly as rounding of F and G allows; returns None if the result might be worse.
 
-    O(m d^2 + d^3) at the rate of matrix products, which orthogonal decompositions do not reach.
+    O(m d^2 + d^3) time at the rate of matrix products, which orthogonal decompositions do not reach.
 
     Args:
         rows: F, (m, d).
@@ -65,7 +65,7 @@ def solve(rows: Rows, scores: Floats, epsilon: float) -> Solution | None:
     parts = _factored(gram, epsilon) or _diagonal(gram, epsilon)
     if parts is None:
         return None
-    # Least squares in the strong directions say what share lies in the range, the ridge in all what the query is.
+    # Least squares in the strong directions gives the share in the range; the ridge in all directions gives the query.
     ridges = np.repeat([0.0, epsilon][: len(parts.inverses)], n)
     solutions = parts.apply(np.hstack([inside] * len(parts.inverses)))
     for _ in range(STEPS):
@@ -89,7 +89,7 @@ def solve(rows: Rows, scores: Floats, epsilon: float) -> Solution | None:
 
 
 def _solve_short(rows: Rows, scores: Floats, unit: float, epsilon: float) -> Solution | None:
-    """`solve` for fewer rows than they are long, which lie in memory: Q = F'Y of (F F' + epsilon I) Y = G."""
+    """Solves, as `solve`, for m < d rows in memory: Q = F'Y with (F F' + epsilon I) Y = G."""
     (m, _), n = rows.shape, scores.shape[1]
     F = rows.read(0, m)
     parts = _factored(F @ F.T, epsilon)
@@ -108,19 +108,19 @@ def _solve_short(rows: Rows, scores: Floats, unit: float, epsilon: float) -> Sol
 
 
 def _share(outside: float, scores: Floats) -> float:
-    """The share of ||G||^2 that is not outside."""
+    """Returns the share of ||G||^2 in the range of F, from the squared norm of the part outside."""
     whole = float(np.square(scores).sum())
     return min(1.0, max(0.0, 1 - outside / whole)) if whole else 1.0
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """A Gram matrix that can be inverted in its strong directions.
+    """Decomposition of a Gram matrix that can be inverted in its strong directions.
 
     Attributes:
-        inverses: R with R R' the inverse, for least squares in the strong directions and, where there is a ridge, with
-            it in all.
-        strong, squares: (d, s) directions and their eigenvalues; none where there are no weak ones.
+        inverses: R with R R' the inverse: for least squares, in the strong directions; with a ridge, a second one in
+            all directions.
+        strong, squares: (d, s) directions and their eigenvalues; empty if there are no weak ones.
         weak: (d, p) the other directions.
     """
 
@@ -130,14 +130,14 @@ class _Parts:
     weak: Floats
 
     def apply(self, right: Floats) -> Floats:
-        """Multiplies its part of the columns by each inverse."""
+        """Multiplies each inverse by its part of the columns."""
         n = right.shape[1] // len(self.inverses)
         parts = (right[:, i * n : (i + 1) * n] for i in range(len(self.inverses)))
         return np.hstack([root @ (root.T @ part) for root, part in zip(self.inverses, parts, strict=True)])
 
 
 def _factored(gram: Floats, epsilon: float) -> _Parts | None:
-    """By Cholesky factors, where all directions are strong."""
+    """Decomposes by Cholesky factors; returns None unless all directions are strong."""
     inverses = []
     for ridge in (0.0, epsilon) if epsilon else (0.0,):
         shifted = gram.copy()
@@ -146,7 +146,7 @@ def _factored(gram: Floats, epsilon: float) -> _Parts | None:
             root = inverse_triangle(np.asarray(np.linalg.cholesky(shifted), np.float64)).T
         except np.linalg.LinAlgError:
             return None
-        # Frobenius norms are not below the largest singular values.
+        # A Frobenius norm is not below the largest singular value.
         if not float(np.linalg.norm(shifted) * np.vdot(root, root)) * WEAK <= 1:
             return None
         inverses.append(root)
@@ -154,7 +154,7 @@ def _factored(gram: Floats, epsilon: float) -> _Parts | None:
 
 
 def _diagonal(gram: Floats, epsilon: float) -> _Parts | None:
-    """By eigenvectors, where few directions are weak; with a ridge that makes up for them."""
+    """Decomposes by eigenvectors; returns None unless few directions are weak and a ridge makes up for them."""
     squares, V = np.linalg.eigh(gram)
     strong = squares > WEAK * squares[-1]
     weak = V[:, ~strong]
@@ -167,9 +167,9 @@ def _diagonal(gram: Floats, epsilon: float) -> _Parts | None:
 
 
 def _weak_range(rows: Rows, parts: _Parts) -> Floats:
-    """An orthonormal basis (m, r) of what F makes of the weak directions, where that is more than rounding.
+    """Returns an orthonormal basis (m, r) of F times the weak directions, as far as it exceeds rounding.
 
-    The products of F'F know little of them; they are first made as far from the strong ones as those of F itself say.
+    F'F is inaccurate in these directions, so products with F itself first make them orthogonal to the strong ones.
     """
     weak, m = parts.weak, rows.shape[0]
     if not weak.shape[1]:
@@ -188,7 +188,7 @@ def _weak_range(rows: Rows, parts: _Parts) -> Floats:
 
 
 def inverse_triangle(lower: Floats) -> Floats:
-    """The inverse of a lower triangle, by halves: nearly all of it matrix products.
+    """Inverts a lower triangle by halves: nearly all work is in matrix products.
 
     >>> inverse_triangle(np.array([[2.0, 0.0], [1.0, 4.0]]))
     array([[ 0.5  ,  0.   ],

@@ -1,4 +1,4 @@
-"""Options of a selection: how items are chosen."""
+"""Options of a selection: objective, ridge, query, sign, exhaustion and standardisation."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ ON_EXHAUSTED = ("restart", "stop", "continue")
 
 
 def as_sign(sign: str | None) -> str:
-    """The sign that counts where the caller does not say: "any"."""
+    """Returns the sign, "any" if the caller gave none."""
     return "any" if sign is None else sign
 
 
 @dataclass(frozen=True)
 class Options:
-    """How items are chosen; checked when made.
+    """Options that decide how items are chosen; checked on construction.
 
     Attributes:
         objective: by name, or None for the default: "mp" with scores, "entropy" without.
@@ -26,7 +26,7 @@ class Options:
         sign: as `as_sign` returns it.
 
     Raises:
-        TypeError, ValueError: an unknown value, or values that do not go together.
+        TypeError, ValueError: an unknown value, or an invalid epsilon.
     """
 
     objective: str | None = None
@@ -47,10 +47,10 @@ class Options:
         object.__setattr__(self, "epsilon", as_epsilon(self.epsilon))
 
     def choose(self, scored: bool) -> Objective:
-        """The objective for a call with or without scores.
+        """Returns the objective for a call with or without scores.
 
         Raises:
-            TypeError, ValueError: the options do not go together, or not with having scores or none.
+            TypeError, ValueError: the options contradict each other, or the presence or absence of scores.
         """
         name = self.objective or ("mp" if scored else "entropy")
         objective = OBJECTIVES[name]

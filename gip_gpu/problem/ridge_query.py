@@ -1,4 +1,4 @@
-"""The query Q behind raw scores: the ridge solution of F Q ~ G, and how much of G it can reach."""
+"""The query Q behind raw scores: the ridge solution of F Q ~ G, and the share of G in its reach."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from gip_gpu.problem.normal_equations import Solution
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """A query, what it says about every row, and how well it can say it.
+    """A query, its fitted scores, and the share of the scores that a query can fit.
 
     Attributes:
         weights: (d, n) float64, Q.
-        fitted: (m, n) float64, F Q; identical rows have bit-identical values wherever they stand.
-        range_share: share of ||G||^2 that lies in the range of F, `1 - ||G - F F^+ G||^2 / ||G||^2` in [0, 1], whatever
-            epsilon is; 1 for G = 0.
-        rank: numerical rank of F; singular values up to max(m, d) 2^-52 of the largest are rounding, taken as zero.
+        fitted: (m, n) float64, F Q; identical rows have bit-identical values in every position.
+        range_share: share of ||G||^2 in the range of F, `1 - ||G - F F^+ G||^2 / ||G||^2` in [0, 1], for any epsilon; 1
+            for G = 0.
+        rank: numerical rank of F; singular values up to max(m, d) 2^-52 of the largest count as zero.
     """
 
     weights: NDArray[np.float64]
@@ -30,11 +30,11 @@ class Query:
 
 
 def fit(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Query:
-    """The ridge query `Q = (F'F + epsilon I)^-1 F' G`; with epsilon 0 the shortest least-squares solution.
+    """Fits the ridge query `Q = (F'F + epsilon I)^-1 F' G`; with epsilon 0 the shortest least-squares solution.
 
-    By refined normal equations where they are as accurate (`gip_gpu.problem.normal_equations`). Elsewhere from the QR
-    decomposition of [F G], folded block by block, and the singular values of its triangle: as accurate as least squares
-    are, where F'F would square the condition number and lose directions that F has. O(m (d + n)^2) time; memory for a
+    It uses refined normal equations if they are accurate enough (`gip_gpu.problem.normal_equations`). Otherwise it uses
+    the QR decomposition of [F G], folded block by block, and the singular values of its triangle. That is as accurate
+    as least squares; F'F would square the condition number and lose directions of F. O(m (d + n)^2) time; memory for a
     few (d + n, d + n) and some (m, n).
 
     Args:
@@ -56,14 +56,14 @@ def fit(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Query:
 
 
 def solve(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Solution:
-    """As `fit`, without the fitted scores."""
+    """Solves for the query, as `fit`, without the fitted scores."""
     quick = normal_equations.solve(rows, scores, epsilon)
     if quick is not None:
         return quick
     found = _decompose(rows, scores)
     kept = found.singular[:, None]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        # s / (s^2 + epsilon), where neither square need be in range.
+        # s / (s^2 + epsilon), written so that neither square can overflow or underflow.
         weights = found.right.T @ (found.inside / (kept + epsilon / kept)) * found.unit
     if not np.isfinite(weights).all():
         raise ValueError(f"G reaches {found.unit:g} and F no norm beyond {rows.largest:g}: the query is too large "
@@ -72,7 +72,7 @@ def solve(rows: Rows, scores: NDArray[np.float64], epsilon: float) -> Solution:
 
 
 def fitted(rows: Rows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """F times these weights (d, n), (m, n)."""
+    """Computes F times these weights (d, n): (m, n)."""
     products = np.empty((rows.shape[0], weights.shape[1]))
     for start, stop in rows.bounds(weights.shape[1]):
         products[start:stop] = row_products(rows.read(start, stop), weights)
@@ -80,7 +80,7 @@ def fitted(rows: Rows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def share_in_range(rows: Rows, scores: NDArray[np.float64]) -> float:
-    """`Query.range_share` alone.
+    """Computes `Query.range_share` alone.
 
     >>> share_in_range(Rows([[1, 0], [0, 1], [0, 0]], normalize=False), np.array([[3.0], [0.0], [4.0]]))
     0.36
@@ -90,8 +90,15 @@ def share_in_range(rows: Rows, scores: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class _Parts:
-    """[F G] without the m rows: the singular values of F that stand out of rounding, (r,), their right singular vectors
-    (r, d), G / unit in terms of the left ones, (r, n), and the share of it that this is."""
+    """Decomposition of [F G] without the m rows.
+
+    Attributes:
+        singular: (r,) singular values of F above rounding.
+        right: (r, d) their right singular vectors.
+        inside: (r, n) G / unit in terms of the left singular vectors.
+        share: share of ||G||^2 in `inside`.
+        unit: largest absolute score.
+    """
 
     singular: NDArray[np.float64]
     right: NDArray[np.float64]
@@ -104,12 +111,12 @@ def _decompose(rows: Rows, scores: NDArray[np.float64]) -> _Parts:
     (m, d), n = rows.shape, scores.shape[1]
     largest = float(np.abs(scores).max()) or 1.0
     factor, outside = np.zeros((0, d + n)), 0.0
-    # Blocks of some factors' length, so that folding it in costs little beside them.
+    # Blocks are some times as long as the factor, so that folding it in costs little.
     step = max(BLOCK_VALUES // (d + n), 4 * (d + n))
     for start in range(0, m, step):
         stop = min(start + step, m)
         factor = triangle(np.vstack([factor, np.hstack([rows.block(start, stop), scores[start:stop] / largest])]))
-        # Below row d stands what no query reaches: only its length is needed.
+        # The rows below d hold the part that no query reaches; only its length is needed.
         outside += float(np.square(factor[d:, d:]).sum())
         factor = factor[:d]
     left, singular, right = np.linalg.svd(factor[:, :d], full_matrices=False)
@@ -122,6 +129,6 @@ def _decompose(rows: Rows, scores: NDArray[np.float64]) -> _Parts:
 
 
 def row_products(block: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`block @ weights`, (rows, n), each value summed in the same order: BLAS depends on where a row stands."""
+    """Computes `block @ weights`, (rows, n), each value summed in the same order; BLAS depends on a row's position."""
     products: NDArray[np.float64] = np.einsum("jd,nd->jn", block, np.ascontiguousarray(weights.T))
     return products

@@ -1,1 +1,1 @@
-"""Strategies: where the columns of picks come from. Each knows its bytes, its seconds and how to build itself."""
+"""Strategies: sources of the columns of picks. Each predicts its bytes and seconds, and builds its columns."""

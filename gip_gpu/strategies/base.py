@@ -10,10 +10,10 @@ from gip_gpu.strategies.setting import Setting
 
 
 class Strategy(ABC):
-    """Where Gram columns come from, in one setting.
+    """Source of Gram columns, in one setting.
 
     Attributes:
-        name: as `columns` of `gip_gpu.select` and of a plan.
+        name: value of `columns` in `gip_gpu.select` and in a plan.
     """
 
     name: ClassVar[str]
@@ -24,7 +24,7 @@ class Strategy(ABC):
     @property
     @abstractmethod
     def least(self) -> int:
-        """Bytes that it needs at least."""
+        """Fewest bytes with which it can run."""
 
     @property
     @abstractmethod
@@ -34,23 +34,26 @@ class Strategy(ABC):
     @property
     @abstractmethod
     def seconds(self) -> float:
-        """Predicted seconds at assumed rates, by which "auto" compares: no plan changes with the moment."""
+        """Predicted seconds at assumed rates, which "auto" compares: a plan never depends on measured times."""
 
     @abstractmethod
     def plan(self, asked: bool) -> Plan:
-        """The plan; `asked` says that users asked for this strategy.
+        """Returns the plan.
+
+        Args:
+            asked: whether the user asked for this strategy.
 
         Raises:
-            ValueError: there is no room; says how much it takes.
+            ValueError: there is too little memory; the message gives the bytes needed.
         """
 
     @classmethod
     @abstractmethod
     def build(cls, backend: Backend, plan: Plan, keep: bool) -> Columns | None:
-        """The columns of such a plan; None where each is made in the step of its pick.
+        """Returns the columns of a plan; None if each is computed in the step of its pick.
 
         Args:
-            backend: what computes them.
-            plan: of this strategy.
+            backend: computes the columns.
+            plan: a plan of this strategy.
             keep: whether other selections will follow.
         """

@@ -19,12 +19,12 @@ from gip_gpu.strategies.stepwise import Stepwise
 from gip_gpu.system import memory
 from gip_gpu.validation.settings import one_of
 
-# Strategies by name that users can ask for, of which "auto" takes the fastest; the first of equals.
+# Strategies that users can ask for by name; "auto" takes the fastest, or the first of equally fast ones.
 STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Lazy, Gram)}
 
 
 def columns_options() -> tuple[str, ...]:
-    """What `columns` of `gip_gpu.select` can be."""
+    """Returns the values of `columns` in `gip_gpu.select`."""
     return ("auto", *sorted(STRATEGIES))
 
 
@@ -43,16 +43,17 @@ def make_plan(
     small: bool = False,
     **settings: Any,
 ) -> Plan:
-    """The plan of a selection.
+    """Returns the plan of a selection.
 
     Args:
         m, d, n, k: items, length of a row, signals, picks.
         objective, sign, query, given, keep, foreseen: as in `Demand`, the objective by name.
-        small: the plain float64 loop is allowed, where it is faster and `columns` and `precision` are "auto".
-        settings: as `Setting.of` takes them.
+        small: allows the plain float64 loop, if it is faster and `columns` and `precision` are "auto".
+        settings: keyword arguments of `Setting.of`.
 
     Raises:
-        TypeError, ValueError: an unknown value, or a memory limit too small to run at all (says the minimum).
+        TypeError, ValueError: an unknown value, or a memory limit too small to run at all (the message gives the
+            minimum).
 
     >>> make_plan(1_000_000, 256, 1, 1000, device="cpu", memory_limit="4GB").columns
     'lazy'
@@ -63,7 +64,7 @@ def make_plan(
 
 
 def plan_for(demand: Demand, *, small: bool = False, measure: bool = False, **settings: Any) -> Plan:
-    """As `make_plan`, of a demand."""
+    """Returns the plan of a demand, as `make_plan`."""
     auto = settings.get("columns", "auto") == settings.get("precision", "auto") == "auto"
     where = resolve(settings.get("device", "auto"), settings.get("backend"))
     kind = backends.load(settings.get("backend"), where)
@@ -78,7 +79,7 @@ def plan_for(demand: Demand, *, small: bool = False, measure: bool = False, **se
     plan = usual_plan(setting)
     if not plan.resident:
         return plan
-    # What was measured just now says how long a run takes, but no plan shall change with the moment.
+    # Measured rates predict how long a run takes, but a plan must not depend on measured times.
     assumed = usual_plan(replace(setting, rates=None)) if measure else plan
     if direct.total > setting.room or direct.seconds >= assumed.seconds:
         return plan
@@ -86,7 +87,7 @@ def plan_for(demand: Demand, *, small: bool = False, measure: bool = False, **se
 
 
 def usual_plan(setting: Setting) -> Plan:
-    """The plan without the plain float64 loop."""
+    """Returns the plan without the plain float64 loop."""
     columns, demand = one_of("columns", setting.columns, columns_options()), setting.demand
     if not demand.objective.keeps_columns(demand.sign):
         if columns not in ("auto", Lazy.name):
@@ -108,5 +109,5 @@ def usual_plan(setting: Setting) -> Plan:
 
 
 def build_columns(backend: Backend, plan: Plan, keep: bool) -> Columns | None:
-    """The columns of a plan; None where each is made in the step of its pick."""
+    """Returns the columns of a plan; None if each is computed in the step of its pick."""
     return STRATEGIES[plan.columns].build(backend, plan, keep) if plan.columns in STRATEGIES else None

@@ -5,23 +5,23 @@ from gip_gpu.planning.float64_costs import Float64Costs
 from gip_gpu.planning.plan import CACHE, Plan
 from gip_gpu.strategies.setting import Demand
 
-# Bytes that are there without asking.
+# Bytes assumed to be free without a query of the free memory.
 SLIGHT = 64 << 20
 
 
 class Float64Loop:
-    """The plain float64 loop. Its memory includes that of the stepper that goes on where its bounds do not decide."""
+    """The plain float64 loop. Its memory includes the other stepper, which continues if the bounds do not decide."""
 
     def __init__(self, demand: Demand) -> None:
         sizes = demand.m, demand.d, demand.n
         self.demand, self.costs, self.others = demand, Float64Costs(*sizes), HostCosts(*sizes)
 
     def surely_best(self, plan: Plan) -> bool:
-        """Whether nothing else can be faster than this plan, and so little memory is there without asking."""
+        """Returns whether nothing else can be faster than this plan, and its memory is surely free."""
         return plan.total <= SLIGHT and plan.seconds <= self.others.least_seconds(self.demand.k)
 
     def plan(self, rates: Rates | None, limit: int | None = None) -> Plan:
-        """The plan with these rates of the CPU, None for the assumed ones."""
+        """Returns the plan with these rates of the CPU, None for the assumed ones."""
         asked, whole = self.demand, Layout(most=1)
         if asked.objective.keeps_columns(asked.sign):
             kept = self.others.lazy(min(asked.m, CACHE), whole, "fp32")

@@ -1,4 +1,4 @@
-"""Strategy "gram": the whole Gram matrix, m * m entries, before the first pick."""
+"""Strategy "gram": the whole Gram matrix, m * m entries, computed before the first pick."""
 
 from functools import cached_property
 from typing import ClassVar
@@ -12,7 +12,7 @@ from gip_gpu.system import memory
 
 
 class Gram(Strategy):
-    """The whole matrix."""
+    """Columns from the whole Gram matrix."""
 
     name: ClassVar[str] = "gram"
 

@@ -1,4 +1,4 @@
-"""Strategy "lazy": batches of columns on demand, of which some hundreds are kept."""
+"""Strategy "lazy": batches of columns on demand; some hundreds of columns are kept."""
 
 from functools import cached_property
 from typing import ClassVar
@@ -11,28 +11,28 @@ from gip_gpu.strategies.base import Strategy
 from gip_gpu.strategies.gram import Gram
 from gip_gpu.system import memory
 
-# A pool that is kept serves later selections from its columns; they may take this share of what is free.
+# A kept pool serves later selections from its columns; they may take this share of the free memory.
 KEPT_SHARE = 1 / 8
-# How many times longer a product a pick must be predicted to take before batches of columns are taken.
+# Batches of columns are used if one product a pick is predicted to take this many times longer.
 PROMISE = 1.25
 
-# How the embeddings are kept, and in which precision the columns.
+# Layout of the embeddings, and precision of the columns.
 Way = tuple[Layout, str]
 
 
 class Lazy(Strategy):
-    """Columns on demand."""
+    """Columns in batches on demand."""
 
     name: ClassVar[str] = "lazy"
 
     def _need(self, way: Way) -> int:
-        """Bytes that a way takes at least."""
+        """Returns the fewest bytes that a way takes."""
         layout, precision = way
         return self.setting.total(self.setting.costs.lazy(layout.least, layout, precision))
 
     @cached_property
     def _ways(self) -> list[Way]:
-        """All ways, the best first."""
+        """All ways to run, the best first."""
         layouts, precisions = self.setting.layouts, self.setting.precisions
         return [
             *((layout, precisions[0]) for layout in layouts),
@@ -45,17 +45,17 @@ class Lazy(Strategy):
         ways = [way for way in self._ways if self._need(way) <= self.setting.room] or self._ways[:1]
         if not self.setting.costs.timed:
             return ways[0]
-        # A lookahead has to promise more than the model can be wrong.
+        # The predicted gain of a lookahead must exceed the model's error.
         return min(ways, key=lambda way: (PROMISE if way[0].lookahead else 1) * self._seconds(way))
 
     def _slots(self, way: Way) -> int:
-        """How many columns are kept, of those that there is room and a use for."""
+        """Returns how many columns are kept: as many as are useful and have room."""
         (layout, precision), setting, asked = way, self.setting, self.setting.demand
         share = int(setting.free * KEPT_SHARE) // (asked.m * entry_bytes(precision))
         wanted = max(CACHE, share) if asked.keep else CACHE
         empty = setting.total(setting.costs.lazy(0, layout, precision))
         most = (setting.room - empty) // setting.costs.column(precision, layout)
-        # A pool that is kept has a use for every column.
+        # A kept pool may use every column.
         useful = asked.m if asked.keep or asked.foreseen else layout.most or asked.m
         return max(1, min(asked.m, wanted, most, useful))
 
@@ -90,7 +90,7 @@ class Lazy(Strategy):
             reason = f"the Gram matrix would need {memory.readable(whole)}"
         else:
             reason = "k is a small share of m"
-        # The matrix takes the place of the columns.
+        # If the run changes to the Gram matrix, the matrix replaces the columns.
         changed = setting.total(setting.costs.lazy(0, layout, precision)) + gram.parts[precision]["Gram matrix"]
         may_change = not asked and precision in gram.modest and layout.resident and changed <= setting.room
         return setting.plan(

@@ -1,4 +1,4 @@
-"""Setting of a plan: what a selection asks for, on which device, within which memory."""
+"""Setting of a plan: the demand of a selection, its device and its memory."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +19,15 @@ PRECISIONS = ("auto", *STORAGE)
 
 @dataclass(frozen=True)
 class Demand:
-    """What a selection asks for.
+    """Demand of a selection.
 
     Attributes:
         m, d, n, k: items, length of a row, signals, picks.
-        objective: what is maximised.
+        objective: the objective to maximise.
         sign, query: as in `gip_gpu.select`.
-        given: the format of the embeddings, which a GPU keeps as they are: "fp16", "bf16", "fp32" or "fp64".
+        given: input dtype of the embeddings, which a GPU stores as they are: "fp16", "bf16", "fp32" or "fp64".
         keep: whether later selections will use the same pool, so that columns are worth keeping.
-        foreseen: another process says which columns to compute together.
+        foreseen: whether another process decides which columns to compute together.
     """
 
     m: int
@@ -43,7 +43,7 @@ class Demand:
 
     @property
     def steps(self) -> Steps:
-        """What decides the cost of a step."""
+        """Properties that decide the cost of a step."""
         return Steps.of(self.objective, self.sign)
 
     @property
@@ -54,15 +54,15 @@ class Demand:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a selection runs, and within which memory.
+    """Device and memory of a selection.
 
     Attributes:
-        demand: what it asks for.
-        device, kind: where, and by which backend.
+        demand: of the selection.
+        device, kind: the device, and the class of the backend.
         precision, columns: as in `gip_gpu.select`.
-        limit: bytes that it may take, None for no limit.
+        limit: bytes that the selection may take, None for no limit.
         free: bytes that are free, or taken by an earlier plan of the same pool.
-        rates: of this CPU, where they were measured.
+        rates: of this CPU, if they were measured.
     """
 
     demand: Demand
@@ -88,14 +88,14 @@ class Setting:
         measure: bool = False,
         free: int | None = None,
     ) -> "Setting":
-        """The setting of settings as users give them; the strategies check `columns`.
+        """Checks the options of a user and returns their setting; the strategies check `columns`.
 
         Args:
             demand: of the selection.
             device, backend, precision, columns, memory_limit: as in `gip_gpu.select`.
             held: bytes that an earlier plan of the same pool took, which this one may use again.
-            measure: measure this CPU's rates (a fraction of a second) for the predicted time.
-            free: bytes that are free on the device, where the caller has asked.
+            measure: whether to measure this CPU's rates (a fraction of a second) for the predicted time.
+            free: bytes that are free on the device, if the caller knows them.
 
         Raises:
             TypeError, ValueError: an unknown value.
@@ -120,36 +120,36 @@ class Setting:
 
     @property
     def found(self) -> str:
-        """The room, for messages."""
+        """Description of the room, for messages."""
         what = "memory" if self.device == "cpu" else f"the memory of {self.device}"
         how = f"of {what} is free" if self.limit is None else "is what memory_limit allows"
         return f"{memory.readable(self.room)} {how}"
 
     @property
     def pool(self) -> str:
-        """The sizes, for messages."""
+        """Description of the sizes, for messages."""
         asked = self.demand
         return f"{asked.m:,} x {asked.d:,} embeddings with {asked.n} signals"
 
     @cached_property
     def costs(self) -> Costs:
-        """The backend's cost model."""
+        """Cost model of the backend."""
         asked = self.demand
         return self.kind.costs(asked.m, asked.d, asked.n, asked.given)
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """What Gram columns may be computed and kept in, the preferred first."""
+        """Precisions in which Gram columns may be computed and stored, the preferred first."""
         return (self.kind.automatic or self.kind.precisions) if self.precision == "auto" else (self.precision,)
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
-        """Ways to keep the embeddings, the best first."""
+        """Layouts of the embeddings, the best first."""
         return tuple(layout for layout in self.costs.layouts() if not (self.demand.foreseen and layout.lookahead))
 
     @cached_property
     def fit(self) -> dict[str, int]:
-        """Bytes of fitting a query: on the host, before the selection; the memory of a device is another."""
+        """Bytes of fitting a query on the host before the selection, by part; empty on a device with its own memory."""
         asked = self.demand
         needed = asked.fits_query and self.device == "cpu"
         return {"query": query_bytes(asked.m, asked.d, asked.n)} if needed else {}
@@ -161,7 +161,7 @@ class Setting:
         return query_seconds(asked.m, asked.d, asked.n, self.rates) if self.fit else 0.0
 
     def total(self, parts: dict[str, int]) -> int:
-        """Bytes of these parts and of fitting a query."""
+        """Returns the bytes of these parts and of fitting a query."""
         return sum(parts.values()) + sum(self.fit.values())
 
     def plan(
@@ -176,7 +176,7 @@ class Setting:
         cache: int = 0,
         gram_seconds: float = 0.0,
     ) -> Plan:
-        """A plan in this setting; arguments as the attributes of `Plan`, without the fit of a query."""
+        """Returns a plan in this setting; arguments as the attributes of `Plan`, without the fit of a query."""
         asked = self.demand
         return Plan(
             device=self.device,

@@ -1,4 +1,4 @@
-"""Strategy "none": the column of a pick depends on the picks before it, and is multiplied in its step."""
+"""Strategy "none": the column of a pick depends on the picks before it, and is computed in its step."""
 
 from typing import ClassVar
 
@@ -10,14 +10,15 @@ from gip_gpu.system import memory
 
 
 class Stepwise(Strategy):
-    """No columns are kept."""
+    """Strategy that keeps no columns."""
 
     name: ClassVar[str] = "none"
 
     def _ways(self) -> list[tuple[Layout, str]]:
-        """How the embeddings are kept, and the precision of a column, the best first."""
+        """Returns layouts of the embeddings with precisions of a column, the best first."""
         setting = self.setting
-        # Rows are multiplied by one vector at a time: memory is the limit, not arithmetic, and float32 has the bound.
+        # Rows are multiplied by one vector at a time: memory is the limit, not arithmetic, and float32 has the tightest
+        # bound.
         exact = setting.kind.precisions[:1] if setting.precision == "auto" else setting.precisions
         return [(layout, precision) for layout in setting.layouts for precision in exact]
 

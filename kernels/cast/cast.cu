@@ -1,8 +1,8 @@
-// Rows as they are multiplied: normalised in float64, then by way of float32 to the nearest OUTPUT.
+// Rows in the format in which they are multiplied: normalised in float64, rounded to float32 and then to OUTPUT.
 #include "../types.cuh"
 
 #ifdef ROUND_TF32
-// To nearest, ties to even, in the upper 19 bits.
+// Rounds to nearest, ties to even, in the upper 19 bits.
 __device__ __forceinline__ float shortened(float value) {
     const unsigned bits = __float_as_uint(value);
     return __uint_as_float((bits + 0xfffu + (bits >> 13 & 1u)) & ~0x1fffu);

@@ -10,7 +10,7 @@ from gip_gpu.kernels.cast import tuning
 
 
 def cast(rows: Any, input_dtype: str, norms: Any, factor: float, out: Any, multiply: str, chip: Chip) -> None:
-    """out (count, d) in `multiply` = rows / norms * factor, of rows in `input_dtype`; `factor` is a power of two."""
+    """Computes out (count, d) in `multiply` = rows / norms * factor, rows in `input_dtype`, `factor` a power of two."""
     count, d = rows.shape
     values = tuned(tuning.CUDA, chip.capability)
     kernel = cuda_source.kernel("cast", "cast", values.macros(input_dtype, multiply))

@@ -8,12 +8,12 @@ from gip_gpu.kernels import cuda_source
 from gip_gpu.kernels.architectures import Chip, tuned
 from gip_gpu.kernels.family import tuning
 
-# A pointer to nothing. None would not do: what CuPy makes of it is no null pointer (its issue 9046).
+# Null pointer. CuPy does not convert None to one (its issue 9046).
 NULL = int64(0)
 
 
 class Family:
-    """The three kernels built for n signals, rows given in `input_dtype`, multiplied in `multiply`, and one score."""
+    """The three kernels, built for n signals, rows given in `input_dtype`, multiplied in `multiply`, and one score."""
 
     def __init__(self, n: int, input_dtype: str, multiply: str, measure: str, positive: bool, chip: Chip) -> None:
         self.values, self.multiprocessors = tuned(tuning.CUDA, chip.capability), chip.multiprocessors
@@ -29,11 +29,11 @@ class Family:
         """Projects a pick out of W~ and d2~ of `count` items from `first`, and bounds their scores.
 
         Args:
-            rows: of these items, as they are multiplied; None: nothing is projected out.
-            metric: None: the norm of W_j itself.
-            errors: what W~ and d2~ may be off by.
-            share: (a, b) of a score over sqrt(a + b d2~).
-            shrink: what the square of a column's entry takes off d2~.
+            rows: rows of these items, in the format in which they are multiplied; None: nothing is projected out.
+            metric: metric of the residuals; None for the identity.
+            errors: bounds on the errors of W~ and d2~.
+            share: (a, b) in the denominator sqrt(a + b d2~) of a score.
+            shrink: factor of the square of a column's entry in the step of d2~.
         """
         m, d = W.shape[1], len(h)
         self._step(
@@ -46,9 +46,9 @@ class Family:
         self, rows: Any, norms: Any, scores: Any, A: Any, weight: Any, upper: Any, candidate_index: Any,
         candidate_value: Any, count: Any, floor: float, factor: float, identity: bool,
     ) -> None:  # fmt: skip
-        """Lists the items whose upper bound reaches `floor`, with exact residuals, x = row / norm * factor.
+        """Lists the items with an upper bound of at least `floor`, with exact residuals, for x = row / norm * factor.
 
-        `identity`: S is the identity, so that ||x||^2 are exact distances; else `distances` enters them.
+        `identity`: S is the identity, so that ||x||^2 are exact distances; else `distances` writes them.
         """
         m, d = rows.shape
         self._candidates(
@@ -61,7 +61,7 @@ class Family:
         self, rows: Any, norms: Any, S: Any, candidate_index: Any, candidate_value: Any, count: Any, partial: Any,
         ticket: Any, factor: float,
     ) -> None:  # fmt: skip
-        """Exact distances ||S'x||^2 of the listed items; `ticket` is 0 before and after."""
+        """Computes the exact distances ||S'x||^2 of the listed items; `ticket` is 0 before and after."""
         self._distances(
             (self.values.most_blocks(self.multiprocessors),), (self.values.threads,),
             (int32(rows.shape[1]), rows, norms, S, candidate_index, candidate_value, count, partial,

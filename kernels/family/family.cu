@@ -1,6 +1,6 @@
-// The passes of a pick whose column the step makes itself: `step` over all items, `candidates` and `distances` over the
-// window.
-// Arrays as in gip_gpu/backends/gpu/items.py; what they hold, and the score's bounds, as in gip_gpu/backends/items.py.
+// The passes of a pick if the step computes its column: `step` over all items, `candidates` and `distances` over the
+// window. Arrays as in gip_gpu/backends/gpu/items.py; gip_gpu/backends/items.py defines their values and the score's
+// bounds.
 #include "../rescore.cuh"
 
 #if defined(MEASURE_RATIO)
@@ -16,16 +16,16 @@ constexpr bool ONLY_POSITIVE = true;
 constexpr bool ONLY_POSITIVE = false;
 #endif
 
-// `step` reads m d values of rows, and n + 6 values an item beside. A warp takes 32 items: ROWS_AT_ONCE of their
-// rows at a time, 16 bytes of each a lane, which are all on their way together (4 kB a warp) and meet one load of h,
-// which stays in the first-level cache as rows go past it. Then lane l has the product of item l, and what the items
-// have is read and written 128 bytes at a time.
+// `step` reads m d values of rows, and n + 6 other values for each item. A warp takes 32 items and ROWS_AT_ONCE of
+// their rows at a time. Each lane loads 16 bytes of each row, all in flight together (4 kB for each warp), for one load
+// of h; h stays in the first-level cache, which rows bypass. Then lane l has the product of item l, and the values of
+// the items are read and written 128 bytes at a time.
 
 constexpr int SPAN = 32 * CHUNK;  // values of a row that a warp takes at a time
 constexpr int OUTPUTS_AT_ONCE = SIGNALS < 16 ? SIGNALS : 16;
 
-// CHUNK values of a row, and those of h that go with them. WIDE: neighbours, 16 bytes a load; else 32 apart, so that
-// the lanes of a warp read neighbours. Zero beyond the end. What is read ONCE keeps out of the first-level cache.
+// CHUNK values of a row, or the matching ones of h. WIDE: neighbours, 16 bytes for each load; else 32 apart, so that
+// the lanes of a warp read neighbours. Zero beyond the end. Values that are read ONCE bypass the first-level cache.
 template <bool WIDE, bool ONCE, class T>
 struct Piece {
     alignas(16) T values[CHUNK];
@@ -51,8 +51,8 @@ struct Piece {
     }
 };
 
-// The products with h of 32 rows from number `first` on, that of row first + l in lane l. Every row is summed in the
-// same order.
+// Computes the products of h with 32 rows from `first` on; lane l gets that of row first + l. All rows are summed in
+// the same order.
 template <bool WIDE>
 __device__ __forceinline__ float products(const INPUT* rows, const float* h, long long first, long long count, int d) {
     const int lane = threadIdx.x % 32;
@@ -74,7 +74,7 @@ __device__ __forceinline__ float products(const INPUT* rows, const float* h, lon
                 for (int k = 0; k < CHUNK; ++k)
                     sums[r] = __fmaf_rn(to_float(pieces[r].values[k]), factors.values[k], sums[r]);
         }
-        // Each exchange halves the rows that a lane has a part of: one shuffle a row, not five.
+        // Each exchange halves the rows of which a lane holds partial sums: one shuffle for each row, not five.
 #pragma unroll
         for (int half = ROWS_AT_ONCE / 2; half; half /= 2)
 #pragma unroll
@@ -94,22 +94,22 @@ __device__ __forceinline__ bool aligned(const void* start) {
     return reinterpret_cast<unsigned long long>(start) % 16 == 0;
 }
 
-// What the score counts of a residual.
+// The part of a residual that counts in the score.
 __device__ __forceinline__ float seen(float residual) {
     return ONLY_POSITIVE && residual < 0 ? 0.0f : residual;
 }
 
-// max(x, 0), but what is not a number stays so.
+// max(x, 0); NaN stays NaN.
 __device__ __forceinline__ float clipped(float x) { return x < 0 ? 0.0f : x; }
 
 __device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
 
-// Squared norms of an item's residual, and of what the score counts of it.
+// Squared norms of an item's residual, and of its part that counts in the score.
 struct Squares {
     float all, counted;
 };
 
-// W -= c weights for one item, whose signal i lies at W[i * m].
+// Computes W -= c weights for one item; its signal i is W[i * m].
 __device__ __forceinline__ Squares move(float* W, long long m, float c, bool moves, const float* weights) {
     Squares squares = {0.0f, 0.0f};
     for (int first = 0; first < SIGNALS; first += SIGNALS_AT_ONCE) {
@@ -126,7 +126,7 @@ __device__ __forceinline__ Squares move(float* W, long long m, float c, bool mov
     return squares;
 }
 
-// ||W metric||^2 of an item, whose residual is in the cache by now.
+// Computes ||W metric||^2 of an item; its residual is in the cache by now.
 __device__ __forceinline__ float measured(const float* W, long long m, const float* metric) {
     float squares = 0;
     for (int first = 0; first < SIGNALS; first += OUTPUTS_AT_ONCE) {
@@ -144,7 +144,7 @@ __device__ __forceinline__ float measured(const float* W, long long m, const flo
     return squares;
 }
 
-// How far W and distance may be off, and the denominator a + b distance of a ratio.
+// Bounds on the errors of W and distance, and the denominator a + b distance of a ratio.
 struct ErrorBounds {
     float residual, distance, a, b;
 };
@@ -159,11 +159,11 @@ __device__ __forceinline__ Interval bounds_of(float norm, float distance, const 
     if constexpr (!HAS_DISTANCE) return found;
     const float most = root(__fmaf_rn(doubt.b, clipped(distance + doubt.distance), doubt.a));
     const float least = root(__fmaf_rn(doubt.b, clipped(distance - doubt.distance), doubt.a));
-    // Over zero nothing is known: the lower bound is 0, the upper one infinite.
+    // With a zero denominator nothing is known: the lower bound is 0, the upper bound infinite.
     return {most > 0 ? quotient(found.lower, most) : 0.0f, least > 0 ? quotient(found.upper, least) : infinity()};
 }
 
-// Of the items of a block.
+// Results for the items of a block.
 struct Part {
     float lower;
     double energy;
@@ -175,11 +175,11 @@ struct Part {
     }
 };
 
-// Items first .. first + count of the pool, whose rows as they are multiplied begin at `rows`; without rows nothing is
-// projected out, and the items are only rated. `metric` may be null.
+// Updates and rates items first .. first + count of the pool. `rows` has their rows in the format in which they are
+// multiplied; without rows nothing is projected out, and the items are only rated. `metric` may be null.
 //
-// parts[2 block] is the largest lower bound of an eligible item's score, -1 if there is none; what is not a number
-// counts as infinite. parts[2 block + 1] is ||W||^2 over the items with weight >= 0, or the sum of their distances.
+// parts[2 block] is the largest lower bound of an eligible item's score, -1 if there is none; NaN counts as infinite.
+// parts[2 block + 1] is ||W||^2 over the items with weight >= 0, or the sum of their distances.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     step(long long m, int d, const INPUT* rows, const float* inverse, const float* h, const float* weights,
          const float* metric, float* W, float* distance, const float* weight, float* upper, double* parts,
@@ -213,14 +213,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     if (threadIdx.x == 0) parts[2 * blockIdx.x] = own.lower, parts[2 * blockIdx.x + 1] = own.energy;
 }
 
-// `candidates` lists the window, a warp an item; there are a few of them, seldom thousands.
+// `candidates` lists the window, one warp for each item; a window has a few items, seldom thousands.
 
-constexpr int SCANNED_AT_ONCE = 4;  // items of a lane whose loads are in flight at once
+constexpr int SCANNED_AT_ONCE = 4;  // items of a lane with loads in flight at once
 
-// Appends every eligible item whose upper bound reaches `floor`, in any order: its number to `candidate_index`, and to
-// `candidate_value`, of 1 + SIGNALS each, its exact residual scores - A x, x = row / norm * factor, behind its distance.
-// That is ||x||^2 if S is the identity, and else left to `distances`. `rows` as given; every item's sums run in the same
-// order.
+// Appends every eligible item with an upper bound of at least `floor`, in any order: its index to `candidate_index`,
+// and its 1 + SIGNALS values to `candidate_value`: the distance, then the exact residual scores - A x, x = row / norm *
+// factor. The distance is ||x||^2 if S is the identity; else `distances` writes it. `rows` are as given. All items are
+// summed in the same order.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     candidates(long long m, int d, const ROWS* rows, const double* norms, const double* scores, const double* A,
                const float* weight, const float* upper, long long* candidate_index, double* candidate_value,
@@ -262,17 +262,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     }
 }
 
-// `distances`: ||S'x||^2 of the candidates. S is what there is to read, out of the second-level cache; a single
-// multiprocessor would take 15 us for 384 x 384 and 90 us for 1024 x 1024, so a block has a candidate and 32 columns.
+// `distances` computes ||S'x||^2 of the candidates. Most of its time is reading S from the second-level cache: a single
+// multiprocessor would take 15 us for 384 x 384 and 90 us for 1024 x 1024, so a block takes one candidate and 32
+// columns.
 
-constexpr int PIECE = 2048;  // values of a row in shared memory: 16 kB, and rows seldom are longer
+constexpr int PIECE = 2048;  // values of a row in shared memory: 16 kB, and rows are seldom longer
 
-// The columns of 32 lanes, the rows of S c, c + WARPS, ... a warp. In thread 0: the sum of their squares.
+// Each of 32 lanes takes a column of S, warp c the rows c, c + WARPS, ... Returns the sum of squares in thread 0.
 __device__ __forceinline__ double squares_of(int columns, const ROWS* row, double norm, double factor, const double* S,
                                              int d, bool fresh, double* x, double* sums) {
     const int lane = threadIdx.x % 32, column = columns * 32 + lane;
     double phi = 0;
-    // Others may still read what lies in shared memory.
+    // Other threads may still read the shared memory.
     __syncthreads();
     for (int start = 0; start < d; start += PIECE) {
         const int count = min(PIECE, d - start);
@@ -295,8 +296,8 @@ __device__ __forceinline__ double squares_of(int columns, const ROWS* row, doubl
     return warp_reduce(Sum{phi * phi}).value;
 }
 
-// `partial` holds `room` values, `ticket` is zero before and after. As long as there is room, blocks share a candidate;
-// the sums and their order are the same either way, and for every item, so identical rows get identical bits.
+// `partial` holds `room` values; `ticket` is zero before and after. If there is room, blocks share a candidate. The
+// sums and their order are the same either way, and for every item, so identical rows get identical bits.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     distances(int d, const ROWS* rows, const double* norms, const double* S, const long long* candidate_index,
               double* candidate_value, const long long* count, double* partial, long long room,

@@ -1,7 +1,7 @@
-"""The passes over the items of the GIP family when the host decides each pick: `step`, and the window in float64.
+"""The passes over the items of the projecting objectives, where the host decides: `step`, and the window in float64.
 
 Arrays: `gip_gpu/backends/gpu/items.py`; the bounds are derived in `gip_gpu/greedy/projecting.py` and
-`gip_gpu/numerics/error_bounds.py`. Nothing here needs a float64 root or division, which are calls that spill: `scales`
+`gip_gpu/numerics/error_bounds.py`. No kernel uses float64 roots or divisions, which are calls that spill: `scales`
 holds inverse norms.
 """
 
@@ -14,7 +14,7 @@ from gip_gpu.kernels.exact_triton import double
 
 @triton.jit
 def _column(rows, h, start, count, d, length, ITEMS: tl.constexpr, DEPTH: tl.constexpr):
-    """Products (ITEMS,) of h with the first `length` of d elements of the rows from `start` on."""
+    """Computes the products (ITEMS,) of h with the first `length` of d elements of the rows from `start` on."""
     own = tl.arange(0, ITEMS)
     inside = own < count - start
     rows += start * d
@@ -28,7 +28,7 @@ def _column(rows, h, start, count, d, length, ITEMS: tl.constexpr, DEPTH: tl.con
 
 @triton.jit
 def _measured(m, W, metric, items, inside, SIGNALS: tl.constexpr, ITEMS: tl.constexpr, WIDE: tl.constexpr):
-    """Squared norms (ITEMS,) of W_j metric, WIDE of its entries at a time: outer products, no sum over threads."""
+    """Computes squared norms (ITEMS,) of W_j metric, WIDE entries at a time: outer products, no sum over threads."""
     squares = tl.zeros((ITEMS,), tl.float32)
     for low in range(0, SIGNALS, WIDE):
         k = low + tl.arange(0, WIDE)
@@ -40,15 +40,15 @@ def _measured(m, W, metric, items, inside, SIGNALS: tl.constexpr, ITEMS: tl.cons
     return squares
 
 
-# `moves` is 0 or 1, and an integer that is 1 would be a constant, in a second kernel.
+# `moves` is 0 or 1. Triton would specialise the integer 1 to a constant and compile a second kernel.
 @triton.jit(do_not_specialize=["moves"])
 def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count, moves, dr, dd, a, b,
          shrink, SIGNALS: tl.constexpr, MEASURE: tl.constexpr, POSITIVE: tl.constexpr, METRIC: tl.constexpr,
          ITEMS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
     """Projects a pick out of W~ and d2~ of items first to first + count, with these rows, and bounds their scores.
 
-    Where `moves` is 0 no row is read; `weights` and `shrink` are 0 then. Blocks of ITEMS go round the programs, so that
-    at any time all of them read from neighbouring places. WIDE signals are held at a time.
+    If `moves` is 0, no row is read, and `weights` and `shrink` are 0. Programs take blocks of ITEMS in turn, so that at
+    any time all of them read from neighbouring places. A program holds WIDE signals at a time.
     """
     p = tl.program_id(0).to(tl.int64)
     own = tl.arange(0, ITEMS)
@@ -57,8 +57,8 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
     for start in range(p * ITEMS, count, tl.num_programs(0) * ITEMS):
         inside = own < count - start
         items = first + start + own
-        # Several threads hold each item where a tile has fewer items than the program has threads: all of them read it,
-        # one writes it, and one that is late must not read what that one wrote. So reads come first, then a barrier.
+        # If a tile has fewer items than the program has threads, several threads hold each item: all of them read it,
+        # one writes it, and a late thread must not read the written value. So reads come first, then a barrier.
         if MEASURE != "norm":
             far = tl.load(distance + items, mask=inside, other=0.0)
         c = _column(rows, h, start, count, d, d * moves, ITEMS, DEPTH)
@@ -88,7 +88,7 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
             if MEASURE != "norm":
                 tl.store(distance + items, far, mask=inside)
             if METRIC:
-                # Read again by other threads of this program.
+                # Other threads of this program read it again.
                 tl.debug_barrier()
                 seen = _measured(m, W, metric, items, inside, SIGNALS, ITEMS, WIDE)
             norm = tl.sqrt(seen if POSITIVE or METRIC else squares)
@@ -97,7 +97,7 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
             lower, high = ratio_interval(lower, high, far, dd, a, b)
         kept = tl.load(weight + items, mask=inside, other=-1.0)
         tl.store(upper + items, tl.where(kept > 0, high, -1.0), mask=inside)
-        # No number, which comes of an overflow, counts as infinite: the host says then that the residual diverges.
+        # NaN, the result of an overflow, counts as infinite: the host then reports that the residual diverges.
         lower = tl.where(lower == lower, lower, float("inf"))
         best = tl.maximum(best, tl.where(kept > 0, lower, -1.0))
         energy += tl.where(kept >= 0, squares, 0.0).to(tl.float64)
@@ -108,8 +108,10 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
 @triton.jit
 def _rescore(item, d, rows, scales, scores, A, candidate_index, candidate_value, count, SIGNALS: tl.constexpr,
              WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
-    """Enters an item, ||x||^2 and its exact residual into the list. The same sums in the same order for every item:
-    identical rows get identical bits."""
+    """Appends an item, ||x||^2 and its exact residual to the list.
+
+    All items have the same sums in the same order: identical rows get identical bits.
+    """
     place = tl.atomic_add(count, 1)
     tl.store(candidate_index + place, item)
     scale = tl.load(scales + item)
@@ -136,9 +138,9 @@ def _rescore(item, d, rows, scales, scores, A, candidate_index, candidate_value,
 @triton.jit
 def candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_index, candidate_value, count,
                SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
-    """Lists the items whose upper bound reaches `floor`, with exact residuals, and distances as long as S is I.
+    """Lists the items with an upper bound of at least `floor`, with exact residuals, and distances as long as S is I.
 
-    x = row * scale is exact but for a rounding; BLOCK items a program, which rescores those of its own.
+    x = row * scale is exact up to one rounding. A program takes BLOCK items and rescores its own candidates.
     """
     items = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = items < m
@@ -154,13 +156,13 @@ def candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_in
 
 @triton.jit
 def _share(row, scale, d, S, low, WIDE: tl.constexpr, DEPTH: tl.constexpr):
-    """What WIDE columns of S from `low` on add to ||S'x||^2."""
+    """Computes the part of ||S'x||^2 from WIDE columns of S from `low` on."""
     e = low + tl.arange(0, WIDE)
     phi = tl.zeros((DEPTH, WIDE), tl.float64)
     for start in range(0, d, DEPTH):
         c = start + tl.arange(0, DEPTH)
         x = double(tl.load(row + c, mask=c < d, other=0.0)) * scale
-        # d^2 entries: 2^31 are a projector of 17 GB.
+        # 64-bit addresses; 2^31 entries would be a projector of 17 GB.
         held = (c < d)[:, None] & (e < d)[None, :]
         phi += x[:, None] * tl.load(S + c[:, None] * tl.cast(d, tl.int64) + e[None, :], mask=held, other=0.0)
     root = tl.sum(phi, axis=0)
@@ -171,14 +173,14 @@ def _share(row, scale, d, S, low, WIDE: tl.constexpr, DEPTH: tl.constexpr):
 def distances(d, rows, scales, S, candidate_index, candidate_value, count, partial, arrived, SIGNALS: tl.constexpr,
               PARTIAL: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PLACES: tl.constexpr,
               SHARES: tl.constexpr):  # fmt: skip
-    """Exact distances ||S'x||^2 of the listed items, in place of ||x||^2.
+    """Computes exact distances ||S'x||^2 of the listed items, which replace ||x||^2.
 
-    S is read once a candidate, which takes one multiprocessor 50 microseconds at d = 768 and 1.5 milliseconds at 4096.
-    So up to PARTIAL shares of WIDE columns each are spread over the programs, and the one that finishes last adds them
-    up; more candidates than that are spread whole. Either way all of them are summed alike.
+    S is read once for each candidate, which takes one multiprocessor 50 microseconds at d = 768 and 1.5 milliseconds at
+    4096. So up to PARTIAL shares of WIDE columns each are distributed over the programs, and the one that finishes last
+    adds them up. If there are more, each candidate goes to one program. The sums have the same order either way.
     """
     p, programs = tl.program_id(0), tl.num_programs(0)
-    # In 32 bits, for a division in 64 is a call too.
+    # In 32 bits, because a 64-bit division is a call too.
     listed, shares = tl.load(count).to(tl.int32), tl.cdiv(d, WIDE)
     split = listed * shares <= PARTIAL
     of_item, each = tl.where(split, shares, 1), tl.where(split, 1, shares)
@@ -193,7 +195,7 @@ def distances(d, rows, scales, S, candidate_index, candidate_value, count, parti
             tl.store(partial + work, total)
         else:
             tl.store(candidate_value + place * (SIGNALS + 1), total)
-    # What this program wrote is visible before its ticket is; who draws the last one sees all.
+    # The writes of this program are visible before its ticket; the program with the last ticket sees all writes.
     tl.debug_barrier()
     if tl.atomic_add(arrived, 1, sem="acq_rel") == programs - 1:
         tl.debug_barrier()

@@ -12,19 +12,19 @@ def step(
     parts: Any, first: int, count: int, *, moves: bool, errors: tuple[float, float], share: tuple[float, float],
     shrink: float, measure: str, positive: bool, measured: bool, capability: int,
 ) -> None:  # fmt: skip
-    """Projects a pick out of W~ and d2~ of `count` items from `first`, whose rows are `rows`, and bounds their scores.
+    """Projects a pick out of W~ and d2~ of `count` items from `first` with these `rows`, and bounds their scores.
 
     Args:
         moves: False: nothing is projected out and no row read; `weights` and `shrink` are 0.
-        errors: what W~ and d2~ may be off by.
-        share: (a, b) of a score over sqrt(a + b d2~).
-        shrink: what the square of a column's entry takes off d2~.
+        errors: bounds on the errors of W~ and d2~.
+        share: (a, b) in the denominator sqrt(a + b d2~) of a score.
+        shrink: factor of the square of a column's entry in the step of d2~.
         measure, positive, measured: "norm", "ratio" or "distance"; whether only positive residuals count; whether
-            `metric` does.
+            residuals are measured by `metric`.
     """
     (n, m), d = W.shape, len(h)
     values = tuned(tuning.TRITON, capability)
-    # Python's own floats, which Triton knows for sure.
+    # Plain Python floats, which Triton certainly accepts.
     scalars = map(float, (*errors, *share, shrink))
     family_triton.step[(len(parts),)](
         m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count, int(moves), *scalars,
@@ -37,7 +37,7 @@ def candidates(
     rows: Any, scales: Any, scores: Any, A: Any, weight: Any, upper: Any, floor: float, candidate_index: Any,
     candidate_value: Any, count: Any, capability: int,
 ) -> None:  # fmt: skip
-    """Lists the items whose upper bound reaches `floor`, with exact residuals and ||x||^2, x = row * scale."""
+    """Lists the items with an upper bound of at least `floor`, with exact residuals and ||x||^2, x = row * scale."""
     (m, n), d = scores.shape, rows.shape[1]
     values = tuned(tuning.TRITON, capability)
     wide, depth = values.window_tile(n)
@@ -51,7 +51,7 @@ def distances(
     rows: Any, scales: Any, S: Any, candidate_index: Any, candidate_value: Any, count: Any, partial: Any, arrived: Any,
     capability: int,
 ) -> None:  # fmt: skip
-    """Exact distances ||S'x||^2 of the listed items, in place of ||x||^2; `arrived` is 0 before and after."""
+    """Replaces ||x||^2 of the listed items by exact distances ||S'x||^2; `arrived` is 0 before and after."""
     values = tuned(tuning.TRITON, capability)
     places, shares = values.distance_tile
     family_triton.distances[(values.distance_programs,)](

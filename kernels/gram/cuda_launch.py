@@ -10,9 +10,9 @@ from gip_gpu.kernels.gram import tuning
 
 
 def gram(rows: Any, inverse: Any, out: Any, multiply: str, storage: str, chip: Chip) -> None:
-    """The Gram matrix `out` (m, m) in `storage` of `rows` (m, d) in `multiply`.
+    """Computes the Gram matrix `out` (m, m) in `storage` of `rows` (m, d) in `multiply`.
 
-    `inverse` (m,) float32 are the inverse norms of the rows.
+    `inverse` (m,) float32 has the inverse norms of the rows.
     """
     m, d = rows.shape
     tile = tuned(tuning.CUDA, chip.capability)[multiply]
@@ -23,7 +23,7 @@ def gram(rows: Any, inverse: Any, out: Any, multiply: str, storage: str, chip: C
 def products(
     left: Any, left_inverse: Any, rows: Any, inverse: Any, out: Any, multiply: str, storage: str, chip: Chip
 ) -> None:
-    """Gram columns `out` (count, m), of any row stride, of `left` (count, d) with `rows` (m, d)."""
+    """Computes Gram columns `out` (count, m), of any row stride: products of `left` (count, d) and `rows` (m, d)."""
     (count, d), m = left.shape, len(rows)
     tile = tuned(tuning.CUDA, chip.capability)[multiply]
     kernel = cuda_source.kernel("gram", "products", tile.macros(multiply, storage))

@@ -1,20 +1,20 @@
-// Blocks of the Gram matrix, float32 sums of products of rows, with the rows' normalisation fused in:
+// Tiles of the Gram matrix: float32 sums of products of rows, fused with the rows' normalisation:
 //     out[i, j] = (left_i . right_j) * left_inverse[i] * right_inverse[j]
 //
-// A block computes one TILE x TILE tile in stages of DEPTH items of d; while a stage is multiplied out of shared memory
-// the next one is on its way into registers. INPUT_FP32 multiplies in float32 proper; INPUT_TF32 (float32 values that
-// tf32 holds exactly), INPUT_FP16 and INPUT_BF16 on tensor cores, WARPS_DOWN x WARPS_ACROSS warps a tile.
-// Products of such inputs are exact in float32; the sums are not: tensor cores truncate what they add, see
-// `gram_entry_error` of the host.
+// A block computes one TILE x TILE tile in stages of DEPTH elements of d; while a stage is multiplied from shared
+// memory, the next one is loaded into registers. INPUT_FP32 multiplies in true float32; INPUT_TF32 (float32 values that
+// tf32 holds exactly), INPUT_FP16 and INPUT_BF16 on tensor cores, WARPS_DOWN x WARPS_ACROSS warps for each tile.
+// Products of such inputs are exact in float32. Sums are not: tensor cores truncate them, see `gram_entry_error` of the
+// host.
 #include "../types.cuh"
 
 constexpr int BLOCK = 32 * WARPS_DOWN * WARPS_ACROSS;
 constexpr int CHUNKS = DEPTH / CHUNK;         // loads of a row in a stage
-constexpr int LOADS = TILE * CHUNKS / BLOCK;  // of one thread, of either operand, in a stage
+constexpr int LOADS = TILE * CHUNKS / BLOCK;  // loads of a thread for each operand in a stage
 static_assert(DEPTH % CHUNK == 0 && BLOCK % CHUNKS == 0 && LOADS * BLOCK == TILE * CHUNKS, "uneven loads");
 
-// Sums leave through shared memory in slabs of rows. The pitch is odd, so that a column is read without bank conflicts,
-// and 9 modulo 32, so that the fragments of a warp (rows g of 0..7, columns 2 t) collide at most in pairs.
+// Sums are written through shared memory in slabs of rows. The pitch is odd, so that a column is read without bank
+// conflicts, and 9 modulo 32, so that the fragments of a warp (rows g of 0..7, columns 2 t) collide at most in pairs.
 constexpr int PITCH = TILE + 9;
 static_assert(TILE % 32 == 0, "the pitch counts on it");
 
@@ -27,7 +27,7 @@ constexpr int SIDE = TILE / 8;  // a thread has 8 x 8 sums: rows 4 y + 0..3 of b
 constexpr int HALF = TILE / 2;
 constexpr int SLABS = 2;
 static_assert(BLOCK == SIDE * SIDE, "8 x 8 sums a thread");
-constexpr int PANEL = DEPTH * (TILE + 4) * 4;  // bytes of an operand in a stage: [item of d][row], rows 16-byte aligned
+constexpr int PANEL = DEPTH * (TILE + 4) * 4;  // bytes of an operand in a stage: [d][row], rows 16-byte aligned
 
 struct Sums {
     float value[8][8] = {};
@@ -71,11 +71,11 @@ __device__ __forceinline__ void put_chunk(char* panel, int row, int chunk, uint4
     place[3 * (TILE + 4)] = __uint_as_float(words.w);
 }
 #else
-// Counted in bytes every type has the same fragments: one instruction takes 32 bytes of each row.
+// In bytes, all types have the same fragments: one instruction takes 32 bytes of each row.
 constexpr int ROW = DEPTH * (int)sizeof(INPUT) + 16;  // an odd number of 16 bytes: load_matrices without bank conflicts
 constexpr int PANEL = TILE * ROW;
 constexpr int STEPS = DEPTH * (int)sizeof(INPUT) / 32;
-constexpr int DOWN = TILE / WARPS_DOWN, ACROSS = TILE / WARPS_ACROSS;  // the part of a warp
+constexpr int DOWN = TILE / WARPS_DOWN, ACROSS = TILE / WARPS_ACROSS;  // part of the tile for each warp
 constexpr int SLABS = WARPS_DOWN;
 static_assert(STEPS * 32 == DEPTH * sizeof(INPUT) && ROW / 16 % 2 == 1, "whole steps, odd pitch");
 static_assert(DOWN % 16 == 0 && ACROSS % 16 == 0, "whole fragments");
@@ -139,7 +139,7 @@ constexpr int SLAB_ROWS = TILE / SLABS;
 constexpr int STAGES_BYTES = 4 * PANEL, SLAB_BYTES = SLAB_ROWS * PITCH * 4;
 constexpr int MEMORY = STAGES_BYTES > SLAB_BYTES ? STAGES_BYTES : SLAB_BYTES;
 
-// Rows first..first+TILE-1 of an operand; `wide` where every row of it is aligned to 16 bytes.
+// Rows first..first+TILE-1 of an operand; `wide`: every row is aligned to 16 bytes.
 struct Operand {
     const INPUT* rows;
     const float* inverse;
@@ -151,7 +151,7 @@ struct Operand {
         : rows(rows), inverse(inverse), first(first), count(count), d(d),
           wide(d % CHUNK == 0 && reinterpret_cast<unsigned long long>(rows) % 16 == 0) {}
 
-    // CHUNK items from item k of a row, zeros beyond the ends.
+    // CHUNK elements of a row from element k on, zeros beyond the ends.
     __device__ __forceinline__ uint4 chunk(int row, int k) const {
         if (first + row >= count || k >= d) return make_uint4(0, 0, 0, 0);
         const INPUT* item = rows + (first + row) * d + k;
@@ -204,9 +204,9 @@ __device__ __forceinline__ void multiply(Sums& sums, const Operand& left, const 
     }
 }
 
-// Writes rows of the tile, a warp a row of `out`, and where `mirrored` the same numbers at their transposed places,
-// again a warp a row of `out`. On the diagonal the lower triangle comes from the mirror alone, so that the matrix is
-// symmetric to the bit.
+// Writes rows of the tile, each by one warp to a row of `out`. If `mirrored`, it also writes the same numbers to their
+// transposed places, again one warp for each row of `out`. On the diagonal only the mirror writes the lower triangle,
+// so that the matrix is symmetric to the bit.
 template <int SLAB>
 __device__ __forceinline__ void write(const Sums& sums, const Operand& left, const Operand& right, float* slab,
                                       const float* left_scale, const float* right_scale, OUTPUT* out, long long pitch,
@@ -254,21 +254,21 @@ __device__ __forceinline__ void tile(const Operand& left, const Operand& right, 
     write<0>(sums, left, right, reinterpret_cast<float*>(&memory[0]), left_scale, right_scale, out, pitch, mirrored);
 }
 
-// Tiles on or above the diagonal are numbered group by group of GROUP tile rows, in a group column by column: blocks
-// that run together then share few rows and columns, which stay in the L2 cache. Tile row r has `tiles` - r of them.
+// Tiles on or above the diagonal are numbered in groups of GROUP tile rows, column by column within a group: blocks
+// that run together then share few rows and columns, which stay in the L2 cache. Tile row r has `tiles` - r tiles.
 __device__ __forceinline__ long long tiles_before(long long row, long long tiles) {
     return row * (2 * tiles + 1 - row) / 2;
 }
 
 __device__ __forceinline__ void place_of(long long index, long long tiles, long long& down, long long& across) {
-    // The root of that quadratic, off by rounding at most; integers put it right.
+    // The root of that quadratic, with a rounding error that the integer loops correct.
     const double linear = tiles + 0.5, square = linear * linear - 2.0 * index;
     long long group = (long long)((linear - sqrt(square > 0 ? square : 0)) / GROUP);
     while (group > 0 && tiles_before(group * GROUP, tiles) > index) --group;
     while ((group + 1) * GROUP < tiles && tiles_before((group + 1) * GROUP, tiles) <= index) ++group;
     index -= tiles_before(group * GROUP, tiles);
     down = across = group * GROUP;
-    long long height = 1;  // of the column; they grow to GROUP
+    long long height = 1;  // tiles of the column; columns grow to GROUP tiles
     while (height < GROUP && index >= height) {
         index -= height++;
         ++across;
@@ -277,7 +277,7 @@ __device__ __forceinline__ void place_of(long long index, long long tiles, long 
     down += index % height;
 }
 
-// The symmetric matrix out (m, m) of rows (m, d): tiles first_tile..first_tile+gridDim.x-1, each also written mirrored.
+// Computes the symmetric matrix out (m, m) of rows (m, d): tiles first_tile..first_tile+gridDim.x-1, also mirrored.
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) gram(const INPUT* rows, const float* inverse, OUTPUT* out,
                                                                  long long m, int d, long long first_tile) {
     long long down, across;
@@ -285,7 +285,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) gram(const INPUT* ro
     tile(Operand(rows, inverse, down * TILE, m, d), Operand(rows, inverse, across * TILE, m, d), out, m, true);
 }
 
-// out (count, m), rows `stride` apart, of left (count, d) and rows (m, d), on a grid of tiles across (x) and down (y).
+// Computes out (count, m), rows `stride` apart, from left (count, d) and rows (m, d), on a grid of tiles: x across, y
+// down.
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     products(const INPUT* left, const float* left_inverse, const INPUT* rows, const float* inverse, OUTPUT* out,
              long long count, long long m, int d, long long stride) {

@@ -1,10 +1,10 @@
-"""Gram matrices of rows on the tensor cores: the whole one, or the columns of a batch of items.
+"""Gram matrices of rows on the tensor cores: the whole matrix, or the columns of a batch of items.
 
     out[i, j] = (x_i . x_j) * inverse_i * inverse_j
 
-with float32 accumulation; `inverse` normalises the rows on the way. An entry takes d flops, as half of them come from
-the mirror, and 2 or 4 bytes written; where the rows stay in the cache an A100 (312 Tflop/s in 16 bits, 2 TB/s) is bound
-by what it writes up to d of about 300 for 2 bytes, 600 for 4, and by arithmetic beyond.
+with float32 accumulation; `inverse` normalises the rows in passing. An entry takes d flops, because half of the entries
+are mirrored, and 2 or 4 bytes written. If the rows stay in the cache, an A100 (312 Tflop/s in 16 bits, 2 TB/s) is bound
+by writes up to a d of about 300 for 2 bytes or 600 for 4, and by arithmetic beyond.
 """
 
 import triton
@@ -14,9 +14,9 @@ import triton.language as tl
 @triton.jit
 def _tile(left, right, left_at, right_at, left_count, right_count, d, TILE: tl.constexpr, WIDE: tl.constexpr,
           DEPTH: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr):  # fmt: skip
-    """Products of rows left_at.. of `left` with rows right_at.. of `right`, (TILE, WIDE) float32.
+    """Computes products of rows left_at.. of `left` with rows right_at.. of `right`, (TILE, WIDE) float32.
 
-    WIDEN: bf16 as float32, for Triton's interpreter, whose dot takes the bits of bf16 for integers.
+    WIDEN: converts bf16 to float32, because dot in Triton's interpreter reads the bits of bf16 as integers.
     """
     i, j = tl.arange(0, TILE), tl.arange(0, WIDE)
     left, right = left + left_at * d, right + right_at * d
@@ -34,8 +34,11 @@ def _tile(left, right, left_at, right_at, left_count, right_count, d, TILE: tl.c
 
 @triton.jit
 def _store(out, row, column, m, entry, TILE: tl.constexpr, WIDE: tl.constexpr):
-    """Writes a tile of the whole matrix at (row, column). Its place is counted in 64 bits; within a tile 32 do for m
-    below 2^24, and a matrix wider than that fits no memory."""
+    """Writes a tile of the whole matrix at (row, column).
+
+    The address of the tile has 64 bits. Within a tile 32 bits suffice for m below 2^24, and no memory holds a wider
+    matrix.
+    """
     i, j = tl.arange(0, TILE), tl.arange(0, WIDE)
     inside = (i < m - row)[:, None] & (j < m - column)[None, :]
     corner = out + row * tl.cast(m, tl.int64) + column
@@ -45,11 +48,11 @@ def _store(out, row, column, m, entry, TILE: tl.constexpr, WIDE: tl.constexpr):
 @triton.jit
 def gram(rows, inverse, out, m, d, TILE: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr,
          PRECISION: tl.constexpr, WIDEN: tl.constexpr):  # fmt: skip
-    """The whole matrix (m, m). Only tiles on or above the diagonal are computed; each is written twice.
+    """Computes the whole matrix (m, m): only tiles on or above the diagonal, each written twice.
 
-    TILE / WIDE programs share a square tile, for the addresses of a whole one and of its mirror image overflow the
-    registers. Square p is the p-th of the upper triangle, whose rows are paired, first with last, so that each pair has
-    tiles + 1 of them: no square root, no rounding.
+    TILE / WIDE programs share a square tile, because the addresses of a whole one and of its mirror image overflow the
+    registers. Square p is the p-th of the upper triangle. The rows of the triangle are paired, first with last, so that
+    each pair has tiles + 1 squares: no square root, no rounding.
     """
     tiles = tl.cast(tl.cdiv(m, TILE), tl.int64)
     p = tl.program_id(0).to(tl.int64)
@@ -66,7 +69,7 @@ def gram(rows, inverse, out, m, d, TILE: tl.constexpr, WIDE: tl.constexpr, DEPTH
     i, j = tl.arange(0, TILE), tl.arange(0, WIDE)
     by_row = tl.load(inverse + top + i, mask=i < m - top, other=0.0)
     by_column = tl.load(inverse + left + j, mask=j < m - left, other=0.0)
-    # The factors first: their product is the same on both sides of the diagonal.
+    # The inverse norms are multiplied first: their product is the same on both sides of the diagonal.
     entry = (total * (by_row[:, None] * by_column[None, :])).to(out.dtype.element_ty)
     _store(out, top, left, m, entry, TILE, WIDE)
     if row != column:
@@ -76,9 +79,9 @@ def gram(rows, inverse, out, m, d, TILE: tl.constexpr, WIDE: tl.constexpr, DEPTH
 @triton.jit
 def products(left, left_inverse, rows, inverse, out, count, m, d, stride, TILE: tl.constexpr, WIDE: tl.constexpr,
              DEPTH: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr):  # fmt: skip
-    """Gram columns of a batch: out[b, j] of `count` x m, rows of `out` `stride` apart; tiles of (TILE, WIDE).
+    """Computes the Gram columns of a batch: out[b, j], (count, m), rows of `out` `stride` apart; tiles of (TILE, WIDE).
 
-    Programs that share a tile of `rows` are neighbours, so that it is read from memory once.
+    Programs that share a tile of `rows` are neighbours, so that the tile is read from memory once.
     """
     p = tl.program_id(0).to(tl.int64)
     batches = tl.cdiv(count, TILE)

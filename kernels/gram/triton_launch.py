@@ -8,7 +8,10 @@ from gip_gpu.kernels.gram import gram_triton, tuning
 
 
 def gram(rows: Any, inverse: Any, out: Any, multiply: str, capability: int) -> None:
-    """The Gram matrix `out` (m, m) of `rows` (m, d) in `multiply`; `inverse` (m,) float32 are their inverse norms."""
+    """Computes the Gram matrix `out` (m, m) of `rows` (m, d) in `multiply`.
+
+    `inverse` (m,) float32 has the inverse norms of the rows.
+    """
     m, d = rows.shape
     tile = tuned(tuning.TRITON, capability).tile(multiply, d)
     gram_triton.gram[(tile.programs(m),)](
@@ -20,7 +23,7 @@ def gram(rows: Any, inverse: Any, out: Any, multiply: str, capability: int) -> N
 def products(
     left: Any, left_inverse: Any, rows: Any, inverse: Any, out: Any, multiply: str, capability: int
 ) -> None:  # fmt: skip
-    """Gram columns `out` (count, m), of any row stride, of `left` (count, d) with `rows` (m, d)."""
+    """Computes Gram columns `out` (count, m), of any row stride: products of `left` (count, d) and `rows` (m, d)."""
     (count, d), m = left.shape, len(rows)
     tile = tuned(tuning.TRITON, capability).tile(multiply, d)
     gram_triton.products[(tile.batch_programs(count, m),)](
@@ -30,5 +33,5 @@ def products(
 
 
 def _factors(rows: Any, multiply: str) -> dict[str, Any]:
-    """How the kernels multiply; Triton's interpreter takes bf16 as float32."""
+    """Returns the precision constants of the kernels; Triton's interpreter multiplies bf16 as float32."""
     return {"PRECISION": "tf32" if multiply == "tf32" else "ieee", "WIDEN": multiply == "bf16" and not rows.is_cuda}

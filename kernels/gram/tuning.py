@@ -1,4 +1,4 @@
-"""How the Gram kernels are cut into tiles; every value with its reason."""
+"""Tuning values of the Gram kernels: tiles, each with its reason."""
 
 from dataclasses import dataclass, field
 
@@ -8,14 +8,15 @@ from gip_gpu.numerics import error_bounds
 
 @dataclass(frozen=True)
 class TritonTile:
-    """A tile of the Triton kernels.
+    """Tile of the Triton kernels.
 
     Attributes:
         tile: side of a square of the whole matrix; columns of a tile of a batch.
-        wide: columns of a square that a program takes.
+        wide: columns of a square for each program.
         batch_tile: rows of a tile of a batch.
         depth: elements of a row that are multiplied at a time.
-        warps, stages: of a program; stages of loads that are under way at once.
+        warps: warps of a program.
+        stages: stages of loads in flight at once.
     """
 
     tile: int
@@ -26,23 +27,23 @@ class TritonTile:
     stages: int
 
     def programs(self, m: int) -> int:
-        """Programs of a launch of `gram` for an m x m matrix."""
+        """Returns the programs of a launch of `gram` for an m x m matrix."""
         tiles = -(-m // self.tile)
         return (tiles + 1) * -(-tiles // 2) * (self.tile // self.wide)
 
     def batch_programs(self, count: int, m: int) -> int:
-        """Programs of a launch of `products` for a count x m matrix."""
+        """Returns the programs of a launch of `products` for a count x m matrix."""
         return -(-count // self.batch_tile) * -(-m // self.tile)
 
 
 @dataclass(frozen=True)
 class TritonGram:
-    """gram_triton.py: the tile for each format of the factors."""
+    """Values of gram_triton.py: the tile for each format of the factors."""
 
-    # 128 x 64 float32 sums are 32 registers a thread at 8 warps, which leaves room for the addresses of the two tiles
-    # that are stored; 128 x 128 spill. 16 bits: 64 deep, 3 stages of (128 + 64) * 64 * 2 bytes = 72 kB; tf32 half as
-    # deep for the same bytes. float32 without tensor cores multiplies in registers: 64 x 64 at 4 warps are 32 sums a
-    # thread, and 16 deep keeps the factors in registers too.
+    # 128 x 64 float32 sums are 32 registers a thread at 8 warps, which leaves room for the addresses of the two stored
+    # tiles; 128 x 128 spills. 16 bits: depth 64, 3 stages of (128 + 64) * 64 * 2 bytes = 72 kB; tf32: half the depth
+    # for the same bytes. Float32 without tensor cores multiplies in registers: 64 x 64 at 4 warps are 32 sums a thread,
+    # and depth 16 keeps the factors in registers too.
     tiles: dict[str, TritonTile] = field(
         default_factory=lambda: {
             "fp32": TritonTile(tile=64, wide=64, batch_tile=32, depth=16, warps=4, stages=3),
@@ -51,11 +52,11 @@ class TritonGram:
             "bf16": TritonTile(tile=128, wide=64, batch_tile=64, depth=64, warps=8, stages=3),
         }
     )
-    # Rows whose length is no multiple of 16 are loaded element by element, through registers.
+    # Rows with a length that is not a multiple of 16 are loaded element by element, through registers.
     ragged: TritonTile = TritonTile(tile=64, wide=64, batch_tile=32, depth=16, warps=8, stages=2)
 
     def tile(self, multiply: str, d: int) -> TritonTile:
-        """The tile for rows of length d in a format."""
+        """Returns the tile for rows of length d in a format."""
         return self.ragged if d % 16 else self.tiles[multiply]
 
 
@@ -64,11 +65,11 @@ TRITON = alike(TritonGram())
 
 @dataclass(frozen=True)
 class CudaTile:
-    """gram.cu. Registers are those of NVRTC 12.9 for sm_80, sm_90 and sm_100; nothing spills."""
+    """Values of gram.cu. Registers are those of NVRTC 12.9 for sm_80, sm_90 and sm_100; nothing spills."""
 
-    # A tile of 128 x 128 does 64 multiplications a loaded item, so that the L2 cache keeps up with the tensor cores:
-    # at d = 384 in 16 bits a tile reads 196 kB and takes the tensor cores of one A100 SM about 4 microseconds, which
-    # over all SMs is 5 TB/s. With 256 rows the sums alone would fill the registers.
+    # A tile of 128 x 128 makes 64 multiplications for each loaded element, so that the L2 cache keeps up with the
+    # tensor cores: at d = 384 in 16 bits a tile reads 196 kB and takes the tensor cores of one A100 SM about 4
+    # microseconds, 5 TB/s over all SMs. With 256 rows the sums alone would fill the registers.
     tile: int = 128
     # Bytes of a row in a stage: both buffers of both operands, padded, are 40 kB, below the 48 kB of static shared
     # memory, and a stage is two matrix instructions deep, 64 for each warp between two barriers.
@@ -90,7 +91,7 @@ class CudaTile:
         return 32 * self.warps_down * self.warps_across
 
     def macros(self, multiply: str, storage: str) -> dict[str, str | int]:
-        """The macros of a build for factors in `multiply` and entries stored in `storage`."""
+        """Returns the macros of a build for factors in `multiply` and entries stored in `storage`."""
         return {
             f"INPUT_{multiply.upper()}": "",
             f"OUTPUT_{storage.upper()}": "",
@@ -103,12 +104,12 @@ class CudaTile:
         }
 
     def tiles(self, m: int) -> int:
-        """Tiles on or above the diagonal of an m x m matrix, the blocks of a whole launch of `gram`."""
+        """Returns the tiles on or above the diagonal of an m x m matrix, the blocks of a whole launch of `gram`."""
         side = -(-m // self.tile)
         return side * (side + 1) // 2
 
     def products_grid(self, count: int, m: int) -> tuple[int, int]:
-        """Blocks of a launch of `products` for a count x m matrix."""
+        """Returns the blocks of a launch of `products` for a count x m matrix."""
         return -(-m // self.tile), -(-count // self.tile)
 
 

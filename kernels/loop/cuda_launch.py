@@ -10,15 +10,15 @@ from gip_gpu.kernels.loop import tuning
 
 
 def blocks(m: int, chip: Chip) -> int:
-    """Blocks of a launch for m items, the entries of `best` and `energy`."""
+    """Returns the blocks of a launch for m items, which is the length of `best` and `energy`."""
     return tuned(tuning.CUDA, chip.capability).blocks(m, chip.multiprocessors)
 
 
 class Loop:
-    """The kernel built for a selection of n signals from m items.
+    """The kernel, built for a selection of n signals from m items.
 
     Attributes:
-        shared: bytes of a block in which W~ stays during a launch; 0 where it does not fit.
+        shared: bytes of a block's shared memory that hold W~ during a launch; 0 if it does not fit.
     """
 
     def __init__(self, m: int, n: int, input_dtype: str, storage: str, chip: Chip) -> None:
@@ -34,7 +34,7 @@ class Loop:
         best: Any, energy: Any, candidate_index: Any, candidate_value: Any, header_f64: Any, header_i64: Any,
         record: Any,
     ) -> None:  # fmt: skip
-        """Takes steps until the header says that the host is wanted. Arrays as `backends/gpu/layout.py` lists them."""
+        """Takes steps until the header says that the host is needed. Arrays as in `backends/gpu/layout.py`."""
         m, d = rows.shape
         self.kernel(
             (self.blocks,), (self.threads,),

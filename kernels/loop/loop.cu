@@ -1,14 +1,14 @@
 // The certified greedy loop of gip_gpu/greedy/matching_pursuit.py in one cooperative launch: step after step, until
-// the host is wanted.
+// the host is needed.
 //
 // A step has two grid barriers: after the fused step, when every block knows its own best, and after the rescoring of
-// the window. Between them all blocks decide the same from the same numbers, so nobody waits for a leader.
+// the window. Between them all blocks compute the same decision from the same numbers, so no block waits for a leader.
 #include "../bounds.cuh"
 #include "../grid.cuh"
 #include "../rescore.cuh"
 #include "../step/step.cuh"
 
-// Of gip_gpu/backends/gpu/layout.py.
+// The arrays of gip_gpu/backends/gpu/layout.py.
 struct Arrays {
     long long m;
     int d;
@@ -26,8 +26,8 @@ struct Arrays {
     double* record;
 };
 
-// The items of a block, in shared or global memory. Item j of it is handled by thread j % THREADS throughout, so no
-// barrier is needed between what is done to it.
+// The items of a block, in shared or global memory. Thread j % THREADS does all work on item j, so that no barrier is
+// needed between its operations.
 struct Slice {
     long long first;
     int count;
@@ -42,7 +42,7 @@ struct State {
     double error, drift, energy, gamma, square, scale, gain, rival;
     double noise, largest, floor;
     long long picks, until, base, excess, pending, slot, candidates, ties;
-    long long counted;  // entries of the list of candidates up to this step: its counter is never set back
+    long long counted;  // entries of the list of candidates before this step: its counter is never reset
     long long reason;
 };
 
@@ -102,7 +102,7 @@ __device__ __forceinline__ void write_header(const Arrays& all, const State& sta
     all.header_i64[HEADER_I64_CANDIDATES] = state.candidates, all.header_i64[HEADER_I64_TIES] = state.ties;
 }
 
-// A += w f', 32 entries a warp, neighbouring ones on different multiprocessors.
+// Computes A += w f': a warp takes 32 entries at a time; neighbouring groups of 32 are on different multiprocessors.
 __device__ __forceinline__ void project_out(const Arrays& all, long long item, const double* w) {
     const ROWS* const row = all.rows + item * all.d;
     const double norm = all.norms[item];
@@ -113,7 +113,7 @@ __device__ __forceinline__ void project_out(const Arrays& all, long long item, c
     }
 }
 
-// By thread 0: what the pending pick changes but for A and W, as _project_out and State.record do.
+// By thread 0: all changes by the pending pick except those of A and W, as in _project_out and State.record.
 __device__ __forceinline__ void enter(const Arrays& all, State& state, const double* w) {
     if (blockIdx.x == 0) {
         double* const row = all.record + (state.picks - state.base) * (RECORD_WEIGHTS + SIGNALS);
@@ -132,7 +132,7 @@ __device__ __forceinline__ void enter(const Arrays& all, State& state, const dou
     state.pending = -1;
 }
 
-// By warp 0: the squared norm from which an item is a candidate, or why no step is taken.
+// By warp 0: the squared norm from which an item is a candidate, or the reason why no step is taken.
 __device__ __forceinline__ void find_floor(const Arrays& all, State& state) {
     float best = -1.0f;
     for (int block = threadIdx.x; block < gridDim.x; block += 32) {
@@ -164,7 +164,7 @@ __device__ __forceinline__ void record_energy(const Arrays& all, const State& st
 // Lists the candidates among the block's items with their exact residuals, a warp each.
 __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& own, const State& state) {
     const int lane = threadIdx.x % 32;
-    // To nearest: no float32 score that reaches the floor stays below.
+    // Rounded to nearest: every float32 score that reaches the floor reaches the threshold.
     const float threshold = (float)state.floor;
     const double* const A = all.A;
     for (int start = threadIdx.x - lane; start < own.count; start += THREADS) {
@@ -172,7 +172,7 @@ __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& o
         const bool in = item < own.count && own.weight[item] > 0 && (threshold <= 0 || own.score[item] >= threshold);
         for (unsigned left = __ballot_sync(ALL_LANES, in); left; left &= left - 1) {
             const long long j = own.first + start + __ffs(left) - 1;
-            // Asked for first: it is on its way while the sums are made.
+            // Requested first: it arrives while the sums are computed.
             long long place = 0;
             if (lane == 0) {
                 long long* const counter = all.header_i64 + HEADER_I64_COUNT;
@@ -187,7 +187,7 @@ __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& o
     }
 }
 
-// By thread 0: the choice, or why there is none; in the order of _choose.
+// By thread 0: the choice, or the reason why there is none; in the order of _argmax.
 __device__ __forceinline__ void decide(const Arrays& all, State& state, long long count, Top top, Tied tied) {
     state.counted += count;
     state.excess += max(0ll, count - (long long)USUAL_WINDOW);
@@ -202,7 +202,7 @@ __device__ __forceinline__ void decide(const Arrays& all, State& state, long lon
         state.pending = tied.item, state.gain = tied.gain, state.candidates = count, state.ties = tied.count;
         double runner_up = fmax(tied.gain == top.first ? top.second : top.first, 0.0);
         if (count < all.m - state.picks) {
-            // No item outside the window can be better than this.
+            // No item outside the window has a larger gain.
             const double outside = sqrt(state.floor) * (1 + (SIGNALS + 2) * U32) + state.error;
             runner_up = fmax(runner_up, outside * outside);
         }
@@ -217,7 +217,7 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
     SHARED(Tied, ties, WARPS);
     const int t = threadIdx.x;
     const long long count = load_strong(all.header_i64 + HEADER_I64_COUNT) - state.counted;
-    // A thread's first candidate, often the only one, is kept at hand.
+    // A thread's first candidate, often the only one, stays in registers.
     const double gain = t < count ? load_strong(all.candidate_value + t * (1 + SIGNALS)) : -1.0;
     const long long item = t < count ? load_strong(all.candidate_index + t) : all.m;
     const int slot = t < count ? all.slots[item] : -1;
@@ -250,7 +250,7 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
     __syncthreads();
 }
 
-// Grid: any number of blocks that are resident together. `in_shared`: W, score and weight of a block's items lie in
+// Grid: any number of blocks that are resident together. `in_shared`: W, score and weight of a block's items are in
 // dynamic shared memory during the launch, (SIGNALS + 2) * 4 bytes for each of ceil(m / blocks) items.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     loop(long long m, int d, const ROWS* rows, const double* norms, const double* scores, double* A, float* W,
@@ -278,7 +278,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     GridBarrier barrier(header_i64 + HEADER_I64_ARRIVED);
     if (threadIdx.x == 0) read_header(all, state);
     for (int i = threadIdx.x; i < SIGNALS; i += THREADS) {
-        // Without a pick nothing moves, whatever was left here.
+        // Without a pick nothing moves, whatever the header still holds.
         w[i] = header_i64[HEADER_I64_PENDING] < 0 ? 0.0 : header_f64[HEADER_F64_RESIDUAL + i];
         factors[i] = (float)(w[i] * header_f64[HEADER_F64_SQUARE]);
     }

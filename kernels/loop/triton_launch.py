@@ -1,4 +1,4 @@
-"""The loop of the Triton backend: its two kernels a step, captured in CUDA graphs of several steps."""
+"""The loop of the Triton backend: two kernels for each step, captured in CUDA graphs of several steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,32 +9,32 @@ from gip_gpu.kernels.loop import tuning
 
 
 class StepGraphs:
-    """Launches steps until the header says that the host is wanted.
+    """Launcher of steps, until the header says that the host is needed.
 
     Args:
         header_i64: the header of the selection.
-        capability: of the device, whose tuning values are taken.
+        capability: compute capability of the device; selects the tuning values.
     """
 
     def __init__(self, header_i64: Any, capability: int) -> None:
         self.header_i64, self.values = header_i64, tuned(tuning.TRITON, capability)
-        # By the address of the columns that the steps read.
+        # Graphs by the address of the columns that their steps read.
         self.graphs: dict[int, Any] = {}
 
     def run(self, pick: Callable[[], None], update: Callable[[Any], None], columns: Any) -> None:
         """Takes steps with these Gram columns; `pick` and `update` launch the kernels."""
-        # A launch begins with the scores of the residual as it is, or of the pending pick's column once it is known.
+        # A launch begins by scoring the residual, after projecting out a pending pick with a known column.
         update(columns)
         ahead = 1
         while True:
             self._launch(pick, update, columns, ahead)
             if int(self.header_i64[HeaderI64.REASON]) != Code.RUNNING:
                 return
-            # Where no column is missing the host looks ever more seldom.
+            # As long as no column is missing, the host checks less and less often.
             ahead = min(2 * ahead, self.values.graphs_ahead)
 
     def _launch(self, pick: Callable[[], None], update: Callable[[Any], None], columns: Any, ahead: int) -> None:
-        """Starts `ahead` graphs of steps, or as many steps where there are no graphs."""
+        """Starts `ahead` graphs of steps, or the same number of steps if there are no graphs."""
         if not columns.is_cuda:
             for _ in range(ahead):
                 pick()
@@ -47,7 +47,7 @@ class StepGraphs:
             graph.replay()
 
     def _capture(self, pick: Callable[[], None], update: Callable[[Any], None], columns: Any) -> Any:
-        """A graph of steps. The kernels are compiled by then or here, where they find nothing to do."""
+        """Captures a graph of steps, after a launch with nothing to do, which compiles the kernels if necessary."""
         import torch
 
         held = self.header_i64.clone()
@@ -56,7 +56,7 @@ class StepGraphs:
         torch.cuda.synchronize()
         self.header_i64.copy_(held)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may allocate meanwhile.
+        # thread_local: other threads may allocate during the capture.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             for _ in range(self.values.graph_steps):
                 pick()

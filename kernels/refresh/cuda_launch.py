@@ -10,7 +10,7 @@ from gip_gpu.kernels.refresh import tuning
 
 
 def blocks(chip: Chip) -> int:
-    """Blocks of a launch, the entries of `largest`."""
+    """Returns the blocks of a launch, which is the length of `largest`."""
     return tuned(tuning.CUDA, chip.capability).blocks(chip.multiprocessors)
 
 
@@ -18,7 +18,7 @@ def refresh(
     rows: Any, input_dtype: str, norms: Any, scores: Any, A: Any, W: Any, weight: Any, largest: Any, first: int,
     count: int, chip: Chip,
 ) -> None:  # fmt: skip
-    """W~ of `count` items from `first`, whose `rows` are of type `input_dtype`; by block, the `largest` ||W_j||."""
+    """Recomputes W~ of `count` items from `first`, given `rows` in `input_dtype`; by block, the `largest` ||W_j||."""
     (n, m), d = W.shape, rows.shape[1]
     values = tuned(tuning.CUDA, chip.capability)
     kernel = cuda_source.kernel("refresh", "refresh", values.macros(n, input_dtype))

@@ -1,4 +1,4 @@
-// The residual anew, in float64: W~ = G - F A for a chunk of rows, rounded to float32 once.
+// Refresh of the residual in float64: W~ = G - F A for a chunk of rows, rounded to float32 once.
 #include "../rescore.cuh"
 
 struct Largest {
@@ -7,12 +7,12 @@ struct Largest {
     __device__ __forceinline__ Largest merged(const Largest& other) const { return {fmax(value, other.value)}; }
 };
 
-// Arrays as in gip_gpu/backends/gpu/layout.py, but `rows` begins with the row of item `first`. A warp takes an item at a
-// time.
+// Arrays as in gip_gpu/backends/gpu/layout.py, except that `rows` begins with the row of item `first`. A warp processes
+// one item at a time.
 //
-// largest[block] rises to the largest ||W_j|| that the block saw among the items with weight > 0; set to zero before
-// the first chunk, it covers all chunks of a pool. Items with weight < 0 get a residual of zero. The launch bounds ask
-// for two blocks on a multiprocessor: aiming higher, the compiler spills on sm_100.
+// largest[block] rises to the largest ||W_j|| of the block's items with weight > 0; the caller sets it to zero before
+// the first chunk, so that it covers all chunks of a pool. Items with weight < 0 get a residual of zero. The launch
+// bounds request two blocks on a multiprocessor: with more, the compiler spills on sm_100.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     refresh(long long m, int d, const ROWS* rows, const double* norms, const double* scores, const double* A, float* W,
             const float* weight, double* largest, long long first, long long count) {

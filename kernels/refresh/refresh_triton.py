@@ -1,4 +1,4 @@
-"""The residual anew, in float64: W~ = G - F A for a chunk of rows, rounded to float32 once."""
+"""Refresh of the residual in float64: W~ = G - F A for a chunk of rows, rounded to float32 once."""
 
 import triton
 import triton.language as tl
@@ -9,11 +9,11 @@ from gip_gpu.kernels.exact_triton import double
 @triton.jit
 def refresh(m, d, rows, norms, scores, A, W, weight, largest, first, count, SIGNALS: tl.constexpr,
             ITEMS: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
-    """Items first to first + count of the pool, ITEMS a program; `rows` points at the row of the first.
+    """Recomputes items first to first + count of the pool, ITEMS in each program; `rows` points at the first row.
 
-    The sum is divided by the row's norm once, not each element: one rounding against one, and a float64 division costs
-    twenty multiplications. `largest`, an entry a program of the whole pool's grid, gets the largest ||W_j|| of those
-    with a positive weight. Items with a negative weight (of earlier rounds) get 0.
+    The kernel divides the sum by the row's norm, not each element: one rounding either way, and a float64 division
+    costs twenty multiplications. `largest` has an entry for each program of the whole pool's grid: the largest ||W_j||
+    of its items with a positive weight. Items with a negative weight (of earlier rounds) get 0.
     """
     p = tl.program_id(0).to(tl.int64)
     own = p * ITEMS + tl.arange(0, ITEMS)

@@ -11,7 +11,7 @@ def refresh(
     rows: Any, norms: Any, scores: Any, A: Any, W: Any, weight: Any, largest: Any, first: int, count: int,
     capability: int,
 ) -> None:  # fmt: skip
-    """W~ of `count` items from `first`, whose rows are `rows`; in `largest`, by program, the largest ||W_j||."""
+    """Recomputes W~ of `count` items from `first`, from their `rows`; by program, the `largest` ||W_j||."""
     (n, m), d = W.shape, rows.shape[1]
     values = tuned(tuning.TRITON, capability)
     refresh_triton.refresh[(values.programs(count),)](

@@ -1,4 +1,4 @@
-"""How the refresh is cut into programs and blocks; every value with its reason."""
+"""Tuning values of the refresh: programs and blocks, each with its reason."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from gip_gpu.kernels.architectures import alike
 
 @dataclass(frozen=True)
 class TritonRefresh:
-    """refresh_triton.py."""
+    """Values of refresh_triton.py."""
 
     # float64 tile of 16 x 64: 8 values a thread. Rows are read 64 elements, 128 bytes or more, at a time.
     items: int = 16
@@ -15,7 +15,7 @@ class TritonRefresh:
     warps: int = 4
 
     def programs(self, count: int) -> int:
-        """Programs of a launch for so many items."""
+        """Returns the programs of a launch for `count` items."""
         return -(-count // self.items)
 
 
@@ -24,20 +24,20 @@ TRITON = alike(TritonRefresh())
 
 @dataclass(frozen=True)
 class CudaRefresh:
-    """refresh.cu. Registers are those of NVRTC 12.9 for sm_80, sm_90 and sm_100."""
+    """Values of refresh.cu. Registers are those of NVRTC 12.9 for sm_80, sm_90 and sm_100."""
 
-    # An item a warp, with 106 registers at most: two blocks or more on a multiprocessor, so that some warps divide
-    # while others wait for rows.
+    # One item for each warp and at most 106 registers: two or more blocks on a multiprocessor, so that some warps
+    # divide while others wait for rows.
     threads: int = 256
-    # Blocks of a launch for each multiprocessor: two that run and two that follow, as blocks do not end together.
+    # Blocks of a launch for each multiprocessor: two that run and two that follow, because blocks do not end together.
     blocks_per_multiprocessor: int = 4
 
     def macros(self, n: int, input_dtype: str) -> dict[str, str | int]:
-        """The macros of a build for n signals and rows given in `input_dtype`, beside those of `layout.macros`."""
+        """Returns the macros of a build for n signals and rows in `input_dtype`, without those of `layout.macros`."""
         return {f"ROWS_{input_dtype.upper()}": "", "SIGNALS": n, "THREADS": self.threads}
 
     def blocks(self, multiprocessors: int) -> int:
-        """Blocks of a launch, the entries of `largest`."""
+        """Returns the blocks of a launch, which is the length of `largest`."""
         return multiprocessors * self.blocks_per_multiprocessor
 
 

@@ -1,19 +1,19 @@
-// The fused step on a block's own items: each element of W and each entry of the column passes once.
+// The fused step on a block's own items: one pass over each element of W and each entry of the column.
 #ifndef GIP_STEP_CUH
 #define GIP_STEP_CUH
 
 #include "../reduce.cuh"
 #include "../types.cuh"
 
-// Items whose loads a thread has in flight at once; more signals are as many loads already.
+// Items with loads in flight at once for each thread; with more signals, one item has enough loads.
 constexpr int ITEMS_AT_ONCE = SIGNALS < 4 ? 4 : 1;
 
-// The larger one; a residual that is not a number must not pass for a small one.
+// Whether `score` is larger than `best`; a NaN residual must not count as small.
 __device__ __forceinline__ bool exceeds(float score, float best) {
     return score > best || (score != score && best == best);
 }
 
-// Largest score of the eligible items, and ||W||^2 over the items of this round.
+// The largest score of the eligible items, and ||W||^2 over the items of this round.
 struct Best {
     float score;
     double energy;
@@ -26,12 +26,12 @@ struct Best {
     }
 };
 
-// No item is eligible: it loses against any.
+// The value without an eligible item: it loses against any other.
 __device__ __forceinline__ Best nothing() { return {-1.0f, 0.0}; }
 
-// W_j -= column_j w, score_j = weight_j ||W_j||^2 where the weight is positive, else 0, for `count` items. The pointers
-// are those of the first item; signal i of W begins `stride` values behind signal i - 1. Thread t takes the items t,
-// t + THREADS, ... A null column leaves W as it is.
+// Computes W_j -= column_j w and score_j = weight_j ||W_j||^2 if the weight is positive, else 0, for `count` items. The
+// pointers are those of the first item; signal i of W begins `stride` values after signal i - 1. Thread t takes the
+// items t, t + THREADS, ... A null column leaves W unchanged.
 template <class Column>
 __device__ __forceinline__ Best fused_step(int count, float* W, long long stride, const Column* column, const float* w,
                                            const float* weight, float* score) {

@@ -1,11 +1,11 @@
-"""The certified step on the device in two kernels, launched one after the other, step after step (captured in a graph).
+"""The certified step on the device: two kernels, launched alternately (captured in a graph).
 
 `pick` finds the window, rescores its items in float64 and, in the program that finishes last, takes the argmax, records
 it and projects it out of A; `update` projects it out of the residual W~. The end of a kernel is the barrier. Each
-leaves at once when `header_i64[REASON]` says that the host is wanted. Arrays and places:
+returns at once if `header_i64[REASON]` says that the host is needed. Arrays and places:
 `gip_gpu/backends/gpu/layout.py`; the steps are those of `gip_gpu/greedy/matching_pursuit.py`, the bounds those of
-`bounds_triton.py`. Divisions and square roots of float64 are calls, and what lives across calls is spilled: so a row is
-multiplied by the inverse of its norm, two roundings for one, and the host divides by gains.
+`bounds_triton.py`. Float64 divisions and square roots are calls, and values that live across calls are spilled. So a
+row is multiplied by the inverse of its norm, two roundings instead of one, and the host divides by gains.
 """
 
 import triton
@@ -55,7 +55,7 @@ USUAL_WINDOW = tl.constexpr(CONSTANTS["USUAL_WINDOW"])
 @triton.jit
 def update(m, W, columns, stride, weight, score, best, energy, header_f64, header_i64, blocks, SIGNALS: tl.constexpr,
            BLOCK: tl.constexpr):  # fmt: skip
-    """The fused step: W~ -= column * square * w, squared norms and the largest score, in one pass.
+    """Computes the fused step: W~ -= column * square * w, squared norms and the largest score, in one pass.
 
     Each element of W~ is read and written once, each entry of the column read once. Program p takes `blocks` blocks of
     items and writes entry p of `best` and `energy`. Without a pick to project out (SLOT -1) it only scores.
@@ -81,8 +81,8 @@ def update(m, W, columns, stride, weight, score, best, energy, header_f64, heade
             scored = tl.where(held > 0, squares * held, 0.0)
             tl.store(score + items, scored, mask=inside)
             total += tl.sum(tl.where(held >= 0, squares, 0.0)).to(tl.float64)
-            # Items that cannot be picked score 0, but never win against one that can. A maximum passes over what is no
-            # number, which comes of an overflow: it counts as infinite, and `pick` says that the residual diverges.
+            # Ineligible items have score 0, but never win against eligible ones. A maximum ignores NaN, the result of
+            # an overflow, so NaN counts as infinite here, and `pick` reports that the residual diverges.
             ranked = tl.where(held > 0, tl.where(scored == scored, scored, float("inf")), -1.0)
             top = tl.maximum(top, ranked)
         tl.store(best + p, tl.max(top))
@@ -91,15 +91,18 @@ def update(m, W, columns, stride, weight, score, best, energy, header_f64, heade
 
 @triton.jit
 def _noise(header_f64):
-    """The bound on the float64 rounding of an exact residual, as State.noise."""
+    """Returns the bound on the float64 rounding of an exact residual, as State.noise."""
     scale, projected = tl.load(header_f64 + SCALE), tl.load(header_f64 + PROJECTED)
     return noise_of(tl.load(header_f64 + DRIFT), tl.load(header_f64 + ROUNDING), projected, scale)
 
 
 @triton.jit
 def _norms(best, header_f64, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIGNALS: tl.constexpr):
-    """What follows from the largest score: the largest ||W~_j||, a bound on float64 rounding, the norm from
-    which an item is a candidate, and the square of that which float32 scores are compared with."""
+    """Computes the norms that follow from the largest score.
+
+    Returns the largest ||W~_j||, a bound on float64 rounding, the norm from which an item is a candidate, and its
+    square, the floor of float32 scores.
+    """
     parts = tl.arange(0, PARTS_BLOCK)
     top = tl.max(tl.load(best + parts, mask=parts < PARTS, other=-1.0))
     largest = tl.sqrt(tl.maximum(top, 0.0)).to(tl.float64)
@@ -111,10 +114,10 @@ def _norms(best, header_f64, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIG
 @triton.jit
 def _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_value, header_i64, SIGNALS: tl.constexpr,
              WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
-    """Enters the exact gain and residual of an item into the list of candidates."""
+    """Appends the exact gain and residual of an item to the list of candidates."""
     i = tl.arange(0, WIDE)
     scale = tl.load(inverses + item)
-    # The same sums in the same order for every item: identical rows get identical bits.
+    # All items have the same sums in the same order: identical rows get identical bits.
     products = tl.zeros((WIDE, DEPTH), tl.float64)
     for start in range(0, d, DEPTH):
         c = start + tl.arange(0, DEPTH)
@@ -133,12 +136,12 @@ def _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_v
 def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, candidate_index, candidate_value,
          header_f64, header_i64, record, blocks, SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
          DEPTH: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
-    """Window, exact rescoring and, in the last of the PARTS programs, the choice. WIDE: SIGNALS to a power of two."""
+    """Finds the window, rescores it and chooses, in the last of the PARTS programs. WIDE: SIGNALS to a power of two."""
     p = tl.program_id(0).to(tl.int64)
     if tl.load(header_i64 + REASON) == RUNNING:
         if (tl.load(header_i64 + PENDING) < 0) & (tl.load(header_i64 + PICKS) < tl.load(header_i64 + UNTIL)):
             _, _, _, floor = _norms(best, header_f64, PARTS, PARTS_BLOCK, SIGNALS)
-            # To nearest: no float32 score that reaches the floor stays below.
+            # Rounded to nearest: every float32 score that reaches the floor reaches the threshold.
             threshold = floor.to(tl.float32)
             for block in range(blocks):
                 items = (p * blocks + block) * BLOCK + tl.arange(0, BLOCK)
@@ -152,7 +155,7 @@ def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, ca
                              SIGNALS, WIDE, DEPTH)  # fmt: skip
                     marked = marked & (items != item)
                     open_ -= 1
-        # What this program wrote is visible before its ticket is; who draws the last one sees all.
+        # The writes of this program are visible before its ticket; the program with the last ticket sees all writes.
         tl.debug_barrier()
         if tl.atomic_add(header_i64 + ARRIVED, 1, sem="acq_rel") == PARTS - 1:
             tl.debug_barrier()
@@ -194,12 +197,12 @@ def _choose(m, d, rows, inverses, scores, A, weight, slots, best, energy, candid
 @triton.jit
 def _argmax(m, best, candidate_index, candidate_value, header_f64, header_i64, SIGNALS: tl.constexpr,
             WIDE: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
-    """Makes the exact argmax of the candidates the pending pick, or says why it cannot."""
+    """Makes the exact argmax of the candidates the pending pick; returns RUNNING, or the code why it cannot."""
     largest, noise, norm, floor = _norms(best, header_f64, PARTS, PARTS_BLOCK, SIGNALS)
     error, scale = tl.load(header_f64 + ERROR), tl.load(header_f64 + SCALE)
     count = tl.load(header_i64 + COUNT)
     excess = tl.load(header_i64 + EXCESS) + tl.maximum(count - tl.cast(USUAL_WINDOW, tl.int64), 0)
-    # Every thread has read what one of them overwrites now; the same goes for each barrier before stores below.
+    # All threads have read the values that one of them overwrites next; so too for each barrier before stores below.
     tl.debug_barrier()
     tl.store(header_i64 + COUNT, tl.cast(0, tl.int64))
     tl.store(header_i64 + EXCESS, excess)
@@ -247,7 +250,7 @@ def _argmax(m, best, candidate_index, candidate_value, header_f64, header_i64, S
         i = tl.arange(0, WIDE)
         residual = tl.load(candidate_value + place * (SIGNALS + 1) + 1 + i, mask=i < SIGNALS, other=0.0)
         tl.store(header_f64 + RESIDUAL + i, residual, mask=i < SIGNALS)
-        # Read again by other threads of this program.
+        # Other threads of this program read it again.
         tl.debug_barrier()
     return reason
 
@@ -255,7 +258,7 @@ def _argmax(m, best, candidate_index, candidate_value, header_f64, header_i64, S
 @triton.jit
 def _project_out(item, d, rows, inverses, scores, A, weight, header_f64, header_i64, record, SIGNALS: tl.constexpr,
                  WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
-    """Records the pending pick, adds it to A, moves the bounds; `update` does the rest."""
+    """Records the pending pick, adds it to A and updates the bounds; `update` does the rest."""
     i = tl.arange(0, WIDE)
     w = tl.load(header_f64 + RESIDUAL + i, mask=i < SIGNALS, other=0.0)
     inverse = tl.load(inverses + item)

@@ -11,7 +11,7 @@ def update(
     W: Any, columns: Any, weight: Any, score: Any, best: Any, energy: Any, header_f64: Any, header_i64: Any,
     capability: int,
 ) -> None:  # fmt: skip
-    """Projects the pick in the header out of W~, and scores; `best` and `energy` have an entry a program."""
+    """Projects the pick in the header out of W~, and scores; `best` and `energy` have an entry for each program."""
     (n, m), programs = W.shape, len(best)
     values = tuned(tuning.TRITON, capability)
     step_triton.update[(programs,)](
@@ -24,7 +24,7 @@ def pick(
     rows: Any, inverses: Any, scores: Any, A: Any, weight: Any, score: Any, slots: Any, best: Any, energy: Any,
     candidate_index: Any, candidate_value: Any, header_f64: Any, header_i64: Any, record: Any, capability: int,
 ) -> None:  # fmt: skip
-    """Rescores the window, makes its argmax the pick, and projects it out of A, or enters into the header why not."""
+    """Rescores the window, makes its argmax the pick and projects it out of A, or writes the reason to the header."""
     (m, n), d, programs = scores.shape, rows.shape[1], len(best)
     wide = 1 << (n - 1).bit_length()
     values = tuned(tuning.TRITON, capability)

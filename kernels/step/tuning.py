@@ -1,4 +1,4 @@
-"""How the Triton step kernels are cut into blocks; every value with its reason."""
+"""Tuning values of the Triton step kernels, each with its reason."""
 
 from dataclasses import dataclass
 
@@ -7,35 +7,35 @@ from gip_gpu.kernels.architectures import alike
 
 @dataclass(frozen=True)
 class TritonStep:
-    """step_triton.py: `update` and `pick`."""
+    """Values of step_triton.py: `update` and `pick`."""
 
-    # Items of a block: four float32 loads of 4 bytes each a thread at 4 warps, under way together.
+    # Items of a block: four float32 loads of 4 bytes each for a thread at 4 warps, in flight together.
     block: int = 512
     warps: int = 4
     # Programs of a step kernel: 4 on each of an A100's 108 multiprocessors. More would queue, and all read all maxima.
     most_programs: int = 432
-    # Float64 products of a candidate's row with A that a program of 4 warps holds, for one signal and for more: 8 a
-    # thread, so that one pass covers a row of up to 1024, or 4, for beside them stand the row's values.
+    # Float64 products of a candidate's row with A that a program of 4 warps holds, for one signal and for more: 8 for
+    # each thread, so that one pass covers a row of up to 1024, or 4, because the row's values also need registers.
     rescore_values: tuple[int, int] = (1024, 512)
-    # Candidates that the choice reads at once, up to 4 signals and beyond. There are seldom more than a dozen; at these
-    # sizes ptxas spills nothing for any type and chip, which it does at others, around its calls for square roots.
+    # Candidates that the choice reads at once, up to 4 signals and beyond. There are seldom more than a dozen. At these
+    # sizes ptxas spills nothing for any type and chip; at others it spills around its calls for square roots.
     choose_chunks: tuple[int, int] = (512, 256)
 
     def programs(self, m: int) -> int:
-        """Programs of either kernel for m items: no more than run at once, each with whole blocks of items."""
+        """Returns the programs of either kernel for m items: at most those that run at once, each with whole blocks."""
         blocks = -(-m // self.block)
         return -(-blocks // -(-blocks // self.most_programs))
 
     def blocks(self, m: int, programs: int) -> int:
-        """Blocks of items of each program."""
+        """Returns the blocks of items of each program."""
         return -(-m // (self.block * programs))
 
     def rescore_depth(self, signals: int) -> int:
-        """Elements of a row that are multiplied with A at a time."""
+        """Returns the elements of a row that are multiplied with A at a time."""
         return max(32, self.rescore_values[signals > 1] // signals)
 
     def choose_chunk(self, signals: int) -> int:
-        """Candidates that the choice reads at once."""
+        """Returns the candidates that the choice reads at once."""
         return self.choose_chunks[signals > 4]
 
 

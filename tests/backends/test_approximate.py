@@ -1,7 +1,7 @@
-"""Selections with quotients and roots as a GPU may make them: off by up to 2 units in the last place, at random.
+"""Selections with quotients and roots as on a GPU: with random errors of up to 2 units in the last place.
 
 Triton's `/` and `tl.sqrt` are div.full and sqrt.approx.ftz on a GPU, and correctly rounded in its interpreter; the
-bounds of a window are made of them. Selections stay those of the float64 reference.
+bounds of a window are computed from them. Selections stay those of the float64 reference.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from tests.support.approximate import OBJECTIVES, Approximate, check
 from tests.support.cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
 
-# Of each objective and language: 300 selections.
+# 300 selections for each objective and language.
 SEEDS = 25
 
 

@@ -20,7 +20,7 @@ from gip_gpu.reference import matching_pursuit
 
 
 class PlainResidual(Residual):
-    """The residual in its plainest form, on float64 arrays."""
+    """The simplest residual, on float64 arrays."""
 
     def __init__(self, backend):
         self.backend = backend
@@ -48,7 +48,7 @@ class PlainResidual(Residual):
 
 
 class PlainBackend(Backend):
-    """The hooks in their plainest form: what a backend must do and no more."""
+    """The simplest backend: only the hooks that every backend must have."""
 
     name = "plain"
     devices = ("cpu",)
@@ -107,7 +107,7 @@ def test_signatures_of_residuals_agree(kind):
 
 @pytest.mark.parametrize("kind", [NumpyBackend, TritonBackend, CupyBackend])
 def test_documented_semantics_agree(kind):
-    """Every hook has one description, that of the base class, and every backend says what it can be asked for."""
+    """Every hook has one description, that of the base class, and every backend declares its devices and precisions."""
     assert not inspect.isabstract(kind)
     assert kind.name in backends.known()
     assert set(kind.automatic) <= set(kind.precisions)
@@ -121,7 +121,7 @@ def test_documented_semantics_agree(kind):
     ("library", "module"), [("torch", "triton.arrays:TorchArrays"), ("cupy", "cuda.arrays:CupyArrays")]
 )
 def test_arrays_agree(library, module):
-    """Both libraries' arrays offer what the shared host code calls, under the same names."""
+    """The arrays of both libraries have all methods that the shared host code calls, under the same names."""
     name, _, kind = module.partition(":")
     pytest.importorskip(library)
     arrays = getattr(importlib.import_module(f"gip_gpu.backends.{name}"), kind)

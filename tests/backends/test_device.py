@@ -1,4 +1,4 @@
-"""Devices: what "auto" takes, and one clear error for each thing that a CUDA device can lack."""
+"""Devices: the choice of "auto", and one clear error for each thing that a CUDA device can lack."""
 
 import ctypes
 import re
@@ -25,7 +25,7 @@ def two_devices(monkeypatch):
 
 @pytest.fixture
 def without(monkeypatch):
-    """A function that makes the import of modules fail, as where they are not installed."""
+    """A function that makes the import of modules fail, as if they were not installed."""
 
     def absent(*names):
         for name in names:
@@ -44,7 +44,7 @@ def test_without_a_driver(monkeypatch):
 
 @pytest.fixture
 def driver_library(monkeypatch):
-    """A function that puts a driver in place, whose devices and version are given, and whose call `fails` fails."""
+    """A function that installs a fake driver with these devices and version; its call `fails` fails."""
 
     def put(devices=1, version=13000, fails=None):
         def answer(name, value):
@@ -137,7 +137,7 @@ BOTH = (
     "pip install 'gip_gpu[cuda12]' (cupy-cuda12x) or 'gip_gpu[cuda13]' (cupy-cuda13x), "
     "with no other CuPy package beside it; "
 )
-# What the driver reports, and how the message ends.
+# The driver's report, and the end of the message.
 FITTING = {
     12000: "the CUDA driver supports CUDA 12.0, so 'gip_gpu[cuda12]' fits",
     12090: "the CUDA driver supports CUDA 12.9, so 'gip_gpu[cuda12]' fits",
@@ -170,7 +170,7 @@ class CUDARuntimeError(RuntimeError):
 
 @pytest.fixture
 def cupy_that_fails(monkeypatch):
-    """A function that puts a CuPy in place whose every call of CUDA fails with a message."""
+    """A function that installs a fake CuPy; each of its CUDA calls fails with a message."""
 
     def put(message):
         def fail():
@@ -200,7 +200,7 @@ def test_another_error_of_cupy_is_no_matter_of_packages(two_devices, cupy_that_f
 
 def test_cupy_without_a_device(two_devices, monkeypatch):
     pytest.importorskip("cupy")
-    # This machine's own CuPy, whose runtime finds no driver.
+    # This machine's own CuPy, with a runtime that finds no driver.
     if not CupyBackend.missing("cuda"):
         pytest.skip("there is a CUDA device here")
     with pytest.raises(ValueError, match=r"backend 'cupy': cupy \S+ sees no CUDA device \("):
@@ -257,7 +257,7 @@ def test_cupy_does_not_serve_the_cpu():
 
 
 class OnGpu:
-    """What an array on a GPU shows of itself."""
+    """The visible interface of an array on a GPU."""
 
     def __dlpack_device__(self):
         return (2, 1)

@@ -1,5 +1,7 @@
-"""Every selection test over every backend that this machine can run: on a GPU where there is one, else Triton in its
-interpreter and CuPy on its stand-in. Small pools, for these two are slow."""
+"""Every selection test over every backend that this machine can run, on small pools.
+
+With a GPU the backends run on it; else Triton runs in its interpreter and CuPy on its stand-in, which are slow.
+"""
 
 import numpy as np
 import pytest
@@ -128,7 +130,7 @@ def test_hypothesis(run, problem):
 
 @pytest.fixture
 def on_gpu(run):
-    """Options of a backend that keeps its arrays on a device."""
+    """Options of a backend with arrays on a device."""
     if run["backend"] == "numpy":
         pytest.skip("keeps no arrays on a device")
     return run

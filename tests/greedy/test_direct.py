@@ -122,7 +122,7 @@ def test_picks_and_margins(objective, epsilon, counted):
     np.testing.assert_allclose(chosen.explained, other.explained, rtol=1e-6, atol=1e-5)
     proof = chosen.certificate
     assert (proof.candidates[1:] == 1).all()
-    # Not the largest score outside a window, but that of the second best.
+    # The margin uses the score of the second best item, not the largest score outside a window.
     assert (proof.margins >= other.certificate.margins - 1e-6).all()
     # The leads at the first picks, by hand.
     X = F / np.linalg.norm(F, axis=1, keepdims=True)
@@ -160,7 +160,7 @@ def test_duplicates_tie(objective, counted):
 
 @pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy"])
 def test_what_rounding_hides_is_handed_over(objective, counted):
-    """Rows that differ in their last bits, so that scores do in theirs."""
+    """Rows, and so scores, differ only in their last bits."""
     F, G = pool(60)
     F = np.vstack([F, F[::-1] * (1 + 1e-15) + 1e-16])
     G = np.vstack([G, G[::-1]])
@@ -232,7 +232,7 @@ def test_a_pool_keeps_its_rows():
     assert first.plan.direct
     assert kept.select(None, 5) == select(F, None, 5, device="cpu")
     assert kept._prepared.exact is exact
-    # Columns of matching pursuit serve again.
+    # Columns of matching pursuit are reused.
     assert not kept.select(G, 5, sign="any").plan.direct
 
 
@@ -255,7 +255,7 @@ def test_when_it_runs(tmp_path):
 @pytest.mark.parametrize("epsilon", [0.0, 1e-4, 0.02])
 @pytest.mark.parametrize("near", [1.0, 0.3, 0.1])
 def test_bounds_hold(epsilon, near, watched):
-    """W and d2 after each pick against long double, on rows that come ever nearer to each other."""
+    """W and d2 after each pick against long double, on rows that are closer and closer to each other."""
     rng = np.random.default_rng(3)
     F = rng.standard_normal(30) + near * rng.standard_normal((200, 30))
     G = rng.standard_normal((200, 2))
@@ -277,7 +277,7 @@ def test_bounds_hold(epsilon, near, watched):
     k = 100 if epsilon > 1e-3 else 25
     select(F, G, k, objective="lr", epsilon=epsilon, sign="any", device="cpu")
     assert len(watched.found) > 10
-    # New arrays, some times.
+    # The arrays were recomputed several times.
     assert len(watched.found) == k or epsilon < 1e-3
     assert 1e-5 < np.max(watched.found) <= 1
 
@@ -299,7 +299,7 @@ def test_bounds_of_matching_pursuit_hold(sign, watched):
 
 
 def test_errors_of_picks_add_up():
-    """Each of four picks is as wrong as it may be; together they move an item that lies between them by more."""
+    """Each of four picks has the largest allowed error; together they move an item between them by more."""
     wrong = 1e-6
     F = np.vstack([np.eye(4), np.full((1, 4), 0.5)])
     G = np.array([[4.0], [3.0], [2.0], [1.0], [0.0]])
@@ -398,7 +398,7 @@ def test_errors_grow_with_what_they_are_made_of():
 
 @pytest.fixture
 def columns_together(monkeypatch):
-    """Several columns by one product, however few values the rows have; the stores of columns that were made."""
+    """Makes every selection compute several columns by one product; returns the column stores that were made."""
     made, make = [], direct_columns.Float64Columns._make
 
     def making(self, index, t, score):
@@ -418,12 +418,12 @@ def test_columns_together(epsilon, columns_together):
     assert chosen == select(F, None, k, epsilon=epsilon, device="cpu", precision="fp32")
     store = columns_together[-1]
     assert store.used < store.made
-    # Each holds what the picks of its round leave.
+    # Each column is what the picks of its round leave.
     assert len(store.slot_of) <= direct_columns.SLOTS
 
 
 def test_columns_together_and_picks_taken_back(columns_together, counted):
-    """Of twins the second is a tie, so that picks which were made ahead are made again."""
+    """Twin rows tie, so that picks made ahead are taken back and made again."""
     F, _ = pool(600, 60)
     F = np.vstack([F, F])
     chosen = select(F, None, 40, device="cpu")
@@ -456,7 +456,7 @@ def test_progress_does_not_cut_batches_short(monkeypatch):
 
 
 def test_no_array_of_k_rows():
-    """From some rows of the factor on new arrays are made without."""
+    """Once the factor has some rows, the arrays are recomputed without it."""
     F = np.random.default_rng(0).standard_normal((4000, 16))
     peaks = []
     for k in (100, 800):
@@ -488,7 +488,7 @@ def test_the_projection_is_made_when_asked_for(objective, monkeypatch):
 @pytest.mark.parametrize("epsilon", [1e-12, 1e-11, 9e-11, 1e-10, 2e-10, 1e-9])
 @pytest.mark.parametrize("d", [3, 16, 24])
 def test_rounds_by_distance_end_where_rows_depend_on_the_picks(d, epsilon):
-    """Whatever a small ridge leaves of them."""
+    """A small ridge does not keep a round going."""
     F = np.random.default_rng(d).standard_normal((100, d))
     how = {"objective": "entropy", "epsilon": epsilon}
     chosen = select(F, None, 2 * d + 5, device="cpu", **how)

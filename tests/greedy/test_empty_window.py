@@ -1,8 +1,8 @@
-"""A window that comes up empty although items are eligible: a refresh, and an error where that does not help.
+"""A window that is empty although items are eligible: a refresh, and an error if that does not help.
 
-The bounds exclude it; a fault of a kernel, a compiler or a device does not. It was seen on an H200 (lr, Triton), whose
-machine code let a late warp read a residual that another one had moved, move it again, and report a lower bound above
-every upper one.
+The bounds exclude it, but a fault of a kernel, a compiler or a device may cause it. It was observed on an H200 (lr,
+Triton): its machine code let a late warp read a residual that another warp had already moved, move it again, and report
+a lower bound above every upper one.
 """
 
 import inspect
@@ -43,7 +43,7 @@ def pool():
 
 
 class LateWarp:
-    """A step whose largest lower bound comes of residuals that were moved twice, now and then."""
+    """A step that sometimes takes its largest lower bound from residuals that were moved twice."""
 
     def __init__(self, inherited, every):
         self.inherited, self.every, self.calls = inherited, every, 0
@@ -62,7 +62,7 @@ class LateWarp:
 
 
 def without_guard():
-    """`Projecting._choose` as it was before it looked for candidates that are not there."""
+    """`Projecting._choose` without the check for an empty window."""
     text = textwrap.dedent(inspect.getsource(projecting.Projecting._choose))
     guarded = re.sub(r"    if not window.count:\n.*\n.*empty_window.*\n", "    pass\n", text)
     assert guarded != text
@@ -74,7 +74,7 @@ def without_guard():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:(invalid|divide|overflow).*encountered:RuntimeWarning")
 def test_a_warp_that_is_late(pool, triton_in_interpreter, monkeypatch):
-    """As it was seen on an H200: without the guard NumPy's error, with it the reference's picks."""
+    """The fault of the H200: without the guard NumPy raises an error, with it the picks are the reference's."""
     F, G = pool
     late = LateWarp(triton_in_interpreter._family_step, every=4)
     monkeypatch.setattr(triton_in_interpreter, "_family_step", lambda *args: late(*args))
@@ -93,7 +93,7 @@ def test_a_warp_that_is_late(pool, triton_in_interpreter, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:(invalid|divide|overflow).*encountered:RuntimeWarning")
 def test_arithmetic_that_is_further_off_than_the_bounds_allow(triton_in_interpreter, monkeypatch):
-    """Not by 2 units in the last place but by up to half of all there are: windows do come up empty, and it is said."""
+    """Errors of up to half of all units in the last place, not 2: some windows are empty, and a warning says so."""
     from triton.runtime.interpreter import InterpreterBuilder
 
     rng = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def test_two_units_in_the_last_place_are_two():
 
 
 def empty_at(inherited, calls):
-    """`candidates` or `window` that finds nothing at these calls."""
+    """A `candidates` or `window` that finds nothing at these calls."""
     made = iter(range(10**6))
 
     def found(self, *args):
@@ -148,7 +148,7 @@ def test_on_the_cpu(pool, monkeypatch, owner, name, objective):
         chosen = select(F, G, 8, objective=objective)
     assert chosen.indices.tolist() == right.indices.tolist()
     assert chosen.certificate.refreshes == right.certificate.refreshes + 1
-    # At another pick it is a fault anew.
+    # At another pick it is a new fault.
     monkeypatch.setattr(owner, name, empty_at(inherited, {1, 4}))
     with pytest.warns(RuntimeWarning, match=WARNING):
         assert select(F, G, 8, objective=objective).indices.tolist() == right.indices.tolist()
@@ -159,7 +159,7 @@ def test_on_the_cpu(pool, monkeypatch, owner, name, objective):
 
 @pytest.mark.parametrize("always", [False, True])
 def test_in_the_steps_of_triton(pool, triton_in_interpreter, monkeypatch, always):
-    """The largest score of one launch, or of every one from then on, is four times what it is."""
+    """The largest score of one launch, or of every launch from then on, is reported four times too large."""
     F, G = pool
     update, calls = triton_in_interpreter._update, []
 

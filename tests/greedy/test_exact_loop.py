@@ -1,4 +1,4 @@
-"""Selections against the greedy loop in 300-bit arithmetic: thousands of random problems, and what float64 lost."""
+"""Selections against the greedy loop in 300-bit arithmetic: thousands of random problems, and past float64 failures."""
 
 import warnings
 from dataclasses import replace
@@ -18,7 +18,7 @@ REFUSED = ("Q'Q is singular", "the residual diverges", "of its energy in the ran
 
 
 def solve(seed):
-    """A selection and what it was asked; None where it is refused."""
+    """A selection and its problem; None if the selection is refused."""
     F, G, k, objective, options = problem(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -58,7 +58,7 @@ def test_more_random_problems(part):
 
 @pytest.mark.parametrize("objective", ["mp", "lr", "mi", "omp", "entropy"])
 def test_a_wrong_pick_is_found(objective):
-    """Of a selection whose first two picks, or whose margins, are not what they were."""
+    """The check fails if the first two picks are swapped, or margins are changed."""
     found = 0
     for seed in range(200):
         solved = solve(seed)
@@ -86,9 +86,9 @@ def ridge_problem(d, n, seed=0):
 
 @pytest.mark.parametrize("epsilon", [1e-6, 1e-8, 1e-10])
 def test_a_tiny_ridge_does_not_make_ties(epsilon):
-    """Any two rows tell all of a query but for epsilon: information tells them apart, and a ratio near 1 does not.
+    """Any two rows determine a query up to epsilon: information distinguishes them, a ratio near 1 does not.
 
-    The first pick is a tie of all: for as many columns as dimensions it tells log(1 + 1 / epsilon) / 2 whatever it is.
+    All items tie for the first pick: with as many columns as dimensions each gives log(1 + 1 / epsilon) / 2 nats.
     """
     F, G = ridge_problem(2, 2)
     how = {"objective": "mi", "query": "ridge", "epsilon": epsilon}
@@ -110,13 +110,13 @@ def test_mutual_information_by_its_definition(d):
             k = min(2 * d + 2, 12)
             chosen = select(F, G, k, device="cpu", **how)
             np.testing.assert_array_equal(chosen.indices, greedy(F, G, k, **how), err_msg=f"{n} {epsilon}")
-            # A round of lr, for a single column, ends where its scores are used up; brute force knows no end.
+            # A round of lr, for a single column, ends when its scores are exhausted; brute force has no such end.
             own = chosen.rounds[1] if len(chosen.rounds) > 1 else k
             np.testing.assert_array_equal(chosen.indices[:own], brute_force(F, G, own, **how), err_msg=f"{n} {epsilon}")
 
 
 def test_reference_of_many_picks_beyond_the_rank():
-    """More picks than dimensions at epsilon 1e-10, in more dimensions than 300 bits are quick in."""
+    """More picks than dimensions at epsilon 1e-10, in more dimensions than 300-bit arithmetic can handle quickly."""
     rng = np.random.default_rng(5)
     F, G = rng.standard_normal((300, 24)), rng.standard_normal((300, 24))
     how = {"objective": "mi", "query": "ridge", "epsilon": 1e-10}
@@ -153,13 +153,13 @@ def test_rounding_is_not_picked_from_rows_of_one_line(objective):
         for sign in ("any", "positive"):
             how = {"objective": objective, "sign": sign, "on_exhausted": "stop", "initial": initial}
             chosen = select(F, G, m - len(initial), device="cpu", **how)
-            # 1e-7 of what the scores are of, squared; rounding would be 1e-32.
+            # Squares of 1e-7 of the scores' scale; rounding would give 1e-32.
             assert (chosen.gains > 1e-14).all(), f"seed {seed}"
 
 
 @pytest.mark.parametrize("initial", [(), (0,), (1, 0)])
 def test_duplicates_tell_less_and_less(initial):
-    """Entropy: of a row that was picked t times, epsilon / (t + epsilon) is left."""
+    """Entropy: epsilon / (t + epsilon) is left of a row that was picked t times."""
     F, epsilon = np.tile(ROW, (5, 1)), 1e-6
     chosen = select(F, None, 5 - len(initial), epsilon=epsilon, initial=initial, on_exhausted="stop", device="cpu")
     before = np.arange(len(initial), 5)
@@ -168,7 +168,7 @@ def test_duplicates_tell_less_and_less(initial):
 
 
 def test_the_first_pick_may_be_small():
-    """What is given is exact until something is projected out: a billionth of the worst score is no rounding."""
+    """Given scores are exact until something is projected out: a billionth of the largest score is not rounding."""
     F = np.eye(3)
     for objective in ("mp", "omp", "lr"):
         how = {"objective": objective, "sign": "positive", "on_exhausted": "stop"}

@@ -11,7 +11,7 @@ from tests.support.family_pools import SCORED, choose, normalized, pools
 
 
 def resolved(chosen, objective):
-    """Leading picks that differences of whole objectives, in float64, can tell from the next best."""
+    """Leading picks that differences of whole objectives, in float64, distinguish from the next best."""
     proof, gains = chosen.certificate, chosen.gains
     whole = {"lr": np.cumsum(gains), "mi": 1.0, "entropy": gains, "omp": gains + 1e-5 * gains.max()}[objective]
     told = (proof.margins * gains > 1e-8 * whole) | (proof.ties > 1)
@@ -44,7 +44,7 @@ def test_brute_force(pool, epsilon, query):
 @settings(max_examples=40, deadline=None)
 @given(pools(), st.sampled_from([0.0, 0.05]), st.sampled_from(["restart", "stop"]), st.booleans())
 def test_whole_pools(pool, epsilon, on_exhausted, raw):
-    """Beyond the rank, to the last item, and with scores that no query gives."""
+    """Beyond the rank, to the last item, and with scores that no query reproduces."""
     F, G, normalize = pool
     if raw:
         G = np.random.default_rng(0).standard_normal(G.shape)
@@ -69,7 +69,7 @@ def test_positive_signs(pool, objective, shift):
 
 
 def textbook_lr(F, G, k, epsilon):
-    """lr as the choice that ridge regression fits worst, each set tried as a whole."""
+    """lr by its definition: the pick with the largest loss of ridge regression, computed for each whole set."""
     X, picks = normalized(F), []
     for _ in range(k):
         best = {}
@@ -105,7 +105,7 @@ def test_omp_is_scikit_learns(cone):
     X = normalized(cone)
     for seed in range(3):
         g = X @ np.random.default_rng(seed).standard_normal(X.shape[1])
-        # Dictionary atoms are the items: their Gram matrix, and what each has in common with the target.
+        # The items are dictionary atoms: their Gram matrix, and the product of each with the target.
         coefficients = orthogonal_mp_gram(X @ X.T, g, n_nonzero_coefs=20, return_path=True)
         order = []
         for step in coefficients.T:
@@ -183,7 +183,7 @@ def test_real_data(real, name):
 )
 @pytest.mark.parametrize("on_exhausted", ["restart", "stop"])
 def test_the_reference_has_another_function_for_matching_pursuit(how, on_exhausted):
-    """The error shows the call, and what that chooses is what is selected where the residual grows."""
+    """The error shows the call of the other function, and that call selects the same where the residual grows."""
     rng = np.random.default_rng(2)
     F, G = rng.standard_normal((40, 5)) + 1.5, rng.standard_normal((40, 2))
     if "normalize" in how:

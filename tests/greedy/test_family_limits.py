@@ -1,4 +1,4 @@
-"""Where the family's arithmetic is tried: bounds, rounding, dependent rows, ties, signs, units."""
+"""Limits of the arithmetic of the projecting objectives: bounds, rounding, dependent rows, ties, signs, units."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_signs_matter():
     assert choose(F, [1.0, -3.0, 2.0, -4.0], 2).tolist() == [3, 1]
     for objective in ("mp", "lr", "omp"):
         chosen = select(F, [1.0, -3.0, 2.0, -4.0], 4, objective=objective, sign="positive", device="cpu")
-        # What is left when no score is positive comes in order.
+        # When no score is positive, the items left are picked in order.
         assert chosen.indices.tolist() == [2, 0, 1, 3]
         assert chosen.gains.tolist() == [4, 1, 0, 0]
         stopped = select(F, [-1.0, -3.0, -2.0, -4.0], 4, sign="positive", on_exhausted="stop", device="cpu")
@@ -26,7 +26,7 @@ def test_signs_matter():
 
 
 def test_rounding_does_not_add_dimensions(cone, monkeypatch):
-    """Raw scores over small distances: lr likes rows that lie nearly in the span of its picks, one after the other."""
+    """Raw scores over small distances: lr picks rows nearly in the span of its picks, one after the other."""
     monkeypatch.setattr(ties, "FLOOR", 0.0)
     G = np.column_stack([signals.self_compression(cone), np.arange(len(cone)) % 6])
     for normalize in (True, False):
@@ -70,13 +70,13 @@ def test_hopeless_input():
             ValueError, match=r"G has a share of \S+ of its energy in the range of F, which is rounding"
         ):
             select(F, outside, 5, objective=objective, query="ridge", device="cpu")
-    # Of widely different lengths, rows are told apart by those that are left.
+    # Rows of widely different lengths are compared relative to those that are left.
     lengths = np.logspace(-60, 60, 50)[:, None]
     assert choose(normalized(F) * lengths, None, 8, normalize=False).tolist() == list(range(49, 41, -1))
 
 
 def test_bounds_hold_at_every_step(cone, monkeypatch):
-    """The arrays are never further from float64 than the bounds say, and the bounds are of use."""
+    """The arrays are never further from float64 than the bounds say, and the bounds are tight enough to be useful."""
     seen = []
     original = projecting.Projecting._choose
 
@@ -173,7 +173,7 @@ def test_duplicates_tie(cone):
 
 
 def test_refreshes_come_where_they_help(cone):
-    """Where the arrays have become too vague, and not where groups of equal rows stay candidates whatever they say."""
+    """Refreshes come when the bounds are too wide, not when groups of equal rows stay candidates in any case."""
     chosen = select(cone, None, 200, epsilon=0.01, device="cpu")
     assert chosen.certificate.refreshes >= 1
     assert np.median(chosen.certificate.candidates) < 50
@@ -187,7 +187,7 @@ def test_zero_rows_and_zero_scores():
     F = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 2.0]])
     assert choose(F, None, 4, normalize=False).tolist() == [3, 1, 0, 2]
     assert choose(F, [9.0, 1.0, 1.0, 1.0], 4, objective="lr", normalize=False).tolist() == [1, 3, 0, 2]
-    # With noise on each row, a score is worth something even of a row of zeros.
+    # With noise on each row, even a row of zeros has a useful score.
     for objective in ("lr", "omp"):
         how = {"objective": objective, "normalize": False, "epsilon": 0.5}
         assert choose(F, [9.0, 1.0, 8.0, 1.0], 4, **how).tolist() == [0, 2, 1, 3]
@@ -217,7 +217,7 @@ def test_large_and_small_units(cone):
 @pytest.mark.parametrize("spread", [1e10, 1e16, 1e30])
 @pytest.mark.parametrize("epsilon", [0.0, 1e-12])
 def test_ratios_of_long_and_short_rows(spread, epsilon):
-    """The first pick by the definition: by the longest row's rounding all short rows would tie."""
+    """The first pick follows the definition: relative to the longest row's rounding all short rows would tie."""
     for seed in range(10):
         rng = np.random.default_rng(seed)
         F, G = rng.standard_normal((50, 4)), rng.standard_normal(50)
@@ -235,11 +235,11 @@ def test_ratios_of_long_and_short_rows(spread, epsilon):
 
 @pytest.mark.parametrize("objective", ["lr", "mi"])
 def test_without_epsilon_lengths_only_scale_the_scores(objective):
-    """Rows of any lengths with their scores, or unit rows with the scores divided by the lengths: it is one choice."""
+    """Rows of any lengths with their scores, or unit rows with scores divided by the lengths: the same choice."""
     for seed in range(10):
         rng = np.random.default_rng(seed)
         unit = normalized(rng.standard_normal((60, 8)))
-        # Of two, so that nothing is rounded.
+        # Powers of two, so that nothing is rounded.
         lengths = 2.0 ** rng.integers(-10, 10, (60, 1)) if objective == "mi" else 2.0 ** rng.integers(-40, 40, (60, 1))
         G = unit @ rng.standard_normal((8, 2)) if objective == "mi" else rng.standard_normal((60, 2))
         how = {"objective": objective, "on_exhausted": "stop", "device": "cpu"}
@@ -250,7 +250,7 @@ def test_without_epsilon_lengths_only_scale_the_scores(objective):
 
 
 def test_a_small_ridge_does_not_make_the_reference_round():
-    """Q'PQ nearly singular: a difference with Q'Q would be rounding, and no Gram matrix."""
+    """Q'PQ is nearly singular: computed as a difference from Q'Q it would be rounding, not a Gram matrix."""
     rng = np.random.default_rng(0)
     for _ in range(3):
         F = rng.standard_normal((170, 14)) * 10.0 ** rng.uniform(-5, 5, (170, 1))
@@ -285,7 +285,7 @@ def test_norms_too_far_apart_for_a_ratio():
 @pytest.mark.parametrize("ending", ["restart", "stop"])
 @pytest.mark.parametrize("epsilon", [1e-6, 0.1])
 def test_zero_rows_tell_nothing_of_a_query(epsilon, ending):
-    """They are not looked at for ever."""
+    """The selection does not loop on them for ever."""
     rng = np.random.default_rng(0)
     F = rng.standard_normal((6, 2))
     F[3:] = 0

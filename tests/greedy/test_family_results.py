@@ -1,4 +1,4 @@
-"""What a selection of the family comes with: gains, weights, queries, memory, plans, files."""
+"""Results of selections by the projecting objectives: gains, weights, queries, memory, plans, files."""
 
 import tracemalloc
 import warnings
@@ -147,7 +147,7 @@ def test_one_pool_for_all(cone):
         chosen = pool.select(G, 50, objective=objective)
         np.testing.assert_array_equal(chosen.indices, choose(cone, G, 50, objective=objective))
         assert (chosen.plan.columns, chosen.plan.objective) == ("none", objective)
-        # The columns that are kept count.
+        # Kept columns count as memory.
         assert chosen.plan.total > first.plan.memory["Gram columns"]
     entropy = pool.select(None, 50)
     np.testing.assert_array_equal(entropy.indices, choose(cone, None, 50))

@@ -1,4 +1,4 @@
-"""Very many candidates, looked at in portions: picks and certificates of those looked at together."""
+"""Very many candidates, processed in portions: the picks and certificates are those of one pass over all."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def tied(request):
         return rng.standard_normal((9000, 2)), np.ones(9000)
     if request.param == "copies":
         return rng.standard_normal((6, 5))[rng.integers(6, size=7000)], np.ones(7000)
-    # More of them lie within a tie of each other than are settled one by one.
+    # More of them tie with each other than are settled one by one.
     return np.repeat(rng.standard_normal((8, 4)), 700, axis=0), np.repeat([5.0, 1, 1, 1, 2, 2, 3, 3], 700)
 
 
@@ -47,7 +47,7 @@ def test_portions(tied, objective, options, monkeypatch):
         return portions(self, floor)
 
     monkeypatch.setattr(numpy_items.NumpyItems, "portions", counted)
-    # Nor is it seen at once that all tie.
+    # The shortcut for items that all tie is disabled.
     monkeypatch.setattr(Judge, "alike", lambda *_: False)
     chosen = select(F, G, 7, device="cpu", **how)
     assert asked
@@ -61,7 +61,7 @@ def test_portions(tied, objective, options, monkeypatch):
 
 @pytest.mark.parametrize(("objective", "score"), [("entropy", None), ("lr", 2.0), ("omp", -2.0)])
 def test_rounds_of_few_picks_rescore_few_items(objective, score, monkeypatch):
-    """Each begins with all items tied, and ends with nothing left of any."""
+    """Each round begins with all items tied, and ends with nothing left of any item."""
     F = np.random.default_rng(0).standard_normal((20_000, 2))
     G = None if score is None else np.full(20_000, score)
     monkeypatch.setattr(numpy_items, "PORTION", 8)

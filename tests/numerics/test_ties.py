@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("all_threads")
 
 
 def rescaled_copies(seed):
-    """Rows beside three and a seventh times themselves: equal once normalised, but for the last bit."""
+    """Rows, and three times and a seventh of the same rows: equal after normalisation except for the last bit."""
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((1500, 12))
     rows = np.vstack([rows, 3 * rows, rows / 7])[rng.permutation(4500)]

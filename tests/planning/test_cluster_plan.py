@@ -1,4 +1,4 @@
-"""The plan for many devices: what the command prints, how memory and time change with devices, what is refused."""
+"""The plan for many devices: the output of the command, memory and time by number of devices, refused values."""
 
 import pickle
 import re
@@ -98,7 +98,7 @@ def test_counts_as_people_write_them(run):
 @pytest.mark.parametrize("kind", list(DEVICE_KINDS))
 def test_more_devices_take_less_memory_and_work_each_until_messages_take_over(kind):
     plans = [estimate(M, D, 1, K, devices=devices, kind=kind) for devices in (48, 96, 192, 4096)]
-    # The number of columns kept is for the run to use; the rest must shrink.
+    # The kept columns may use free memory; the rest must shrink.
     needs = [sum(plan.memory.values()) - plan.memory["Gram columns"] for plan in plans]
     assert needs == sorted(needs, reverse=True)
     assert needs[-1] < needs[0] / 3
@@ -107,7 +107,7 @@ def test_more_devices_take_less_memory_and_work_each_until_messages_take_over(ki
     assert 2 > speedups[0] > 1 > speedups[-1] if kind == "cpu" else speedups[-1] < 1
     work = [plan.seconds["columns"] for plan in plans]
     assert work == sorted(work, reverse=True)
-    # A message to and from each rank: the star's share grows as they do.
+    # Each rank has a message both ways, so the star's share of the time grows with the ranks.
     messages = [plan.schedule.step_messages for plan in plans]
     assert messages[2] / messages[1] == pytest.approx(2, rel=0.05)
 
@@ -153,7 +153,7 @@ def test_a_memory_limit_is_kept_to():
     assert sum(plan.memory.values()) <= 30e9
     assert plan.columns < 256
     assert 1 < plan.schedule.batch <= plan.columns // 2
-    # Half of the bytes an entry leave room where four do not.
+    # Entries of two bytes fit where entries of four do not.
     assert estimate(M, D, 1, K, devices=24, memory_limit="75GB").precision == "fp16"
 
 
@@ -187,7 +187,7 @@ def test_expected_maximum_of_ranks():
 
 @pytest.mark.parametrize("sign", ["any", "positive"])
 def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
-    """How many messages each pick and each batch takes and how long they are, in a real selection of one rank."""
+    """Counts the messages of each pick and each batch, and their lengths, in a real selection of one rank."""
     torch = pytest.importorskip("torch.distributed")
     from gip_gpu import distributed
     from gip_gpu.distributed import exchange, foresight
@@ -233,14 +233,14 @@ def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
     assert max(up for _, up in messages["update"]) <= plan.stepping.up <= cluster_schedule.FIRST
     assert len(plan.before) == len(plan.after) == 2 or by_items
     if by_items:
-        # Candidates, the pick's row; the pick is told and its update asked, which is answered.
+        # Candidates, the pick's row; the pick is sent and its update requested, and the rank answers.
         assert len(messages["rows"]) == picks <= len(messages["candidates"])
         assert max(down for down, _ in messages["project"]) <= plan.stepping.down[0]
         assert (len(messages["project"]), len(plan.before), plan.after) == (picks, 2, ())
     else:
         batches, singles = len(messages["nominate"]), len(messages["columns"]) - len(messages["nominate"])
         assert batches > 0
-        # The pick's row, nominees, the other rows unless nothing else is foreseen, columns.
+        # The pick's row, nominees, the other rows if any are foreseen, columns.
         assert batches + singles < len(messages["rows"]) <= 2 * batches + singles
         nominated = np.mean([up for _, up in messages["nominate"]])
         assert 0.5 < nominated / (plan.ranks * plan.before[-1].up) < 2

@@ -1,4 +1,4 @@
-"""The plan: what it chooses, that it keeps to the memory it names, and the batch size it leaves to the run."""
+"""The plan: its choices, the memory that a run really takes, and the batch size that the run chooses."""
 
 import re
 import subprocess
@@ -32,7 +32,7 @@ def test_choice():
 
 
 def test_a_large_matrix_needs_more_picks_than_a_small_one():
-    # Memory for it may have to be asked for from a host; a run may still change its mind where columns take longer.
+    # A virtual machine may have to request its memory from a host; a run may still change to it if columns are slower.
     assert plan(7473, 384, 2242, memory_limit="20GB").columns == "gram"
     large = plan(52002, 384, 15_600, memory_limit="20GB")
     assert large.columns == "lazy"
@@ -155,7 +155,7 @@ def test_batch_size_ignores_one_batch_that_was_held_up():
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Plans for a GPU of 80 GB, which is not there: nothing is allocated."""
+    """Plans for an imaginary GPU of 80 GB: nothing is allocated."""
     monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
     monkeypatch.setattr(CupyBackend, "missing", classmethod(lambda cls, device: ""))
     monkeypatch.setattr(CupyBackend, "available", classmethod(lambda cls, device: 80_000_000_000))
@@ -202,7 +202,7 @@ def test_what_rows_are_multiplied_as():
 
 
 def test_model_of_a_step_and_a_selection():
-    """What the cost model says of an A100; no measurement."""
+    """Predictions of the cost model for an A100, not measurements."""
     costs = GpuCosts(52_002, 768, 1, "fp32")
     assert costs.loop_step_seconds("tf32") < 8e-6
     assert costs.gram_seconds(26_001, "tf32") < 1

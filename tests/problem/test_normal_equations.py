@@ -1,4 +1,4 @@
-"""Least squares by normal equations: as accurate as by orthogonal decompositions, or not at all."""
+"""Least squares by normal equations: as accurate as orthogonal decompositions, or refused."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_as_an_orthogonal_decomposition(m, d, epsilon, decomposed):
 
 @pytest.mark.parametrize("weak", [0.0, 1e-4, 1e-7, 1e-10, 1e-14])
 def test_directions_that_rows_hardly_have(weak, decomposed):
-    """Whether they count for the range of F is told by the rows, however small what they have is."""
+    """The rows decide whether such directions are in the range of F, however small their part is."""
     F, G = problem(400, 12)
     F[:, 3:5] *= weak
     F = F @ np.linalg.qr(np.random.default_rng(1).standard_normal((12, 12)))[0]

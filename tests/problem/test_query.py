@@ -131,7 +131,7 @@ def test_equal_rows_have_equal_values_wherever_they_stand(d: int, n: int) -> Non
     for rows in (Rows(F), Rows(np.asfortranarray(F))):
         fitted = fit(rows, RNG.normal(size=(m, n)), 0.1).fitted
         assert (fitted[places] == fitted[places[0]]).all()
-    # Where equal rows change places with their scores, nothing else changes.
+    # If equal rows swap places together with their scores, nothing else changes.
     G = RNG.normal(size=(m, n))
     order = np.arange(m)
     order[places] = np.roll(places, 1)
@@ -201,7 +201,7 @@ def test_real_embeddings(real, name) -> None:  # type: ignore[no-untyped-def]
     F = real(name)[:6000]
     rows = Rows(F)
     block = rows.block(0, len(F))
-    # MiniLM's have zero columns, and one of the smallest float16 numbers: almost constant, it says much of a mean.
+    # MiniLM's have zero columns, and one of the smallest float16 numbers: almost constant, and so important for a mean.
     G = block @ RNG.normal(size=(F.shape[1], 1)) + RNG.normal(size=(len(F), 1)) + 3
     query = fit(rows, G, 0.0)
     wanted, _, rank, singular = np.linalg.lstsq(block, G, rcond=None)

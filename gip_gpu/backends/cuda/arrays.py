@@ -1,4 +1,4 @@
-"""Device memory by way of CuPy."""
+"""Device memory through CuPy."""
 
 import weakref
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.system import memory
 
-# CuPy has no bfloat16: its bits are kept, and the kernels know what they are.
+# CuPy has no bfloat16: its bits are stored as uint16, and the kernels interpret them.
 CUPY_DTYPES = {
     "fp16": np.float16,
     "bf16": np.uint16,
@@ -20,13 +20,13 @@ CUPY_DTYPES = {
     "int32": np.int32,
     "int64": np.int64,
 }
-# Of cublas_api.h: the types of a product's arrays and of its arithmetic.
+# Constants of cublas_api.h: the types of a product's arrays and of its arithmetic.
 R_32F, COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 0, 68, 77, -1
 NO_TRANSPOSE, TRANSPOSE = 0, 1
 
 
 class _Owner:
-    """Keeps host memory that a device array lies in."""
+    """Owner of the host memory behind a device array."""
 
     def __init__(self, values: NDArray[Any]) -> None:
         self.values = values
@@ -57,7 +57,7 @@ class CupyArrays:
 
     @property
     def shared_of_block(self) -> int:
-        """Bytes of shared memory that a block may ask for."""
+        """Bytes of shared memory that a block may request."""
         return int(self.device.attributes["MaxSharedMemoryPerBlockOptin"])
 
     def empty(self, shape: tuple[int, ...], kind: str) -> Any:
@@ -68,7 +68,7 @@ class CupyArrays:
             raise memory.out_of_memory(wanted, self.free(), f"cuda:{self.number}") from error
 
     def free(self) -> int:
-        """Bytes free on the device, CuPy's own cache included."""
+        """Returns the free bytes on the device, CuPy's own cache included."""
         with self.device:
             free, _ = cupy.cuda.runtime.memGetInfo()
             return int(free + cupy.get_default_memory_pool().free_bytes())
@@ -86,7 +86,7 @@ class CupyArrays:
         buffer = self.buffers[number]
         if buffer is None or buffer.size < target.size or buffer.dtype != target.dtype:
             buffer = self.buffers[number] = cupyx.empty_pinned(target.size, target.dtype)
-        # What this stream took from the buffer before must be gone.
+        # The previous copy from this buffer must be complete.
         self.streams[number].synchronize()
         part = buffer[: target.size].reshape(target.shape)
         np.copyto(part, values, casting="same_kind")
@@ -96,7 +96,7 @@ class CupyArrays:
         if kind == "bf16" and not isinstance(array, cupy.ndarray):
             import torch
 
-            # DLPack carries bfloat16, CuPy does not: its bits travel as integers.
+            # DLPack supports bfloat16, CuPy does not: its bits are passed as integers.
             array = torch.from_dlpack(array).view(torch.int16)
         taken = array if isinstance(array, cupy.ndarray) else cupy.from_dlpack(array)
         if taken.device.id != self.number:
@@ -107,7 +107,7 @@ class CupyArrays:
 
     def map_host(self, values: NDArray[Any]) -> Any:
         owner, address = _Owner(values), values.ctypes.data
-        # 8: read-only pages too, as those of a memory map. Where the system refuses, a pinned copy serves.
+        # Flag 8 allows read-only pages, such as those of a memory map. If the system refuses, use a pinned copy.
         try:
             cupy.cuda.runtime.hostRegister(address, values.nbytes, 8)
             weakref.finalize(owner, cupy.cuda.runtime.hostUnregister, address)
@@ -151,7 +151,7 @@ class CupyArrays:
         from cupy.cuda import cublas, device
 
         one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-        # cuBLAS counts columns first: out' = right left', all three as their transposes lie.
+        # cuBLAS is column-major: it computes out' = right left' on the transposes of the stored arrays.
         cublas.gemmEx(
             device.get_cublas_handle(), TRANSPOSE, NO_TRANSPOSE, len(right), len(left), left.shape[1],
             one.ctypes.data, right.data.ptr, R_32F, right.shape[1], left.data.ptr, R_32F, left.shape[1],

@@ -1,4 +1,4 @@
-"""The CuPy backend: CuPy memory, CUDA C++ compiled by NVRTC when first used, one cooperative launch for many steps."""
+"""The CuPy backend: CuPy memory, CUDA C++ compiled by NVRTC on first use, one cooperative launch for many steps."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 
 def advice() -> str:
-    """How to install CuPy: the extras that bring it, and the one that fits the CUDA driver."""
+    """Returns advice on installing CuPy: the extras that include it, and the one that fits the CUDA driver."""
     either = " or ".join(f"'gip_gpu[{extra}]' ({package})" for extra, package in cuda_driver.EXTRAS.values())
     return f"pip install {either}, with no other CuPy package beside it; {cuda_driver.fitting()}"
 
 
 class CupyBackend(GpuBackend):
-    """On a CUDA device."""
+    """Backend on a CUDA device."""
 
     name: ClassVar[str] = "cupy"
 
-    arrays: Any  # CupyArrays, whose module imports its library.
+    arrays: Any  # CupyArrays; its module imports CuPy.
 
     @classmethod
     def missing(cls, device: str) -> str:
         try:
             import cupy
-        except Exception as error:  # A library that is broken is as good as absent.
+        except Exception as error:  # A broken library counts as absent.
             return f"it needs cupy ({error}); {advice()}"
         try:
             count = cupy.cuda.runtime.getDeviceCount()

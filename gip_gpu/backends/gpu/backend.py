@@ -1,4 +1,4 @@
-"""What the GPU backends share: embeddings and a selection's arrays on the device, and launches.
+"""Base of the GPU backends: embeddings and a selection's arrays on the device, and launches.
 
 `gip_gpu.greedy.device_pursuit` is the host's side of the loop that runs there. A backend supplies `Arrays` (memory,
 copies, casts, a vendor GEMM) and launches of its kernels.
@@ -30,15 +30,15 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 Floats = NDArray[np.float64]
 
 HOST_TYPES = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
-# Rows whose norms lie in this range are multiplied as given: no product of theirs leaves the range of float32, and what
-# is flushed to zero is covered by `bounds.gram_entry_error`.
-SMALLEST_NORM = 1e-300  # Its inverse is a float64.
+# Rows with norms in the range SANE_NORMS may be multiplied without a cast: no product of theirs overflows float32, and
+# `error_bounds.gram_entry_error` covers those flushed to zero.
+SMALLEST_NORM = 1e-300  # Its inverse is a finite float64.
 SIGNALS = 1024
 SANE_NORMS = (2.0**-40, 2.0**40)
 
 
 def too_old(major: int, minor: int) -> str:
-    """Why a device of this compute capability cannot be used, "" if it can."""
+    """Returns the reason why a device of this compute capability cannot be used, "" if it can."""
     if major >= 8:
         return ""
     return f"the device has compute capability {major}.{minor}; the kernels need 8.0 (an A100) or newer"
@@ -56,11 +56,11 @@ def _on_device(hook: Hook) -> Hook:
 
 
 class GpuBackend(Backend):
-    """The greedy loop on a device: a launch takes many steps and comes back with a reason.
+    """The greedy loop on a device: a launch takes many steps and returns with a reason.
 
-    Rows are kept as given, for exact rescoring, and beside them rounded to the format that they are multiplied in; rows
-    given in 16 bits serve both ends where they can. Rows that do not fit stay in pinned host memory, stream through the
-    products in chunks, and are read over the bus by the few that are rescored.
+    Rows are stored as given, for exact rescoring, and also rounded to the format in which they are multiplied; rows
+    given in 16 bits serve both purposes where possible. Rows that do not fit stay in pinned host memory and stream
+    through the products in chunks; the few that are rescored are read over the bus.
     """
 
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
@@ -68,7 +68,7 @@ class GpuBackend(Backend):
     automatic: ClassVar[tuple[str, ...]] = GPU_AUTOMATIC
     device_loop: ClassVar[bool] = True
     portable: ClassVar[bool] = False
-    # Whether steps are kernels of a graph, or one kernel takes many.
+    # True: steps are kernels of a CUDA graph. False: one kernel takes many steps.
     graph: ClassVar[bool] = False
 
     arrays: Arrays
@@ -84,7 +84,7 @@ class GpuBackend(Backend):
     @classmethod
     @abstractmethod
     def make_arrays(cls, device: str) -> Arrays:
-        """The arrays of a device, such as "cuda:0"; ValueError where the library cannot use it."""
+        """Returns the arrays of a device such as "cuda:0"; raises ValueError if the library cannot use it."""
 
     def __init__(self, rows: Rows, plan: Plan) -> None:
         super().__init__(rows, plan)
@@ -93,7 +93,7 @@ class GpuBackend(Backend):
             self._store(plan)
 
     def _store(self, plan: Plan) -> None:
-        """Puts the embeddings where the plan says."""
+        """Places the embeddings as the plan says."""
         rows = self.rows_of
         self.input_dtype = format_of(rows.values)
         norms = rows.norms if rows.normalize else np.ones(self.m)
@@ -106,7 +106,7 @@ class GpuBackend(Backend):
         lengths = norms if rows.normalize else np.array([rows.largest])
         sane = bool(((lengths >= SANE_NORMS[0]) & (lengths <= SANE_NORMS[1])).all())
         self.multiply, self.multiplied_without_cast = multiplied_as(plan.precision, self.input_dtype, sane)
-        # Rows that lie on the device and are multiplied as they are need no place of their own.
+        # Rows that are on the device and are multiplied without a cast need no second copy.
         self.resident = plan.resident or (self.multiplied_without_cast and isinstance(rows.values, DeviceMatrix))
         self.storage = STORAGE[plan.precision]
         self.factor = 2.0**-self.exponent
@@ -135,14 +135,14 @@ class GpuBackend(Backend):
         return [(start, min(start + self.chunk, self.m)) for start in range(0, self.m, self.chunk)]
 
     def _place_rows(self) -> Any:
-        """The rows as given, on the device or mapped into its address space."""
+        """Returns the rows as given, on the device or mapped into its address space."""
         values = self.rows_of.values
         if isinstance(values, DeviceMatrix):
             return self.arrays.adopt(values.array, self.input_dtype)
         if not self.resident:
             return self.arrays.map_host(np.ascontiguousarray(values[:], HOST_TYPES[self.input_dtype]))
         array = self.arrays.empty((self.m, self.d), self.input_dtype)
-        # The memory may have been another array's, in another stream.
+        # Another stream may still use the memory for a previous array.
         self.arrays.synchronize()
         for turn, (start, stop) in enumerate(self._chunks()):
             self.arrays.stage(turn % 2, array[start:stop], values[start:stop])
@@ -150,7 +150,7 @@ class GpuBackend(Backend):
         return array
 
     def _make_products(self) -> Any:
-        """The rows as they are multiplied."""
+        """Returns the rows in the format in which they are multiplied."""
         if self.multiplied_without_cast:
             return self.stored
         array = self.arrays.empty((self.m, self.d), self.multiply)
@@ -160,12 +160,12 @@ class GpuBackend(Backend):
 
     @_on_device
     def begin_pursuit(self, n: int) -> None:
-        """Allocates the arrays of matching pursuit for n signals, where they are not there yet."""
+        """Allocates the arrays of matching pursuit for n signals, unless they exist."""
         if n == self.ready_for:
             return
         if n > SIGNALS:
             raise ValueError(f"G has {n:,} columns; the GPU backends take up to {SIGNALS:,}")
-        # What fails half way is begun anew.
+        # If an allocation fails, the next call starts again.
         self.ready_for, self.n = 0, n
         empty = self.arrays.empty
         self.scores, self.A, self.W = empty((self.m, n), "fp64"), empty((n, self.d), "fp64"), empty((n, self.m), "fp32")
@@ -181,20 +181,20 @@ class GpuBackend(Backend):
 
     @_on_device
     def open_round(self, scores: Floats, weight: NDArray[np.float32], A: Floats) -> None:
-        """Uploads what a round begins with: scores (m, n) in its unit, weight (m,), A (n, d), as `layout` has them."""
+        """Uploads the initial arrays of a round: scores (m, n) in its unit, weight (m,), A (n, d), as in `layout`."""
         self.arrays.put(self.scores, scores)
         self.arrays.put(self.weight, weight)
         self.arrays.put(self.A, A)
 
     @_on_device
     def projection(self) -> Floats:
-        """A (n, d), as the device has it."""
+        """Returns A (n, d), as stored on the device."""
         A: Floats = self.arrays.get(self.A)
         return A
 
     @_on_device
     def run(self, columns: Any) -> None:
-        """Takes steps with these Gram columns, from `head` and `places` on, until `places` says why not."""
+        """Takes steps with these Gram columns from the state in `head` and `places`, until `places` holds a reason."""
         self.arrays.put(self.header_f64, self.head)
         self.arrays.put(self.header_i64, self.places)
         self._run(columns)
@@ -202,13 +202,13 @@ class GpuBackend(Backend):
 
     @_on_device
     def records(self, count: int) -> Floats:
-        """(count, RECORD_WEIGHTS + n) what the picks of the last `run` entered."""
+        """Returns the records (count, RECORD_WEIGHTS + n) of the picks of the last `run`."""
         records: Floats = self.arrays.get(self.record[:count])
         return records
 
     @_on_device
     def recompute(self) -> float:
-        """W~ anew from scores and A; the largest ||W_j|| of the items left."""
+        """Recomputes W~ from scores and A; returns the largest ||W_j|| of the items left."""
         self.largest[:] = 0
         if self.resident:
             self._refresh(self.stored, 0, self.m, self.largest[0])
@@ -246,10 +246,10 @@ class GpuBackend(Backend):
         self.arrays.synchronize()
 
     def _multiply(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
-        """out = (left @ right.T) * by_row * by_column.
+        """Computes out = (left @ right.T) * by_row * by_column.
 
-        float32 goes to the vendor's GEMM: a batch has no symmetry to save arithmetic by, and its tiles are tuned for
-        every shape and chip. 16-bit rows go to our own kernel, for vendors round 16-bit products on their way out.
+        The vendor's GEMM multiplies float32: a batch has no symmetry that saves arithmetic, and the GEMM is tuned for
+        every shape and chip. Our own kernel multiplies 16-bit rows, because vendors round the results to 16 bits.
         """
         if self.multiply in ("fp32", "tf32") and not self.multiplied_without_cast and self.storage == "fp32":
             self.arrays.matmul(left, right, out, self.multiply == "tf32")
@@ -273,13 +273,13 @@ class GpuBackend(Backend):
             self.arrays.scatter(self.slots, np.asarray(items, np.int64), np.asarray(slots, np.int32))
 
     def prepare(self, count: int) -> None:
-        """As `gip_gpu.backends.residual.Residual.prepare`; nothing is done once a round."""
+        """Does nothing: this backend has no work of once a round (`gip_gpu.backends.residual.Residual.prepare`)."""
 
     @_on_device
     def speculate(self, pick: Pending, known: Container[int], count: int, most: int) -> list[int]:
-        """As `gip_gpu.backends.residual.Residual.speculate`, by rank.
+        """Predicts picks by the ranking of scores; see `gip_gpu.backends.residual.Residual.speculate`.
 
-        On a GPU a column in a batch costs a hundredth of a matrix-vector product, and a look ahead costs launches.
+        On a GPU a column in a batch costs a hundredth of a matrix-vector product, and a lookahead costs launches.
         """
         ranked = self.arrays.top(self.score, self.slots, count) if count > 1 else np.empty(0, np.int64)
         return [pick.index, *ranked[ranked != pick.index].tolist()][:count]
@@ -293,11 +293,11 @@ class GpuBackend(Backend):
 
     @abstractmethod
     def _step_terms(self) -> int:
-        """Roundings that a product passes through at most on its way into a sum of `_family_step`."""
+        """Returns the largest number of roundings of a product on its way into a sum of `_family_step`."""
 
     @abstractmethod
     def _step_parts(self, count: int) -> int:
-        """Programs or blocks of a launch of `_family_step` for so many items."""
+        """Returns the programs or blocks of a launch of `_family_step` for `count` items."""
 
     @abstractmethod
     def _family_step(
@@ -313,38 +313,38 @@ class GpuBackend(Backend):
         """Projects a pick out of W~ and d2~ of `count` items from `first`, and rates them; without a move only rates.
 
         Args:
-            rows: (count, d) as they are multiplied, to be multiplied by the inverse norms in `self.inverse`.
-            parts: (`_step_parts(count)`, 2) of `items.parts`, to be filled.
+            rows: (count, d) in the format in which they are multiplied; `self.inverse` has their inverse norms.
+            parts: (`_step_parts(count)`, 2) of `items.parts`; the launch fills it.
         """
 
     @abstractmethod
     def _family_candidates(self, items: GpuItems, floor: float) -> None:
-        """Lists the items whose upper bound reaches `floor`, 0 at least, with exact distances and residuals."""
+        """Lists the items with an upper bound of at least `floor` >= 0, with exact distances and residuals."""
 
     @abstractmethod
     def _begin(self) -> None:
-        """Allocates what the kernels of this backend need beside the shared arrays, for `self.n` signals."""
+        """Allocates the arrays that only this backend's kernels need, for `self.n` signals."""
 
     @abstractmethod
     def _parts(self) -> int:
-        """Entries that the kernels need in an array of one value a program or block."""
+        """Returns the entries of an array with one value for each program or block."""
 
     @abstractmethod
     def _cast(self, rows: Any, norms: Any) -> Any:
-        """Rows / norms * self.factor, in float64, then by way of float32 to the nearest in `self.multiply`."""
+        """Returns rows / norms * self.factor, in float64, rounded to float32 and then to `self.multiply`."""
 
     @abstractmethod
     def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:
-        """W~ of `count` items from `first`, whose rows are `rows`; by part, the largest ||W_j|| of those left."""
+        """Recomputes W~ of `count` items from `first` with these rows; by part, the largest ||W_j|| of those left."""
 
     @abstractmethod
     def _run(self, columns: Any) -> None:
-        """Takes steps with these Gram columns until `header_i64[REASON]` says why not."""
+        """Takes steps with these Gram columns until `header_i64[REASON]` holds a reason to stop."""
 
     @abstractmethod
     def _gram(self, rows: Any, out: Any) -> None:
-        """The Gram matrix of rows."""
+        """Computes the Gram matrix of rows."""
 
     @abstractmethod
     def _products(self, left: Any, by_row: Any, right: Any, by_column: Any, out: Any) -> None:
-        """out = (left @ right.T) * by_row * by_column, by our own kernel."""
+        """Computes out = (left @ right.T) * by_row * by_column, by our own kernel."""

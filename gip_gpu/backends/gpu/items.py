@@ -1,10 +1,10 @@
-"""The items of the GIP family on a GPU: what the host launches for each pick, and the arrays that it needs.
+"""Items of the projecting objectives on a GPU: the launches of each pick, and their arrays.
 
-A pick takes four small products with S (the library's), one launch of `step`, which reads the rows once for the pick's
-column and updates everything that items have, and one of `candidates`, which lists the window with exact values. The
-host reads a few hundred bytes after each of the two, and decides.
+A pick takes four small products with S by the library and two launches. `step` reads the rows once for the pick's
+column and updates all arrays by item; `candidates` lists the window with exact values. The host reads a few hundred
+bytes after each of the two, and decides.
 
-The device arrays, beside the rows and norms of the backend (n signals, of which there is one at least):
+The device arrays, in addition to the rows and norms of the backend (n signals, at least one):
 
     scores           (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
     A                (n, d)  float64
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 
 class ItemsBackend(Protocol):
-    """Rows on a device and launches over them; `gip_gpu.backends.gpu.backend.GpuBackend` describes each."""
+    """Rows on a device and launches over them; `gip_gpu.backends.gpu.backend.GpuBackend` documents each."""
 
     m: int
     d: int
@@ -71,11 +71,11 @@ class ItemsBackend(Protocol):
 
 
 class GpuItems(Items):
-    """Arrays by item on the device of a backend, which supplies the launches of the two kernels."""
+    """Arrays by item on a device. The backend supplies the launches of the two kernels."""
 
     def __init__(self, backend: ItemsBackend, rules: Rules, n: int) -> None:
         self.backend, self.rules, self.arrays = backend, rules, backend.arrays
-        # A column stays in float32 and in registers, without tensor cores.
+        # A column is computed in float32 in registers, without tensor cores.
         self.gamma = error_bounds.gram_entry_error(
             backend.d, multiply=backend.multiply, given=backend.multiplied_without_cast, terms=backend._step_terms()
         )
@@ -132,7 +132,7 @@ class GpuItems(Items):
                 self.arrays.put(self.weight, np.where((weight > 0) & ~eligible, 0, weight).astype(np.float32))
 
     def refresh(self, frame: Floats | None) -> RefreshStatistics:
-        """By the library's float64 products, chunk by chunk; it is seldom called."""
+        """Recomputes by the library's float64 products, chunk by chunk; it is seldom called."""
         largest = farthest = 0.0
         with self.arrays.device_scope():
             metric = None if frame is None else self.backend._upload(frame, "fp64")
@@ -160,7 +160,7 @@ class GpuItems(Items):
         return RefreshStatistics(largest**0.5, farthest, projected)
 
     def _given(self, start: int, stop: int) -> Any:
-        """Rows as given, on the device."""
+        """Returns rows as given, on the device."""
         stored = self.backend.stored
         if self.backend.resident or isinstance(self.backend.rows_of.values, DeviceMatrix):
             return stored[start:stop]
@@ -198,7 +198,7 @@ class GpuItems(Items):
             return self._step(move, errors)
 
     def _step(self, move: RankOneUpdate | None, errors: ErrorBounds) -> tuple[float, float]:
-        """The largest lower bound, and the energy."""
+        """Launches `step`; returns the largest lower bound, and the energy."""
         weights = np.zeros(self.n) if move is None or not self.given_signals else move.weights
         metric = np.eye(self.n) if errors.metric is None else errors.metric
         self.arrays.put(self.weights, weights.astype(np.float32))

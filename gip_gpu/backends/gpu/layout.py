@@ -1,17 +1,17 @@
-"""What the host and the device kernels of a selection have in common: places in the shared arrays, codes, constants.
+"""Layout shared by the host and the device kernels of a selection: places in the shared arrays, codes, constants.
 
 One source for both kernel languages: Triton kernels read these as constants, CUDA kernels get them as macros.
 
 The device arrays of a selection (n signals, m items, rows of length d):
 
     rows             (m, d)  as given: fp16, bf16, fp32 or fp64
-    norms            (m,)    float64, what a row is divided by; `inverses` what it is multiplied by
+    norms            (m,)    float64, divisor of each row; `inverses` has the reciprocals
     scores           (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
     A                (n, d)  float64
     W                (n, m)  float32, the residual W~
     weight           (m,)    float32: 1 eligible, 0 picked in this round, -1 picked in an earlier one
     score            (m,)    float32, ||W~_j||^2 times the weight where that is positive, else 0
-    slots            (m,)    int32, where the item's Gram column lies; -1: not at hand
+    slots            (m,)    int32, slot of the item's Gram column; -1: none
     columns          (slots, m) fp32, fp16 or bf16
     best             (parts,) float32, the largest score of each part of the items
     energy           (parts,) float64, ||W~||^2 over the items with weight >= 0 of each part
@@ -19,7 +19,7 @@ The device arrays of a selection (n signals, m items, rows of length d):
     candidate_value  (m, 1 + n) float64, their exact gains and residuals
     header_f64       (HEADER_F64_RESIDUAL + n,) float64, numbers of the selection at the places of `HeaderF64`
     header_i64       (16,)   int64, numbers of the selection at the places of `HeaderI64`
-    record           (steps, RECORD_WEIGHTS + n) float64, what each pick enters
+    record           (steps, RECORD_WEIGHTS + n) float64, the record of each pick
 """
 
 from enum import IntEnum
@@ -41,8 +41,8 @@ class HeaderF64(IntEnum):
     RIVAL = 7  # the gain that no other item exceeds, float64 rounding included
     PROJECTED = 8  # bound on |f_j A| over all items
     ROUNDING = 9  # error_bounds.dot_error of a rescored row
-    LARGEST = 10  # the largest ||W~_j|| where a window came up empty
-    FLOOR = 11  # the squared norm from which an item is a candidate, there
+    LARGEST = 10  # the largest ||W~_j||, if a window was empty
+    FLOOR = 11  # the squared norm from which an item is a candidate, if a window was empty
     RESIDUAL = 16  # from here: the exact residual of the pending pick
 
 
@@ -55,7 +55,7 @@ class HeaderI64(IntEnum):
     BASE = 3  # picks made when the launch began: record 0 is this pick
     EXCESS = 4  # State.excess
     PENDING = 5  # the item found to be the argmax, or -1
-    SLOT = 6  # where its column lies, or -1: nothing to project out
+    SLOT = 6  # the slot of its column, or -1: nothing to project out
     COUNT = 7  # candidates found in this step
     CANDIDATES = 8  # of the pending pick
     TIES = 9
@@ -99,7 +99,7 @@ CONSTANTS = {
 
 
 def macros() -> dict[str, str]:
-    """All of it as C macros; floating-point values as exact hexadecimal literals."""
+    """Returns places, codes and constants as C macros; floating-point values as exact hexadecimal literals."""
     places = {
         f"{prefix}_{place.name}": str(int(place))
         for prefix, kind in (("HEADER_F64", HeaderF64), ("HEADER_I64", HeaderI64), ("CODE", Code), ("RECORD", Record))

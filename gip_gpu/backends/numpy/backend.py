@@ -1,4 +1,4 @@
-"""The NumPy backend: BLAS for the products, fused array operations on blocks that stay in cache for the steps."""
+"""The NumPy backend: BLAS for products; fused array operations, on blocks that stay in cache, for steps."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 
 class NumpyBackend(Backend):
-    """Products in float32 by BLAS, Gram columns kept in float32 or float16."""
+    """Backend on the CPU: float32 products by BLAS, Gram columns stored in float32 or float16."""
 
     name: ClassVar[str] = "numpy"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
@@ -42,7 +42,7 @@ class NumpyBackend(Backend):
         return NumpyResidual(self.rows_of, self.square, n, self._foreseeing)
 
     def _foreseeing(self) -> Lookahead | None:
-        """What foresees picks, with the rows that earlier batches read."""
+        """Returns the lookahead, with the rows that earlier batches read; None if the plan has none."""
         if self.lookahead is None and self.size:
             self.lookahead = Lookahead(self.single, self.products, self.size)
         return self.lookahead

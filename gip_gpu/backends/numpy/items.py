@@ -1,4 +1,4 @@
-"""The items of the GIP family on the CPU: a matrix-vector product a pick, and passes over blocks that stay in cache."""
+"""Items of the projecting objectives on the CPU: one matrix-vector product a pick, and passes over cached blocks."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,11 +15,11 @@ from gip_gpu.problem.objectives import energies
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-# Items whose largest bound is kept, so that finding the window reads a few cells and not all items.
+# Items in a cell. The largest bound of each cell is stored, so that the window search reads only a few cells.
 CELL = 512
-# Items that one pass covers: their arrays fit a core's L2 cache together.
+# Items that one pass covers: their arrays fit in a core's L2 cache together.
 BLOCK = 64 * CELL
-# Cells whose candidates are looked at together.
+# Cells with candidates that are processed together.
 PORTION = 64
 # Candidates are rescored in blocks of this many float64 values, however many there are.
 RESCORE_VALUES = 1 << 20
@@ -30,7 +30,7 @@ class NumpyItems(Items):
 
     Args:
         rows: the exact rows.
-        products: the rows x as they are multiplied.
+        products: products with the rows x.
         exponent: x is f divided by 2**exponent.
     """
 
@@ -43,12 +43,12 @@ class NumpyItems(Items):
         self.W = np.empty((n, self.m), np.float32)
         self.distance = np.empty(self.m if rules.measure != "norm" else 0, np.float32)
         self.column = np.empty(self.m, np.float32)
-        # What an upper bound does not exceed: -1 for items that are not eligible, which no candidate comes from.
+        # Limit of the upper bounds: -1 for ineligible items, so that they are never candidates; else infinity.
         self.most = np.empty(self.m, np.float32)
         # Padded to whole cells.
         self.upper = np.full(cells * CELL, -1, np.float32)
         self.cells = np.empty(cells, np.float32)
-        # A candidate without others and its row; the pick and what those before it leave of its row.
+        # The only candidate and its row, if there is just one; the pick and the part phi of its row.
         self.sole: tuple[int, Floats] | None = None
         self.pick: tuple[int, Floats] | None = None
         self.buffers = np.empty((3 + n, min(BLOCK, self.m)), np.float32)
@@ -67,12 +67,12 @@ class NumpyItems(Items):
         return rows
 
     def _squares(self, indices: Any) -> Floats:
-        """Squared norms of the rows x."""
+        """Returns the squared norms of the rows x."""
         norms: Floats = self.rows.norms[indices]
         return np.ones(len(norms)) if self.rows.normalize else np.square(norms * self.factor)
 
     def _exact(self, indices: Any, x: Floats) -> tuple[Floats, Floats]:
-        """Residuals (c, n) and distances (c,) of the items with these rows (c, d), by BLAS where it does not matter."""
+        """Returns residuals (c, n) and distances (c,) of the items with these rows (c, d); BLAS for the distances."""
         return self.projector.exact(self.scores[indices], x)
 
     def carry(self) -> tuple[Floats, Floats | None]:
@@ -121,12 +121,12 @@ class NumpyItems(Items):
         return best
 
     def _rate(self, start: int, stop: int, errors: ErrorBounds) -> float:
-        """Upper bounds of a block's items, the largest of each cell; returns the largest lower bound."""
+        """Computes a block's upper bounds and their cell maxima; returns the largest lower bound."""
         upper, most = self.upper[start:stop], self.most[start:stop]
         if self.rules.measure == "ratio":
             lower, width = self._ratios(start, stop, errors, upper), np.float32(0)
         else:
-            # The largest lower bound is that of the largest upper one.
+            # All bounds have the same width: the largest lower bound belongs to the largest upper bound.
             lower = upper
             if self.rules.measure == "distance":
                 values, error = self.distance[start:stop], np.float32(errors.distance)
@@ -139,7 +139,7 @@ class NumpyItems(Items):
             np.minimum(lower, most, out=lower)
         highest = lower.max()
         if np.isnan(highest):
-            # Items that are not eligible have values without a bound.
+            # Ineligible items may have unbounded values.
             upper[most < 0] = lower[most < 0] = -1
             highest = lower.max()
         best = float(highest) if highest < 0 else max(float(highest - width), 0.0)
@@ -156,7 +156,7 @@ class NumpyItems(Items):
         np.subtract(norms, error, out=lower)
         np.maximum(lower, 0, out=lower)
         np.add(norms, error, out=upper)
-        # A divisor below its own error may be that large for the lower bound, which then needs no care for zeros.
+        # The lower bound's divisor is at least its own error, so that it is never zero.
         for way, least, bound in ((distance, distance, lower), (-distance, np.float32(0), upper)):
             np.add(distances, way, out=spare)
             np.maximum(spare, least, out=spare)
@@ -164,12 +164,12 @@ class NumpyItems(Items):
                 np.multiply(spare, b, out=spare)
                 np.add(spare, a, out=spare)
             np.sqrt(spare, out=spare)
-            # Over zero the upper bound is infinite.
+            # With a zero divisor the upper bound is infinite.
             np.divide(bound, spare, out=bound)
         return lower
 
     def _norms(self, start: int, stop: int, metric: Floats | None) -> Array:
-        """||W~_j metric|| of a block, or of its positive part."""
+        """Computes ||W~_j metric|| of a block, or of its positive part."""
         spare, total = self.buffers[1, : stop - start], self.buffers[2, : stop - start]
         parts: Array = self.W[:, start:stop]
         if metric is not None:
@@ -220,7 +220,7 @@ class NumpyItems(Items):
         return best, energy
 
     def _sum_of_products(self, start: int, left: Array, right: Array, spare: Array) -> float:
-        """left . right over the items of the round's pool."""
+        """Computes left . right over the items of the round's pool."""
         if self.counted is not None:
             right = np.multiply(right, self.counted[start : start + len(right)], out=spare)
         return float(np.dot(left, right))
@@ -229,13 +229,13 @@ class NumpyItems(Items):
         return self._candidates(self._cells(floor), floor)
 
     def spent(self, error: float) -> bool:
-        # Of a round that goes on, the first items tell.
+        # In a round that is not over, the first cell usually suffices.
         if self.rules.ridge or not len(self.distance) or not self._within(slice(CELL), error):
             return False
         return self._within(slice(None), error)
 
     def _within(self, items: slice, error: float) -> bool:
-        """Whether d2~ of these items is within this error of nothing, where they are eligible."""
+        """Returns whether d2~ is at most this error for all eligible items among these."""
         return bool(self.distance[items].max(where=self.eligible[items], initial=0.0) <= error)
 
     def wide(self, floor: float) -> bool:
@@ -247,11 +247,11 @@ class NumpyItems(Items):
             yield self._candidates(cells[start : start + PORTION], floor)
 
     def _cells(self, floor: float) -> NDArray[np.int64]:
-        """Cells with candidates."""
+        """Returns the cells with candidates."""
         return (self.cells >= np.float32(max(floor, 0.0))).nonzero()[0]
 
     def _candidates(self, cells: NDArray[np.int64], floor: float) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Those in these cells."""
+        """Returns the candidates in these cells."""
         threshold = np.float32(max(floor, 0.0))
         if len(cells) == 1:
             first = int(cells[0]) * CELL
@@ -280,8 +280,8 @@ class NumpyItems(Items):
         return row, float(self._squares([index])[0] if self.untouched else phi @ phi)
 
     def settle(self, indices: NDArray[np.int64], residuals: Floats, distances: Floats) -> tuple[Floats, Floats]:
-        # BLAS gives identical rows last-bit-different products, depending on where they stand in a block: one by one,
-        # in the same place, they get the same.
+        # BLAS products of identical rows may differ in the last bit by their position in a block. Computed one by one,
+        # from the same buffer, they are identical.
         row, settled = np.empty(self.d), distances.copy()
         for place, x in enumerate(self._rows(indices)):
             row[:] = x

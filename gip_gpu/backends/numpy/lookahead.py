@@ -1,5 +1,7 @@
-"""Lookahead of the NumPy backend: the greedy loop run ahead on the items that matter most, to learn which Gram columns
-to compute together. It decides how long a selection takes, never what it selects."""
+"""Lookahead of the NumPy backend: a simulation of the greedy loop that predicts which Gram columns to batch.
+
+The simulation runs on the items that matter most. It affects the time of a selection, never its result.
+"""
 
 from collections.abc import Container
 from typing import Any
@@ -14,31 +16,31 @@ from gip_gpu.data.single_rows import SingleRows
 
 Array = NDArray[Any]
 
-# The working set is chosen after a first short run of so many picks, inside this share of it.
+# A first short run of SCOUTED picks inside 1 / SCOUTS of the working set precedes the choice of a new one.
 SCOUTED, SCOUTS = 16, 4
-# The part of the working set that is renewed with a batch at most.
+# At most 1 / RENEWED of the working set is replaced with a batch.
 RENEWED = 16
-# Rows lie in a cone where their mean cosine exceeds this; below, common shifts are not worth the first run.
+# Rows form a cone if their mean cosine exceeds this; below it, common shifts are not worth the first run.
 CONE = 0.1
-# Rows whose mean tells the direction that all items share.
+# Sample of rows; its mean estimates the direction that all items share.
 SAMPLE = 4096
 # Items that one pass covers, so that its arrays stay in cache.
 BLOCK = 1 << 14
-# Share of the working set that is asked for: how many items exceed a threshold is estimated.
+# Share of the working set to fill: the number of items above a threshold is only an estimate.
 FILLED = 0.95
 
 
 class Lookahead:
-    """Simulates the next picks inside a working set of the items that will have the highest scores.
+    """Simulation of the next picks inside a working set of the items that will have the highest scores.
 
-    Inside the working set the simulation is the selection itself up to rounding; it errs once an item from outside
-    overtakes, and from there on most of what it foresees is wrong, for the greedy sequence is chaotic. Embeddings lie
-    in a cone, more or less: a pick moves the residuals of all items the same way, along the direction that they share,
-    and so lifts items of the other sign that a ranking by scores leaves out. Where the cone is narrow, a first short
-    run, inside the highest scores of the working set, tells how far that goes; the working set is then renewed by what
-    is highest now, or with the farthest such shifts.
+    Inside the working set the simulation equals the selection up to rounding. It errs once an item from outside
+    overtakes, and most of its later predictions are wrong, because the greedy sequence is chaotic. Embeddings form a
+    cone, more or less: a pick moves the residuals of all items along the direction that they share, and so lifts items
+    of the other sign that a ranking by scores leaves out. If the cone is narrow, a first short run inside the highest
+    scores of the working set measures these shifts; the working set is then refilled with the items that have the
+    highest scores now or after the farthest shifts.
 
-    Rows of the working set are kept as float32 from batch to batch; only those of newcomers are read.
+    Rows of the working set stay in memory as float32 from batch to batch; only those of new items are read.
 
     Args:
         single, products: the rows.
@@ -61,7 +63,7 @@ class Lookahead:
             products.column(self.common, self.along)
 
     def settle(self, score: Array) -> None:
-        """Gathers a whole working set by the scores of all items, (m,): what a first batch would have to wait for."""
+        """Gathers a whole working set by the scores (m,) of all items, so that the first batch need not wait for it."""
         self._gather(highest(score, int(FILLED * len(self.items)))[: len(self.items)])
 
     def picks(
@@ -74,14 +76,14 @@ class Lookahead:
         count: int,
         most: int,
     ) -> list[int]:
-        """The pending pick and up to count - 1 simulated ones that are not `known`, in order.
+        """Returns the pending pick and up to count - 1 simulated picks that are not `known`, in order.
 
         Args:
-            pick: the pending one.
+            pick: the pending pick.
             known: items that have a column.
             residual, score: (n, m) residual and (m,) squared norms, zero for items that are taken.
-            square: what products of stored rows are multiplied by.
-            count: columns wanted.
+            square: factor from products of stored rows to true ones.
+            count: columns to compute.
             most: picks to come, the pending one included.
         """
         found = [pick.index]
@@ -98,25 +100,25 @@ class Lookahead:
         return found
 
     def _working_set(self, pick: Pending, residual: Array, score: Array, square: float) -> Array:
-        """Items that have the highest scores, now or after the shifts that the next picks will bring."""
+        """Returns the items with the highest scores now or after the shifts of the next picks."""
         reach = self._reach(residual, score, self._shifts(pick, residual, score, square)) if self.cone else score
         members = highest(reach, int(FILLED * len(self.items)))[: len(self.items)]
         missing = members[self.slots[members] < 0]
         most = len(self.items) // RENEWED
         if len(missing) > most:
-            # To read rows takes as long as to compute columns: only those that matter most, in place of the least.
+            # Reading rows takes as long as computing columns: only the most important new items replace the least.
             missing = missing[np.argpartition(-reach[missing], most)[:most]]
             stay = np.argpartition(-reach[self.items], len(self.items) - most - 1)[: len(self.items) - most]
             members = np.concatenate([self.items[stay], missing])
         return members
 
     def _shifts(self, pick: Pending, residual: Array, score: Array, square: float) -> tuple[Array, Array]:
-        """The farthest that the next picks will move all residuals along the common direction, (n,) each way."""
+        """Returns the farthest shifts of all residuals along the common direction by the next picks, (n,) each way."""
         known = score[self.items]
         places = np.argpartition(-known, len(known) // SCOUTS)[: len(known) // SCOUTS + 1]
         rows, ahead = self.rows[places], residual[:, self.items[places]]
         open_ = ((known[places] > 0) & (self.items[places] != pick.index)).astype(np.float32)
-        # Along the common direction, what the picks so far take out of each residual.
+        # Sum of the shifts by the picks so far, along the common direction.
         taken = np.zeros((SCOUTED, len(residual)), np.float32)
         weights, row, steps = pick.residual, (pick.row / np.sqrt(square)).astype(np.float32), 0
         for place in simulate(rows, ahead, open_, pick, square, SCOUTED - 1):
@@ -128,7 +130,7 @@ class Lookahead:
         return far, other
 
     def _reach(self, residual: Array, score: Array, shifts: tuple[Array, Array]) -> Array:
-        """The largest score of each item, as it is and after these shifts; zero for items that are taken."""
+        """Returns the largest score of each item, now or after these shifts; zero for items that are taken."""
         for start in range(0, len(score), BLOCK):
             part = slice(start, start + BLOCK)
             reach, along = self.reach[part], self.along[part]
@@ -141,7 +143,7 @@ class Lookahead:
         return self.reach
 
     def _gather(self, members: Array) -> None:
-        """Reads the rows of these items into places of those that are no members."""
+        """Reads the rows of these items into the slots of items that are no longer members."""
         missing = members[self.slots[members] < 0]
         if not len(missing):
             return

@@ -1,4 +1,4 @@
-"""Products of all rows with a few vectors on the CPU: from a copy in memory, or from what was given, streaming by."""
+"""Products of all rows with a few vectors on the CPU: from a copy in memory, or streamed from the input."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from gip_gpu.data.single_rows import CHUNK, READERS, Single, SingleRows
 from gip_gpu.numerics import error_bounds
 
-# Values of a row that are summed up at a time, at least, where a single vector is multiplied: a product then passes
-# through at most as many additions and one for each such part, not through d, and fewer items are in doubt.
+# Fewest values of a row that are summed at a time in a product with a single vector. A term then passes through the
+# additions of its part and one for each part, not through d of them, and fewer items are in doubt.
 PART = 48
-# Values of the matrix in a part, at least: to start a product of fewer, on all cores, takes longer than is saved.
+# Fewest values of the matrix in a part: starting a smaller product on all cores takes longer than it saves.
 PART_VALUES = 1 << 19
-# Rows of the Gram matrix computed by one product: enough for BLAS to reach its full rate, small beside the matrix.
+# Rows of the Gram matrix computed by one product: enough for BLAS to reach its full rate, few compared with the matrix.
 GRAM_ROWS = 512
-# Side of the squares in which the upper triangle is mirrored: source and destination fit the L2 cache together.
+# Side of the squares in which the upper triangle is mirrored: source and destination fit in the L2 cache together.
 MIRROR = 256
 
 
 class Products(Protocol):
-    """All m rows x_j, to be multiplied.
+    """Products with all m rows x_j.
 
     Attributes:
         gamma: bound on the error of one entry of `column`, for a vector of norm at most 1.
@@ -32,16 +32,16 @@ class Products(Protocol):
     gamma: float
 
     def multiply(self, left: Single, out: NDArray[Any]) -> None:
-        """out = left @ X', (b, m) for `left` (b, d); float32 sums, rounded to the type of `out`."""
+        """Computes out = left @ X', (b, m) for `left` (b, d); float32 sums, rounded to the type of `out`."""
 
     def column(self, vector: Single, out: Single) -> None:
-        """out = X @ vector, (m,) for a vector (d,)."""
+        """Computes out = X @ vector, (m,) for a vector (d,)."""
 
 
 class Resident:
-    """A float32 copy of the rows, kept transposed, (d, m).
+    """Float32 copy of the rows, stored transposed, (d, m).
 
-    For a batch of few columns BLAS reads it as it lies, which takes less time than repacking (m, d) rows.
+    For a batch of few columns BLAS reads it in place, which takes less time than repacking (m, d) rows.
     """
 
     def __init__(self, single: SingleRows) -> None:
@@ -56,7 +56,7 @@ class Resident:
                 single.block(start, start + len(rows), rows)
                 self.matrix[:, start : start + len(rows)] = rows.T
 
-        # On all cores: to find memory takes a system longer than to convert and copy.
+        # On all cores: the system takes longer to find memory than to convert and copy.
         with ThreadPoolExecutor(READERS) as readers:
             for _ in readers.map(copy, range(0, m, 8 * step)):
                 pass
@@ -69,7 +69,7 @@ class Resident:
     def multiply(self, left: Single, out: NDArray[Any]) -> None:
         count = len(left)
         if out.dtype == np.float32:
-            # One row goes to the matrix-vector product, which reads the pool once and packs nothing.
+            # One row uses the matrix-vector product, which reads the pool once and packs nothing.
             np.matmul(left[0] if count == 1 else left, self.matrix, out=out[0] if count == 1 else out)
             return
         work = self._work(count)
@@ -77,7 +77,7 @@ class Resident:
         out[:] = work
 
     def _work(self, count: int) -> Single:
-        """(count, m) scratch, kept for the next batch."""
+        """Returns (count, m) scratch memory, kept for the next batch."""
         if len(self.work) < count:
             self.work = np.empty((count, self.matrix.shape[1]), np.float32)
         return self.work[:count]
@@ -92,7 +92,7 @@ class Resident:
             np.add(out, self.part, out=out)
 
     def gram(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The whole Gram matrix, (m, m): blocks of the upper triangle, mirrored."""
+        """Computes the whole Gram matrix, (m, m): blocks of the upper triangle, mirrored."""
         m = self.matrix.shape[1]
         gram = np.empty((m, m), dtype)
         for start in range(0, m, GRAM_ROWS):
@@ -112,7 +112,7 @@ class Resident:
 
 
 class Streamed:
-    """The rows as they were given, in memory or in a file, chunk by chunk; others are read while one is multiplied."""
+    """Rows streamed from the input, in memory or in a file: the next chunks are read while one is multiplied."""
 
     def __init__(self, single: SingleRows) -> None:
         self.single = single
@@ -127,7 +127,7 @@ class Streamed:
             elif out.dtype == np.float32:
                 np.matmul(left, rows.T, out=out[:, start:stop])
             else:
-                # A product passes through float32, no more of it at a time than a chunk.
+                # The product passes through float32, at most a chunk of it at a time.
                 step = max(1, CHUNK // len(left))
                 for first in range(start, stop, step):
                     part = slice(first, min(first + step, stop))
@@ -138,7 +138,7 @@ class Streamed:
             np.matmul(rows, vector, out=out[start:stop])
 
     def _chunks(self) -> Iterator[tuple[int, int, Single]]:
-        """(start, stop, rows) of consecutive chunks."""
+        """Yields (start, stop, rows) of consecutive chunks."""
         spans = ((start, min(start + self.step, self.m)) for start in range(0, self.m, self.step))
         buffers = [np.empty((self.step, self.d), np.float32) for _ in range(READERS + 1)]
         with ThreadPoolExecutor(READERS) as readers:

@@ -1,4 +1,4 @@
-"""The residual of matching pursuit on the CPU: fused array operations on blocks that stay in cache."""
+"""Residual of matching pursuit on the CPU: fused array operations on blocks that stay in cache."""
 
 import math
 from collections.abc import Callable, Container
@@ -14,9 +14,9 @@ from gip_gpu.data.rows import Rows
 
 Array = NDArray[Any]
 
-# Items whose largest score is kept, so that finding the window reads a few cells and not the whole residual.
+# Items in a cell. The largest score of each cell is stored, so that the window search reads only a few cells.
 CELL = 512
-# Items that one pass of the step covers: residual, score, mask and work array fit a core's L2 cache together.
+# Items that one pass of the step covers: residual, score, mask and work array fit in a core's L2 cache together.
 BLOCK = 128 * CELL
 
 
@@ -27,8 +27,8 @@ class NumpyResidual(Residual):
         rows: the exact rows.
         square: the factor from a stored Gram entry to a true one.
         n: signals.
-        lookahead: returns what foresees picks, None for nothing; asked when the first batch is wanted, for not every
-            selection comes to one.
+        lookahead: returns the lookahead, None without one; called for the first batch, because not every selection
+            needs a batch.
     """
 
     def __init__(self, rows: Rows, square: float, n: int, lookahead: Callable[[], Lookahead | None]) -> None:
@@ -52,12 +52,12 @@ class NumpyResidual(Residual):
         pool: NDArray[np.bool_],
         left: NDArray[np.bool_],
     ) -> float:
-        # Scores of another selection or round say nothing about these.
+        # The working set was chosen for the scores of another selection or round.
         self.settled = False
         norms = np.zeros(self.m)
         projected = A.any()
         for start, stop in self.rows.bounds(len(self.W)):
-            # Items of earlier rounds may have scores beyond float32 in this round's unit; nothing reads them any more.
+            # Items of earlier rounds may have scores beyond float32 in this round's unit; nothing reads them now.
             exact = np.where(pool[start:stop, None], scores[start:stop] / unit, 0.0)
             if projected:
                 exact -= self.rows.block(start, stop) @ A.T
@@ -99,7 +99,7 @@ class NumpyResidual(Residual):
         return energy
 
     def _rescore(self, start: int, stop: int) -> float:
-        """Squared norms of a block and the largest of each cell; returns ||W~||^2 over the round's items in it."""
+        """Computes a block's squared norms and cell maxima; returns ||W~||^2 over the round's items in the block."""
         score, buffer = self.score[start:stop], self.buffer[: stop - start]
         energy = 0.0
         for i, residual in enumerate(self.W):
@@ -119,7 +119,7 @@ class NumpyResidual(Residual):
         return energy
 
     def nominees(self, count: int) -> tuple[NDArray[np.int64], Array]:
-        """About `count` items of the highest scores, ascending, and their residuals (n, c) in float32."""
+        """Returns about `count` items with the highest scores, ascending, and their residuals (n, c) in float32."""
         members = highest(self.score[: self.m], count)
         return members, self.W[:, members]
 

@@ -1,4 +1,4 @@
-"""The greedy loop run ahead inside a working set of items, in float32: what will probably be picked next."""
+"""Simulation of the greedy loop inside a working set of items, in float32: the probable next picks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +12,15 @@ Array = NDArray[Any]
 
 
 def simulate(rows: Array, ahead: Array, open_: Array, pick: Pending, square: float, steps: int) -> Iterator[int]:
-    """Positions of the next picks inside a working set, in float32, each projected out when the next is asked for.
+    """Yields the positions of the next picks inside a working set, in float32; projects each out before the next.
 
     Args:
         rows: (p, d) float32 rows, stored divided by a power of two.
         ahead: (n, p) float32 residual before `pick` is projected out; changed.
         open_: (p,) float32, 1 for the items that can be picked and 0 for the others; changed.
-        pick: to begin with, in the working set or not.
-        square: what products of stored rows are multiplied by.
-        steps: picks at most.
+        pick: the first pick, in the working set or not.
+        square: factor from products of stored rows to true ones.
+        steps: largest number of picks.
     """
     weights = pick.residual.astype(np.float32)
     row = (pick.row / np.sqrt(square)).astype(np.float32)
@@ -41,10 +41,10 @@ def simulate(rows: Array, ahead: Array, open_: Array, pick: Pending, square: flo
 
 
 def highest(score: Array, size: int) -> NDArray[np.int64]:
-    """About `size` items of the highest positive scores, ascending; the threshold is read off a sample."""
+    """Returns about `size` items with the highest positive scores, ascending; the threshold is read off a sample."""
     stride = max(1, min(16, len(score) // (4 * size)))
     sample = score[::stride]
     rank = len(sample) - 1 - min(len(sample) - 1, size // stride)
     threshold = max(np.partition(sample, rank)[rank], np.finfo(np.float32).tiny)
-    # Ties can add up; the lowest indices are as good as any.
+    # Ties may give too many items; the lowest indices are as good as any.
     return np.flatnonzero(score >= threshold)[: 2 * size]

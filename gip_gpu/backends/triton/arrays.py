@@ -1,4 +1,4 @@
-"""Device memory by way of torch: on a CUDA device, or on the CPU for Triton's interpreter."""
+"""Device memory through torch: on a CUDA device, or on the CPU for Triton's interpreter."""
 
 import warnings
 import weakref
@@ -31,7 +31,7 @@ class TorchArrays:
 
     def __init__(self, device: str) -> None:
         kind, _, number = device.partition(":")
-        # Not torch's current device, which may change while a pool lives.
+        # An explicit number: torch's current device may change during the life of a pool.
         self.device = torch.device(kind, int(number or 0)) if kind == "cuda" else torch.device(kind)
         self.cuda = self.device.type == "cuda"
         major, minor = torch.cuda.get_device_capability(self.device) if self.cuda else (0, 0)
@@ -53,7 +53,7 @@ class TorchArrays:
         return array
 
     def free(self) -> int:
-        """Bytes free on the device, torch's own cache included."""
+        """Returns the free bytes on the device, torch's own cache included."""
         if not self.cuda:
             return memory.available()
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -64,7 +64,7 @@ class TorchArrays:
 
     def get(self, array: Any) -> NDArray[Any]:
         host = array.cpu()
-        # A copy also where the device is the CPU itself.
+        # A copy even if the device is the CPU itself.
         return np.array((host.float() if host.dtype == torch.bfloat16 else host).numpy())
 
     def stage(self, number: int, target: Any, values: NDArray[Any]) -> None:
@@ -74,7 +74,7 @@ class TorchArrays:
         buffer = self.buffers[number]
         if buffer is None or buffer.numel() < target.numel() or buffer.dtype != target.dtype:
             buffer = self.buffers[number] = torch.empty(target.numel(), dtype=target.dtype, pin_memory=True)
-        # What this stream took from the buffer before must be gone.
+        # The previous copy from this buffer must be complete.
         self.streams[number].synchronize()
         part = buffer[: target.numel()].view(target.shape)
         np.copyto(part.numpy(), values, casting="same_kind")
@@ -90,7 +90,7 @@ class TorchArrays:
         if not self.cuda:
             return tensor
         runtime: Any = torch.cuda.cudart()
-        # 8: read-only pages too, as those of a memory map. Where the system refuses, a pinned copy serves.
+        # Flag 8 allows read-only pages, such as those of a memory map. If the system refuses, use a pinned copy.
         address = tensor.data_ptr()
         if tensor.is_pinned():
             return tensor
@@ -98,7 +98,7 @@ class TorchArrays:
         if known is not None and (known.shape, known.dtype) == (tensor.shape, tensor.dtype):
             return known
         if int(runtime.cudaHostRegister(address, tensor.numel() * tensor.element_size(), 8)) != 0:
-            # The error waits for the next launch, to be taken for its own.
+            # The error stays pending and would be reported by the next launch: clear it here.
             with suppress(RuntimeError):
                 torch.zeros(1, device=self.device).add_(1)
             return tensor.pin_memory()
@@ -138,7 +138,7 @@ class TorchArrays:
 
 @contextmanager
 def _float32_products(tf32: bool) -> Any:
-    """Products in tf32 or in full float32, whatever the program has set: the error bound counts on it."""
+    """Sets products to tf32 or full float32, as the error bound requires, and restores the program's setting after."""
     before = torch.get_float32_matmul_precision()
     # "high" may also mean two bfloat16 parts, which hold a tf32 value exactly.
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -149,7 +149,7 @@ def _float32_products(tf32: bool) -> Any:
 
 
 def _tensor(values: NDArray[Any]) -> Any:
-    """A tensor on the memory of a host array, which is only read."""
+    """Returns a tensor on the memory of a host array, for reading only."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.ascontiguousarray(values))

@@ -1,7 +1,7 @@
 """The Triton backend: torch memory, Triton kernels, steps captured in a CUDA graph.
 
-Two kernels a step, the end of each a barrier: a captured graph starts a kernel within about a microsecond of the last,
-and needs no promise that all programs of a grid run at once, which a barrier inside a Triton kernel would.
+Each step has two kernels, and the end of each is a barrier. A captured graph starts a kernel within about a microsecond
+of the previous one. Unlike a barrier inside a Triton kernel, it does not require all programs of a grid to run at once.
 """
 
 import os
@@ -20,13 +20,13 @@ from gip_gpu.system import cuda_driver
 
 
 class TritonBackend(GpuBackend):
-    """On a CUDA device, and on the CPU under Triton's interpreter (`TRITON_INTERPRET=1`), slowly and for tests."""
+    """Backend on a CUDA device; for tests also on the CPU under Triton's slow interpreter (`TRITON_INTERPRET=1`)."""
 
     name: ClassVar[str] = "triton"
     devices: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
     graph: ClassVar[bool] = True
 
-    arrays: Any  # TorchArrays, whose module imports its library.
+    arrays: Any  # TorchArrays; its module imports torch.
 
     @classmethod
     def missing(cls, device: str) -> str:
@@ -35,7 +35,7 @@ class TritonBackend(GpuBackend):
         try:
             import torch
             import triton  # noqa: F401
-        except Exception as error:  # A library that is broken is as good as absent.
+        except Exception as error:  # A broken library counts as absent.
             either = " or ".join(f"'gip_gpu[{extra}]'" for extra, _ in cuda_driver.EXTRAS.values())
             return f"it needs torch and triton ({error}); pip install {either} brings them; {cuda_driver.fitting()}"
         if device == "cpu":
@@ -70,7 +70,7 @@ class TritonBackend(GpuBackend):
 
     @property
     def parts(self) -> int:
-        """Programs of the step kernels."""
+        """Number of programs of the step kernels."""
         return tuned(step_tuning.TRITON, self.arrays.capability).programs(self.m)
 
     def _begin(self) -> None:

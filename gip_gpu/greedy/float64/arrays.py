@@ -16,12 +16,12 @@ from gip_gpu.numerics import ties
 Floats = NDArray[np.float64]
 
 
-# A rival of this share of the best score or more is not left to bounds that are seen later.
+# A rival with this share of the best score or more ends a batch of picks at once, before the bounds are checked.
 NEXT = 1 - 1e-12
 
 
 class Best(NamedTuple):
-    """An item of the largest score, its score, and the largest score of any other."""
+    """Item with the largest score, its score, and the largest score of any other item."""
 
     item: int
     score: float
@@ -30,15 +30,15 @@ class Best(NamedTuple):
 
 @dataclass
 class Path:
-    """Picks that were made one after the other, with what was read off the arrays before each.
+    """Picks made one after the other, with the values of the arrays before each.
 
     Attributes:
-        indices, scores, rivals: (b,) the picks, and as in `Best`.
-        residuals: (b, n), W of each.
-        divisors: (b,), q of each.
-        least: (b,), as `Float64Arrays.least`.
-        norms: (b,), of the metric.
-        energies: (b,), what `Float64Arrays.energy` was after each.
+        indices, scores, rivals: (b,) the picks, as in `Best`.
+        residuals: (b, n) W of each.
+        divisors: (b,) q of each.
+        least: (b,) values of `Float64Arrays.least`.
+        norms: (b,) norms of the metric.
+        energies: (b,) `Float64Arrays.energy` after each.
     """
 
     indices: NDArray[np.int64]
@@ -52,7 +52,7 @@ class Path:
 
     @classmethod
     def of(cls, notes: "Sequence[Noted]", energies: Sequence[float], n: int) -> "Path":
-        """The path of picks of n signals that were noted one by one."""
+        """Returns the path of picks that were noted one by one, for n signals."""
         columns = zip(*notes, strict=True) if notes else [()] * len(Noted._fields)
         indices, scores, rivals, divisors, least, norms, residuals = columns
         arrays = (np.array(values, np.float64) for values in (divisors, least, norms, energies))
@@ -74,7 +74,7 @@ class Path:
 
 
 class Noted(NamedTuple):
-    """An entry of each array of a `Path`, but for the energy."""
+    """One entry of each array of a `Path`, without the energy."""
 
     item: int
     score: float
@@ -96,20 +96,20 @@ class Float64Arrays:
     Args:
         X: (m, d) rows of norm 1 at most.
         squares: (m,) their squared norms.
-        rules: how scores are made.
+        rules: how scores are computed.
         n: signals.
-        picks: most in a round.
+        picks: largest number of picks in a round.
 
     Attributes:
         W: (n, m) residuals.
-        q: (m,) eta + d2_j; d2_j alone where that is the score, -inf where the item is not eligible, else inf there. Not
-            kept where rows are not projected out.
-        score: (m,) of the eligible items, -inf or 0 for others; q where that is the score.
+        q: (m,) eta + d2_j, inf for ineligible items; if the distance is the score, d2_j, -inf for ineligible items. Not
+            stored if rows are not projected out.
+        score: (m,) scores of the eligible items, -inf or 0 for others; q itself if the distance is the score.
         C: (picks, m) rows of the Cholesky factor.
-        X, base: the rows that columns are made of, and their squared norms: as given, or as `anew` made them.
-        picks: made with these.
+        X, base: the rows from which columns are computed, and their squared norms: as given, or as `anew` set them.
+        picks: number of picks made with these rows.
         energy: ||W||^2, or the sum of d2, over the pool of the round; for a metric the trace of Q'PQ.
-        metric: of the residuals, None for the identity.
+        metric: metric of the residuals, None for the identity.
     """
 
     def __init__(self, X: Floats, squares: Floats, rules: Rules, n: int, picks: int) -> None:
@@ -130,7 +130,7 @@ class Float64Arrays:
         self.picks, self.energy = 0, 0.0
 
     def begin(self, eligible: NDArray[np.bool_], W: Floats, metric: bool) -> None:
-        """A round begins with these eligible items (m,) and residuals (m, n)."""
+        """Begins a round with these eligible items (m,) and residuals (m, n)."""
         self.X, self.base, self.picks = self.rows, self.squares, 0
         whole = bool(eligible.all())
         self.outside = None if whole else ~eligible
@@ -152,13 +152,13 @@ class Float64Arrays:
         self.rate()
 
     def anew(self, eligible: NDArray[np.bool_], X: Floats, W: Floats, M: Floats | None) -> None:
-        """Goes on with rows and residuals that the picks so far are out of, and with no pick.
+        """Continues from rows and residuals out of which the picks so far are projected; the factor is empty again.
 
         Args:
             eligible: (m,) the items that may be picked.
             X: (m, d) rows.
             W: (m, n) residuals.
-            M: (n, n) what is left of a metric's Q'Q.
+            M: (n, n) Q'PQ of a metric: the part of Q'Q that the picks leave.
         """
         self.X, self.base, self.picks = X, np.einsum("jd,jd->j", X, X), 0
         np.add(self.base, self.rules.ridge - self.shift, out=self.q)
@@ -175,14 +175,14 @@ class Float64Arrays:
         self.rate()
 
     def block(self, items: NDArray[np.bool_] | NDArray[np.int64] | int) -> None:
-        """These items are no longer eligible."""
+        """Makes these items ineligible."""
         if len(self.blocked):
             self.blocked[items] = math.inf
         if self.rules.projects:
             self.q[items] = -math.inf if self.rules.measure == "distance" else math.inf
 
     def drop_dependent(self, error: float) -> None:
-        """Takes out the items of which nothing is left beyond this error of a distance."""
+        """Makes the items ineligible that are dependent beyond this error of a distance."""
         if self.least() > 2 * ties.DEPENDENT:
             return
         dependent = (self.q <= ties.DEPENDENT * self.squares - error).nonzero()[0]
@@ -191,13 +191,13 @@ class Float64Arrays:
             self.rate()
 
     def rate(self) -> None:
-        """Scores of all items."""
+        """Computes the scores of all items."""
         measure, score = self.rules.measure, self.score
         if measure == "distance":
             return
         parts: Any = self.rows_of_W
         if self.metric is not None:
-            # Where the metric has lost its digits nobody reads the scores.
+            # If the metric has lost its digits, nobody reads the scores.
             parts = self.parts if self.metric.B is None else np.matmul(self.metric.B.T, self.W, out=self.parts)
         into = score
         for part in parts:
@@ -212,33 +212,33 @@ class Float64Arrays:
             np.subtract(score, self.blocked, out=score)
 
     def best(self) -> Best:
-        """The first item of the largest score."""
+        """Returns the first item with the largest score."""
         score = self.score
         index = int(score.argmax())
         top = score.item(index)
         score[index] = -math.inf
-        # Faster than the maximum.
+        # argmax is faster than max.
         rival = score.item(score.argmax())
         score[index] = top
         return Best(index, top, rival)
 
     def divisor(self, index: int) -> float:
-        """q of this item, eta + d2; 1 where rows are not projected out."""
+        """Returns q of this item, eta + d2; 1 if rows are not projected out."""
         return self.q.item(index) + self.shift if self.rules.projects else 1.0
 
     def least(self) -> float:
-        """The smallest q_j of an eligible item; infinite where rows are not projected out, or the largest is picked."""
+        """Returns the smallest q_j of an eligible item; inf if rows are not projected out, or the largest is picked."""
         if not self.rules.projects or self.rules.measure == "distance":
             return math.inf
-        # Faster than the minimum.
+        # argmin is faster than min.
         return self.q.item(self.q.argmin())
 
     def project_out(self, index: int, wanted: int) -> None:
-        """Takes this item out of the others.
+        """Projects this item out of the others.
 
         Args:
             index: the pick.
-            wanted: picks to come, with this one.
+            wanted: picks to come, this one included.
         """
         column = self.columns.of(index, self.picks, wanted, self.score)
         weights, spare = self.W[:, index].tolist(), self.spare
@@ -259,19 +259,19 @@ class Float64Arrays:
         self.rate()
 
     def _total(self) -> float:
-        """`energy` when the round begins."""
+        """Returns `energy` at the start of the round."""
         if self.rules.measure == "distance":
             return float(self.base.sum(where=True if self.outside is None else ~self.outside))
         return self._residual_energy()
 
     def _residual_energy(self) -> float:
-        # A metric's is the trace of Q'PQ, which is n to begin with.
+        # With a metric, the energy is the trace of Q'PQ, which starts at n.
         return float(np.vdot(self.W, self.W) if self.metric is None else np.trace(self.metric.M))
 
     def _left(self, column: Floats) -> float:
-        """`energy` after a pick whose row of the factor this is."""
+        """Returns `energy` after a pick, from the pick's row of the factor."""
         if self.outside is not None:
-            # What is taken out of them counts for nothing.
+            # Items outside the pool do not count.
             if self.rules.measure == "distance":
                 column = np.where(self.outside, 0.0, column)
             else:
@@ -281,10 +281,10 @@ class Float64Arrays:
         return self._residual_energy()
 
     def run(self, count: int, wanted: int) -> Path:
-        """Makes up to `count` picks as if nothing were in doubt; fewer where there is none to make.
+        """Makes up to `count` picks as if nothing were in doubt; stops early at a near tie or an impossible pick.
 
         Args:
-            count: at most.
+            count: largest number of picks.
             wanted: picks to come in all.
         """
         notes: list[Noted] = []
@@ -292,7 +292,7 @@ class Float64Arrays:
         while len(notes) < count:
             best = self.best()
             noted = self._noted(best)
-            # The last: others seem to tie with it.
+            # Others seem to tie with it, or it cannot be made: the batch ends.
             if not (best.rival < best.score * NEXT and noted.sane):
                 break
             notes.append(noted)
@@ -301,7 +301,7 @@ class Float64Arrays:
         return Path.of(notes, energies, len(self.W))
 
     def before(self, best: Best) -> Path:
-        """The path of this pick alone, which is not made yet; its energy is 0."""
+        """Returns the path of this pick alone, before it is made; its energy is 0."""
         return Path.of([self._noted(best)], [0.0], len(self.W))
 
     def _noted(self, best: Best) -> "Noted":
@@ -311,20 +311,20 @@ class Float64Arrays:
 
     @property
     def norm(self) -> float:
-        """Frobenius norm of the metric, 1 without one; infinite where it has lost its digits."""
+        """Frobenius norm of the metric, 1 without one; infinite once the metric has lost its digits."""
         return 1.0 if self.metric is None else self.metric.norm
 
     def save(self) -> tuple[Floats, ...]:
-        """Copies of all that picks change, for `restore`."""
+        """Copies all that picks change, for `restore`."""
         kept = (self.W, self.q, self.score, self.blocked, *(() if self.metric is None else (self.metric.M,)))
         return (np.array([self.picks, self.energy]), *(array.copy() for array in kept))
 
     def restore(self, saved: tuple[Floats, ...], again: NDArray[np.int64], wanted: int) -> None:
-        """Goes back to what `save` returned and makes these picks again.
+        """Returns to the state of `save` and makes these picks again.
 
         Args:
-            saved: as `save` returned it.
-            again: the picks to make, the first of those that were made since.
+            saved: the result of `save`.
+            again: the picks to make, the first of those made since.
             wanted: picks to come in all.
         """
         numbers, *arrays = saved

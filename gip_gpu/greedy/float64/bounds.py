@@ -1,4 +1,4 @@
-"""How far the arrays of `gip_gpu.greedy.float64.stepper` may be off, pick by pick, and what that leaves in doubt."""
+"""Error bounds on the arrays of `gip_gpu.greedy.float64.stepper`, pick by pick, and the doubt that they leave."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from gip_gpu.problem.objectives import energies
 
 Floats = NDArray[np.float64]
 
-# From this ridge on its root bounds the inverse of the factor well enough.
+# From this ridge on, its root bounds the inverse of the factor well enough.
 WIDE_RIDGE = 1e-3
 
 
@@ -24,10 +24,10 @@ class Errors:
     """Bounds before each of b picks, and after the last.
 
     Attributes:
-        picks: (b + 1,) made so far.
-        residual, distance: (b + 1,) on the errors of any W_j, its norm, and of any q_j.
-        reach: (b + 1,) what the norm of what the picks make up of any item does not exceed.
-        inverse: (b + 1,) what the norm of the inverse of the picks' triangle does not exceed.
+        picks: (b + 1,) number of picks made so far.
+        residual, distance: (b + 1,) bounds on the error of any W_j, in norm, and of any q_j.
+        reach: (b + 1,) bound on the norm of the coefficients of any item in terms of the picks.
+        inverse: (b + 1,) bound on the norm of the inverse of the picks' triangle.
         explained: (b + 1,) norm of the coefficients of W in the factor.
     """
 
@@ -39,70 +39,70 @@ class Errors:
     explained: Floats
 
     def after(self, count: int) -> "Errors":
-        """From those after `count` picks on."""
+        """Returns the bounds from those after `count` picks on."""
         return Errors(**{name: bound[count:] for name, bound in vars(self).items()})
 
 
 class Bounds:
-    """Bounds of a round; since the arrays were last made anew, on what an estimate says of that.
+    """Bounds of a round. Once the arrays have been recomputed, they start from an estimate of that step's error.
 
     Args:
         d, n: length of a row, signals.
-        rules: how scores are made.
+        rules: how scores are computed.
         condition: condition number of the query before its columns were made orthonormal; None without a metric.
-        most: rows of the factor there can be.
+        most: largest number of rows of the factor.
     """
 
     def __init__(self, d: int, n: int, rules: Rules, condition: float | None, most: int) -> None:
         self.d, self.n, self.rules, self.metric = d, n, rules, condition is not None
-        # What making the columns orthonormal does to a query, and to its products with rows.
+        # Error in a query, and in its products with rows, from making its columns orthonormal.
         self.of_query = 0.0 if condition is None else n * condition * error_bounds.dot_error(d, U64)
-        # Algorithm 1 has a tie rule and a floor of its own.
+        # Algorithm 1 has its own tie rule and floor.
         self.literal = not rules.projects and not rules.positive
-        # Of the triangle of the picks, where the ridge does not bound it.
+        # Inverse of the triangle of the picks, computed if the ridge does not bound it.
         explicit = most if rules.projects and rules.ridge < WIDE_RIDGE else 0
         self.inverse = np.zeros((explicit, explicit))
         self.begin(0.0)
 
     def begin(self, longest: float, given: tuple[float, float] | None = None) -> None:
-        """The first pick comes next, or the first since the arrays were made anew.
+        """Resets the bounds before the first pick of a round, or the first since the arrays were recomputed.
 
         Args:
             longest: norm of the longest residual.
-            given: what Gram entries and residuals may be off by; None where they are those of the rows and scores.
+            given: bounds on the errors of Gram entries and residuals; None if they are those of the rows and scores.
         """
         self.longest, self.picks, self.given = longest, 0, given
         if given is None:
-            # The scores of a query were products.
+            # The scores of a query are products, with their own rounding.
             self.given = (0.0, error_bounds.dot_error(self.d, U64) + self.of_query) if self.metric else None
-        # Squares: of the inverse, Frobenius; of the coefficients of W in the factor.
+        # Squares: of the Frobenius norm of the inverse; of the norm of the coefficients of W in the factor.
         self.inverted = self.explained = 0.0
-        # Where nothing is projected out of the rows, sums: of the residuals of the picks, of the errors of a step, and
-        # of those of the picks.
+        # If nothing is projected out of the rows, sums: of the picks' residual norms, of the errors of the steps, and
+        # of the errors of the picks.
         self.moved = self.step = self.pick = 0.0
 
     def margins(self, own: Floats, rivals: Floats, noise: Floats, errors: Errors) -> Floats:
-        """Margins (b,) of picks: the leads of their scores over their rivals, less what both may be off.
+        """Returns margins (b,) of picks: the leads of their scores over their rivals, less the errors of both.
 
         Args:
             own, rivals: (b,) scores.
-            noise: (b,) what the roots of scores may be off by.
-            errors: along the picks.
+            noise: (b,) bounds on the errors of the roots of scores.
+            errors: bounds along the picks.
         """
         if self.rules.measure == "distance":
             behind = (rivals + 2 * errors.distance[: len(own)]) / own
         else:
             behind = (np.sqrt(rivals) + 2 * noise) ** 2
-            # The information is what is compared.
+            # With a metric, the information is compared.
             behind = np.log1p(-np.minimum(behind, own)) / np.log1p(-own) if self.metric else behind / own
         return np.maximum(0.0, 1 - behind - 8 * U64)
 
     def along(self, path: Path, C: Floats) -> Errors:
-        """The bounds along these picks, which are the next ones.
+        """Returns the bounds along these picks, which come next.
 
         Args:
             path: the picks.
-            C: their rows of the factor, and those before.
+            C: rows of the factor: those of these picks and of all before.
         """
         lengths = energies(path.residuals)
         picks = np.arange(self.picks, self.picks + len(path) + 1, dtype=np.float64)
@@ -124,12 +124,12 @@ class Bounds:
         # q holds the ridge too, and each pick rounds it.
         distance = distance + 2 * (picks + 2) * U64 * self.rules.ridge
         if self.given is None:
-            # Nothing was computed yet.
+            # Before the first pick the values are the given ones, without an error.
             residual, distance = np.where(picks, residual, 0.0), np.where(picks, distance, 0.0)
         return Errors(picks, residual, distance, reach, inverse, explained)
 
     def keep(self, path: Path, errors: Errors) -> None:
-        """These picks are made; `errors` is what `along` returned for them, or for them and more."""
+        """Records these picks as made; `errors` is the result of `along` for them, or for them and more."""
         count = len(path)
         self.picks += count
         if self.rules.projects:
@@ -140,17 +140,24 @@ class Bounds:
         self.step, self.pick, self.moved = float(steps[count]), float(moves[count]), moved
 
     def _steps(self, norms: Floats) -> tuple[Floats, Floats, float]:
-        """Before each pick of a residual of such a norm, and after the last: the errors of the steps so far and, summed
-        over the picks, of the residuals that they took; and the sum of the norms."""
+        """Returns error sums before each pick and after the last, and the sum of the norms.
+
+        Args:
+            norms: (b,) norms of the picks' residuals.
+
+        Returns:
+            The errors of the steps so far (b + 1,), the summed errors of the picks' residuals (b + 1,), and the sum of
+            the norms.
+        """
         moved = self.moved + np.cumsum(norms)
-        # No eligible residual is longer than that of the pick, but for the sign that does not count.
+        # No eligible residual is longer than the pick's, unless a sign does not count.
         reach = norms if self.literal else self.longest + moved
         steps = _sums(self.step, (error_bounds.dot_error(self.d, U64) + 6 * U64) * norms + 2 * U64 * reach)
-        # A step is as wrong as its pick was; what the picks leave of an error is no longer than the error.
+        # A step is as wrong as its pick was; projection never lengthens an error.
         return steps, _sums(self.pick, steps[:-1]), float(moved[-1]) if len(moved) else self.moved
 
     def _invert(self, path: Path, C: Floats) -> Floats:
-        """Adds the rows of these picks to the inverse of the triangle; their squared norms."""
+        """Adds the rows of these picks to the inverse of the triangle; returns their squared norms."""
         t, b = self.picks, len(path)
         factor = C[: t + b, path.indices].T
         lower = np.tril(factor[:, t:], -1)
@@ -163,11 +170,11 @@ class Bounds:
         return energies(rows[:, : t + b])
 
     def doubt(self, values: Floats, path: Path, errors: Errors, scale: float) -> tuple[Floats, Floats]:
-        """How far the root of any score may be off, if it is not above these, and how far it may move in a tie.
+        """Bounds the error of the root of any score not above `values`, and its slack within a tie.
 
         Args:
             values: (b,) roots of scores.
-            path, errors: before each pick.
+            path, errors: values and bounds before each pick.
             scale: `State.scale`.
         """
         count = len(path)
@@ -192,5 +199,5 @@ class Bounds:
 
 
 def _sums(first: float, steps: Floats) -> Floats:
-    """Partial sums (b + 1,) of `first` and the steps (b,)."""
+    """Returns the partial sums (b + 1,) of `first` and the steps (b,)."""
     return np.cumsum(np.concatenate([[first], steps]))

@@ -1,4 +1,4 @@
-"""A and S, what the picks of the float64 stepper project out: computed from their rows when `gip_gpu.extend` asks.
+"""A and S, the projection by the picks of the float64 stepper: computed from their rows when `gip_gpu.extend` asks.
 
 Most selections are never extended, and two decompositions take as long as many picks.
 """
@@ -23,12 +23,12 @@ class Carried:
 
     Attributes:
         rules: how they were chosen.
-        rows: (t, d), of norm 1 at most.
-        scores: (t, n), G.
-        residuals: (t, n), W when each was picked.
-        divisors: (t,), q of each.
+        rows: (t, d) rows of norm at most 1.
+        scores: (t, n) G.
+        residuals: (t, n) W of each when it was picked.
+        divisors: (t,) q of each.
         squares: (t,) squared norms of the rows.
-        scale_down: what the rows were multiplied by.
+        scale_down: factor by which the rows were multiplied.
     """
 
     rules: Rules
@@ -43,7 +43,7 @@ class Carried:
     def of(
         cls, state: State, picks: slice, rules: Rules, X: Floats, divisors: Floats, squares: Floats, scale_down: float
     ) -> "Carried":
-        """What these picks of a selection project out.
+        """Gathers what these picks of a selection project out.
 
         Args:
             state: of the selection.
@@ -56,28 +56,28 @@ class Carried:
         return cls(rules, X[chosen], scores, residuals, divisors, squares[chosen], scale_down)
 
     def __call__(self) -> Stored:
-        """A (n, d) and what goes with it, as a stepper carries them."""
+        """Computes A (n, d) and S, as `Stepper.carry` returns them."""
         if not self.rules.projects:
             return {"A": self.residuals.T @ self.rows}
         A, S = projector(self.rows, self.scores, self.rules.ridge)
         return {"A": A * self.scale_down, "S": S, "least": self._least()}
 
     def drift(self) -> float:
-        """Bound on the rounding that A collects where each pick adds a product to it."""
+        """Bounds the rounding that A collects if each pick adds a product to it."""
         q, moved = self.divisors, np.sqrt(energies(self.residuals))
         if self.rules.projects:
             moved = moved * np.sqrt(np.maximum(q - self.rules.ridge, 0)) / q
         return U64 * float((np.cumsum(moved) + 2 * moved).sum())
 
     def _least(self) -> float:
-        """The smallest share of its length that a pick's row had left, at most 1."""
+        """Returns the smallest share of its length that a pick's row had left, at most 1."""
         q, squares = self.divisors, self.squares
         shares = np.divide(q, squares, out=np.ones(len(q)), where=squares > 0)
         return math.sqrt(min(1.0, float(shares.min(initial=1.0))))
 
 
 def projector(rows: Floats, scores: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """A (n, d) and S (d, d) of `gip_gpu.backends.items.Items`, P = S S', by an orthogonal decomposition.
+    """Computes A (n, d) and S (d, d) of `gip_gpu.backends.items.Items`, P = S S', by an orthogonal decomposition.
 
     Args:
         rows, scores: (t, d) and (t, n) of the picks; without a ridge the rows are independent.

@@ -1,4 +1,4 @@
-"""Gram columns in float64, less what picks have explained of them: one a pick, or several by one product."""
+"""Gram columns in float64, less the part that picks explain: one for each pick, or several by one product."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,24 +7,24 @@ from gip_gpu.planning.float64_costs import FEW
 
 Floats = NDArray[np.float64]
 
-# Columns of one product, and columns that are kept. Where distances are the scores, 58 % of 16 were wanted (GSM8K,
-# 7,473 x 384, 300 picks), at a quarter of the time of one. Of those for the best residuals 17 to 23 % were, and 27 to
-# 40 % of 8: no gain.
+# Columns of one product, and columns that are kept. With distances as scores, 58 % of 16 columns were used (GSM8K,
+# 7,473 x 384, 300 picks), each at a quarter of the time of a single one. With residuals, 17 to 23 % of 16 and 27 to
+# 40 % of 8 were used: no gain.
 BATCH, SLOTS = 16, 128
-# Once so many are made, less than this share of them wanted ends it.
+# After TRIAL columns, batches end if less than the share WANTED of them was used.
 TRIAL, WANTED = 64, 0.3
-# Sets of items whose best ones are taken for the best of all.
+# Sets of items; the best of each set approximate the best of all.
 SETS = 512
 
 
 class Float64Columns:
     """Columns of K - C'C for the picks, K = X X'.
 
-    How many are made together does not depend on times, so that a selection is the same to the last bit each time.
+    The batch size does not depend on measured times, so a repeated selection is the same to the last bit.
 
     Args:
         X: (m, d) rows.
-        C: (most, m) rows of the Cholesky factor, filled as picks are made; None where nothing is explained.
+        C: (most, m) rows of the Cholesky factor, filled as picks are made; None if nothing is explained.
         ahead: whether the items of the largest scores will probably be picked soon.
     """
 
@@ -36,27 +36,27 @@ class Float64Columns:
         self.begin(X)
 
     def begin(self, X: Floats) -> None:
-        """Begins anew with these rows, of which nothing is explained."""
+        """Drops all columns and begins with these rows, of which nothing is explained."""
         self.X = X
         self.slot_of: dict[int, int] = {}
         self.items = [-1] * len(self.table)
-        # Picks whose part is out of each column.
+        # For each column, how many picks are projected out of it.
         self.since = [0] * len(self.table)
         self.next = self.made = self.used = 0
 
     def forget(self, picks: int) -> None:
-        """Columns that more than the first `picks` picks are out of are computed anew."""
+        """Drops the columns out of which more than the first `picks` picks are projected."""
         for index in [index for index, slot in self.slot_of.items() if self.since[slot] > picks]:
             self.items[self.slot_of.pop(index)] = -1
 
     def of(self, index: int, t: int, wanted: int, score: Floats) -> Floats:
-        """The column (m,) of this item less what t picks explain; good until the next call.
+        """Returns the column (m,) of this item less the part that t picks explain; valid until the next call.
 
         Args:
             index: the item.
             t: picks made.
-            wanted: picks to come, with this one.
-            score: (m,) of all items.
+            wanted: picks to come, this one included.
+            score: (m,) scores of all items.
         """
         slot = self.slot_of.get(index)
         if slot is None:
@@ -70,7 +70,7 @@ class Float64Columns:
         return column
 
     def _less(self, column: Floats, index: int, begun: int, t: int) -> Floats:
-        """This column less what the picks from `begun` to t explain."""
+        """Subtracts from this column the part that the picks from `begun` to t explain."""
         if self.C is not None and begun < t:
             column -= np.matmul(self.C[begun:t, index], self.C[begun:t], out=self.spare)
         return column
@@ -90,7 +90,7 @@ class Float64Columns:
         return first
 
     def _claim(self) -> int:
-        """The first of the slots of a batch, emptied."""
+        """Empties the slots of a batch and returns the first."""
         first = self.next
         for slot in range(first, first + BATCH):
             if self.items[slot] >= 0:
@@ -101,7 +101,7 @@ class Float64Columns:
 
 
 def _largest(score: Floats, count: int) -> list[int]:
-    """About `count` items of the largest scores: the best of those of as many sets, which takes one pass."""
+    """Returns up to `count` items of about the largest scores: the best of that many sets, found in one pass."""
     rows = max(1, len(score) // SETS)
     sets = score[: len(score) // rows * rows].reshape(rows, -1)
     tops = sets.max(axis=0)

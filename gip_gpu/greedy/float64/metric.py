@@ -1,4 +1,4 @@
-"""The metric of the mutual information in small pools: the inverse of M = Q'PQ, which each pick downdates."""
+"""The metric of the mutual information in small pools: the inverse of M = Q'PQ, downdated by each pick."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gip_gpu.numerics.error_bounds import U64
 
 Floats = NDArray[np.float64]
 
-# From this norm on, or with a score this near to 1, downdates have lost too many digits.
+# From the norm SHARP of B or the score FULL on, downdates have lost too many digits.
 SHARP, FULL = 1e4, 0.999
 
 
@@ -19,11 +19,11 @@ class Downdated:
     """The metric B with B B' = M^-1.
 
     Args:
-        n: columns of the query, of which Q'Q = I.
+        n: columns of the query Q, with Q'Q = I.
 
     Attributes:
-        B: (n, n); None where M has lost its digits.
-        norm: of B, Frobenius; infinite where there is none.
+        B: (n, n); None once M has lost its digits.
+        norm: Frobenius norm of B; infinite if B is None.
     """
 
     def __init__(self, n: int) -> None:
@@ -32,11 +32,11 @@ class Downdated:
         self.norm = math.sqrt(n)
 
     def explain(self, weights: Sequence[float]) -> None:
-        """Takes a pick out, of residual w over the root of its q: M -= w'w."""
+        """Projects a pick out, M -= w'w; `weights` is w, its residual over the root of its q."""
         self.become(self.M - np.outer(weights, weights))
 
     def become(self, M: Floats) -> None:
-        """Takes this M (n, n)."""
+        """Sets M (n, n) and recomputes B."""
         self.M = M
         try:
             self.B = np.asarray(np.linalg.inv(np.linalg.cholesky(self.M)).T)
@@ -49,7 +49,7 @@ class Downdated:
 
 
 def share(n: int, d: int, t: Floats, inverse: Floats, explained: Floats, norm: Floats, given: float = 0.0) -> Floats:
-    """Bound on the relative error of any ||W_j B||, from that of M.
+    """Bounds the relative error of any ||W_j B|| that comes from the error of M.
 
     Entries of M are Schur complements of the Gram matrix of picks and query, as d2 and W are: see
     `gip_gpu.numerics.error_bounds.factor_errors`.
@@ -57,9 +57,9 @@ def share(n: int, d: int, t: Floats, inverse: Floats, explained: Floats, norm: F
     Args:
         n, d: columns of the query, their length.
         t: picks.
-        inverse, explained: what the norms of the inverse of the picks' triangle and of W's coefficients do not exceed.
-        norm: of B.
-        given: what entries of the Gram matrix may be off to begin with.
+        inverse, explained: bounds on the norms of the inverse of the picks' triangle and of W's coefficients.
+        norm: Frobenius norm of B.
+        given: bound on the initial error of entries of the Gram matrix.
     """
     rounding = (2 * t + 8) * U64 + given
     delta, spread = error_bounds.dot_error(d, U64) + rounding, np.sqrt(t) * inverse * explained
@@ -68,15 +68,15 @@ def share(n: int, d: int, t: Floats, inverse: Floats, explained: Floats, norm: F
 
 
 def tie(value: Floats, least: Floats, norm: Floats, ridge: float) -> Floats:
-    """How far the root of a score r, not above `value`, may move within a tie of the information.
+    """Bounds how far the root of a score r, not above `value`, moves within a tie of the information.
 
-    `ties.information_moves` times the moves of `QueryMetric.split`, of parts with inside = r q and
-    ridge + rest = (1 - r) q; r moves by 2 (1 - r) for each unit of the information. Infinite from `FULL` on.
+    The bound is `ties.information_moves` times the moves of `QueryMetric.split`, for parts with inside = r q and
+    ridge + rest = (1 - r) q; r moves by 2 (1 - r) for each unit of the information. It is infinite from `FULL` on.
 
     Args:
         value: roots of scores.
-        least: of q.
-        norm: of B.
+        least: smallest q.
+        norm: Frobenius norm of B.
     """
     score = np.minimum(value * value, FULL)
     moves = value / np.sqrt(least) * (1 + value / np.sqrt(1 - score)) * (1 + 2 * norm * math.sqrt(1 + ridge))

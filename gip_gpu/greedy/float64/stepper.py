@@ -1,11 +1,11 @@
-"""Stepper for small pools on the CPU: the plain float64 loop, with bounds on its rounding in place of rescoring.
+"""Stepper for small pools on the CPU: the plain float64 loop, with bounds on its rounding instead of rescoring.
 
-Residuals W, distances d2 and, where rows are projected out, the rows of the Cholesky factor of the chosen Gram columns
-are kept in float64. Several picks are made as if nothing were in doubt, and then judged together: a pick is certified
-where it beats all others by more than the bounds and the tie rule. From the first that does not on they are taken back,
-and that one is decided by itself: ties are settled, and a round that is used up ends. Where the bounds do not decide,
-or scores come near the float64 floor, the round goes on with the stepper of larger pools, which computes its candidates
-from the rows.
+Residuals W, distances d2 and, if rows are projected out, the rows of the Cholesky factor of the chosen Gram columns are
+stored in float64. The stepper makes several picks as if nothing were in doubt, then judges them together: a pick is
+certified if it beats all others by more than the bounds and the tie rule. The first pick that is not, and all after it,
+are taken back, and that pick is decided alone: ties are settled, and an exhausted round ends. If the bounds do not
+decide, or scores approach the float64 floor, the round continues with the stepper of larger pools, which computes its
+candidates from the rows.
 """
 
 import math
@@ -34,33 +34,33 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# The bounds may be this share of a score; what happens is a small part of them.
+# Largest bound as a share of a score. Actual errors are a small part of the bounds.
 SURE = 1e-3
-# A pick of which this share of its squared norm is left, or less, has lost digits to a difference of squares.
+# A pick with this share of its squared norm left, or less, has lost digits to a difference of squares.
 LEFT = 1e-4
-# Scores of fewer than this many times the floor of `ties` are left to the other stepper.
+# Scores below this many times the floor of `ties` are left to the other stepper.
 NEAR = 4.0
-# Picks of a round from which on the next one starts here again, and not with the stepper that ended this one; and picks
-# from which on new arrays tell more.
+# After a round of at least LONG picks the next round starts here again, not with the stepper that ended this one. From
+# SOON picks on, recomputed arrays have smaller errors.
 LONG, SOON = 16, 16
-# Picks that are made before the first of them is looked at: at first, and at most.
+# Picks that are made before they are judged together: at first, and at most.
 AHEAD, FARTHEST = 64, 128
-# Picks that are made one by one where one of several was in doubt: twice as many each time, and at most.
+# Largest number of picks decided one by one after a pick in doubt; the number doubles each time.
 CAREFUL = 16
 
 
 class Float64Stepper:
-    """Stepper for small pools on the CPU; it asks for no columns.
+    """Stepper for small pools on the CPU; it needs no columns.
 
     Args:
         rows: the exact rows; of norm 1 for matching pursuit.
         X: `rows.exact()`.
-        problem: what is maximised.
-        other: a function that returns the stepper of larger pools; called once at most, when the bounds do not decide.
+        problem: the problem to solve.
+        other: returns the stepper of larger pools; called at most once, when the bounds do not decide.
     """
 
     name: ClassVar[str] = "float64"
-    # The other stepper says whether a round is over.
+    # The other stepper may find that a round is over before its first pick.
     empty_rounds: ClassVar[bool] = True
     stride: ClassVar[int] = 8
 
@@ -111,7 +111,7 @@ class Float64Stepper:
         root = math.sqrt(self.rules.ridge + 1) if self.rules.measure == "ratio" else 1.0
         self.first = self.largest_root = state.scale / root
         self.divisors: list[float] = []
-        # Picks of the round when the arrays were last made, and what they project out, as in `gip_gpu.backends.items`.
+        # Picks of the round when the arrays were last computed, and their projection, as in `gip_gpu.backends.items`.
         self.based = 0
         self.A: Floats = np.zeros((state.n, self.X.shape[1]))
         self.S: Floats | None = None
@@ -128,7 +128,7 @@ class Float64Stepper:
         self._other(state).restore(state, stored)
 
     def _other(self, state: State) -> Stepper:
-        """The other stepper, which goes on with this round."""
+        """Makes the other stepper active for this round and returns it."""
         self.round, self.begun = len(state.rounds), state.t
         if self.made is None:
             self.made = self.make()
@@ -161,8 +161,10 @@ class Float64Stepper:
         return Reason.DONE
 
     def _anew(self, state: State) -> None:
-        """Projects the picks out of the rows and scores, by a decomposition, and goes on with what is left: the factor
-        is empty again, and the only errors are those of the decomposition."""
+        """Projects the picks out of the rows and scores by a decomposition, and continues with the remainder.
+
+        The factor is empty again, and the only errors are those of the decomposition.
+        """
         X, picks = self.arrays.X, state.indices[self.begun + self.based : state.t]
         scores = state.scores[picks] / state.unit - self.X[picks] @ self.A.T
         A, S = projector(X[picks], scores, self.rules.ridge)
@@ -176,7 +178,7 @@ class Float64Stepper:
         state.refreshes += 1
         self.arrays.anew(state.pool & state.left, rows, W, M)
         d, least = self.X.shape[1], math.sqrt(min(1.0, min(self.divisors)))
-        # Those of the stepper of larger pools, which computes its candidates so.
+        # The estimates of the stepper of larger pools, which computes its candidates in this way.
         root = error_bounds.root_error(d, self.based, least)
         drift = self._carried(state).drift() + error_bounds.float64_error(d, float(np.linalg.norm(self.A)), state.scale)
         longest = math.sqrt(float(energies(W).max(where=state.pool, initial=0.0)))
@@ -184,16 +186,19 @@ class Float64Stepper:
         self.bounds.begin(longest, (gram, (1 + math.sqrt(self.based) / least) * drift))
 
     def _run_ahead(self, state: State, until: int) -> Reason | None:
-        """Makes picks and takes back those from the first on that is in doubt; returns as `_decide`, or None where that
-        one has to be decided."""
+        """Makes picks, and takes back the first that is in doubt and all after it.
+
+        Returns:
+            A reason as `_decide`, or None if the pick in doubt has to be decided alone.
+        """
         arrays, wanted = self.arrays, state.k - state.t
         if self.rules.projects and self.bounds.picks >= self.many <= wanted:
             self._anew(state)
-        # Without a ridge no more rows than their length are independent.
+        # Without a ridge at most d rows are independent.
         most = wanted if self.rules.ridge or not self.rules.projects else self.X.shape[1] - (state.t - self.begun)
         ahead = self.many - self.bounds.picks
         if self.rules.projects and 0 < ahead <= wanted - self.many:
-            # New arrays then.
+            # The arrays are recomputed after these picks.
             most = min(most, ahead)
         count = max(0, min(self.ahead, until - state.t, most))
         saved = arrays.save()
@@ -216,13 +221,17 @@ class Float64Stepper:
             return Reason.DONE if made == count > 0 else None
         if sound[made]:
             return None
-        # The arrays have gone on, but this round will not.
+        # The arrays are ahead of the certified picks, but this round does not use them any more.
         left = slice(made, len(path))
         return Reason.EXHAUSTED if self._over(state, path[left], errors.after(made)) else Reason.NEED_REFRESH
 
     def _sure(self, state: State, path: Path, errors: Errors) -> tuple[Flags, Flags, Floats]:
-        """Which of these picks are beyond doubt, and which can be made here at all, (b,); how far the roots of scores
-        may be off before each."""
+        """Judges the picks of a path.
+
+        Returns:
+            Flags (b,) of the picks that are beyond doubt, flags (b,) of those that can be decided here at all, and
+            bounds (b,) on the errors of the roots of scores before each.
+        """
         values, rivals = np.sqrt(path.scores), np.sqrt(np.maximum(path.rivals, 0.0))
         noise, slack = self.bounds.doubt(values, path, errors, state.scale)
         sound = self._sound(state, path, errors)
@@ -231,7 +240,7 @@ class Float64Stepper:
         return (rivals < values - 2 * (noise + slack)) & sound & independent, sound | ~independent, noise
 
     def _sound(self, state: State, path: Path, errors: Errors) -> Flags:
-        """Flags (b,): picks where the bounds are narrow, the score is far from the floor and no digits were lost."""
+        """Flags the picks (b,) with narrow bounds, a score far from the floor and no lost digits."""
         count = len(path)
         values, q = np.sqrt(path.scores), path.divisors
         lengths = values * np.sqrt(q) if self.rules.measure == "ratio" else values
@@ -239,7 +248,7 @@ class Float64Stepper:
         sound &= errors.distance[:count] <= SURE * q
         sound &= errors.residual[:count] * path.norms <= SURE * lengths
         if self.rules.measure == "distance":
-            # The other objectives take dependent items out before a pick (`Float64Arrays.drop_dependent`).
+            # The other objectives drop dependent items before a pick (`Float64Arrays.drop_dependent`).
             sound &= q > 2 * ties.DEPENDENT * self.arrays.squares[path.indices]
         if self.metric:
             sound &= path.scores < FULL
@@ -254,7 +263,7 @@ class Float64Stepper:
         return sound
 
     def _enter(self, state: State, path: Path, errors: Errors, margins: Floats, near: Indices, tied: Indices) -> None:
-        """Enters these picks, which the arrays have taken in."""
+        """Records these picks, which the arrays already contain."""
         self.bounds.keep(path, errors)
         self.largest_root = max(self.largest_root, math.sqrt(float(path.scores.max())))
         self.divisors += path.divisors.tolist()
@@ -264,8 +273,11 @@ class Float64Stepper:
         state.record_all(path.indices, path.scores * self.gain_unit, path.residuals, energy, margins, near, tied)
 
     def _decide(self, state: State) -> Reason:
-        """Makes the exact argmax the next pick, or says that the scores are used up or the bounds do not tell: DONE,
-        EXHAUSTED, NEED_REFRESH."""
+        """Makes the exact argmax the next pick.
+
+        Returns:
+            DONE; EXHAUSTED if the scores are exhausted; NEED_REFRESH if the bounds do not decide.
+        """
         self.careful = max(0, self.careful - 1)
         arrays = self.arrays
         if self.rules.projects and self.bounds.picks == len(arrays.C):
@@ -299,12 +311,12 @@ class Float64Stepper:
         return Reason.DONE
 
     def _over(self, state: State, path: Path, errors: Errors) -> bool:
-        """Whether this round is over beyond doubt, the best item being that of `path`."""
+        """Returns whether this round is certainly over, with the best item in `path`."""
         if state.t == self.begun:
             return False
         top = float(path.scores[0])
         if self.rules.measure == "distance":
-            # Of rows of one length the best one is the last to become dependent.
+            # Among rows of equal length the best one is the last to become dependent.
             left = self.rules.ridge + top + float(errors.distance[0])
             return top == -math.inf or (self.rows_of.normalize and left <= ties.DEPENDENT)
         if top == -math.inf or (self.rules.projects and path.least[0] == math.inf):
@@ -319,8 +331,16 @@ class Float64Stepper:
         return ties.used_up(highest, self.first, self.largest_root)
 
     def _tied(self, state: State, bar: float) -> tuple[int, float, int, int] | None:
-        """The first of the items that tie, the root of the largest score of another, how many come near and tie; None
-        where the bounds do not tell. No item is nearer than the root `bar` but those that come near."""
+        """Settles a tie among the items near the best.
+
+        Args:
+            state: of the selection.
+            bar: root of a score; items at or above it are near, all others are below it.
+
+        Returns:
+            The first tied item, the root of the largest score of another item, how many items are near, and how many
+            tie; None if the bounds do not decide.
+        """
         if not bar > 0 or self.metric:
             return None
         near = (self.arrays.score >= bar * bar * (1 - 8 * U64)).nonzero()[0]

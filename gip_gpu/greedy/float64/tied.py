@@ -1,4 +1,4 @@
-"""Items of a small pool that come near the best: whether they are the same, and their exact scores before any pick."""
+"""Items of a small pool near the best score: whether they are identical, and their exact scores before any pick."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ Indices = NDArray[np.int64]
 
 
 def equal(state: State, X: Floats, near: Indices) -> bool:
-    """Whether these items have the same row of X (m, d) and the same scores."""
+    """Returns whether these items have the same row of X (m, d) and the same scores."""
     scores = state.scores[near]
     return bool((X[near] == X[near[0]]).all() and (scores == scores[0]).all())
 
@@ -21,7 +21,7 @@ def equal(state: State, X: Floats, near: Indices) -> bool:
 def given_roots(
     state: State, rules: Rules, squares: Floats, unit: bool, near: Indices
 ) -> tuple[Floats, tuple[int, int]]:
-    """Roots of the scores of these items, exact while nothing is projected out, and what `ties.first_tied` returns.
+    """Returns the roots of these items' scores, exact while nothing is projected out, and their `ties.first_tied`.
 
     Args:
         state, rules: of the selection.

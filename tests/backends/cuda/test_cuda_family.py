@@ -74,7 +74,7 @@ def test_chunks_make_up_the_whole(measure):
 
 
 def test_rows_that_begin_anywhere():
-    """What is not aligned to 16 bytes is read in pieces, and in another order."""
+    """Rows that are not aligned to 16 bytes are read in pieces, and in another order."""
     aligned, odd = Step(100, 64, 3, multiply="fp16"), Step(100, 64, 3, multiply="fp16")
     memory = np.empty(odd.rows.size + 1, np.float16)
     place = memory[1:] if memory.ctypes.data % 16 == 0 else memory[:-1]
@@ -173,7 +173,7 @@ def test_a_floor_between_two_float32_values():
 @pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize("room", [0, 1 << 12])
 def test_identical_rows_have_identical_values(identity, room):
-    """Wherever they stand, whoever sums them, and however many there are."""
+    """Identical in every position, for every block that sums them, and for any number of candidates."""
     window = Window(300, 40, 3, "fp16", identity, room)
     same = np.arange(0, 300, 7)
     for array in (window.rows, window.exact, window.norms, window.scores):
@@ -224,5 +224,5 @@ SUMS, BARRIER = "    sums[threadIdx.x] = phi;\n", "    __syncthreads();\n"
     ],
 )
 def test_sanitizers(tmp_path, sanitize, old, new, report):
-    """Nothing is found, and what is broken on purpose is."""
+    """The sanitizers find nothing, and do find faults added on purpose."""
     assert_sanitized(tmp_path, SANITIZED, sanitize, "family/family.cu" if old else "", old, new, report)

@@ -22,7 +22,7 @@ ROUNDING = {"fp32": 0.0, "fp16": 2.0**-12, "bf16": 2.0**-9}
 
 
 def nearest(x, bits):
-    """float32 numbers with all but the highest bits of the mantissa rounded away, ties to even."""
+    """float32 numbers rounded to the highest bits of the mantissa, ties to even."""
     words = np.ascontiguousarray(x, np.float32).view(np.uint32)
     drop = 23 - bits
     odd = words >> np.uint32(drop) & np.uint32(1)
@@ -31,7 +31,7 @@ def nearest(x, bits):
 
 
 def stored(rows, precision):
-    """Rows as the kernel takes them, and the same numbers in float64."""
+    """Rows in the type that the kernel reads, and the same numbers in float64."""
     if precision == "fp16":
         return rows.astype(np.float16), rows.astype(np.float16).astype(float)
     if precision == "bf16":
@@ -66,7 +66,7 @@ def exact_gram(left, left_inverse, rows, inverse):
 
 
 def bound(d, output):
-    """On an entry of normalised rows, against float64 of the rows and factors as stored.
+    """Bound on the error of an entry of normalised rows, compared with float64 from the rows and factors as stored.
 
     The dot product and two multiplications with factors (3u covers their second order). The cast moves an entry below 1
     by half of a spacing, and one above 1 by no more than it is above.
@@ -96,7 +96,7 @@ def products(left, left_inverse, rows, inverse, precision, output):
     return values(out, output)[:, :m]
 
 
-# d below, at and beside multiples of a 16-byte load and of a stage; m in one tile and beyond.
+# d below, at and near multiples of a 16-byte load and of a stage; m within one tile and larger.
 @pytest.mark.slow
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("precision", INPUTS)
@@ -123,7 +123,7 @@ def test_products(count, m, d, precision, output):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_rows_that_are_not_aligned(precision):
-    """d is a multiple of a 16-byte load, but the first row begins one item after such a place."""
+    """d is a multiple of a 16-byte load, but the first row begins one element after an aligned address."""
     rows, exact = stored(rows_of(200, 64), precision)
     room = np.zeros(rows.size + 16, rows.dtype)
     start = next(i for i in range(1, 16) if room[i:].ctypes.data % 16 == rows.itemsize)
@@ -137,8 +137,10 @@ def test_rows_that_are_not_aligned(precision):
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "output", "d"), [("fp16", "fp16", 64), ("fp32", "fp32", 384)])
 def test_gram_of_many_tiles(precision, output, d):
-    """1000 rows are 8 x 8 tiles of 128 and 16 x 16 of 64, the latter in groups of 3 that do not divide them; in three
-    launches, whatever the order in which threads run."""
+    """1000 rows are 8 x 8 tiles of 128 and 16 x 16 of 64, the latter in groups of 3 that do not divide them.
+
+    Three launches, and any order of the threads, give the same matrix.
+    """
     small = CudaTile(tile=64, warps_down=1, warps_across=2, group=3)
     rows, exact = stored(rows_of(1000, d), precision)
     inverse = inverse_norms(exact)
@@ -170,7 +172,7 @@ def test_every_tile_has_one_number(group, side):
 
 
 def test_entries_beyond_31_bits(tmp_path):
-    """The last and the outermost tile of a matrix with 2^31 entries and more, in a file with holes."""
+    """The last and the outermost tile of a matrix with at least 2^31 entries, in a sparse file."""
     m, precision = 46400, "fp16"
     assert m * m > 2**31
     tuning = CUDA[80][precision]

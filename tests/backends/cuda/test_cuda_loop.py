@@ -23,7 +23,7 @@ ROWS, COLUMNS = ("fp16", "bf16", "fp32", "fp64"), ("fp32", "fp16", "bf16")
 
 
 class Checked(Host):
-    """After each launch, compares the residual and the bounds with what the picks so far say."""
+    """Host that, after each launch, compares the residual and the bounds with those computed from the picks so far."""
 
     def advance(self, state, until):
         reason = super().advance(state, until)
@@ -37,7 +37,7 @@ class Checked(Host):
         assert self.score == pytest.approx(np.where(state.left, squares, 0), rel=1e-5)
         above = self.header_f64[HeaderF64.ENERGY_A] - np.vdot(self.A, self.A)
         assert above >= 0
-        # The bound takes the squared norm of each pick's row for `square`, as it is for unit rows.
+        # The bound assumes that the squared norm of each pick's row is `square`, which holds for unit rows.
         assert not self.normalize or above <= 1e-9 * np.vdot(A, A) + 1e-20
         return reason
 
@@ -86,7 +86,7 @@ def test_step(fused_step, m, n, kind):
     W, w = rng.standard_normal((n, m), np.float32), rng.standard_normal(n, np.float32)
     weight = weights_of_all_kinds(rng, m)
     column, entries = store(rng.uniform(-1, 1, m), kind)
-    # Items 1/4 m apart tie; a large one of them decides.
+    # Items m / 4 apart tie; a large item among them decides.
     for array in (W.T, weight, column, entries):
         array[3 * m // 4] = array[m // 4]
     before, blocks = W.copy(), 5
@@ -136,7 +136,7 @@ def test_refresh(m, d, n, kind):
     scores[m // 2], norms[m // 2] = scores[m // 3], norms[m // 3]
     A, weight = rng.standard_normal((n, d)), weights_of_all_kinds(rng, m)
     weight[[m // 2, m // 3]] = 1
-    # What cannot be picked does not count, however large.
+    # Ineligible items do not count, however large their score.
     if m > 1:
         scores[0], weight[0], scores[m - 1], weight[m - 1] = 1e3, 0, 1e3, -1
     W, largest = np.empty((n, m), np.float32), np.zeros(4)
@@ -153,7 +153,7 @@ def test_refresh(m, d, n, kind):
     assert largest.max() == pytest.approx(np.linalg.norm(exact, axis=1)[weight > 0].max(), rel=1e-12)
 
 
-# Every type of rows and of columns occurs, and so do blocks without an item of their own.
+# All types of rows and of columns occur, and blocks without any item.
 SIZES = [(1, 1, 1), (7, 3, 3), (255, 64, 3), (255, 3, 8), (1000, 3, 1), (1000, 384, 1), (4099, 64, 1)]
 CASES = [(*size, rows, columns) for size, rows, columns in zip(cycle(SIZES), ROWS * 3, cycle(COLUMNS), strict=False)]
 # More signals than a warp sums at once, and a remainder of them.
@@ -188,7 +188,7 @@ def test_no_order_of_threads_changes_anything(seed, in_shared):
 
 
 def test_ties_and_duplicates():
-    """Twenty rows, each many times over: the window never narrows, and the lowest index wins."""
+    """Twenty rows, each repeated many times: the window never narrows, and the lowest index wins."""
     rng = np.random.default_rng(3)
     which = rng.integers(0, 20, 600)
     F, G = rng.standard_normal((20, 24))[which], rng.standard_normal((20, 2))[which]
@@ -285,7 +285,7 @@ def test_columns_lie_beyond_2_31_entries():
     F, G = pool(4099, 4, 1)
     host = Host(F, columns="fp16", slots=3, batch=2)
     offset = 2**31 // 4099 + 1
-    # Fresh zeros take address space, and memory only where they are touched.
+    # Fresh zeros take address space, but memory only where they are written.
     table = np.zeros((offset + 3, 4099), np.float16)
     provide = host.columns.provide
 
@@ -360,5 +360,5 @@ LAST_SYNC = "            }\n        }\n        __syncthreads();\n"
     ],
 )
 def test_sanitizers(tmp_path, sanitize, in_shared, file, old, new, report):
-    """Nothing is found, and what is broken on purpose is."""
+    """The sanitizers find nothing, and do find faults added on purpose."""
     assert_sanitized(tmp_path, SANITIZED, sanitize, file, old, new, report, str(in_shared))

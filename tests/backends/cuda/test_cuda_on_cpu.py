@@ -1,4 +1,4 @@
-"""The emulation that the CUDA C++ tests rest on: what it runs it runs right, and what it must catch it catches."""
+"""The emulation behind the CUDA C++ tests: it runs correct programs correctly, and catches the faults that it must."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ extern "C" __global__ void __launch_bounds__(128) sum(const float* x, int count,
 }
 """
 
-# Round r adds what the neighbour block wrote in round r - 1.
+# Round r adds the value that the neighbour block wrote in round r - 1.
 ROUNDS = """
 #include "../grid.cuh"
 extern "C" __global__ void rounds(long long* value, long long* arrived, int count) {
@@ -204,7 +204,7 @@ def test_conversions_of_16_bit_types(program):
     np.testing.assert_array_equal(from_half, bits.view(np.float16).astype(np.float32))
     np.testing.assert_array_equal(from_brain, (bits.astype(np.uint32) << np.uint32(16)).view(np.float32))
 
-    # Every stored number, the middle to the next one, and a little to either side of that.
+    # Every stored number, the midpoint to the next one, and values just below and above the midpoint.
     base = (bits.astype(np.uint32) << np.uint32(16))[:, None] + np.uint32([0, 0x7FFF, 0x8000, 0x8001])
     steps = base.view(np.float32).ravel()
     half, brain = np.zeros((2, len(steps)), np.uint16)

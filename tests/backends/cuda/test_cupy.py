@@ -1,8 +1,8 @@
-"""The CuPy backend on a stand-in for CuPy: its host code as it is, its kernels run on the CPU.
+"""The CuPy backend on a stand-in for CuPy: the unchanged host code, with kernels run on the CPU.
 
-What stays unexecuted without a GPU: CuPy itself (its allocator, streams that overlap, pinned and mapped memory, DLPack
-between devices), cuBLAS (the stand-in checks the arguments and multiplies), NVRTC's machine code (compiled in
-`test_resources.py`, not run), and the cooperative launch, whose grid is checked against the multiprocessors here.
+Without a GPU these parts do not run: CuPy itself (its allocator, overlapping streams, pinned and mapped memory, DLPack
+between devices), cuBLAS (the stand-in checks the arguments and multiplies), NVRTC's machine code (`test_resources.py`
+compiles it only), and the cooperative launch (the stand-in checks its grid against the multiprocessors).
 """
 
 import gc
@@ -34,7 +34,7 @@ def pool():
 
 
 def leads(F, G, picks):
-    """By how much of its gain each pick truly beats the next best item; a certificate's margin is a lower bound."""
+    """The true share of its gain by which each pick beats the next best item; certified margins are lower bounds."""
     X = F / np.linalg.norm(F.astype(float), axis=1, keepdims=True)
     W, taken, found = G.astype(float), [], []
     for s in picks:
@@ -85,7 +85,7 @@ def test_rows_given_in_16_bits_are_multiplied_as_they_are(cupy, pool, precision)
     F, G = pool
     chosen = check(F.astype(np.float16), G, 40, precision=precision, columns="lazy")
     assert "products" in dict(cupy_stand_in.Function.LAUNCHES)
-    # Exact products: the bound is that of float32 sums, and hardly anything is in doubt.
+    # Exact products: the bound is that of float32 sums, and hardly any item is in doubt.
     if precision != "fp16":
         assert chosen.certificate.candidates.mean() < 2
 
@@ -171,7 +171,7 @@ def test_the_plan_avoids_what_does_not_fit(cupy, pool):
 
 
 def test_default_backend_for_cuda(cupy, pool, monkeypatch):
-    # torch here sees no GPU, so that CuPy is the one that can run.
+    # torch sees no GPU here, so only CuPy can run.
     assert backends.load(None, "cuda").name == "cupy"
     assert devices.resolve("auto") == "cuda"
     assert select(*pool, 5).plan.backend == "cupy"

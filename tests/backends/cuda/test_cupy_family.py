@@ -113,7 +113,7 @@ def test_embeddings_that_do_not_fit_are_streamed(F, objective, monkeypatch):
 
 @pytest.mark.parametrize("objective", ["lr", "entropy"])
 def test_ties_and_dependent_rows(objective):
-    """Every row three times, more picks than dimensions: rounds, and identical rows that must stay tied."""
+    """Every row three times and more picks than dimensions: several rounds, and identical rows must stay tied."""
     X = np.random.default_rng(1).standard_normal((30, 6), np.float32)
     F = np.concatenate([X, X, X])
     G = None if objective == "entropy" else np.tile(np.arange(30.0) % 4 + 1, 3)
@@ -135,7 +135,7 @@ def test_a_pool_serves_several_objectives(F):
 
 
 def test_what_is_launched(F):
-    """A step a pick and one to begin with; distances once a row has been projected out."""
+    """One `step` for each pick and one at the start; `distances` once a row has been projected out."""
     from tests.support import cupy_stand_in
 
     G, _ = problem(F, "lr")

@@ -1,6 +1,6 @@
-"""The machine code of kernels whose blocks wait for one another: every barrier polls, releases, acquires, and waits.
+"""The machine code of kernels with barriers between blocks: every barrier polls, releases, acquires, and waits.
 
-Compiled as CuPy does it, for each chip, with no GPU present; read as `machine_code` describes.
+It is compiled as CuPy does, for each chip and without a GPU, and read as `machine_code` describes.
 """
 
 import pytest
@@ -12,11 +12,11 @@ from gip_gpu.kernels.architectures import ARCHITECTURES as CHIPS
 from gip_gpu.kernels.loop import tuning
 from tests.support import machine_code
 
-# The barriers of loop.cu: before the window is looked for, before the choice, before the header is written.
+# The barriers of loop.cu: before the search for the window, before the choice, before the header is written.
 LOOP_BARRIERS = 3
 VARIANTS = ((1, "fp16", "fp32"), (8, "fp32", "bf16"), (64, "fp64", "fp16"))
 
-# The barrier as it was: ptxas took its loop for one that ends, and deleted it, so that no GPU waited.
+# A former version of the barrier: ptxas assumed that its loop ends and deleted it, so that no GPU waited.
 DELETED = """
 class GridBarrier {
   public:
@@ -51,7 +51,7 @@ class GridBarrier {
 
 @pytest.fixture(scope="module", autouse=True)
 def compilers():
-    """Skips where there is nothing to compile or to disassemble with."""
+    """Skips the test if there is no compiler or no disassembler."""
     pytest.importorskip("triton", reason="cuobjdump comes with Triton, which is not installed")
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
     try:
@@ -116,7 +116,7 @@ POLL = "while (load_acquire(arrived_) < goal_) {\n            }"
     ],
 )
 def test_what_is_taken_out_is_noticed(chip, old, new, fault):
-    """Each part of the barrier, one at a time, in a kernel that writes before it and reads after it."""
+    """Each part of the barrier is removed, one at a time, from a kernel that writes before it and reads after it."""
     source = cuda_source.with_headers(PROBE)
     assert faults(source, "probe", chip, {}) == [[]]
     assert source.count(old) == 1

@@ -95,7 +95,7 @@ def numpy_gains(F, G, k):
 
 @pytest.fixture
 def device_memory(torch, answers):
-    """For tests that allocate gigabytes: one worker at a time runs them, and frees what the libraries cache."""
+    """Lock for tests that allocate gigabytes: one worker at a time runs them, and frees the libraries' caches."""
     with answers.lock("device memory"):
         yield
         gc.collect()
@@ -121,7 +121,7 @@ def test_cone(backend, precision, columns, cone, cone_picks, answers):
 @pytest.mark.parametrize("objective", ["lr", "omp", "mi", "entropy", "mp"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
 def test_family(backend, objective, dtype, cone, answers):
-    """The objectives whose picks the host decides; beyond the rank, with duplicates, and of rows that are not unit."""
+    """The objectives with picks decided on the host: beyond the rank, with duplicates, and without unit rows."""
     F = np.concatenate([cone, cone[:100]]).astype(dtype)
     G = None if objective == "entropy" else np.column_stack([signals.self_compression(F), np.arange(len(F)) % 6])
     how = {"sign": "positive"} if objective == "mp" else {"query": "ridge"} if objective == "mi" else {}

@@ -1,4 +1,4 @@
-"""What the lookahead foresees, the rows that it keeps, and the slots that columns go round in."""
+"""The picks that the lookahead foresees, the rows that it keeps, and the reuse of the slots of columns."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_the_whole_pool_foresees_all(cone_pool, made):
 
 
 def test_a_common_shift_is_foreseen(cone):
-    """In a cone the first pick moves all scores; what is next stands far down in the ranking."""
+    """In a cone the first pick moves all scores, and the next pick is far down in the ranking."""
     F, G = cone, np.abs(np.random.default_rng(0).normal(size=(len(cone), 1))) * 0.02 + 1
     single, state, residual, score, picks = at_a_pick(F, G, 0)
     rank = int((score > score[picks[1]]).sum())

@@ -1,4 +1,4 @@
-"""Rows in float32, products of rows that stream by, and selections from pools larger than the memory they may take."""
+"""Rows in float32, products of streamed rows, and selections from pools larger than the memory limit."""
 
 import json
 import subprocess
@@ -106,7 +106,7 @@ def pool(m=3000, d=24, n=2, dtype=np.float16):
 
 @pytest.fixture
 def streaming(monkeypatch):
-    """No room for a copy of the rows in memory."""
+    """Plans without room for a copy of the rows in memory."""
     layouts = HostCosts.layouts
     monkeypatch.setattr(HostCosts, "layouts", lambda costs: [way for way in layouts(costs) if not way.resident])
     monkeypatch.setattr("gip_gpu.backends.numpy.products.CHUNK", 1 << 14)
@@ -166,12 +166,12 @@ def test_a_file_larger_than_the_memory_limit(tmp_path):
 
 
 def test_the_whole_matrix_after_all(monkeypatch, float32_loop):
-    """Where columns on demand last for fewer picks than the model says, the Gram matrix takes their place."""
+    """If columns on demand serve fewer picks than the model predicts, the Gram matrix replaces them."""
     F = np.random.default_rng(5).normal(size=(2500, 40)).astype(np.float32)
     G = np.random.default_rng(6).normal(size=(2500, 2))
     monkeypatch.setattr("gip_gpu.planning.cpu_costs.FORESEEN", 10_000)
     monkeypatch.setattr(HostCosts, "gram_seconds", lambda costs, k, *_: 1e-3 if k == 0 else 1e9)
-    # What is measured decides: a clock that the products alone move, each by a pass over the rows and its columns.
+    # Measured times decide: only products advance this clock, each by a pass over the rows and by its columns.
     clock = [0.0]
 
     def product(b, indices, out, columns=NumpyBackend.columns):
@@ -198,7 +198,7 @@ def test_the_whole_matrix_after_all(monkeypatch, float32_loop):
     again = held.select(G, 1000)
     assert (again.plan.columns, again.computed) == ("gram", 0)
     np.testing.assert_array_equal(again.indices, expected)
-    # Not where it was not asked for, and not where there is no room.
+    # Not if it was not asked for, and not if there is no room.
     for options in ({"columns": "lazy"}, {"memory_limit": "24MB"}):
         assert select(F, G, 300, device="cpu", **options).plan.columns == "lazy"
 

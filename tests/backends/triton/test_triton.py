@@ -35,7 +35,7 @@ OPTIONS = {"device": "cpu", "backend": "triton"}
 
 @pytest.fixture(autouse=True)
 def small_launches(monkeypatch):
-    """Several programs of several blocks in a small pool; Gram tiles that the interpreter needs few of."""
+    """Several programs of several blocks in a small pool, and Gram tiles large enough for the slow interpreter."""
     tiles = {
         kind: replace(tile, tile=128, wide=64, batch_tile=32, depth=64) for kind, tile in gram.TRITON[80].tiles.items()
     }
@@ -58,7 +58,7 @@ def narrow(cone):
 
 @pytest.fixture
 def stores(monkeypatch):
-    """The backends that are made, in order."""
+    """The backends that a test creates, in order."""
     made, store = [], TritonBackend._store
     monkeypatch.setattr(TritonBackend, "_store", lambda self, plan: made.append(self) or store(self, plan))
     return made
@@ -75,7 +75,7 @@ def scores(F, n):
 
 
 def assert_same(F, G, k, reference=None, **options):
-    """The indices are those of the reference on F, or on the values that it stands for."""
+    """Checks that the indices are those of the reference on F, or on the values that F represents."""
     literal = {name: options[name] for name in ("normalize", "on_exhausted") if name in options}
     expected = matching_pursuit(F if reference is None else reference, G, k, **{"on_exhausted": "restart", **literal})
     chosen = select(F, G, k, **OPTIONS, **options)
@@ -138,11 +138,11 @@ def test_rows_of_every_type(narrow, stores, given, precision, multiply, multipli
     backend = stores[0]
     assert (backend.multiply, backend.multiplied_without_cast) == (multiply, multiplied_without_cast)
     if multiply == "tf32":
-        # Nothing is left for a tensor core to cut.
+        # A tensor core has nothing left to truncate.
         assert not (backend.products.view(torch.int32) & 0x1FFF).any()
         exact = values / np.linalg.norm(values.astype(float), axis=1)[:, None] if normalize else values
         assert (np.abs(backend.products.numpy() * 2.0**backend.exponent - exact) <= 2.0**-11 * np.abs(exact)).all()
-    # NumPy has no bfloat16, and float32 holds it as it holds int8.
+    # NumPy has no bfloat16; float32 holds bfloat16 and int8 exactly.
     assert backend.stored.dtype == getattr(torch, "float32" if given in ("int8", "bfloat16") else given)
 
 
@@ -151,7 +151,7 @@ def test_rows_of_every_type(narrow, stores, given, precision, multiply, multipli
     [("bfloat16", "bf16", "bf16"), ("float16", "fp32", "fp16"), ("int32", "tf32", "")],
 )
 def test_tensors_taken_as_they_lie(narrow, stores, monkeypatch, given, precision, multiply):
-    """As on a GPU, where rows do not pass through the host: no copy is made of those that are contiguous."""
+    """As on a GPU, rows do not pass through the host, and contiguous rows are not copied."""
     monkeypatch.setattr(gpu, "on_gpu", lambda F: isinstance(F, torch.Tensor))
     F = torch.from_numpy(unit(narrow, 1000 if given == "int32" else 1)).to(getattr(torch, given))
     values = F.double().numpy()
@@ -178,7 +178,7 @@ def test_rows_far_from_unit_length_are_not_multiplied_as_they_are(stores):
 @pytest.mark.slow
 @pytest.mark.parametrize(("length", "k"), [(40.0, 90), (1e25, 3)])
 def test_rows_too_long_for_the_loop_to_converge(length, k):
-    """The residual grows until it is seen, or overflows at once."""
+    """The residual grows until the divergence is detected, or overflows at once."""
     F = np.eye(8)[np.arange(100) % 8] * length
     for columns in COLUMNS:
         with pytest.raises(ValueError, match=r"diverges .*normalize=True"):
@@ -187,7 +187,7 @@ def test_rows_too_long_for_the_loop_to_converge(length, k):
 
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_duplicates_and_ties(columns):
-    """Twenty rows, each many times over: the window never narrows, and the lowest index wins."""
+    """Twenty rows, each repeated many times: the window never narrows, and the lowest index wins."""
     rng = np.random.default_rng(3)
     which = rng.integers(0, 20, 200)
     F, G = rng.standard_normal((20, 24))[which], rng.integers(-3, 4, (20, 3))[which]
@@ -211,7 +211,7 @@ def test_exhaustion(on_exhausted, columns):
     # k = m: every item, in several rounds.
     assert len(chosen.rounds) > 2 if on_exhausted == "restart" else chosen.rounds == (0,)
     assert (len(chosen.indices) < k) == (on_exhausted == "stop")
-    # Of the scores of the items that were left when the round began.
+    # Energy of the scores of the items that were left when the round began.
     host = select(F, G, k, device="cpu", backend="numpy", on_exhausted=on_exhausted)
     np.testing.assert_allclose(chosen.explained, host.explained, atol=1e-5)
 
@@ -268,7 +268,7 @@ def test_embeddings_streamed_from_the_host(cone, monkeypatch, stores, given, pre
     F = unit(cone[:300]).astype(given)
     # The fewest rows that a chunk can hold.
     monkeypatch.setattr(gpu_costs, "CHUNK", 0)
-    # As the plan says where they do not fit.
+    # As in the plan for embeddings that do not fit.
     monkeypatch.setattr(TritonBackend, "costs", classmethod(lambda cls, *sizes: OnlyStreamed(*sizes)))
     chosen = assert_same(F, scores(F.astype(float), 1), 8, precision=precision)
     assert not chosen.plan.resident
@@ -304,7 +304,7 @@ def test_real_embeddings(real, precision, columns, n):
 
 
 class Checks:
-    """After each pick, compares the residual with one computed in extended precision from the picks so far."""
+    """Backend that, after each pick, compares the residual with one in extended precision from the picks so far."""
 
     def __init__(self):
         self.tightest, self.checks = np.inf, 0

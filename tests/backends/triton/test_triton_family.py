@@ -1,4 +1,4 @@
-"""The family's Triton kernels in Triton's interpreter: against their formulas in float64, and whole selections."""
+"""Triton kernels of the projecting objectives, in the interpreter: against float64 formulas, and whole selections."""
 
 import os
 from dataclasses import replace
@@ -72,7 +72,7 @@ class Items:
     def step(self, chunks=None, *, moves=True, items=16, depth=32, wide=4, programs=3):
         """Launches `step` for each chunk; returns parts by launch."""
         self.items, found = items, []
-        # As `TritonBackend.items` has it.
+        # As in `TritonBackend.items`.
         terms = min(depth, self.d) + 1 + -(-self.d // min(depth, self.d))
         self.gamma = error_bounds.gram_entry_error(self.d, multiply=self.kind, given=True, terms=terms)
         for first, stop in chunks or [(0, self.m)]:
@@ -88,7 +88,7 @@ class Items:
         return found
 
     def bounds(self):
-        """Lower and upper bounds from W and d2 as they are stored, in float64, and how far float32 may be off."""
+        """Lower and upper bounds in float64 from the stored W and d2, and the largest error of float32."""
         W, distance = self.W.numpy().astype(float).T, self.distance.numpy().astype(float)
         if self.measure == "distance":
             off = 2 * U32 * (np.abs(distance) + self.dd)
@@ -111,7 +111,7 @@ class Items:
 
 
 def check(items, parts, chunks=None):
-    """What `step` found, against the arrays as it left them."""
+    """Compares the results of `step` with the arrays that it has written."""
     lower, upper, off = items.bounds()
     weight, found = items.weight.numpy(), items.upper.numpy()
     assert (np.abs(found - upper) <= off)[weight > 0].all()
@@ -142,14 +142,14 @@ def test_step(m, d, measure, positive, metric):
         parts = items.step()
         c = items.x @ items.h.numpy().astype(float)
         weights = items.weights.numpy().astype(float)[:, None]
-        # As in `bounds.step_error`, for one signal.
+        # As in `error_bounds.step_error`, for one signal.
         exact = W if measure == "distance" else W - weights * c
         allowed = np.abs(weights) * (items.gamma + 4 * U32) + 2 * U32 * np.abs(W) + 4 * TINY32
         assert (np.abs(items.W.numpy() - exact) <= allowed).all()
         if measure == "norm":
             assert items.distance.isnan().all()
         else:
-            # As in `bounds.distance_error`, with |c| in place of what it is at most.
+            # As in `error_bounds.distance_error`, with |c| itself instead of its upper bound.
             moved = (2 * np.abs(c) * items.gamma + items.gamma**2) * items.shrink
             allowed = moved * (1 + 6 * U32) + 6 * U32 * distance + 4 * TINY32
             assert (np.abs(items.distance.numpy() - (distance - c * c * items.shrink)) <= allowed).all()
@@ -159,7 +159,7 @@ def test_step(m, d, measure, positive, metric):
 @pytest.mark.parametrize(("measure", "positive", "metric"), SCORES)
 def test_without_a_move_items_are_only_rated(measure, positive, metric):
     items = Items(45, 20, 3, "fp32", measure, positive, metric)
-    # What takes the place of rows where none are at hand may be of another type.
+    # The argument that replaces rows when none are read may have another type.
     items.rows = torch.full((45, 4), torch.nan, dtype=torch.float64)
     items.h[:], items.weights[:], items.shrink = torch.nan, 0, 0.0
     before = items.W.clone(), items.distance.clone()
@@ -188,7 +188,7 @@ def test_programs_and_tiles_change_rounding_only():
 
 
 def items_error(items):
-    """The most that a signal may be off after a step, as in `bounds.step_error`."""
+    """The largest error of a signal after a step, as in `error_bounds.step_error`."""
     largest = float(items.weights.abs().max())
     return largest * (items.gamma + 4 * U32) + 2 * U32 * (float(items.W.abs().max()) + largest) + 4 * TINY32
 
@@ -213,14 +213,14 @@ def test_a_bound_that_is_no_number_counts_as_infinite(measure, positive, metric)
             getattr(items, broken)[..., 21] = torch.nan
             items.weight[21] = eligible
             parts = items.step()[0]
-            # Items 16 to 31 are the second program's.
+            # Items 16 to 31 belong to the second program.
             assert np.isfinite(parts[[0, 2], 0]).all()
             assert np.isinf(parts[1, 0]) == bool(eligible)
             assert np.isnan(parts[1, 1]) == (broken == "W" or measure == "distance")
 
 
 def test_an_item_in_the_span_is_a_candidate_and_sets_no_floor():
-    """Over zero nothing is known of a score."""
+    """With a zero denominator nothing is known of a score."""
     items = Items(40, 5, 3)
     items.a, items.shrink = 0.0, 0.0
     items.weight[:] = 1
@@ -293,7 +293,7 @@ class Window:
         x = self.x[wanted]
         A, scores = self.A.numpy(), self.scores.numpy()[wanted]
         products = np.abs(x) @ np.abs(A.T)
-        # A sum of d products, each of a row that was rounded once, and the difference.
+        # A sum of d products, each with a row element that was rounded once, and the difference.
         allowed = dot_error(self.d + 1, U64) * products + 2 * U64 * (np.abs(scores) + products)
         assert (np.abs(listed.residuals - (scores - x @ A.T)) <= allowed).all()
         S = np.eye(self.d) if S is None else S.numpy()
@@ -313,12 +313,12 @@ class Window:
 @pytest.mark.parametrize(("n", "kind"), [(1, "fp16"), (3, "bf16"), (8, "fp32"), (5, "fp64")])
 def test_candidates(m, d, n, kind):
     window = Window(m, d, n, kind)
-    # An item at the very floor is one.
+    # An item exactly at the floor is a candidate.
     window.upper[0], window.weight[0] = 0.9, 1
     window.check(window.list(0.9), 0.9)
     split = window.measure(wide=64)
     window.check(split, 0.9, window.S)
-    # Where there are too many to be split, each has a program to itself.
+    # If there are too many candidates to split, each has its own program.
     whole = window.measure(partial=0, wide=64)
     window.check(whole, 0.9, window.S)
     np.testing.assert_allclose(whole.distances, split.distances, rtol=1e-12)
@@ -357,7 +357,7 @@ def test_empty_window():
 
 @pytest.fixture
 def small_launches(monkeypatch):
-    """Few programs, with blocks that the interpreter is quick at."""
+    """Few programs, with block sizes that are fast in the interpreter."""
     few = replace(
         family_tuning.TRITON[80], items=64, most_programs=2, ragged=64, window_block=128, window_signals=2,
         window_values=64, distance_wide=16, distance_programs=2, distance_partial=24, distance_tile=(4, 2),
@@ -373,7 +373,7 @@ def pool(m, d, given="float64"):
 
 
 def scores(F, n, objective, normalize=True):
-    """Those of a query for "mi", which is about one."""
+    """Scores; for "mi", which needs a query, those of one."""
     if objective == "entropy":
         return None
     rng, rows = np.random.default_rng(n), F.astype(float)
@@ -383,7 +383,7 @@ def scores(F, n, objective, normalize=True):
 
 
 def assert_same(F, G, k, objective, values=None, **options):
-    """Index by index what the reference chooses from the values that F stands for."""
+    """Checks that each index is the reference's choice from the values that F represents."""
     how = {name: value for name, value in options.items() if name not in ("precision", "columns")}
     if objective == "mp":
         options["sign"] = how["sign"] = "positive"
@@ -424,7 +424,7 @@ def test_selections_equal_the_reference(small_launches, objective, n, epsilon):
     ],
 )
 def test_rows_of_every_type(small_launches, given, precision, objective):
-    """Lengths that are a multiple of 16, so that whole lines are read; not normalised."""
+    """Lengths are a multiple of 16, so that whole lines are read; rows are not normalised."""
     F = pool(50 if "bf16" in (given, precision) else 120, 32, "float32" if given == "bfloat16" else given) * 3
     values = None
     if given == "bfloat16":
@@ -438,7 +438,7 @@ def test_rows_of_every_type(small_launches, given, precision, objective):
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["lr", "entropy"])
 def test_duplicates_and_exhaustion(small_launches, objective):
-    """More picks than the rank, from rows that are there many times over: several rounds."""
+    """More picks than the rank, from rows with many duplicates: several rounds."""
     rng = np.random.default_rng(3)
     which = rng.integers(0, 10, 40)
     F, G = rng.standard_normal((10, 3))[which], rng.integers(-3, 4, (10, 2))[which]
@@ -502,7 +502,7 @@ def test_more_signals_than_a_kernel_takes():
 
 
 class CheckedItems(GpuItems):
-    """After each pick, compares W~ and d2~ with what extended precision makes of the picks so far."""
+    """Items that, after each pick, compare W~ and d2~ with values in extended precision from the picks so far."""
 
     checks, tightest = 0, np.inf
 
@@ -529,7 +529,7 @@ class CheckedItems(GpuItems):
             CheckedItems.tightest = min(CheckedItems.tightest, float(bound / max(value, 1e-300)))
         norms = np.linalg.norm(self.residual, axis=1) / np.sqrt(ridge + distances)
         scaled = norms * np.sqrt(1 + ridge)
-        # The window's ends, in the unit of a denominator of at most 1.
+        # The bounds of a score, in the unit of a denominator of at most 1.
         assert found[0] <= scaled[left].max() * (1 + 32 * U32)
         assert (self.upper.numpy()[left] * (1 + 32 * U32) >= scaled[left]).all()
         CheckedItems.checks += 1

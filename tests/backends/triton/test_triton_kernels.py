@@ -28,7 +28,7 @@ KINDS = {
 
 
 def rounded(values, kind):
-    """A tensor of values rounded to `kind` by way of float32, and the same numbers in float64."""
+    """A tensor of values rounded to `kind` through float32, and the same numbers in float64."""
     values = np.ascontiguousarray(values)
     if kind == "tf32":
         mantissa, exponent = np.frexp(values.astype(np.float32))
@@ -42,7 +42,7 @@ def poison(*shape, kind="fp32"):
 
 
 def pool(m, d, n=1, seed=0):
-    """Rows in a cone, as embeddings are, and scores that they explain but for a little."""
+    """Rows in a cone, as embeddings are, and scores that they explain almost fully."""
     rng = np.random.default_rng([seed, m, d, n])
     F = rng.standard_normal((m, d)) + 0.7
     return F, F @ rng.standard_normal((d, n)) / np.sqrt(d) + 0.1 * rng.standard_normal((m, n))
@@ -72,7 +72,7 @@ def launch_gram(rows, inverse, storage, multiply, tile, depth):
     return out
 
 
-# Squares: one, an even number, an odd one; the last one full, and ragged; of one part, and of two.
+# Square tiles: one, an even number, an odd number; the last one full or partial; of one part and of two.
 SIZES = [(1, 1, 16, 16), (7, 3, 32, 16), (64, 64, 16, 32), (70, 20, 32, 16)]
 CASES = [(kind, storage, *size) for kind in KINDS for storage in ("fp32", "fp16", "bf16") for size in SIZES]
 CASES = [case for case in CASES if case[0] != "fp64"]
@@ -127,7 +127,7 @@ def test_products(multiply, storage, m, d, count):
     norms = np.linalg.norm(values, axis=1)
     inverse = torch.from_numpy((1 / norms).astype(np.float32))
     wanted = rng.permutation(m)[:count]
-    # The batch lies in part of a wider array, whose rest must stay as it is.
+    # The batch is part of a wider array; the rest must stay unchanged.
     held = poison(count + 2, m + 3, kind=storage)
     out = held[1:-1, 2:-1]
     tile, wide = 16, 64 if m < 4000 else 1024
@@ -155,7 +155,7 @@ def test_refresh(m, d, n, kind):
     scores, A, weight = rng.standard_normal((m, n)), rng.standard_normal((n, d)), weights_of_all_kinds(rng, m)
     F[m // 2], scores[m // 2] = F[m // 3], scores[m // 3]
     weight[[m // 2, m // 3]] = 1
-    # What cannot be picked does not count, however large.
+    # Ineligible items do not count, however large their score.
     if m > 1:
         scores[0], weight[0], scores[m - 1], weight[m - 1] = 1e3, 0, 1e3, -1
     rows, values = rounded(F, kind)
@@ -219,7 +219,7 @@ def test_update(m, block, n, kind, square):
     rng = np.random.default_rng(m + n)
     W, residual = rng.standard_normal((n, m)).astype(np.float32), rng.standard_normal(n) / square
     entries, weight = rng.uniform(-1, 1, m), weights_of_all_kinds(rng, m)
-    # Items 1/4 m apart tie; a large one of them decides.
+    # Items m / 4 apart tie; a large item among them decides.
     for array in (W.T, weight, entries):
         array[3 * m // 4] = array[m // 4]
     entry, values = rounded(entries, kind)
@@ -260,7 +260,7 @@ def test_update_takes_the_largest_eligible_score_of_each_program():
 
 
 class Device:
-    """The arrays of a selection as `gip_gpu/backends/gpu/layout.py` lists them, all Gram columns there in float32."""
+    """The arrays of a selection as in `gip_gpu/backends/gpu/layout.py`, with all Gram columns in float32."""
 
     def __init__(self, F, G, *, kind="fp64", block=64, programs=3, depth=32, chunk=4, until=100):
         self.rows, given = rounded(F, kind)
@@ -307,7 +307,7 @@ class Device:
         )  # fmt: skip
 
     def exact(self):
-        """The residual of all items in extended precision, from what was recorded."""
+        """The residual of all items in extended precision, from the records."""
         rows, made = self.X.astype(np.longdouble), int(self.header_i64[HeaderI64.PICKS])
         record = self.record[:made].numpy()
         picks = record[:, Record.INDEX].astype(int)
@@ -333,7 +333,7 @@ class Device:
         return Code(int(self.header_i64[HeaderI64.REASON]))
 
 
-# Bounds on the device are rounded up, by no more than this: their square roots are of float32.
+# Bounds on the device are rounded up, by no more than this: their square roots are in float32.
 LOOSE = 2.0**-16
 
 
@@ -369,7 +369,7 @@ def check_pick(device):
     assert (row[Record.INDEX], row[Record.TIES]) == (pick, tied)
     assert row[Record.GAIN] == value[order, 0][at]
     assert row[Record.WEIGHTS :].tobytes() == value[order[at], 1:].tobytes()
-    # The best of the others exactly, and no more than what is known of those outside the window.
+    # The best of the other candidates exactly, and at most the bound on the items outside the window.
     exact_gains = np.where(left, (W**2).sum(axis=1), 0)
     second = np.delete(exact_gains, pick).max(initial=0)
     if count < device.m - made:
@@ -377,7 +377,7 @@ def check_pick(device):
     else:
         most = second
     assert second <= row[Record.RIVAL] <= (most**0.5 + 2 * noise) ** 2 * (1 + LOOSE) + 2.0**-60
-    # What follows from the pick.
+    # The values that follow from the pick.
     norm = row[Record.GAIN] ** 0.5
     device.exact()
     grown = error_bounds.step_error(error, float(device.header_f64[HeaderF64.GAMMA]), norm, norm)
@@ -418,7 +418,7 @@ def test_steps(m, d, n, kind, block, steps):
     device.update()
     for step in range(steps):
         if step == 1:
-            # A wider bound than needed is as true, and gives more candidates than are read at once.
+            # A wider bound than needed still holds, and gives more candidates than are read at once.
             norms = np.sort(device.score.numpy() ** 0.5)
             device.header_f64[HeaderF64.ERROR] = float(norms[-1] - norms[-min(m - 1, 10)]) / 2
             device.header_i64[HeaderI64.EXCESS] = -m
@@ -428,7 +428,7 @@ def test_steps(m, d, n, kind, block, steps):
         check_residual(device)
         energy = (device.W.double().numpy() ** 2).sum()
         assert float(device.energy.sum()) == pytest.approx(energy, rel=(n + block) * error_bounds.U32)
-    # The energy left after a pick is entered at the next call.
+    # The next call records the energy left after a pick.
     device.header_i64[HeaderI64.UNTIL] = device.header_i64[HeaderI64.PICKS]
     device.pick()
     assert device.code() is Code.DONE
@@ -444,7 +444,7 @@ def test_steps(m, d, n, kind, block, steps):
 
 def test_the_lowest_of_tied_items_is_picked():
     F, G = pool(200, 16, 2)
-    # Five items with one residual: as they are, as opposite rows, and three times as long.
+    # Five items with one residual: unchanged, with opposite rows, and three times as long.
     best = int(np.argmax((G**2).sum(axis=1)))
     for item, factor in ((190, 1), (40, 1), (111, 3), (33, -1)):
         F[item], G[item] = factor * F[best], G[best]
@@ -487,7 +487,7 @@ def test_missing_column():
     before = device.W.clone()
     device.update()
     assert torch.equal(device.W, before)
-    # The column lies in another place now, and nothing is rescored again.
+    # The column is in another slot now, and nothing is rescored again.
     device.slots[picked], device.header_i64[HeaderI64.REASON] = 42, 0
     device.columns[42] = other.columns[picked]
     device.candidate_index[:], device.candidate_value[:] = -9, torch.nan
@@ -515,7 +515,7 @@ def test_refresh_is_asked_for():
         60 - 8 + 3,
         0,
     ]
-    # A bound at its least cannot be made smaller, and a few candidates more are no reason.
+    # A bound at its minimum cannot shrink, and a few more candidates are no reason for a refresh.
     for error, excess in ((held, 1000), (100.0, -60)):
         device.header_f64[HeaderF64.ERROR] = error
         device.header_i64[[HeaderI64.REASON, HeaderI64.EXCESS]] = torch.tensor([0, excess])
@@ -541,7 +541,7 @@ def test_exhausted(share, code):
 def test_diverged(value, code):
     device = Device(np.eye(6), np.arange(6.0), block=2)
     device.W[0, 4], device.scores[4] = value, 2.0**59
-    # As in the engine, for whose users an overflow is no news.
+    # As in `gip_gpu.greedy.loop`, which silences overflow warnings.
     with np.errstate(over="ignore", invalid="ignore"):
         device.update()
         device.pick()
@@ -561,14 +561,14 @@ def test_energy_of_items_that_left_the_pool():
     assert device.record[0, Record.ENERGY] == sum(i * i for i in range(1, 9)) - 1 - 16
 
 
-# Elements on either side of an array's start that can be addressed: an offset beyond 2^31 that was counted in 32 bits
-# comes out negative, and reads zeros.
+# Addressable elements on either side of an array's start: an offset beyond 2^31 in 32 bits becomes negative and
+# reads zeros.
 SPAN = (1 << 31) + (1 << 23)
 
 
 @pytest.fixture
 def far():
-    """A function that makes an array of 2 * SPAN zeros in a file without content, and a tensor at its middle."""
+    """A function that makes an array of 2 * SPAN zeros in an empty sparse file, and a tensor at its middle."""
     with tempfile.TemporaryFile() as low, tempfile.TemporaryFile() as high:
         files = [low, high]
 
@@ -581,7 +581,7 @@ def far():
 
 @pytest.fixture
 def only(monkeypatch):
-    """A function after which a launch of one program runs as the one with this number."""
+    """A function that makes a launch of one program run as the program with this number."""
     from triton.runtime.interpreter import InterpreterBuilder
 
     return lambda p: monkeypatch.setattr(
@@ -665,7 +665,7 @@ def test_gram_writes_beyond_2_31_entries(far, only, square):
     for i in (0, wide - 1):
         written = array[(m - wide + i) * m + place :][:tile]
         if square == "of the last rows":
-            # This part holds the last columns.
+            # This part has the last columns.
             np.testing.assert_allclose(written[-wide:], last @ last[i], atol=1e-3)
         else:
             np.testing.assert_allclose(written, other.double().numpy() @ last[i], atol=1e-3)
@@ -697,7 +697,7 @@ def test_refresh_reads_rows_and_writes_a_residual_beyond_2_31_entries(far, only)
     array, rows = far(np.float16)
     given = array[first * d : (first + 16) * d] = rng.standard_normal(16 * d).astype(np.float16)
     residual, W = far(np.float32)
-    # Three signals of so many items, of which one program's are at hand.
+    # Three signals of all these items; only the items of one program have memory.
     m = 2**30 + 8
     A, scores = rng.standard_normal((3, d)), rng.standard_normal((first + 16, 3))
     largest = poison(first // 16 + 1, kind="fp64")
