@@ -56,11 +56,11 @@ def run(
     state: State,
     on_exhausted: str,
     progress: Notify | None = None,
-    keeper: Writer | None = None,
+    writer: Writer | None = None,
 ) -> dict[str, float]:
     """Fills `state` with its k picks, or fewer if `on_exhausted` is "stop".
 
-    With a checkpoint writer, `keeper`, the run resumes from the stored checkpoint and saves its own to the same file.
+    With a checkpoint writer the run resumes from the stored checkpoint and saves its own to the same file.
 
     Returns:
         Seconds by part: "columns", "refresh" and "steps".
@@ -68,14 +68,14 @@ def run(
     began, columns_before = time.perf_counter(), stepper.column_seconds
     refreshing = 0.0
     stepper.begin(state)
-    stored = None if keeper is None else keeper.stored
-    after = _After(stepper, state, progress, keeper)
+    stored = None if writer is None else writer.stored
+    after = _After(stepper, state, progress, writer)
     going = _begin_round(stepper, state, on_exhausted) if stored is None else _resume(stepper, state, stored, after)
     last, vain = -1, 0
     stride = max(stepper.stride, (state.k - state.first) // REPORTS)
     while going and state.t < state.k:
         until = min(state.k, state.t + stride) if progress else state.k
-        reason = stepper.advance(state, until if keeper is None else min(until, keeper.until(state)))
+        reason = stepper.advance(state, until if writer is None else min(until, writer.until(state)))
         if reason is Reason.NEED_REFRESH:
             last, vain = state.t, vain + 1 if state.t == last else 0
             if vain > VAIN:
@@ -101,8 +101,8 @@ def run(
         after.steps()
     if state.t < state.k:
         state.ending = "exhausted"
-    if keeper is not None:
-        keeper.save(state, stepper)
+    if writer is not None:
+        writer.save(state, stepper)
     making = stepper.column_seconds - columns_before
     total = time.perf_counter() - began
     return {"columns": making, "refresh": refreshing, "steps": total - making - refreshing}
@@ -115,7 +115,7 @@ class _After:
     stepper: Stepper
     state: State
     progress: Notify | None
-    keeper: Writer | None
+    writer: Writer | None
 
     def steps(self) -> None:
         state = self.state
@@ -123,11 +123,11 @@ class _After:
             try:
                 self.progress(state.t - state.first, state.k - state.first)
             except BaseException:
-                if self.keeper is not None:
-                    self.keeper.save(state, self.stepper)
+                if self.writer is not None:
+                    self.writer.save(state, self.stepper)
                 raise
-        if self.keeper is not None:
-            self.keeper.look(state, self.stepper)
+        if self.writer is not None:
+            self.writer.look(state, self.stepper)
 
 
 def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bool:

@@ -12,7 +12,7 @@ from gip_gpu.sources.arrow import ArrowSource
 from gip_gpu.sources.base import Matrix, Source
 from gip_gpu.sources.lines import open_csv, open_jsonl, open_tsv
 from gip_gpu.sources.mapped import MemmapSource, mappable
-from gip_gpu.sources.names import Request
+from gip_gpu.sources.names import MatrixRequest
 from gip_gpu.sources.npz import open_npz
 from gip_gpu.sources.parquet import open_parquet
 from gip_gpu.sources.part import Part
@@ -24,7 +24,7 @@ from gip_gpu.validation.settings import as_bytes
 
 __all__ = ["Matrix", "Part", "Source", "as_source", "open_matrix", "places"]
 
-Opener = Callable[[File, Request], Source]
+Opener = Callable[[File, MatrixRequest], Source]
 
 # File formats that a folder may hold as shards.
 SHARDS: dict[str, Opener] = {
@@ -88,13 +88,13 @@ def open_matrix(
         raise ValueError("an empty path names no file")
     free = memory.available()
     limit = as_bytes(memory_limit, free)
-    request = Request(os.fspath(path), key, dimensions, free if limit is None else min(limit, free))
+    request = MatrixRequest(os.fspath(path), key, dimensions, free if limit is None else min(limit, free))
     if os.path.isdir(path):
         return open_folder(Path(path), partial(_open_file, request=request), tuple(SHARDS))
     return _open_file(path, request)
 
 
-def _open_file(path: AnyPath, request: Request) -> Source:
+def _open_file(path: AnyPath, request: MatrixRequest) -> Source:
     place = Path(path)
     known = MATRICES | (TEXT if 1 in request.dimensions else {})
     if suffix_of(place) not in known:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gip_gpu.sources.base import Pieces
 from gip_gpu.sources.columns import Chosen, choose, load, values
 from gip_gpu.sources.decoded import DecodedSource
-from gip_gpu.sources.names import Request
+from gip_gpu.sources.names import MatrixRequest
 from gip_gpu.system.files import File, NoRows, reading
 
 MAGIC = b"ARROW1"
@@ -20,7 +20,7 @@ class ArrowSource(DecodedSource):
     """Columns of an Arrow file, read through a memory map whose pages are released, or decoded batch by batch if they
     are compressed."""
 
-    def __init__(self, file: File, request: Request) -> None:
+    def __init__(self, file: File, request: MatrixRequest) -> None:
         self.file, self.request = file, request
         count = self._map()
         lengths, width = [], None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.sources.names import Origin, Request, choose_columns
+from gip_gpu.sources.names import MatrixRequest, Origin, choose_columns
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def load() -> Any:
     return pyarrow
 
 
-def choose(path: str, schema: Any, request: Request) -> Chosen:
+def choose(path: str, schema: Any, request: MatrixRequest) -> Chosen:
     """Chooses the requested columns of a table with this schema.
 
     Raises:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.sources.base import Source
 from gip_gpu.sources.in_memory import InMemorySource
-from gip_gpu.sources.names import Origin, Request, choose_columns, like_identifier
+from gip_gpu.sources.names import MatrixRequest, Origin, choose_columns, like_identifier
 from gip_gpu.system.files import File, NoRows
 
 # The byte order mark with which some editors begin a UTF-8 file; it belongs to no row.
@@ -22,7 +22,7 @@ MARK = b"\xef\xbb\xbf"
 MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}
 
 
-def open_delimited(file: File, request: Request, *, delimiter: str) -> Source:
+def open_delimited(file: File, request: MatrixRequest, *, delimiter: str) -> Source:
     """Reads all columns of a .csv or .tsv file, or the requested ones."""
     with (
         file.opened() as opened,
@@ -37,7 +37,7 @@ open_csv = partial(open_delimited, delimiter=",")
 open_tsv = partial(open_delimited, delimiter="\t")
 
 
-def open_jsonl(file: File, request: Request) -> Source:
+def open_jsonl(file: File, request: MatrixRequest) -> Source:
     """Reads the requested fields of numbers of a .jsonl file, or the only one."""
     with file.opened() as opened, io.BufferedReader(opened) as lines:
         first = next(_rows(lines), None)
@@ -62,7 +62,7 @@ def open_jsonl(file: File, request: Request) -> Source:
     return InMemorySource(file.name, np.frombuffer(values, np.float64).reshape(-1, width), origin)
 
 
-def _parse(lines: Any, request: Request) -> tuple[list[str], NDArray[np.float64]]:
+def _parse(lines: Any, request: MatrixRequest) -> tuple[list[str], NDArray[np.float64]]:
     """Returns the names of the columns (none without a header line) and the values, (m, n) float64."""
     values, names, width, empty = array("d"), list[str](), 0, 0
     wanted: list[int] | None = None
@@ -97,7 +97,7 @@ def _parse(lines: Any, request: Request) -> tuple[list[str], NDArray[np.float64]
     return names, np.frombuffer(values, np.float64).reshape(-1, len(names) or width)
 
 
-def _wanted(names: Sequence[str], request: Request, number: int) -> list[int] | None:
+def _wanted(names: Sequence[str], request: MatrixRequest, number: int) -> list[int] | None:
     """Returns the positions of the requested columns, None for all."""
     if request.key is None:
         if "" in names:
@@ -117,7 +117,7 @@ def _wanted(names: Sequence[str], request: Request, number: int) -> list[int] | 
 
 
 def _no_number(
-    cells: Sequence[str], wanted: Sequence[int] | None, names: Sequence[str], request: Request, number: int
+    cells: Sequence[str], wanted: Sequence[int] | None, names: Sequence[str], request: MatrixRequest, number: int
 ) -> str:
     """Returns the message for the first cell that is not a number."""
     column = next(

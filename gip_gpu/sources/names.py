@@ -15,7 +15,7 @@ NO_NAMES = "key is {key!r}, but {path} is no .npz or other file with named array
 
 
 @dataclass(frozen=True)
-class Request:
+class MatrixRequest:
     """A user's request for a matrix of a file.
 
     Attributes:
@@ -62,7 +62,7 @@ class Origin:
         matrix: whether it may be the embeddings: a column of lists, or a matrix beside other arrays.
     """
 
-    request: Request
+    request: MatrixRequest
     what: str
     names: tuple[str, ...]
     held: Mapping[str, str]
@@ -95,9 +95,15 @@ def listing(held: Mapping[str, str]) -> str:
 
 
 def choose(
-    path: str, what: str, request: Request, matrices: Sequence[str], plain: Sequence[str], held: Mapping[str, str],
-    *, matrices_first: bool = False,
-) -> str:  # fmt: skip
+    path: str,
+    what: str,
+    request: MatrixRequest,
+    matrices: Sequence[str],
+    plain: Sequence[str],
+    held: Mapping[str, str],
+    *,
+    matrices_first: bool = False,
+) -> str:
     """Returns the only fitting name, or the requested one if it fits.
 
     Args:
@@ -128,7 +134,7 @@ def choose(
 
 
 def choose_array(
-    path: str, what: str, request: Request, matrices: Sequence[str], plain: Sequence[str], held: Mapping[str, str]
+    path: str, what: str, request: MatrixRequest, matrices: Sequence[str], plain: Sequence[str], held: Mapping[str, str]
 ) -> Origin:
     """Chooses as `choose` does from a file of arrays."""
     name = choose(path, what, request, matrices, plain, held)
@@ -136,7 +142,7 @@ def choose_array(
 
 
 def choose_columns(
-    path: str, what: str, request: Request, lists: Sequence[str], plain: Sequence[str], held: Mapping[str, str]
+    path: str, what: str, request: MatrixRequest, lists: Sequence[str], plain: Sequence[str], held: Mapping[str, str]
 ) -> Origin:
     """Chooses the requested columns, "a,b,c"; without a key the only column of lists, else the only column of numbers.
 

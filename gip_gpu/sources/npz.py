@@ -8,7 +8,7 @@ import numpy as np
 
 from gip_gpu.sources.base import NUMERIC_KINDS, Source
 from gip_gpu.sources.in_memory import InMemorySource
-from gip_gpu.sources.names import Request, choose_array
+from gip_gpu.sources.names import MatrixRequest, choose_array
 from gip_gpu.sources.raw import RawSource, npy_header
 from gip_gpu.system import memory
 from gip_gpu.system.files import File, reading
@@ -19,7 +19,7 @@ LOCAL, LENGTHS = 30, slice(26, 30)
 ENCRYPTED = 1
 
 
-def open_npz(file: File, request: Request) -> Source:
+def open_npz(file: File, request: MatrixRequest) -> Source:
     """Opens the requested array of a .npz file, or the only one that fits."""
     with file.opened(DAMAGED) as opened, zipfile.ZipFile(opened) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(".npy")]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.sources.columns import Chosen, choose, load, values
 from gip_gpu.sources.decoded import DecodedSource
-from gip_gpu.sources.names import Request
+from gip_gpu.sources.names import MatrixRequest
 from gip_gpu.system.files import File, NoRows, reading
 
 # Bytes of rows that are decoded at a time.
@@ -67,7 +67,7 @@ class ParquetSource(DecodedSource):
         }
 
 
-def open_parquet(file: File, request: Request) -> ParquetSource:
+def open_parquet(file: File, request: MatrixRequest) -> ParquetSource:
     """Opens the matrix of a Parquet file."""
     load()
     damaged = "; it may be cut off, or no .parquet file"

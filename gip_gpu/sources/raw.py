@@ -8,7 +8,7 @@ import numpy as np
 
 from gip_gpu.sources.base import NUMERIC_KINDS, Pieces, Source
 from gip_gpu.sources.float8 import FLOAT8, float8_values
-from gip_gpu.sources.names import NO_NAMES, Request, choose_array, described
+from gip_gpu.sources.names import NO_NAMES, MatrixRequest, choose_array, described
 from gip_gpu.system.files import File, NoRows, read_at
 
 # NumPy type of each safetensors type; for types that NumPy does not have, the unsigned integer with the same bits.
@@ -74,7 +74,7 @@ def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return read(file)
 
 
-def open_npy(file: File, request: Request) -> Source:
+def open_npy(file: File, request: MatrixRequest) -> Source:
     """Opens the matrix of a .npy file."""
     if request.key is not None:
         raise ValueError(NO_NAMES.format(key=request.key, path=file.name))
@@ -92,7 +92,7 @@ def open_npy(file: File, request: Request) -> Source:
     return RawSource(file, offset, shape, dtype, by_columns=by_columns)
 
 
-def open_safetensors(file: File, request: Request) -> Source:
+def open_safetensors(file: File, request: MatrixRequest) -> Source:
     """Opens the requested tensor of a .safetensors file, or the only one that fits."""
     # Not the safetensors library: it maps the file, so that pages stay resident after reading (measured: all of a
     # 307 MB file), and its NumPy interface has no bfloat16. The header is its length in 8 bytes, then JSON.

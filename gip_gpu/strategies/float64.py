@@ -1,8 +1,9 @@
 """Plan of the plain float64 loop, for small pools on the CPU (`gip_gpu.greedy.float64`)."""
 
-from gip_gpu.planning.cpu_costs import HostCosts, Layout, Rates, query_bytes, query_seconds
+from gip_gpu.planning.cpu_costs import HostCosts, Layout, Rates
 from gip_gpu.planning.float64_costs import Float64Costs
 from gip_gpu.planning.plan import CACHE, Plan
+from gip_gpu.planning.query_costs import query_bytes, query_seconds
 from gip_gpu.strategies.setting import Demand
 
 # Bytes assumed to be free without a query of the free memory.

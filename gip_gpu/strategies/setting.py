@@ -8,8 +8,9 @@ from gip_gpu import backends
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.devices import resolve
 from gip_gpu.numerics import error_bounds
-from gip_gpu.planning.cpu_costs import STORAGE, Costs, Layout, Rates, Steps, measured_rates, query_bytes, query_seconds
+from gip_gpu.planning.cpu_costs import STORAGE, Costs, Layout, Rates, Steps, measured_rates
 from gip_gpu.planning.plan import Plan
+from gip_gpu.planning.query_costs import query_bytes, query_seconds
 from gip_gpu.problem.objectives import OBJECTIVES, Objective
 from gip_gpu.system import memory
 from gip_gpu.validation.settings import as_bytes, one_of

@@ -20,6 +20,7 @@ from gip_gpu.data.rows import Rows
 from gip_gpu.greedy.float64.arrays import Best, Float64Arrays, Path
 from gip_gpu.greedy.float64.bounds import Bounds, Errors
 from gip_gpu.greedy.float64.carry import Carried, projector
+from gip_gpu.greedy.float64.hand_over import HandOver
 from gip_gpu.greedy.float64.metric import FULL
 from gip_gpu.greedy.float64.tied import equal, given_roots
 from gip_gpu.greedy.state import Reason, State, Stored
@@ -49,7 +50,7 @@ AHEAD, FARTHEST = 64, 128
 CAREFUL = 16
 
 
-class Float64Stepper:
+class Float64Stepper(HandOver):
     """Stepper for small pools on the CPU; it needs no columns.
 
     Args:
@@ -65,7 +66,8 @@ class Float64Stepper:
     stride: ClassVar[int] = 8
 
     def __init__(self, rows: Rows, X: Floats, problem: Problem, other: Callable[[], Stepper]) -> None:
-        self.rows_of, self.X, self.make = rows, X, other
+        super().__init__(other)
+        self.rows_of, self.X = rows, X
         objective = problem.objective
         square = float(4.0**rows.exponent)
         self.rules = Rules(objective.measure, objective.projects, problem.sign == "positive", problem.epsilon / square)
@@ -75,12 +77,6 @@ class Float64Stepper:
             assert problem.weights is not None
             self.query_condition = float(np.linalg.cond(problem.weights))
         self.gain_unit = 1.0 if objective.metric else MEASURES[objective.measure].gain_unit(square)
-        self.made: Stepper | None = None
-        self.active: Stepper | None = None
-
-    @property
-    def column_seconds(self) -> float:
-        return 0.0 if self.made is None else self.made.column_seconds
 
     def rows(self, indices: Any) -> Floats:
         return self.rows_of.take(indices)
@@ -117,32 +113,6 @@ class Float64Stepper:
         self.S: Floats | None = None
         # All rows of norm 1 tie for the first pick by distance.
         self.ahead, self.careful, self.caution = AHEAD, int(self.rules.measure == "distance"), 1
-
-    def take(self, state: State, indices: Indices) -> None:
-        self._other(state).take(state, indices)
-
-    def replay(self, state: State, indices: Indices) -> None:
-        self._other(state).replay(state, indices)
-
-    def restore(self, state: State, stored: Stored) -> None:
-        self._other(state).restore(state, stored)
-
-    def _other(self, state: State) -> Stepper:
-        """Makes the other stepper active for this round and returns it."""
-        self.round, self.begun = len(state.rounds), state.t
-        if self.made is None:
-            self.made = self.make()
-        self.active = self.made
-        self.active.begin(state)
-        return self.active
-
-    def _hand_over(self, state: State) -> None:
-        picks = state.indices[self.begun : state.t]
-        other = self._other(state)
-        if len(picks):
-            other.replay(state, picks)
-            state.refreshes += 1
-        other.refresh(state)
 
     def advance(self, state: State, until: int) -> Reason:
         while state.t < until:
