@@ -69,7 +69,7 @@ def test_weights_and_explained(cone):
 def test_mi_is_about_a_query(cone):
     rng = np.random.default_rng(0)
     G = rng.random((len(cone), 2))
-    with pytest.warns(UserWarning, match=r"a share of 0\.\d+ of the energy of G lies outside the range of F") as caught:
+    with pytest.warns(UserWarning, match=r"a share of 0\.\d+ of the energy of G is outside the range of F") as caught:
         fitted = select(cone, G, 20, objective="mi", device="cpu")
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
