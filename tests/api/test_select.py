@@ -56,6 +56,7 @@ def test_alpaca(real, kind):
         assert chosen.plan.columns == "lazy"
 
 
+@pytest.mark.slow
 def test_wildbench(real):
     F, G = real("wildbench_minilm_f16.npy"), real("wildbench_judges.npy")
     assert_same(F, G, 613, matching_pursuit(F, G, 613))
@@ -89,6 +90,7 @@ def test_odd_sizes(m, d, n):
     assert_same(F, G, k, matching_pursuit(F, G, k, on_exhausted="restart"))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(problems(), st.sampled_from(["restart", "stop", "continue"]), st.floats(0, 1))
 def test_hypothesis(problem, on_exhausted, share):

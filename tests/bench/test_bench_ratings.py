@@ -40,6 +40,7 @@ def test_the_measures(tiny):
     }
 
 
+@pytest.mark.slow
 def test_a_quick_run(tmp_path, real):
     for files in POOLS.values():
         for file in files:

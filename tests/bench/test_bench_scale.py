@@ -162,6 +162,7 @@ def test_a_section_that_fails_is_told_and_the_next_one_is_measured(monkeypatch):
     assert "It holds." in result.stdout
 
 
+@pytest.mark.slow
 def test_a_single_product_makes_the_same_picks_without_batches(tmp_path):
     pool = inputs.synthetic(tmp_path, 16_000, 256)
     ours, single = (selected(pool, 300, loaded="float32", single=each) for each in (False, True))

@@ -63,6 +63,7 @@ def test_broken_off_anywhere(objective, options, tmp_path):
     assert_same(select(F, G, 20, checkpoint=path, **how), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["numpy", "triton", "cupy"])
 @pytest.mark.parametrize("objective", ["mp", "lr", "entropy"])
 def test_every_backend_goes_on_from_any(first, objective, tmp_path, request):
@@ -103,6 +104,7 @@ def test_exhaustion(how, n, tmp_path):
         assert_same(select(F, G, 30, on_exhausted=how, checkpoint=path), select(F, G, 30, on_exhausted=how))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from(KINDS[:6] + KINDS[8:]), normalize=st.booleans())
 def test_random_pools(seed, kind, normalize, tmp_path):

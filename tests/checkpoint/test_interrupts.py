@@ -143,6 +143,7 @@ def test_killed_at_ten_moments(tmp_path, whole):
     np.testing.assert_array_equal(np.load(tmp_path / "chosen.npy"), whole[2])
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(
     ("number", "before", "status"),

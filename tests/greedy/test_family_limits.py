@@ -75,6 +75,7 @@ def test_hopeless_input():
     assert choose(normalized(F) * lengths, None, 8, normalize=False).tolist() == list(range(49, 41, -1))
 
 
+@pytest.mark.slow
 def test_bounds_hold_at_every_step(cone, monkeypatch):
     """The arrays are never further from float64 than the bounds say, and the bounds are tight enough to be useful."""
     seen = []
@@ -111,6 +112,7 @@ def test_bounds_hold_at_every_step(cone, monkeypatch):
     assert 0 < np.median(seen) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.0, 1e-6, 0.1])
 def test_rounding_of_the_root(cone, epsilon):
     """The estimate of the float64 rounding of S'x against long double."""

@@ -122,6 +122,7 @@ def test_a_path_stays_exact_over_many_more_picks_than_dimensions() -> None:
     check_path(F, Q, list(range(4000)), epsilon=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.0, 0.05])
 def test_path_on_real_data(real, epsilon: float) -> None:  # type: ignore[no-untyped-def]
     F = real("gsm8k_minilm_f16.npy").astype(np.float64)

@@ -9,14 +9,17 @@ NOT_AT_IMPORT = {
     *("torch", "triton", "cupy", "scipy", "sklearn", "matplotlib", "pyarrow", "datasets"),
     *("click", "tqdm", "tabulate"),
 }
-SECONDS = 0.3
+# Parts of the package that load when they are used.
+OWN = ("cli", "report", "distributed", "backends.gpu", "backends.triton", "backends.cuda", "planning.cluster")
+# CPU time of the import, in times of NumPy's own: 1.1 to 1.5 on a busy machine with 2 cores.
+TIMES = 2.5
 TIMED = """
-from time import perf_counter
-start = perf_counter()
+from time import process_time
+start = process_time()
 import numpy
-middle = perf_counter()
+middle = process_time()
 import gip_gpu
-print(middle - start, perf_counter() - middle)
+print(middle - start, process_time() - middle)
 """
 
 
@@ -31,8 +34,14 @@ def test_import_loads_nothing_heavy() -> None:
     assert not loaded & NOT_AT_IMPORT
 
 
+def test_parts_load_when_they_are_used() -> None:
+    loaded = run("import gip_gpu, sys; print(*sys.modules)")
+    assert "gip_gpu.greedy.loop" in loaded
+    assert not {f"gip_gpu.{part}" for part in OWN} & set(loaded)
+
+
 def test_import_is_quick() -> None:
-    # Load on the machine only ever adds time, so the quickest of several runs is the measurement.
+    # Other processes only ever add time, so the quickest of several runs is the measurement.
     runs = [tuple(float(seconds) for seconds in run(TIMED)) for _ in range(5)]
-    numpy, own = min(runs, key=sum)
-    assert numpy + own < SECONDS, f"numpy {numpy:.3f} s, the rest of gip_gpu {own:.3f} s"
+    numpy, own = (min(seconds) for seconds in zip(*runs, strict=True))
+    assert own < TIMES * numpy, f"numpy {numpy:.3f} s, the rest of gip_gpu {own:.3f} s"

@@ -148,6 +148,7 @@ print(json.dumps([probe.NAME, source, importlib.util.find_spec("kernels")]))
 
 
 # The advice that setuptools gives with every editable install.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Editable installation")
 @pytest.mark.parametrize("mode", ["wheel", "editable", "editable strict"])
 def test_installed_kernels_are_part_of_the_package_only(mode: str, wheel: Path, tmp_path: Path) -> None:

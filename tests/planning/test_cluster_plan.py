@@ -185,6 +185,7 @@ def test_expected_maximum_of_ranks():
     assert slowest(tailed(0.2), 16) == pytest.approx(0.8 + 0.2 * sum(1 / i for i in range(1, 17)), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["any", "positive"])
 def test_exchanges_are_those_that_are_built(monkeypatch, real, sign):
     """Counts the messages of each pick and each batch, and their lengths, in a real selection of one rank."""

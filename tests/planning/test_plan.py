@@ -93,6 +93,7 @@ print(peak() - before, chosen.plan.total)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident size is read from Linux's accounting")
 @pytest.mark.parametrize(("limit", "columns"), [("30MB", "lazy"), ("45MB", "lazy"), ("150MB", "lazy"), ("2GB", "gram")])
 def test_memory_that_is_really_used(limit, columns):
@@ -104,6 +105,7 @@ def test_memory_that_is_really_used(limit, columns):
     assert used >= planned / 3
 
 
+@pytest.mark.slow
 def test_tight_memory_gives_the_same_indices():
     rng = np.random.default_rng(2)
     F, G = rng.standard_normal((16_000, 256)).astype(np.float32), rng.integers(0, 6, (16_000, 2))

@@ -69,6 +69,7 @@ def test_the_report_compares_three_choices(outcome: Outcome) -> None:
         assert part in outcome.out
 
 
+@pytest.mark.slow
 def test_the_chosen_rows_are_a_twentieth_in_order(outcome: Outcome, pool: list[demo.Docstring]) -> None:
     assert len(outcome.chosen) == round(0.05 * len(pool))
     assert [item["rank"] for item in outcome.chosen] == list(range(len(outcome.chosen)))
@@ -92,6 +93,7 @@ def test_the_choice_is_that_of_the_reference(outcome: Outcome, pool: list[demo.D
     assert [item["name"] for item in outcome.chosen[:50]] == [pool[i].name for i in wanted]
 
 
+@pytest.mark.slow
 def test_the_figure_is_drawn(outcome: Outcome) -> None:
     from matplotlib.image import imread
 

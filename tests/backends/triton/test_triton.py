@@ -146,6 +146,7 @@ def test_rows_of_every_type(narrow, stores, given, precision, multiply, multipli
     assert backend.stored.dtype == getattr(torch, "float32" if given in ("int8", "bfloat16") else given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "precision", "multiply"),
     [("bfloat16", "bf16", "bf16"), ("float16", "fp32", "fp16"), ("int32", "tf32", "")],
@@ -232,6 +233,7 @@ def test_odd_sizes(m, d, n):
         assert_same(F, G, max(1, m // 10), columns=columns, precision=precision)
 
 
+@pytest.mark.slow
 def test_no_column_is_computed_twice(narrow, monkeypatch):
     asked, columns = [], TritonBackend.columns
     monkeypatch.setattr(

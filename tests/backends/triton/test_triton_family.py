@@ -459,6 +459,7 @@ class OnlyStreamed(GpuCosts):
         return super().layouts()[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "given", "precision"),
     [("lr", "float16", "fp16"), ("mi", "float32", "fp16"), ("mp", "float64", "fp32")],
