@@ -6,7 +6,7 @@ import click
 
 # Modules with the suite's command, `main`; imported on request only, as some need optional packages.
 SUITES = {
-    "cpu": ("bench.cpu.suite", "gip_gpu.select against plain NumPy (the default)"),
+    "cpu": ("bench.cpu.suite", "gip_gpu.select against plain NumPy (the default; takes minutes, --quick seconds)"),
     "plain": ("bench.plain.suite", "each objective against the plainest float64 code for it"),
     "family": ("bench.family.suite", "a pick of each objective against one matrix-vector product"),
     "scale": ("bench.scale.suite", "files larger than memory, growth, several processes, checkpoints"),

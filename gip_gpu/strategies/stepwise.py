@@ -1,5 +1,6 @@
 """Strategy "none": the column of a pick depends on the picks before it, and is computed in its step."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from gip_gpu.backends.base import Backend
@@ -45,7 +46,9 @@ class Stepwise(Strategy):
         layout, precision = next(way for way in self._ways() if self._need(*way) <= setting.room)
         seconds = setting.costs.stepwise_seconds(demand.k, precision, layout, setting.rates, demand.steps)
         parts = setting.costs.stepwise(layout, precision)
-        return setting.plan(self.name, precision, layout, parts, seconds, "each pick changes the columns of all")
+        # No picks are foreseen, whatever the layout has room for.
+        plain, reason = replace(layout, lookahead=0), "each pick changes the columns of all"
+        return setting.plan(self.name, precision, plain, parts, seconds, reason)
 
     @classmethod
     def build(cls, backend: Backend, plan: Plan, keep: bool) -> None:

@@ -76,6 +76,13 @@ def test_table_and_line():
     assert "\n" not in str(made)
 
 
+def test_a_column_a_pick_foresees_nothing():
+    """Whatever the layout of the embeddings has room for."""
+    for options in ({"sign": "positive"}, {"objective": "lr"}, {"objective": "entropy"}):
+        made = plan(20_000, 64, 100, **options)
+        assert (made.columns, made.cache, made.lookahead) == ("none", 0, 0)
+
+
 MEASURE = """
 import sys
 import numpy as np
