@@ -108,7 +108,7 @@ class Backend(ABC):
 
     def columns_of(self, rows: NDArray[np.float64], out: Any) -> None:
         """Writes, as `columns`, the Gram columns of exact rows (c, d) of any pool; for a backend that `shards`."""
-        raise NotImplementedError
+        raise ValueError(f"backend {self.name!r} does not compute columns of other pools")
 
     def residual(self, n: int) -> Residual:
         """Returns the arrays of matching pursuit for n signals, if the host decides each pick."""

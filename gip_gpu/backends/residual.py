@@ -80,7 +80,7 @@ class Residual(ABC):
 
         Only a backend that `shards` needs it.
         """
-        raise NotImplementedError
+        raise ValueError("these arrays do not nominate items; only those of a backend that shards do")
 
     @abstractmethod
     def speculate(self, pick: Pending, known: Container[int], count: int, most: int) -> list[int]:
