@@ -24,7 +24,7 @@ from gip_gpu.checkpoint.writer import CheckpointWriter
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.missing_values import Kept, keep_finite
 from gip_gpu.data.user_arrays import as_matrix
-from gip_gpu.gram.columns import Columns, LazyColumns
+from gip_gpu.gram.columns import Columns
 from gip_gpu.greedy import loop
 from gip_gpu.greedy.float64.stepper import Float64Stepper
 from gip_gpu.greedy.projection import Projection
@@ -143,12 +143,15 @@ class PreparedRows:
         else:
             stepper = self._in_float64(state, problem, demand) if built is None else _stepper(built, state, problem)
             with reporting(request.options.progress, request.k, resumed) as report, writer or nullcontext():
+                visits = 0 if built is None else built.backend.visits
                 timings = loop.run(stepper, state, how.on_exhausted, report, writer)
+            if built is not None and built.backend.device_loop:
+                timings["host_visits"] = built.backend.visits - visits
             carried = stepper.carry(state) if state.projecting else None
         columns = None if built is None else built.columns
         if columns is not None:
             computed = columns.computed - (computed if columns is held else 0)
-        if isinstance(columns, LazyColumns) and columns.whole:
+        if columns is not None and columns.whole:
             plan = self._changed(plan)
         done = time.perf_counter()
         check_order(state, traits)

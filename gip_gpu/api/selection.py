@@ -57,7 +57,8 @@ class Selection(ReadOnlyArrays, Sequence[int]):
             print "none".
         certificate: the evidence that the indices are those of the float64 reference.
         plan: the decisions made before the run.
-        timings: seconds by part.
+        timings: seconds by part; on a GPU also "host_visits", the number of times in the run that the device waited for
+            the host or the host for the device: copies, waits, launches that are in no graph.
         peak_bytes: the largest resident size of the process so far, a GPU's memory not included; 0 where the system
             does not report it.
         range_share: share of ||G||^2 in the range of F, if a query was fitted; else None.

@@ -12,7 +12,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these selections run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
 from gip_gpu import Pool, select, signals
-from gip_gpu.backends.gpu import backend as gpu
+from gip_gpu.backends.gpu import rows as gpu
 from gip_gpu.backends.gpu.layout import HeaderF64
 from gip_gpu.backends.triton.backend import TritonBackend
 from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
