@@ -24,9 +24,10 @@ is measured. They follow from the datasheet ({A100.memory / 1e12:.3g} TB/s of me
 Tflop/s in 16 bits, of which a product reaches {A100.share:.0%}), from published microbenchmarks of loads, and from
 assumptions: {A100.barrier * 1e6:.2g} us a grid barrier, {A100.launch * 1e6:.2g} us from kernel to kernel of a graph.
 The host's share was measured on a machine with an H200 (`gpu.md`): {A100.visit * 1e3:.2g} ms a visit. A column is
-missing in one of {PICKS_A_MISS:.2g} picks; the device lists its batch. Input rows are in the host's memory: float32 for the Gram kernel, bfloat16 for the selections from a million items, float16 for the others. The paper's
-figures are those of arXiv 2603.13790 for 52k items on a CPU. `model_h200.md` compares the model with measurements;
-`python -m bench gpu` measures the same quantities on a machine with a GPU.""",
+missing in one of {PICKS_A_MISS:.2g} picks; the device lists its batch. Input rows are in the host's memory: float32 for
+the Gram kernel, bfloat16 for the selections from a million items, float16 for the others. The paper's figures are those
+of arXiv 2603.13790 for 52k items on a CPU. `model_h200.md` compares the model with measurements; `python -m bench gpu`
+measures the same quantities on a machine with a GPU.""",
     120,
 )
 

@@ -125,7 +125,7 @@ class Runner:
     def shell(self, block, fails):
         assert not fails, "errors of commands are not compared"
         printed = ""
-        for line in block.text.splitlines():
+        for line in block.text.replace("\\\n", "").splitlines():
             words = shlex.split(line, comments=True)
             if not words:
                 continue
