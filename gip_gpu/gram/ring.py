@@ -1,4 +1,10 @@
-"""Gram columns that a GPU computes by itself, many batches between two visits of the host."""
+"""Gram columns that a GPU computes by itself, many batches between two visits of the host.
+
+A batch has the items with the largest scores. The CPU's lookahead, which runs the greedy loop inside a working set,
+would foresee more: on 52,002 items a batch of 16 then serves 4.8 picks instead of 3.5 (measured on a CPU). But its
+steps follow one another, some 1.5 us each on a GPU, where by prediction a batch of 64 takes 30 us: it would cost more
+than it saves.
+"""
 
 import logging
 import time

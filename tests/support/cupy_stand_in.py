@@ -76,6 +76,10 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
+class CUDADriverError(RuntimeError):
+    pass
+
+
 class Device:
     """One small GPU. Its attributes are named as cupy.cuda.Device names them."""
 
@@ -231,6 +235,7 @@ def installed(monkeypatch, free=1 << 30):
     cuda = types.ModuleType("cupy.cuda")
     cuda.Device, cuda.Stream, cuda.runtime, cuda.cublas = Device, Stream, runtime, cublas
     cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
+    cuda.driver = types.SimpleNamespace(CUDADriverError=CUDADriverError)
     cuda.device = types.SimpleNamespace(get_cublas_handle=lambda: "cublas")
     cuda.UnownedMemory = lambda address, size, owner, number: owner.values
     cuda.MemoryPointer = lambda memory, offset: memory

@@ -1,8 +1,9 @@
 """Device memory through CuPy."""
 
+import logging
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import cupy
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.system import memory
+
+log = logging.getLogger("gip_gpu")
 
 # CuPy has no bfloat16: its bits are stored as uint16, and the kernels interpret them.
 CUPY_DTYPES = {
@@ -147,9 +150,16 @@ class CupyArrays:
         self.device.synchronize()
         # CuPy captures no launch in the default stream, where the graph runs.
         with self.streams[0] as stream:
-            stream.begin_capture()
-            launches()
-            graph = stream.end_capture()
+            try:
+                stream.begin_capture()
+                launches()
+                graph = stream.end_capture()
+            except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
+                # An old driver captures no cooperative launch. Launches one by one do the same, and nobody waits.
+                log.info("launches are not captured in a graph: %s", error)
+                with suppress(cupy.cuda.runtime.CUDARuntimeError):
+                    stream.end_capture()
+                return launches
         replay: Callable[[], None] = graph.launch
         return replay
 
