@@ -46,7 +46,7 @@ def step(session: Session, case: Case, name: str, precision: str) -> None:
     library, (m, d), k = session.libraries[name], case.shape, case.k
     right, unchecked = session.known(case, k)
     session.release()
-    told = library.watch()
+    peak = library.watch()
     pool = gip_gpu.Pool(case.F, device=session.device, backend=name, precision=precision, columns="gram")
     # The first selection prepares the pool and compiles the remaining kernels.
     chosen = [pool.select(case.G, k)]
@@ -55,19 +55,18 @@ def step(session: Session, case: Case, name: str, precision: str) -> None:
         with launches(backend, library) as marks:
             chosen.append(pool.select(case.G, k))
         spans.append(sum(library.timer.between(*pair) for pair in marks) / k)
-    peak = told()
+    held = peak()
     difference = None if right is None else worst([found.indices for found in chosen], right)
-    in_shared = bool(getattr(backend, "shared", 0))
-    costs = GpuCosts(m, d, case.signals, format_of(case.F))
+    in_shared, costs = bool(getattr(backend, "shared", 0)), GpuCosts(m, d, case.signals, format_of(case.F))
     waits = {"barriers": 2} if name == "cupy" else {"launches": 2}
     work = (Phase(bytes=costs.step_bytes(precision, in_shared), **waits),)
     proof = proof_of(chosen[-1])
     notes = {"steps": k, "refreshes": proof["refreshes"], "candidates": proof["candidates"],
              "seconds a pick, host included": proof["total"] / k, "residual in shared memory": in_shared}  # fmt: skip
-    names, model = ("steps", case.title, f"{name}, {precision}"), step_seconds(costs, name, precision)
-    session.results.entries.append(
-        Entry(*names, name, float(np.median(spans)), work, peak, model, True, difference, unchecked, notes=notes)
-    )
+    names, seconds = ("steps", case.title, f"{name}, {precision}"), float(np.median(spans))
+    model = step_seconds(costs, name, precision)
+    entry = Entry(*names, name, seconds, work, held, model, True, difference, unchecked, notes=notes)
+    session.results.entries.append(entry)
 
 
 @contextmanager
@@ -91,15 +90,11 @@ def grams(session: Session) -> None:
     """Measures the Gram matrix by our kernels and by the vendor's GEMM, for each format of the factors."""
     for m, d in session.sizes.gram:
         # float32 rows: 16-bit rows would be multiplied unchanged in every precision.
-        rows = session.do(f"gram: pool of {m:,} x {d}", _rows, m, d)
+        rows = session.do(f"gram: pool of {m:,} x {d}", lambda m=m, d=d: Rows(cone(m, d, "fp32")))
         for precision in GRAM_PRECISIONS if rows is not None else ():
             for name in session.libraries:
                 what = f"gram: {m:,} x {d}, {precision}, {name}"
                 session.do(what, gram, session, rows, name, precision, backend=name)
-
-
-def _rows(m: int, d: int) -> Rows:
-    return Rows(cone(m, d, "fp32"))
 
 
 def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
@@ -145,11 +140,9 @@ def opened(session: Session, name: str, rows: Rows, precision: str, columns: str
     """Opens the backend with these rows, as a Pool does."""
     m, d = rows.shape
     kind = backends.load(name, session.device)
+    how = {"device": session.device, "backend": name, "precision": precision, "columns": columns}
     try:
-        plan = make_plan(
-            m, d, 1, m, device=session.device, backend=name, precision=precision, columns=columns,
-            given=format_of(rows.values),
-        )  # fmt: skip
+        plan = make_plan(m, d, 1, m, given=format_of(rows.values), **how)
     except ValueError as error:
         raise LeftOut(str(error)) from error
     return kind(rows, plan)

@@ -31,11 +31,9 @@ def lazy(session: Session) -> None:
     case = session.do(f"lazy: pool of {m:,} x {d}", lazy_case, session.sizes)
     if case is None:
         return
-    arrays = {}
-    for name in session.libraries:
-        F = session.do(f"lazy: upload, {name}", _upload, session, case, name, backend=name)
-        if F is not None:
-            arrays[name] = F
+    uploads = {name: session.do(f"lazy: upload, {name}", _upload, session, case, name, backend=name)
+               for name in session.libraries}  # fmt: skip
+    arrays = {name: F for name, F in uploads.items() if F is not None}
     for name, F in arrays.items():
         session.do(f"lazy: selection, {name}", selection, session, case, name, F, backend=name)
     for name, F in arrays.items():

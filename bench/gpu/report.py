@@ -31,10 +31,9 @@ def report(results: Results) -> str:
     parts = [f"# gip_gpu on a GPU, sizes: {results.sizes}", machine]
     for part, title in PARTS.items():
         entries = [entry for entry in results.entries if entry.part == part]
-        if entries and part == "ceilings":
-            parts += [f"## {title}", _ceilings(entries)]
-        elif entries:
-            parts += [f"## {title}", table([_row(results, entry) for entry in entries], HEADER)]
+        if entries:
+            shown = _ceilings(entries) if part == "ceilings" else table([_row(results, e) for e in entries], HEADER)
+            parts += [f"## {title}", shown]
     if results.checks:
         parts += ["## Equivalence, a sample", checks(results)]
     parts.append(NOTES)
@@ -71,28 +70,21 @@ def _ceilings(entries: list[Entry]) -> str:
 
 def _row(results: Results, entry: Entry) -> tuple[str, ...]:
     floor = results.floor(entry.phases)
-    least = "" if floor is None else duration(floor)
+    least, model = ("" if seconds is None else duration(seconds) for seconds in (floor, entry.model))
     beyond = f"{entry.seconds / floor:.3g}" if floor else ""
     peak = "" if entry.peak is None else memory.readable(entry.peak)
-    model = "" if entry.model is None else duration(entry.model)
+    indices = "equal" if entry.difference is None else f"pick {entry.difference} differs"
+    if entry.unchecked or not entry.picks:
+        indices = f"not compared: {entry.unchecked}" if entry.picks else ""
     times = (duration(entry.seconds), least, beyond, peak, model)
-    return (entry.case, entry.variant, *times, _indices(entry), speed_up(results, entry))
-
-
-def _indices(entry: Entry) -> str:
-    if not entry.picks:
-        return ""
-    if entry.unchecked:
-        return f"not compared: {entry.unchecked}"
-    return "equal" if entry.difference is None else f"pick {entry.difference} differs"
+    return (entry.case, entry.variant, *times, indices, speed_up(results, entry))
 
 
 def speed_up(results: Results, entry: Entry) -> str:
     """Returns the speed-up over the plain loops for the same picks; withheld if anything of the backend was wrong."""
     if not entry.group or not entry.backend:
         return ""
-    troubles = results.troubles(entry.backend)
-    if troubles:
+    if troubles := results.troubles(entry.backend):
         return f"withheld: {troubles[0]}"
     if entry.unchecked:
         return "withheld: the indices were not compared"

@@ -80,7 +80,7 @@ def load(file: Path) -> dict[str, Stored]:
         names = [name.removesuffix("/picks") for name in arrays if name.endswith("/picks")]
         return {
             name: Stored(
-                arrays[f"{name}/picks"].astype(np.int64), bytes(arrays[f"{name}/F"]), bytes(arrays[f"{name}/G"])
+                arrays[f"{name}/picks"].astype(np.int64), *(bytes(arrays[f"{name}/{letter}"]) for letter in "FG")
             )
             for name in names
         }

@@ -1,25 +1,34 @@
-"""Whole selections with default settings, beside plain loops: time, memory, check of the picks."""
+"""Whole selections: with default settings beside plain loops, by the other objectives, and a sample of the equivalence.
+
+`pytest -m gpu` compares many more pools.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import gip_gpu
 from bench.gpu.budget import LeftOut
-from bench.gpu.cases import Case, select_case
+from bench.gpu.cases import Case, family_cases, sample_case, select_case
+from bench.gpu.ceilings import FORMATS
 from bench.gpu.naive import LOOPS, naive_bytes
-from bench.gpu.results import Phase
+from bench.gpu.results import Check, Phase
+from bench.gpu.right import expected
 from bench.gpu.session import Session, proof_of
 from bench.model.a100 import selection_seconds
+from bench.runner.runs import first_difference
 from gip_gpu.data.device_arrays import format_of
-from gip_gpu.planning.cpu_costs import entry_bytes
+from gip_gpu.planning.cpu_costs import Layout, entry_bytes
 from gip_gpu.planning.gpu_costs import A100, GIVEN_BYTES, GpuCosts, multiplied_as
 from gip_gpu.planning.plan import Plan
 from gip_gpu.system import memory
 
+COLUMNS = ("gram", "lazy")
+# Dependent kernels of a pick of another objective: four products with S, three passes over the items or the window.
+LAUNCHES = 10
 
-@dataclass(frozen=True)
-class Placed:
+
+class Placed(NamedTuple):
     """A case with its arrays on the device of one backend."""
 
     case: Case
@@ -35,7 +44,13 @@ def selections(session: Session) -> None:
     Shorter lists come first. Each kind of measurement covers all pools and backends before the next kind. The longest
     lists are selected from device arrays only: the shorter ones show the cost of an upload.
     """
-    pools = _pools(session)
+    pools = []
+    for m, d in session.sizes.select:
+        case = session.do(f"selections: pool of {m:,} x {d}", select_case, m, d)
+        for name in session.libraries if case is not None else ():
+            pool = session.do(f"selections: upload, {name}", _placed, session, case, name, backend=name)
+            if pool is not None:
+                pools.append(pool)
     for share in session.sizes.shares:
         for title, action in (("device arrays", device_arrays), ("plain loop", plain), ("host arrays", host_arrays)):
             for pool in pools:
@@ -46,20 +61,8 @@ def selections(session: Session) -> None:
                 # A failure of a plain loop does not count against the backend.
                 session.do(what, action, session, pool, k, backend="" if action is plain else pool.name)
     for pool in pools:
-        session.do(f"selections: {pool.case.title}, {pool.name}, prepared pool", prepared, session, pool,
-                   backend=pool.name)  # fmt: skip
-
-
-def _pools(session: Session) -> list[Placed]:
-    """Uploads every pool to the device of every backend."""
-    pools = []
-    for m, d in session.sizes.select:
-        case = session.do(f"selections: pool of {m:,} x {d}", select_case, m, d)
-        for name in session.libraries if case is not None else ():
-            pool = session.do(f"selections: upload, {name}", _placed, session, case, name, backend=name)
-            if pool is not None:
-                pools.append(pool)
-    return pools
+        what = f"selections: {pool.case.title}, {pool.name}, prepared pool"
+        session.do(what, prepared, session, pool, backend=pool.name)
 
 
 def _placed(session: Session, case: Case, name: str) -> Placed:
@@ -83,8 +86,7 @@ def host_arrays(session: Session, pool: Placed, k: int) -> None:
 
 def prepared(session: Session, placed: Placed) -> None:
     """Times selections from a pool whose columns were computed by the largest selection."""
-    counts = [_picks(placed, share) for share in session.sizes.shares]
-    counts = [k for k in counts if k <= session.sizes.once]
+    counts = [k for share in session.sizes.shares if (k := _picks(placed, share)) <= session.sizes.once]
     session.release()
     pool = gip_gpu.Pool(placed.F, device=session.device, backend=placed.name)
     pool.select(placed.G, max(counts))
@@ -116,11 +118,8 @@ def selection(session: Session, pool: Placed, k: int, variant: str, action: Call
 def work_of(costs: GpuCosts, plan: Plan, name: str, k: int, prepared: bool) -> tuple[Phase, ...]:
     """Returns the unavoidable work of a selection: its columns and its steps, without the upload of host arrays."""
     m, d, multiply = costs.m, costs.d, multiplied_as(plan.precision, costs.given)[0]
-    steps = Phase(
-        bytes=k * costs.step_bytes(plan.precision, name == "cupy"),
-        barriers=2 * k if name == "cupy" else 0,
-        launches=0 if name == "cupy" else 2 * k,
-    )
+    waits = {"barriers" if name == "cupy" else "launches": 2 * k}
+    steps = Phase(bytes=k * costs.step_bytes(plan.precision, name == "cupy"), **waits)
     if prepared:
         return (steps,)
     if plan.columns == "gram":
@@ -139,7 +138,52 @@ def plain(session: Session, pool: Placed, k: int) -> None:
     scores, loop = pool.G.reshape(m, -1), LOOPS[library.name]
     work = (Phase(4.0 * m * m, 2.0 * m * m * d, "fp32"), Phase(bytes=4.0 * k * m * (1 + 2 * n)))
     names = ("selections", f"{case.title}, k = {k:,}", f"plain {library.name} loop")
-    session.selection(
-        names, pool.name, case, k, lambda: loop(pool.F, scores, k), lambda picks: (work, None, {}), ours=False,
-        group=f"{case.title}, k = {k}",
-    )  # fmt: skip
+    action, group = lambda: loop(pool.F, scores, k), f"{case.title}, k = {k}"
+    session.selection(names, pool.name, case, k, action, lambda picks: (work, None, {}), ours=False, group=group)
+
+
+def family(session: Session) -> None:
+    """Measures every other objective by every backend, and compares with the right indices."""
+    m, d, _ = session.sizes.family
+    cases = session.do(f"family: pool of {m:,} x {d}", lambda: list(family_cases(session.sizes)))
+    for case in cases or ():
+        for name in session.libraries:
+            what = f"family: {case.title}, {case.objective}, {name}"
+            session.do(what, by_objective, session, case, name, backend=name)
+
+
+def by_objective(session: Session, case: Case, name: str) -> None:
+    """Times a selection from host arrays, upload included; its floor is that of reading the rows once a pick."""
+    options = {"device": session.device, "backend": name, "objective": case.objective, **case.options}
+
+    def told(chosen: Any) -> Any:
+        (m, d), plan = case.shape, chosen.plan
+        costs = GpuCosts(m, d, plan.n, format_of(case.F))
+        work = Phase(bytes=case.k * m * d * GIVEN_BYTES[costs.given], launches=LAUNCHES * case.k)
+        model = costs.stepwise_seconds(case.k, plan.precision, Layout(), None)
+        return (work,), model, {**proof_of(chosen), "rounds": list(chosen.certificate.rounds)}
+
+    names = ("family", f"{case.title}, k = {case.k:,}", f"{case.objective}, {name}")
+    session.selection(names, name, case, case.k, lambda: gip_gpu.select(case.F, case.scores, case.k, **options), told)
+
+
+def equivalence(session: Session) -> None:
+    """Compares every backend, precision and kind of columns with the right indices of one pool."""
+    m, d, _ = session.sizes.sample
+    case = session.do(f"equivalence: pool of {m:,} x {d}", sample_case, session.sizes)
+    if case is None or session.do("equivalence: right indices", expected, case, case.k, session.budget) is None:
+        return
+    session.release()
+    for precision, columns in product(FORMATS, COLUMNS):
+        for name in session.libraries:
+            what = f"equivalence: {case.title}, {name}, {precision}, {columns}"
+            session.do(what, check, session, case, name, precision, columns, backend=name)
+
+
+def check(session: Session, case: Case, name: str, precision: str, columns: str) -> None:
+    """Compares one selection with the right indices."""
+    right, against = expected(case, case.k, session.budget)
+    options = {"device": session.device, "backend": name, "precision": precision, "columns": columns}
+    chosen = gip_gpu.select(case.F, case.G, case.k, **options)
+    difference, seconds = first_difference(chosen.indices.tolist(), right), chosen.timings["total"]
+    session.results.checks.append(Check(case.title, name, precision, columns, case.k, against, difference, seconds))
