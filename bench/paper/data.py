@@ -20,14 +20,7 @@ QUICK_ROWS = 600
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A pool with several scores.
-
-    Attributes:
-        name: name of the pool.
-        F: (m, d) stored embeddings.
-        G: (m, n) scores, each column with mean 0 and standard deviation 1.
-        columns: description of the columns of G.
-    """
+    """A pool: stored embeddings F (m, d), and scores G (m, n), each column with mean 0 and standard deviation 1."""
 
     name: str
     F: NDArray[Any]
@@ -63,6 +56,11 @@ def judged(name: str, embeddings: str, judges: str, quick: bool) -> Scored:
     """Returns a pool with the ratings of its judges."""
     F, G = load(embeddings, quick), load(judges, quick)
     return Scored(name, F, standardised(G), f"ratings by {G.shape[1]} judges")
+
+
+def top(G: Float) -> NDArray[np.int64]:
+    """Returns all items by falling norm of their scores, (m,) or (m, n)."""
+    return np.argsort(-np.linalg.norm(G.reshape(len(G), -1), axis=1), kind="stable")
 
 
 def standardised(G: NDArray[Any]) -> Float:
