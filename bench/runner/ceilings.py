@@ -33,10 +33,14 @@ def ceilings(m: int, d: int, size: int) -> dict[str, float]:
 
 def median_seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
     """Returns the median seconds of `repeats` runs, after one warm-up run."""
-    action()
-    spans = []
-    for _ in range(repeats):
+    return statistics.median(spans(action, repeats, 1))
+
+
+def spans(action: Callable[[], object], repeats: int, warm: int = 0) -> list[float]:
+    """Returns the seconds of each of `repeats` runs, after `warm` warm-up runs."""
+    found = []
+    for _ in range(warm + repeats):
         began = time.perf_counter()
         action()
-        spans.append(time.perf_counter() - began)
-    return statistics.median(spans)
+        found.append(time.perf_counter() - began)
+    return found[warm:]

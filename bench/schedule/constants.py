@@ -57,36 +57,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Constants:
-    """Constants measured on this machine.
+    """Constants measured on this machine."""
 
-    Attributes:
-        m, d: rows of the largest pool, and their length.
-        step: seconds of a step, by rows.
-        column: seconds of a column in a batch, by rows.
-        refresh: seconds of a refresh, by rows.
-        lookahead: seconds of a look ahead, for each column wanted and item of the working set.
-        batch: mean number of columns of a batch.
-        served: mean number of picks that a batch served.
-        spread: step times of the smallest pool, as multiples of their mean, without delayed steps.
-        held_up: share of the time of all steps that the delayed ones took.
-        link: costs of a message between two processes.
-        star: median seconds of an exchange, by number of ranks.
-        pools: median seconds of a step, by rows of the pool.
-    """
-
+    # Rows of the largest pool, and their length.
     m: int
     d: int
-    step: Line
-    column: Line
-    refresh: Line
-    lookahead: float
-    batch: int
-    served: float
-    spread: tuple[float, ...]
-    held_up: float
-    link: Link
-    star: dict[int, float]
-    pools: dict[int, float]
+    step: Line  # seconds of a step, by rows
+    column: Line  # seconds of a column in a batch, by rows
+    refresh: Line  # seconds of a refresh, by rows
+    lookahead: float  # seconds of a look ahead, for each column wanted and item of the working set
+    batch: int  # mean number of columns of a batch
+    served: float  # mean number of picks that a batch served
+    spread: tuple[float, ...]  # step times of the smallest pool, as multiples of their mean, without delayed steps
+    held_up: float  # share of the time of all steps that the delayed ones took
+    link: Link  # costs of a message between two processes
+    star: dict[int, float]  # median seconds of an exchange, by number of ranks
+    pools: dict[int, float]  # median seconds of a step, by rows of the pool
 
 
 def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Constants:

@@ -20,22 +20,16 @@ from gip_gpu.signals import self_compression
 
 @dataclass
 class Times:
-    """Seconds of one selection.
+    """Seconds of one selection."""
 
-    Attributes:
-        m, d: rows and their length.
-        working: items that a look ahead simulates.
-        steps: seconds of each step with a cached column.
-        batches: columns computed at once, seconds of their product, seconds of their look ahead.
-        refreshes: seconds of each refresh.
-    """
-
+    # Rows and their length.
     m: int
     d: int
-    working: int
-    steps: list[float] = field(default_factory=list)
+    working: int  # items that a look ahead simulates
+    steps: list[float] = field(default_factory=list)  # seconds of each step with a cached column
+    # Columns computed at once, seconds of their product, seconds of their look ahead.
     batches: list[tuple[int, float, float]] = field(default_factory=list)
-    refreshes: list[float] = field(default_factory=list)
+    refreshes: list[float] = field(default_factory=list)  # seconds of each refresh
 
 
 @contextmanager

@@ -37,19 +37,12 @@ picks."""
 
 @dataclass(frozen=True)
 class Compared:
-    """A schedule's closed form beside its simulation.
+    """A schedule's closed form beside its simulation."""
 
-    Attributes:
-        title: name of the variant.
-        schedule: the schedule.
-        simulated: simulated seconds of a pick.
-        picks: number of simulated picks.
-    """
-
-    title: str
-    schedule: Schedule
-    simulated: float
-    picks: int
+    title: str  # name of the variant
+    schedule: Schedule  # the schedule
+    simulated: float  # simulated seconds of a pick
+    picks: int  # number of simulated picks
 
     @classmethod
     def of(cls, title: str, schedule: Schedule, picks: int) -> "Compared":

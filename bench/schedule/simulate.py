@@ -16,17 +16,11 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass
 class Run:
-    """A simulated run.
+    """A simulated run."""
 
-    Attributes:
-        schedule: the schedule.
-        seed: seed of the drawn times.
-        drawn: draw times and picks a batch at random; False: use their means.
-    """
-
-    schedule: Schedule
-    seed: int = 0
-    drawn: bool = True
+    schedule: Schedule  # the schedule
+    seed: int = 0  # seed of the drawn times
+    drawn: bool = True  # draw times and picks a batch at random; False: use their means
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)

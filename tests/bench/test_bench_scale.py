@@ -12,8 +12,7 @@ from bench.runner.report import Section
 from bench.runner.runs import Run, Runs, in_turn
 from bench.scale import checkpoint, file, growth, inmemory, inputs, naive, processes, sizes
 from bench.scale import suite as program
-from bench.scale.inputs import Input
-from bench.scale.pool import BLOCK, DUPLICATES, embeddings, ratings
+from bench.scale.inputs import BLOCK, DUPLICATES, Input, embeddings, ratings
 from bench.scale.sizes import QUICK
 
 POOL = Input("synthetic", Path("F.npy"), Path("G.npy"), 1000, 10, 1)
