@@ -3,7 +3,7 @@
 The process measures the plan's rates when it starts, so the plan holds for an otherwise idle machine: run nothing else.
 """
 
-from bench.plain.sweep import OBJECTIVES, Point, pool
+from bench.plain.suite import OBJECTIVES, Point, pool
 from bench.runner.ceilings import median_seconds
 from bench.runner.command import Request, suite
 from bench.runner.report import Report, duration, heading, paragraphs, table
