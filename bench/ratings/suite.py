@@ -36,19 +36,12 @@ choices are exact selections by `gip_gpu.select`, so a second run gives the same
 
 @dataclass(frozen=True, eq=False)
 class Rated:
-    """A pool with the ratings of its judges.
+    """A pool with the ratings of its judges."""
 
-    Attributes:
-        name: name of the pool.
-        X: (m, d) unit rows, float32.
-        ratings: (m, judges) ratings of the data.
-        lengths: (m,) made-up lengths.
-    """
-
-    name: str
-    X: NDArray[np.float32]
-    ratings: Float
-    lengths: Float
+    name: str  # name of the pool
+    X: NDArray[np.float32]  # (m, d) unit rows, float32
+    ratings: Float  # (m, judges) ratings of the data
+    lengths: Float  # (m,) made-up lengths
 
     @property
     def rating(self) -> Float:

@@ -19,19 +19,12 @@ Measure = Callable[..., Report]
 
 @dataclass(frozen=True)
 class Request:
-    """The options of one run of a suite.
+    """The options of one run of a suite."""
 
-    Attributes:
-        quick: tiny sizes, to check that the suite works, not to measure speed.
-        names: names chosen by `--only`; without it, all names of the suite.
-        runs: number of runs of each variant.
-        done: callback that shows a finished piece of work.
-    """
-
-    quick: bool
-    names: tuple[str, ...] = ()
-    runs: int = 1
-    done: Callable[[str], object] = str
+    quick: bool  # tiny sizes, to check that the suite works, not to measure speed
+    names: tuple[str, ...] = ()  # names chosen by `--only`; without it, all names of the suite
+    runs: int = 1  # number of runs of each variant
+    done: Callable[[str], object] = str  # callback that shows a finished piece of work
 
 
 def suite(

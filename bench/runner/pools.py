@@ -27,23 +27,16 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One selection to measure.
+    """One selection to measure."""
 
-    Attributes:
-        name: name for `--only`.
-        title: name of the pool, for people.
-        m, d, k: items, length of a row, picks.
-        embeddings: file of the real (m, d) embeddings.
-        judges: file of the real (m, 3) ratings; None for self-compression scores.
-    """
-
-    name: str
-    title: str
+    name: str  # name for `--only`
+    title: str  # name of the pool, for people
+    # Items, length of a row, picks.
     m: int
     d: int
     k: int
-    embeddings: str
-    judges: str | None = None
+    embeddings: str  # file of the real (m, d) embeddings
+    judges: str | None = None  # file of the real (m, 3) ratings; None for self-compression scores
 
     @property
     def synthetic(self) -> bool:
