@@ -79,11 +79,10 @@ def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Co
     """Measures all constants; calls `done` after each piece."""
     case, rounds = pools.find(POOL, quick), 60 if quick else 1000
     F, _ = pools.load(case)
-    k, timed = min(case.k, case.m // 10), []
+    k, timed, told = min(case.k, case.m // 10), [], {}
     for parts in PARTS:
         timed.append(local.measure(F[: case.m // parts], k))
         done(f"pool of {len(F) // parts:,}")
-    told = {}
     for ranks in RANKS:
         told[ranks] = exchange(ranks, rounds)
         done(f"{ranks} ranks")
@@ -102,28 +101,20 @@ def constants(timed: Sequence[Times], told: dict[int, dict[str, list[float]]], k
     ordered = np.sort(smallest.steps)
     kept = ordered[: max(1, round(HELD_UP * len(ordered)))]
     return Constants(
-        m=largest.m,
-        d=largest.d,
+        m=largest.m, d=largest.d,
         step=Line.through([(pool.m, median(pool.steps)) for pool in timed]),
         column=Line.through([(pool.m, median(spent / n for n, spent, _ in pool.batches)) for pool in timed]),
         refresh=Line.through([(pool.m, median(pool.refreshes)) for pool in timed]),
         lookahead=sum(looked for _, _, looked in largest.batches) / sum(wanted) / largest.working,
-        batch=max(1, round(mean(wanted))),
-        served=k / len(largest.batches),
-        spread=tuple((kept / kept.mean()).tolist()),
-        held_up=1 - float(kept.sum() / ordered.sum()),
-        link=link,
+        batch=max(1, round(mean(wanted))), served=k / len(largest.batches),
+        spread=tuple((kept / kept.mean()).tolist()), held_up=1 - float(kept.sum() / ordered.sum()), link=link,
         star={ranks: median(times["star"]) for ranks, times in told.items()},
         pools={pool.m: median(pool.steps) for pool in timed},
-    )
+    )  # fmt: skip
 
 
 def exchange(ranks: int, rounds: int) -> dict[str, list[float]]:
-    """Measures the seconds of exchanges between `ranks` real processes on this machine.
-
-    Raises:
-        RuntimeError: a process failed.
-    """
+    """Measures the seconds of exchanges between `ranks` real processes; raises RuntimeError if one of them fails."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.runner.child", "bench.schedule.exchange", "run"]
         rest = (ranks, str(Path(folder) / "store"), rounds)

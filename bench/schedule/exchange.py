@@ -17,12 +17,8 @@ WARM = 20
 
 
 def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]:
-    """Takes part in the exchanges as one rank, in its own process.
-
-    Returns:
-        On rank 0: "star", the seconds of each exchange; for two ranks also "burst", the seconds of bursts of picks with
-        one report at the end.
-    """
+    """Takes part in the exchanges as one rank, in its own process; rank 0 returns "star", the seconds of each exchange,
+    and for two ranks "burst", the seconds of bursts of picks with one report at the end."""
     import torch
     from torch import distributed
 

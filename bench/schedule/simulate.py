@@ -30,10 +30,7 @@ class Run:
         self.spread = np.array(self.schedule.spread if self.drawn and self.schedule.spread else (1.0,))
 
     def seconds(self, k: int) -> float:
-        """Returns the time at which rank 0 has decided k picks.
-
-        Refreshes take place as in the model, batches when a pick was not foreseen.
-        """
+        """Returns the time at which rank 0 has decided k picks; a pick that was not foreseen begins a batch."""
         plan, until = self.schedule, 0.0
         refresh = plan.every
         for t in range(k):
