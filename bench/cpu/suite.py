@@ -13,7 +13,7 @@ from bench.runner import child, pools
 from bench.runner.ceilings import ceilings
 from bench.runner.command import Request, suite
 from bench.runner.pools import CASES, Case
-from bench.runner.report import Report, heading, paragraphs, table, withheld
+from bench.runner.report import Report, heading, paragraphs, table
 from bench.runner.runs import Job, Runs, first_difference, in_turn, ratio
 from gip_gpu.metrics import iou
 from gip_gpu.reference import matching_pursuit
@@ -96,7 +96,7 @@ def speed(measured: Sequence[Measured]) -> str:
         for place, (variant, runs) in enumerate(found.found.items()):
             row = ["" if place else str(found.case), variant]
             if runs.trouble:
-                rows.append([*row, runs.trouble, "", "", "", ""])
+                rows.append([*row, runs.trouble])
                 continue
             first, overlap = found.agreement(variant)
             speed_up = f"withheld: {reason}" if reason else f"{ratio(runs, ours):.1f} x"
@@ -110,7 +110,7 @@ def limit(measured: Sequence[Measured]) -> str:
     rows = []
     for found in measured:
         if reason := found.wrong():
-            rows.append(withheld([str(found.case)], reason, LIMIT_HEADER))
+            rows.append([str(found.case), f"withheld: {reason}"])
             continue
         case, flops, ours = found.case, found.ceiling["flops"], found.found[OURS]
         seconds = ours.median()

@@ -13,7 +13,7 @@ from bench.family.entries import DPP, ENTRIES, Entry
 from bench.runner import child
 from bench.runner.ceilings import ceilings
 from bench.runner.command import Request, suite
-from bench.runner.report import Report, heading, listed, paragraphs, spread, table, withheld
+from bench.runner.report import Report, heading, listed, paragraphs, spread, table
 from bench.runner.runs import Job, Runs, first_difference, in_turn, ratio
 from gip_gpu.system import memory
 
@@ -169,7 +169,7 @@ def picks(session: Session) -> str:
     for entry in session.objectives:
         first = [str(entry), entry.scores]
         if reason := session.wrong(entry.name):
-            rows.append(withheld(first, reason, PICK_HEADER))
+            rows.append([*first, f"withheld: {reason}"])
             continue
         seconds, notes = session.picks(entry), session.found[entry.name].notes
         median, candidates = statistics.median(seconds), notes["candidates"]
@@ -214,7 +214,7 @@ def whole_runs(session: Session) -> str:
     rows = []
     for entry in session.objectives:
         if reason := session.wrong(entry.name):
-            rows.append(withheld([str(entry)], reason, RUN_HEADER))
+            rows.append([str(entry), f"withheld: {reason}"])
             continue
         runs, count = session.found[entry.name], len(session.references[entry.name])
         times = [runs.spread(part) for part in ("process", "seconds", "prepare", "query", "picking")]
@@ -254,7 +254,7 @@ def dpp(session: Session, entry: Entry) -> str:
     for name, shown in ((DPP, "gip_gpu"), (TEXTBOOK, "textbook, float64, C kept")):
         runs = session.found[name]
         if runs.trouble:
-            rows.append([shown, runs.trouble, "", "", ""])
+            rows.append([shown, runs.trouble])
             continue
         speed_up = f"withheld: {reason}" if reason else f"{ratio(runs, session.found[DPP]):.1f} x"
         rows.append([shown, runs.spread(), "" if name == DPP else speed_up, runs.spread("process"), runs.size])

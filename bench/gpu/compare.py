@@ -3,32 +3,28 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.runner.report import duration, paragraphs, table
+from bench.runner.report import paragraphs, table
+from gip_gpu.planning.cluster import duration
 
 HEADER = ("part", "case", "variant", "old", "new", "old / new")
 NAMES = ("part", "case", "variant")
-Key = tuple[str, str, str]
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads the JSON file of a run of the suite.
-
-    Raises:
-        click.UsageError: the file cannot be read, or is not the file of a run; the message names the reason.
-    """
+    """Reads the JSON file of a run of the suite; raises click.UsageError, with the reason, if it is none."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise click.UsageError(f"--compare {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"--compare {path}: it is no JSON: {error}") from error
-    why = _trouble(content)
-    if why:
+    if why := _trouble(content):
         raise click.UsageError(f"--compare {path}: {why}, so the suite gpu did not write it")
     return dict(content)
 
@@ -50,12 +46,8 @@ def _trouble(content: Any) -> str:
 
 
 def comparison(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Returns a table of the measurements common to both runs, and the number that only one has.
-
-    Args:
-        old, new: results of `load` or `Results.as_json`.
-    """
-    before, after = _measured(old), _measured(new)
+    """Returns a table of the measurements common to two runs, as `load` returns them, and the number only one has."""
+    before, after = ({tuple(e[name] for name in NAMES): e for e in content["entries"]} for content in (old, new))
     rows = [
         (*key, duration(before[key]["seconds"]), duration(after[key]["seconds"]), _ratio(before[key], after[key]))
         for key in after
@@ -64,11 +56,6 @@ def comparison(old: dict[str, Any], new: dict[str, Any]) -> str:
     machines = f"Old: {_machine(old)}.\nNew: {_machine(new)}."
     shown = table(rows, HEADER) if rows else "no measurement in common"
     return paragraphs("## Comparison", machines, shown, _only("old", before, after), _only("new", after, before))
-
-
-def _measured(content: dict[str, Any]) -> dict[Key, dict[str, Any]]:
-    """Returns the measurements of a run, ceilings included."""
-    return {(entry["part"], entry["case"], entry["variant"]): entry for entry in content["entries"]}
 
 
 def _ratio(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -84,7 +71,7 @@ def _machine(content: dict[str, Any]) -> str:
     return f"{device}, {date}, sizes: {content['sizes']}"
 
 
-def _only(name: str, these: dict[Key, Any], others: dict[Key, Any]) -> str:
+def _only(name: str, these: Mapping[Any, Any], others: Mapping[Any, Any]) -> str:
     """Counts the measurements that only one run has, by part."""
     counts = Counter(key[0] for key in these if key not in others)
     parts = ", ".join(f"{part} {count}" for part, count in counts.items())

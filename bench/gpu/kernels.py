@@ -124,8 +124,7 @@ def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
 
 
 def _compare(backend: Any, out: Any) -> None:
-    """Raises AssertionError if sampled rows of a Gram matrix are not finite, or entries are off by more than their
-    bound."""
+    """Raises AssertionError if entries of sampled rows of a Gram matrix are not finite, or off by more than allowed."""
     items = np.unique(np.linspace(0, backend.m - 1, SAMPLED).astype(np.int64))
     found = backend.arrays.get(backend.arrays.take(out, items)).astype(np.float64)
     if not np.isfinite(found).all():

@@ -3,7 +3,8 @@
 from tabulate import tabulate
 
 from bench.gpu.results import Entry, Results
-from bench.runner.report import duration, paragraphs, table
+from bench.runner.report import paragraphs, table
+from gip_gpu.planning.cluster import duration
 from gip_gpu.system import memory
 
 PARTS = {

@@ -38,8 +38,7 @@ class Placed(NamedTuple):
 
 
 def selections(session: Session) -> None:
-    """Measures gip_gpu with its defaults from device arrays, plain loops, and gip_gpu from host arrays and from a
-    prepared pool.
+    """Measures gip_gpu from device arrays, plain loops, and gip_gpu from host arrays and from a prepared pool.
 
     Shorter lists come first. Each kind of measurement covers all pools and backends before the next kind. The longest
     lists are selected from device arrays only: the shorter ones show the cost of an upload.

@@ -121,11 +121,8 @@ def main(
 
 
 def choose(names: str, device: str) -> tuple[list[str], list[str]]:
-    """Returns the backends of a comma-separated list that a device can use, and the reasons against the others.
-
-    Raises:
-        click.UsageError: an unknown backend or device, or no backend can be used.
-    """
+    """Returns the backends of a comma-separated list that a device can use, and the reasons against the others; raises
+    click.UsageError if it can use none, or one is unknown."""
     asked = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in asked if name not in LIBRARIES]
     if unknown or not asked:

@@ -7,7 +7,8 @@ chip, so a change of the model shows in the ratios.
 from dataclasses import dataclass, replace
 
 from bench.model.a100 import selection_seconds
-from bench.runner.report import duration, paragraphs, table
+from bench.runner.report import paragraphs, table
+from gip_gpu.planning.cluster import duration
 from gip_gpu.planning.cpu_costs import Layout
 from gip_gpu.planning.gpu_costs import GpuCosts
 from gip_gpu.planning.hardware import DEVICE_KINDS

@@ -29,11 +29,7 @@ class Scored:
 
 
 def load(name: str, quick: bool = False) -> NDArray[Any]:
-    """Loads an array of the real data, or its first `QUICK_ROWS` rows.
-
-    Raises:
-        Missing: there is no such file. The functions below raise it too.
-    """
+    """Loads an array of the real data, or its first `QUICK_ROWS` rows; this and all below raise Missing without it."""
     return pools.real(name, QUICK_ROWS if quick else None)
 
 

@@ -101,11 +101,8 @@ def measure(quick: bool) -> Section:
 
 
 def verify(timed: list[Timed], F: NDArray[Any], count: int) -> tuple[str, list[str]]:
-    """Compares the runs of a pool with `count` picks of the float64 reference and with each other.
-
-    Returns:
-        A sentence about the verified picks, and the failures.
-    """
+    """Compares the runs of a pool with `count` picks of the float64 reference and with each other; returns a sentence
+    about the verified picks, and the failures."""
     reference = matching_pursuit(F, self_compression(F), count, on_exhausted="restart")
     failures = [f"{one}: {one.found.trouble}" for one in timed if one.found.failed]
     runs = [run for one in timed for run in one.found.runs]
@@ -167,7 +164,7 @@ def _rows(found: list[Timed]) -> list[list[str]]:
     for one in found:
         who, runs = COLUMNS[one.columns], one.found
         if runs.trouble:
-            rows.append([*start, who, f"not run: {runs.trouble.removeprefix('not run: ')}", "", "", ""])
+            rows.append([*start, who, f"not run: {runs.trouble.removeprefix('not run: ')}"])
             continue
         gram = f"{runs.median('prepare'):.3g}" if one.whole else "none"
         rows.append([*start, who, gram, f"{one.selection:.3g}", f"{runs.median('process'):.3g}", runs.size])

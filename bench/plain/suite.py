@@ -13,8 +13,9 @@ import gip_gpu
 from bench.plain import loops
 from bench.runner import pools
 from bench.runner.command import Request, suite
-from bench.runner.report import Report, duration, heading, paragraphs, table
+from bench.runner.report import Report, heading, paragraphs, table
 from bench.runner.runs import first_difference
+from gip_gpu.planning.cluster import duration
 
 SIZES, LENGTHS = (1000, 7473, 52_002), (64, 384, 1024)
 OBJECTIVES = ("mp", "mp, positive", "lr", "omp", "entropy", "mi")

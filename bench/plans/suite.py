@@ -6,7 +6,8 @@ The process measures the plan's rates when it starts, so the plan holds for an o
 from bench.plain.suite import OBJECTIVES, Point, pool
 from bench.runner.ceilings import median_seconds
 from bench.runner.command import Request, suite
-from bench.runner.report import Report, duration, heading, paragraphs, table
+from bench.runner.report import Report, heading, paragraphs, table
+from gip_gpu.planning.cluster import duration
 from gip_gpu.strategies.choose import make_plan
 
 SHAPES = ((7473, 384, 75), (7473, 384, 370), (52_002, 384, 520))

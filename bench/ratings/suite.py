@@ -51,11 +51,7 @@ class Rated:
 
 
 def load(name: str, quick: bool) -> Rated:
-    """Loads a pool of the real data, or its first rows.
-
-    Raises:
-        Missing: a file of the pool is missing.
-    """
+    """Loads a pool of the real data, or its first rows; raises Missing if one of its files is missing."""
     F, judges = (pools.real(file, QUICK_ROWS if quick else None) for file in POOLS[name])
     lengths = np.random.default_rng(0).lognormal(5.5, 1.0, len(F)).round()
     return Rated(name, pools.unit_rows(F).astype(np.float32), judges.astype(np.float64), lengths)

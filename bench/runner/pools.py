@@ -31,10 +31,9 @@ class Case:
 
     name: str  # name for `--only`
     title: str  # name of the pool, for people
-    # Items, length of a row, picks.
     m: int
     d: int
-    k: int
+    k: int  # number of picks
     embeddings: str  # file of the real (m, d) embeddings
     judges: str | None = None  # file of the real (m, 3) ratings; None for self-compression scores
 
@@ -85,22 +84,14 @@ def find(name: str, quick: bool) -> Case:
 
 
 def path(name: str) -> Path:
-    """Returns the path of a file of the real data.
-
-    Raises:
-        Missing: there is no such file.
-    """
+    """Returns the path of a file of the real data; raises Missing if there is none."""
     if not (DATA / name).is_file():
         raise Missing(f"real data: {name} is not in ../shared/data (or in $GIP_GPU_DATA)")
     return DATA / name
 
 
 def real(name: str, rows: int | None = None) -> NDArray[Any]:
-    """Loads an array of the real data, or its first rows.
-
-    Raises:
-        Missing: there is no such file.
-    """
+    """Loads an array of the real data, or its first rows; raises Missing if there is no such file."""
     return np.asarray(np.load(path(name))[:rows])
 
 

@@ -25,10 +25,6 @@ class Report:
     whole: bool = True  # whether it has all parts of the checked-in report
     save: Callable[[Path], None] | None = None  # writes the report if it consists of more than one text file
 
-    def write(self, path: Path) -> None:
-        """Writes the text to a file."""
-        write(path, self.text)
-
 
 @dataclass(frozen=True)
 class Section:
@@ -81,13 +77,9 @@ def write(path: Path, text: str) -> None:
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """Returns a Markdown table with unchanged cells."""
-    return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
-
-
-def withheld(first: Sequence[str], reason: str, header: Sequence[str]) -> list[str]:
-    """Returns a table row with the reason why its figures are withheld."""
-    return [*first, f"withheld: {reason}", *[""] * (len(header) - len(first) - 1)]
+    """Returns a Markdown table with unchanged cells; a row that is shorter than the header ends with empty cells."""
+    filled = [[*row, *[""] * (len(header) - len(row))] for row in rows]
+    return str(tabulate(filled, header, tablefmt="github", disable_numparse=True))
 
 
 def spread(values: Sequence[float]) -> str:
@@ -98,18 +90,6 @@ def spread(values: Sequence[float]) -> str:
     """
     text = f"{statistics.median(values):.3g}"
     return text if len(values) == 1 else f"{text} ({min(values):.3g} to {max(values):.3g})"
-
-
-def duration(seconds: float) -> str:
-    """Formats seconds for people.
-
-    >>> duration(0.00123)
-    '1.23 ms'
-    """
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -134,11 +134,8 @@ def in_turn(
     jobs: Mapping[str, Job], runs: int, done: Callable[[str], object], found: dict[str, Runs] | None = None,
     strict: bool = False,
 ) -> dict[str, Runs]:  # fmt: skip
-    """Runs all jobs in turn, calls `done` after each run, and adds the runs to `found`.
-
-    Raises:
-        RuntimeError: a run failed or could not start, and `strict` is true.
-    """
+    """Runs all jobs in turn, calls `done` after each run, and adds the runs to `found`; raises RuntimeError if `strict`
+    and a run failed or could not start."""
     found = {name: Runs() for name in jobs} if found is None else found
     for turn in range(runs):
         for name, job in jobs.items():

@@ -22,12 +22,8 @@ Single = NDArray[np.float32]
 
 
 def loop(row: Callable[[int], Single], column: Callable[[Single, Single], None], G: NDArray[Any], picks: int) -> Any:
-    """Returns the indices of the picks by scores G (m, n), and the seconds of each.
-
-    Args:
-        row: returns the unit row of an item, (d,).
-        column: writes the products of all rows with a vector (d,) into an array (m,).
-    """
+    """Returns the indices of the picks by scores G (m, n), and the seconds of each; `row` returns the unit row of an
+    item, (d,), `column` writes the products of all rows with such a vector into an array (m,)."""
     W = np.ascontiguousarray(G.T, np.float32)
     phi, product, score = (np.empty(len(G), np.float32) for _ in range(3))
     left = np.ones(len(G), np.float32)

@@ -22,7 +22,7 @@ def test_comparison_of_two_runs():
         ["selections", "pool, k = 3", "cupy, device arrays", "8 s", "2 s", "4"],
         # Picks of a plain loop are not checked.
         ["selections", "pool, k = 3", "plain cupy loop", "3 s", "1 s", "3"],
-        ["selections", "pool, k = 3", "z, device arrays", "1 s", "0 ns", ""],
+        ["selections", "pool, k = 3", "z, device arrays", "1 s", "0 s", ""],
     ]
     assert "Old: A, 2026-03-04, sizes: tiny.\nNew: chip, 2026-03-04, sizes: tiny.\n" in text
     assert "Only in the old: 1 (gram 1)." in text
