@@ -173,14 +173,11 @@ def picks(session: Session) -> str:
             continue
         seconds, notes = session.picks(entry), session.found[entry.name].notes
         median, candidates = statistics.median(seconds), notes["candidates"]
-        rows.append(
-            [
-                *(*first, spread([1e3 * value for value in seconds]), f"{median / session.matvec:.2f}"),
-                *(f"{1e3 * (median - session.matvec):.3g}", f"{session.limit / median:.0%}"),
-                f"{statistics.mean(candidates):.3g} ({statistics.median(candidates):.3g})",
-                *(f"{notes['refreshes']:,}", f"{len(notes['rounds']):,}"),
-            ]
-        )
+        shares = (f"{median / session.matvec:.2f}", f"{1e3 * (median - session.matvec):.3g}")
+        told = f"{statistics.mean(candidates):.3g} ({statistics.median(candidates):.3g})"
+        counts = (f"{notes['refreshes']:,}", f"{len(notes['rounds']):,}")
+        spent = spread([1e3 * value for value in seconds])
+        rows.append([*first, spent, *shares, f"{session.limit / median:.0%}", told, *counts])
     return table(rows, PICK_HEADER)
 
 
@@ -237,13 +234,12 @@ def memory_parts(session: Session) -> str:
     entries = [entry for entry in session.objectives if session.found[entry.name].runs]
     found = [session.found[entry.name] for entry in entries]
     plans = [runs.notes["memory"] for runs in found]
-    parts = list(dict.fromkeys(part for plan in plans for part in plan))
+    parts = dict.fromkeys(part for plan in plans for part in plan)
     rows = [[part, *(memory.readable(plan[part]) if part in plan else "" for plan in plans)] for part in parts]
-    rows += [
-        ["in all, planned", *(memory.readable(sum(plan.values())) for plan in plans)],
-        ["measured", *(runs.size for runs in found)],
-        ["a k x m matrix in float64", *(memory.readable(8 * entry.case.k * entry.case.m) for entry in entries)],
-    ]
+    rows.append(["in all, planned", *(memory.readable(sum(plan.values())) for plan in plans)])
+    rows.append(["measured", *(runs.size for runs in found)])
+    stored = (memory.readable(8 * entry.case.k * entry.case.m) for entry in entries)
+    rows.append(["a k x m matrix in float64", *stored])
     return table(rows, ("bytes", *map(str, entries)))
 
 

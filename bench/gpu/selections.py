@@ -1,4 +1,4 @@
-"""Whole selections: with default settings beside plain loops, by the other objectives, and a sample of the equivalence.
+"""Whole selections: by default beside plain loops, lazily, by the other objectives, and a sample of the equivalence.
 
 `pytest -m gpu` compares many more pools.
 """
@@ -7,16 +7,20 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import gip_gpu
 from bench.gpu.budget import LeftOut
-from bench.gpu.cases import Case, family_cases, sample_case, select_case
+from bench.gpu.cases import Case, family_cases, lazy_case, sample_case, select_case
 from bench.gpu.ceilings import FORMATS
+from bench.gpu.kernels import opened
 from bench.gpu.naive import LOOPS, naive_bytes
-from bench.gpu.results import Check, Phase
+from bench.gpu.results import Check, Entry, Phase
 from bench.gpu.right import expected
 from bench.gpu.session import Session, proof_of
 from bench.model.a100 import selection_seconds
 from bench.runner.runs import first_difference
+from gip_gpu import backends
 from gip_gpu.data.device_arrays import format_of
 from gip_gpu.planning.cpu_costs import Layout, entry_bytes
 from gip_gpu.planning.gpu_costs import A100, GIVEN_BYTES, GpuCosts, multiplied_as
@@ -24,6 +28,8 @@ from gip_gpu.planning.plan import Plan
 from gip_gpu.system import memory
 
 COLUMNS = ("gram", "lazy")
+# Host memory of the part "lazy", in float32 copies of the pool: the pool, and a library's conversion of it.
+COPIES = 2
 # Dependent kernels of a pick of another objective: four products with S, three passes over the items or the window.
 LAUNCHES = 10
 
@@ -139,6 +145,66 @@ def plain(session: Session, pool: Placed, k: int) -> None:
     names = ("selections", f"{case.title}, k = {k:,}", f"plain {library.name} loop")
     action, group = lambda: loop(pool.F, scores, k), f"{case.title}, k = {k}"
     session.selection(names, pool.name, case, k, action, lambda picks: (work, None, {}), ours=False, group=group)
+
+
+def lazy(session: Session) -> None:
+    """Measures columns on demand, from a pool too large for its Gram matrix, in bf16: selections by all backends, then
+    batches of columns by all backends."""
+    m, d, _ = session.sizes.lazy
+    needed, free = 4 * COPIES * m * d, memory.available()
+    if needed > free:
+        found = f"{memory.readable(needed)} of host memory, {memory.readable(free)} is free"
+        session.results.left_out.append(f"lazy: the pool needs {found}")
+        return
+    if (case := session.do(f"lazy: pool of {m:,} x {d}", lazy_case, session.sizes)) is None:
+        return
+    uploads = {name: session.do(f"lazy: upload, {name}", upload, session, case, name, backend=name)
+               for name in session.libraries}  # fmt: skip
+    arrays = {name: F for name, F in uploads.items() if F is not None}
+    for name, F in arrays.items():
+        session.do(f"lazy: selection, {name}", from_upload, session, case, name, F, backend=name)
+    for name, F in arrays.items():
+        session.do(f"lazy: columns, {name}", batch, session, name, F, backend=name)
+
+
+def upload(session: Session, case: Case, name: str) -> Any:
+    library = session.libraries[name]
+    # CuPy has no bfloat16.
+    return library.put(case.F, "bf16" if library.name == "torch" and library.cuda else "fp32")
+
+
+def from_upload(session: Session, case: Case, name: str, F: Any) -> None:
+    """Times a selection with columns on demand."""
+    (m, d), k = case.shape, case.k
+    costs = GpuCosts(m, d, 1, "bf16")
+    options = {"device": session.device, "backend": name, "precision": "bf16", "columns": "lazy"}
+
+    def told(chosen: Any) -> Any:
+        model = selection_seconds(costs, name, "lazy", "bf16", k) - 2 * m * d / A100.upload
+        return work_of(costs, chosen.plan, name, k, False), model, proof_of(chosen)
+
+    names = ("lazy", f"{case.title}, k = {k:,}", f"{name}, device arrays")
+    session.selection(names, name, case, k, lambda: gip_gpu.select(F, case.G, k, **options), told)
+
+
+def batch(session: Session, name: str, F: Any) -> None:
+    """Times a batch of Gram columns, as a lazy run computes them, with different items each time."""
+    library = session.libraries[name]
+    session.release()
+    rows = backends.load(name, session.device).open(F, normalize=True)
+    (m, d), given = rows.shape, format_of(rows.values)
+    count, repeats = min(session.sizes.batch, m), session.sizes.repeats
+    peak = library.watch()
+    backend = opened(session, name, rows, "bf16", "lazy")
+    out = backend.empty_columns(count)
+    rng = np.random.default_rng(0)
+    batches = [np.sort(rng.choice(m, count, replace=False)).tolist() for _ in range(repeats + 1)]
+    seconds = library.timer.seconds(lambda: backend.columns(batches.pop(), out), repeats, lambda: library.poison(out))
+    costs = GpuCosts(m, d, 1, given)
+    work = (Phase(2.0 * m * d + count * costs.column("bf16"), 2.0 * count * m * d, backend.multiply),)
+    names = ("lazy", f"{m:,} x {d}, {count} columns", f"{name}, rows given in {given}")
+    model = costs.columns_seconds(count, "bf16")
+    session.results.entries.append(Entry(*names, name, seconds, work, peak(), model))
 
 
 def family(session: Session) -> None:

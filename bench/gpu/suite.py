@@ -26,17 +26,15 @@ import click
 import numpy as np
 
 import gip_gpu
-from bench.gpu import compare as comparing
 from bench.gpu.budget import Budget
 from bench.gpu.cases import FULL, QUICK, TINY, Sizes
 from bench.gpu.ceilings import ceilings
 from bench.gpu.cupy_library import CupyLibrary
 from bench.gpu.kernels import grams, steps
-from bench.gpu.lazy import lazy
 from bench.gpu.library import Library, clocks
-from bench.gpu.report import report
+from bench.gpu.report import comparison, load, report
 from bench.gpu.results import Results
-from bench.gpu.selections import equivalence, family, selections
+from bench.gpu.selections import equivalence, family, lazy, selections
 from bench.gpu.session import Session
 from bench.gpu.torch_library import TorchLibrary
 from bench.runner.command import chosen
@@ -98,7 +96,7 @@ def main(
         raise click.UsageError(f"--budget is {budget}; it must be a finite number of seconds")
     limit = Budget(budget)
     parts = [part for part in PARTS if part.name in chosen(only, NAMES)]
-    old = None if compare is None else comparing.load(compare)
+    old = None if compare is None else load(compare)
     usable, left_out = choose(names, device)
     sizes = TINY if device == "cpu" else QUICK if quick else FULL
 
@@ -113,7 +111,7 @@ def main(
     results = measure(sizes, device, usable, limit, left_out, parts, save)
     click.echo(report(results), nl=False)
     if old is not None:
-        click.echo("\n" + comparing.comparison(old, results.as_json()), nl=False)
+        click.echo("\n" + comparison(old, results.as_json()), nl=False)
     click.echo(f"written to {output}", err=True)
     if results.wrong():
         click.echo("something failed or gave other indices; see above", err=True)

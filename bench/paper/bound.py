@@ -41,12 +41,8 @@ def section(found: dict[str, tuple[Float, Float]], pool: data.Scored) -> Section
         picks, shown = np.arange(1, len(left) + 1), right > 0
         lines.append((picks, left, {"label": name, "color": f"C{i}"}))
         lines.append((picks[shown], right[shown], {"linestyle": "--", "color": f"C{i}"}))
-        rows.append(
-            [
-                *(name, "holds at every step", f"holds at {int(holds.sum()):,} of {len(holds):,} steps"),
-                *(f"{tight[0]:.3g}", f"{np.median(tight):.3g}", f"{tight[-1]:.3g}", f"{tight.max():.3g}"),
-            ]
-        )
+        told = (name, "holds at every step", f"holds at {int(holds.sum()):,} of {len(holds):,} steps")
+        rows.append([*told, *(f"{x:.3g}" for x in (tight[0], np.median(tight), tight[-1], tight.max()))])
         failures += [f"{name}: the bound is violated after {t + 1} picks" for t in np.flatnonzero(~holds)[:1]]
     best = max(float((right / left).max()) for left, right in found.values())
     steps = len(next(iter(found.values()))[0])

@@ -54,6 +54,7 @@ def measure(quick: bool) -> Section:
         misses.append(shortfall(orthogonal_rows(*TRIED, rng), rng.standard_normal(TRIED[1])))
     if max(misses) > TOLERANCE:
         failures.append(f"a subset of {TRIED[0]} orthogonal rows beats the top k by {max(misses):.2g}")
+    title = "Top k by |score| against the best of all subsets"
     lines = [(range(trials), misses, {"marker": "o", "linestyle": ""})]
     return Section(
         f"With orthogonal rows and one score the top k by |score| are best (theorem 5 of {PAPER})",
@@ -66,10 +67,6 @@ def measure(quick: bool) -> Section:
             f"subsets of each size none is better by more than {max(0.0, *misses):.1g} of its objective (float64 "
             "rounding).",
         ],
-        {
-            "orthogonal.png": plot(
-                "Top k by |score| against the best of all subsets", "trial", "shortfall, relative", lines
-            )
-        },
+        {"orthogonal.png": plot(title, "trial", "shortfall, relative", lines)},
         failures,
     )

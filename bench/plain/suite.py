@@ -80,21 +80,6 @@ class Point:
         return loops.projecting(F, G, self.k, self.objective, self.epsilon)
 
 
-@dataclass(frozen=True)
-class Compared:
-    """Median seconds of a point by either code, and the first pick in which they differ (None: none)."""
-
-    point: Point
-    ours: float
-    plain: float
-    parted: int | None
-
-    @property
-    def speed_up(self) -> float:
-        """Seconds of the plain loop over those of gip_gpu."""
-        return self.plain / self.ours
-
-
 def points(quick: bool, only: tuple[str, ...] = OBJECTIVES) -> list[Point]:
     """Returns the selections to measure; the quick form omits the largest pools and the longest rows."""
     found = []
@@ -110,14 +95,15 @@ def points(quick: bool, only: tuple[str, ...] = OBJECTIVES) -> list[Point]:
 @lru_cache(maxsize=1)
 def pool(m: int, d: int) -> NDArray[np.float16]:
     """Returns embeddings of this shape: real ones if they are available, otherwise synthetic ones of their geometry."""
-    for case in pools.CASES:
-        if (case.m, case.d) == (m, d):
-            return pools.load(case)[0]
-    return pools.clustered(m, d)
+    case = next((case for case in pools.CASES if (case.m, case.d) == (m, d)), None)
+    return pools.clustered(m, d) if case is None else pools.load(case)[0]
 
 
-def compare(point: Point, runs: int) -> Compared:
-    """Measures a point: runs both codes in turn; the first run of each is a warm-up unless it takes over `SPARE` s."""
+def compare(point: Point, runs: int) -> tuple[float, float, int | None]:
+    """Returns the median seconds of gip_gpu and of the plain loop, and the first pick in which they differ.
+
+    Both run in turn; the first run of each is a warm-up unless they take over `SPARE` seconds.
+    """
     F, G = pool(point.m, point.d), point.scores()
     seconds: tuple[list[float], list[float]] = ([], [])
     picks: list[NDArray[np.int64]] = []
@@ -131,34 +117,28 @@ def compare(point: Point, runs: int) -> Compared:
                 runs = min(runs, 3)
             else:
                 seconds = ([], [])
-    return Compared(point, *map(statistics.median, seconds), first_difference(*picks[:2]))
+    return statistics.median(seconds[0]), statistics.median(seconds[1]), first_difference(*picks[:2])
 
 
 @suite("plain", "plain.md", names=OBJECTIVES, runs=(7, 3), quick="Pools of up to 7,473 rows of up to 384 values.")
 def main(request: Request) -> Report:
     """Compare each objective with the plainest float64 code for it, over m, d and k; failure: it was faster."""
-    measured = []
+    rows, ratios = [], []
     for point in points(request.quick, request.names):
-        measured.append(compare(point, request.runs))
+        ours, plain, parted = compare(point, request.runs)
+        ratios += [plain / ours] * (parted is None)
+        shown = f"{plain / ours:.2f} x" if parted is None else f"parts at pick {parted:,}"
+        sizes = (point.objective, f"{point.m:,}", f"{point.d:,}", f"{point.k:,}", f"{point.epsilon:g}")
+        rows.append([*sizes, duration(ours), duration(plain), shown])
         request.done(f"{point.objective}, {point.m:,} x {point.d}, k = {point.k:,}")
-    equal = [found for found in measured if found.parted is None]
-    slower = [found for found in equal if found.speed_up < EQUAL]
-    verdict = f"Of {len(measured)} selections, {len(equal)} have equal indices throughout."
-    if equal:
-        ratios = [found.speed_up for found in equal]
+    slower = sum(ratio < EQUAL for ratio in ratios)
+    verdict = f"Of {len(rows)} selections, {len(ratios)} have equal indices throughout."
+    if ratios:
         verdict += (
-            f" Of these gip_gpu is slower than the plain loop in {len(slower)}; speed-ups {min(ratios):.2f} to "
+            f" Of these gip_gpu is slower than the plain loop in {slower}; speed-ups {min(ratios):.2f} to "
             f"{max(ratios):.2f}, median {statistics.median(ratios):.2f}."
         )
     basis = f"Runs: {request.runs} each, 3 where both together take more than half a second."
     title = heading("gip_gpu and the plainest float64 code", request.quick, basis)
-    text = paragraphs(title, verdict, table([row(found) for found in measured], HEADER), NOTES)
-    return Report(text, [f"slower than the plain loop: {len(slower)} of {len(measured)}"] if slower else [])
-
-
-def row(found: Compared) -> list[str]:
-    """Returns a row of the table."""
-    point = found.point
-    shown = f"{found.speed_up:.2f} x" if found.parted is None else f"parts at pick {found.parted:,}"
-    sizes = (point.objective, f"{point.m:,}", f"{point.d:,}", f"{point.k:,}", f"{point.epsilon:g}")
-    return [*sizes, duration(found.ours), duration(found.plain), shown]
+    failures = [f"slower than the plain loop: {slower} of {len(rows)}"] if slower else []
+    return Report(paragraphs(title, verdict, table(rows, HEADER), NOTES), failures)

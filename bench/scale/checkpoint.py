@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.runner.report import Section, table
 from bench.runner.runs import Runs, in_turn, parted, ratio
 from bench.scale import inputs
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Sizes
 from gip_gpu.system import memory
 
 TITLE = "Checkpoints"

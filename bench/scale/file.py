@@ -10,8 +10,7 @@ from bench.runner.ceilings import ceilings
 from bench.runner.report import Section, kept, spread, table
 from bench.runner.runs import Runs, first_difference, in_turn, parted
 from bench.scale import inputs, naive
-from bench.scale.inputs import Input
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Input, Sizes
 from gip_gpu.system import memory
 
 # Claimed speed-up over the baseline, the higher aim, and the claimed peak in bytes.

@@ -8,8 +8,7 @@ from typing import Any
 from bench.runner.report import Section, kept, styled, table
 from bench.runner.runs import Runs, in_turn, parted, ratio
 from bench.scale import inputs
-from bench.scale.inputs import Input
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Input, Sizes
 from gip_gpu.system import memory
 
 PLOT = "scale.png"

@@ -7,8 +7,7 @@ from pathlib import Path
 from bench.runner.report import Section, kept, listed, table
 from bench.runner.runs import Runs, in_turn, parted, ratio
 from bench.scale import inputs
-from bench.scale.inputs import Input
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Input, Sizes
 
 # Batches must be faster by this factor if k is this share of m; they must never be slower.
 SHARE, FASTER = 0.05, 1.5

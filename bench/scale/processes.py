@@ -9,7 +9,7 @@ from bench.runner import child
 from bench.runner.report import Section, table
 from bench.runner.runs import Run, Runs, parted, ratio
 from bench.scale import inputs
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Sizes
 from gip_gpu.api.selection import Selection
 from gip_gpu.system.cpu import cores
 
