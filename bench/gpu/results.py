@@ -78,11 +78,10 @@ class Results:
         """Returns the reasons to withhold a backend's speed-ups; empty if all its indices were right."""
         wrong = [check for check in self.checks if check.backend == backend and check.difference is not None]
         differing = [entry for entry in self.entries if entry.backend == backend and entry.difference is not None]
-        failed = [failure for failure in self.failures if failure.backend == backend]
         return [
             *(f"{each.case}, {each.precision}, {each.columns}: pick {each.difference} differs" for each in wrong),
             *(f"{each.part}, {each.case}, {each.variant}: pick {each.difference} differs" for each in differing),
-            *(f"{each.what}: {each.message}" for each in failed),
+            *(f"{each.what}: {each.message}" for each in self.failures if each.backend == backend),
         ]
 
     def wrong(self) -> bool:

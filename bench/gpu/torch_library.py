@@ -70,7 +70,11 @@ class TorchLibrary(Library):
         return lambda: int(cuda.max_memory_allocated()) - held
 
     def facts(self) -> dict[str, Any]:
-        told = {"torch": self.torch.__version__, "triton": installed("triton")}
+        try:
+            triton = version("triton")
+        except PackageNotFoundError:
+            triton = "not installed"
+        told = {"torch": self.torch.__version__, "triton": triton}
         if not self.cuda:
             return {"device": "CPU", **told}
         properties = self.torch.cuda.get_device_properties(self.arrays.device)
@@ -83,11 +87,3 @@ class TorchLibrary(Library):
             "L2 cache": properties.L2_cache_size,
             **told,
         }
-
-
-def installed(package: str) -> str:
-    """Returns the version of a package, or "not installed"."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -36,8 +36,7 @@ def load(name: str, quick: bool = False) -> NDArray[Any]:
 def gsm8k(quick: bool) -> Scored:
     """Returns GSM8K with four scores computed from its data, as it has no judges."""
     F = load(pools.GSM8K, quick)
-    items = _texts(len(F))
-    lengths = [[len(item["answer"]), len(item["question"])] for item in items]
+    lengths = [[len(item["answer"]), len(item["question"])] for item in _texts(len(F))]
     G = np.column_stack([self_compression(F), lengths, calculations(len(F))])
     columns = "self-compression, length of the answer, length of the question, number of calculations"
     return Scored("GSM8K", F, standardised(G), columns)
@@ -66,8 +65,7 @@ def standardised(G: NDArray[Any]) -> Float:
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    columns: Float = (G - G.mean(axis=0)) / G.std(axis=0)
-    return columns
+    return np.asarray((G - G.mean(axis=0)) / G.std(axis=0))
 
 
 def _texts(m: int) -> list[dict[str, str]]:

@@ -33,8 +33,7 @@ def rounded(values: Array, bits: int) -> Array:
     array([1.       , 1.0078125, 1.0078125], dtype=float32)
     """
     significand, exponent = np.frexp(values)
-    near: Array = np.ldexp(np.rint(np.ldexp(significand, bits + 1)), exponent - bits - 1)
-    return near
+    return np.asarray(np.ldexp(np.rint(np.ldexp(significand, bits + 1)), exponent - bits - 1))
 
 
 def plain(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:

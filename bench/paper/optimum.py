@@ -17,8 +17,7 @@ def projections(F: Float, q: Float, subsets: NDArray[np.int64]) -> Float:
         subsets: (N, k) indices.
     """
     bases = np.linalg.qr(F[subsets].transpose(0, 2, 1))[0]
-    shares: Float = ((q @ bases) ** 2).sum(axis=1)
-    return shares
+    return np.asarray(((q @ bases) ** 2).sum(axis=1))
 
 
 def optima(F: Float, q: Float) -> Float:
@@ -37,6 +36,4 @@ def reached(F: Float, q: Float, indices: NDArray[np.int64]) -> Float:
     >>> reached(np.eye(3), np.array([1.0, 2.0, 3.0]), np.array([2, 0]))
     array([ 9., 10.])
     """
-    basis = np.linalg.qr(F[indices].T)[0]
-    shares: Float = np.cumsum((q @ basis) ** 2)
-    return shares
+    return np.cumsum((q @ np.linalg.qr(F[indices].T)[0]) ** 2)

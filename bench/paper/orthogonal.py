@@ -19,8 +19,7 @@ TOLERANCE = 1e-9
 
 def orthogonal_rows(m: int, d: int, rng: np.random.Generator) -> Float:
     """Draws (m, d) mutually orthogonal unit rows, m <= d."""
-    rows: Float = np.linalg.qr(rng.standard_normal((d, m)))[0].T
-    return rows
+    return np.asarray(np.linalg.qr(rng.standard_normal((d, m)))[0].T)
 
 
 def difference(F: Float, g: Float, objective: str) -> int | None:

@@ -84,16 +84,13 @@ def run(pool: str, k: int, columns: str, quick: bool) -> dict[str, Any]:
 
 def measure(quick: bool) -> Section:
     """Times every pool, share and kind of columns, each run in its own process."""
-    F = {pool.title: load(pool.embeddings, quick) for pool in POOLS}
+    rows = [load(pool.embeddings, quick) for pool in POOLS]
     count = QUICK_RUNS if quick else RUNS
     timed, verified, failures = [], [], []
-    for pool in POOLS:
-        m = len(F[pool.title])
-        found = [Timed(pool, m, share, columns) for share in SHARES for columns in COLUMNS]
-        runs = in_turn({str(one): one.job(quick) for one in found}, count, str)
-        for one in found:
-            one.found = runs[str(one)]
-        told, wrong = verify(found, F[pool.title], int(pool.verified * m))
+    for pool, F in zip(POOLS, rows, strict=True):
+        found = [Timed(pool, len(F), share, columns) for share in SHARES for columns in COLUMNS]
+        in_turn({str(one): one.job(quick) for one in found}, count, str, {str(one): one.found for one in found})
+        told, wrong = verify(found, F, int(pool.verified * len(F)))
         timed += found
         verified.append(told)
         failures += wrong

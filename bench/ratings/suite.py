@@ -46,8 +46,7 @@ class Rated:
     @property
     def rating(self) -> Float:
         """Mean rating of the judges, (m,)."""
-        mean: Float = self.ratings.mean(axis=1)
-        return mean
+        return np.asarray(self.ratings.mean(axis=1))
 
 
 def load(name: str, quick: bool) -> Rated:

@@ -1,6 +1,5 @@
 """Simulation of a run, message by message: each rank has a clock, and work takes a time drawn from measured ones."""
 
-import heapq
 import math
 from dataclasses import dataclass
 
@@ -87,10 +86,8 @@ def _star_down(clocks: Clocks, link: Link, send: float) -> None:
 
 def _star_up(clocks: Clocks, link: Link, size: float) -> None:
     clocks[1:] += busy(link, size)
-    arrivals = (clocks[1:] + link.latency).tolist()
-    heapq.heapify(arrivals)
-    while arrivals:
-        clocks[0] = max(clocks[0], heapq.heappop(arrivals)) + busy(link, size)
+    for arrival in sorted((clocks[1:] + link.latency).tolist()):
+        clocks[0] = max(clocks[0], arrival) + busy(link, size)
 
 
 def _tree_down(clocks: Clocks, link: Link, send: float) -> None:
