@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,11 @@ def steps(session: Session) -> None:
     """Measures the time of a step, from the launches of a run of many steps."""
     m, d, _ = session.sizes.step
     cases = session.do(f"steps: pool of {m:,} x {d}", step_cases, session.sizes)
-    for precision in STEP_PRECISIONS:
-        for case in cases or ():
-            for name in session.libraries:
-                what = f"steps: {case.title}, {precision}, {name}"
-                session.do(what, step, session, case, name, precision, backend=name)
+    for precision, case in product(STEP_PRECISIONS, cases or ()):
+        session.each(f"steps: {case.title}, {precision}", step, case, precision)
 
 
-def step(session: Session, case: Case, name: str, precision: str) -> None:
+def step(session: Session, case: Case, precision: str, name: str) -> None:
     """Times the steps of all picks of a case, and compares every run with the right indices."""
     library, (m, d), k = session.libraries[name], case.shape, case.k
     right, unchecked = session.known(case, k)
@@ -92,12 +90,10 @@ def grams(session: Session) -> None:
         # float32 rows: 16-bit rows would be multiplied unchanged in every precision.
         rows = session.do(f"gram: pool of {m:,} x {d}", lambda m=m, d=d: Rows(cone(m, d, "fp32")))
         for precision in GRAM_PRECISIONS if rows is not None else ():
-            for name in session.libraries:
-                what = f"gram: {m:,} x {d}, {precision}, {name}"
-                session.do(what, gram, session, rows, name, precision, backend=name)
+            session.each(f"gram: {m:,} x {d}, {precision}", gram, rows, precision)
 
 
-def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
+def gram(session: Session, rows: Rows, precision: str, name: str) -> None:
     """Times our kernel; with the first backend also the vendor's GEMM, strip by strip, on the same rows."""
     library, (m, d) = session.libraries[name], rows.shape
     session.release()

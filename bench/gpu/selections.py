@@ -52,19 +52,17 @@ def selections(session: Session) -> None:
     pools = []
     for m, d in session.sizes.select:
         case = session.do(f"selections: pool of {m:,} x {d}", select_case, m, d)
-        for name in session.libraries if case is not None else ():
-            pool = session.do(f"selections: upload, {name}", _placed, session, case, name, backend=name)
-            if pool is not None:
-                pools.append(pool)
+        if case is not None:
+            pools += [pool for pool in session.each("selections: upload", _placed, case).values() if pool is not None]
     for share in session.sizes.shares:
-        for title, action in (("device arrays", device_arrays), ("plain loop", plain), ("host arrays", host_arrays)):
+        for variant, action in (("device arrays", defaults), ("plain loop", plain), ("host arrays", defaults)):
             for pool in pools:
                 k = _picks(pool, share)
-                if action is host_arrays and k > session.sizes.once:
+                if variant == "host arrays" and k > session.sizes.once:
                     continue
-                what = f"selections: {pool.case.title}, k = {k:,}, {pool.name}, {title}"
+                what = f"selections: {pool.case.title}, k = {k:,}, {pool.name}, {variant}"
                 # A failure of a plain loop does not count against the backend.
-                session.do(what, action, session, pool, k, backend="" if action is plain else pool.name)
+                session.do(what, action, session, pool, k, variant, backend="" if action is plain else pool.name)
     for pool in pools:
         what = f"selections: {pool.case.title}, {pool.name}, prepared pool"
         session.do(what, prepared, session, pool, backend=pool.name)
@@ -79,14 +77,10 @@ def _picks(pool: Placed, share: float) -> int:
     return max(1, round(share * pool.case.shape[0]))
 
 
-def device_arrays(session: Session, pool: Placed, k: int) -> None:
-    options = {"device": session.device, "backend": pool.name}
-    selection(session, pool, k, "device arrays", lambda: gip_gpu.select(pool.F, pool.G, k, **options))
-
-
-def host_arrays(session: Session, pool: Placed, k: int) -> None:
-    F, G, options = pool.case.F, pool.case.G, {"device": session.device, "backend": pool.name}
-    selection(session, pool, k, "host arrays", lambda: gip_gpu.select(F, G, k, **options))
+def defaults(session: Session, pool: Placed, k: int, variant: str) -> None:
+    """Times a selection from device or host arrays."""
+    arrays, options = pool.case if variant == "host arrays" else pool, {"device": session.device, "backend": pool.name}
+    selection(session, pool, k, variant, lambda: gip_gpu.select(arrays.F, arrays.G, k, **options))
 
 
 def prepared(session: Session, placed: Placed) -> None:
@@ -132,7 +126,7 @@ def work_of(costs: GpuCosts, plan: Plan, name: str, k: int, prepared: bool) -> t
     return Phase(k * costs.column(plan.precision), 2.0 * k * m * d, multiply), steps
 
 
-def plain(session: Session, pool: Placed, k: int) -> None:
+def plain(session: Session, pool: Placed, k: int, _: str) -> None:
     """Times the plain loop of a library."""
     case, library = pool.case, session.libraries[pool.name]
     (m, d), n = case.shape, case.signals
@@ -158,9 +152,7 @@ def lazy(session: Session) -> None:
         return
     if (case := session.do(f"lazy: pool of {m:,} x {d}", lazy_case, session.sizes)) is None:
         return
-    uploads = {name: session.do(f"lazy: upload, {name}", upload, session, case, name, backend=name)
-               for name in session.libraries}  # fmt: skip
-    arrays = {name: F for name, F in uploads.items() if F is not None}
+    arrays = {name: F for name, F in session.each("lazy: upload", upload, case).items() if F is not None}
     for name, F in arrays.items():
         session.do(f"lazy: selection, {name}", from_upload, session, case, name, F, backend=name)
     for name, F in arrays.items():
@@ -212,9 +204,7 @@ def family(session: Session) -> None:
     m, d, _ = session.sizes.family
     cases = session.do(f"family: pool of {m:,} x {d}", lambda: list(family_cases(session.sizes)))
     for case in cases or ():
-        for name in session.libraries:
-            what = f"family: {case.title}, {case.objective}, {name}"
-            session.do(what, by_objective, session, case, name, backend=name)
+        session.each(f"family: {case.title}, {case.objective}", by_objective, case)
 
 
 def by_objective(session: Session, case: Case, name: str) -> None:

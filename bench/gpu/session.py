@@ -52,6 +52,10 @@ class Session:
             self.results.failures.append(Failure(what, backend, message, traceback.format_exc()))
         return None
 
+    def each(self, what: str, action: Callable[..., T], *args: Any) -> dict[str, T | None]:
+        """Runs a piece, `action(session, *args, name)`, by every backend in turn; returns the results by backend."""
+        return {name: self.do(f"{what}, {name}", action, self, *args, name, backend=name) for name in self.libraries}
+
     def known(self, case: Case, k: int) -> tuple[Any, str]:
         """Returns the right indices and "", or None and the reason why they are unknown."""
         try:
