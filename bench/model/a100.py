@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench.runner.report import duration, paragraphs, table
+from bench.runner.report import paragraphs, table
+from gip_gpu.planning.cluster import duration
 from gip_gpu.planning.cpu_costs import entry_bytes
 from gip_gpu.planning.gpu_costs import A100, PICKS_A_MISS, GpuCosts, multiplied_as
 

@@ -49,11 +49,9 @@ def build(
     """Returns the build of a kernel with those of these types and constants that it has arguments for.
 
     Args:
-        fn: the kernel.
-        variant: its compile-time values in words.
+        variant: the kernel's compile-time values in words.
         types: types of arguments, in addition to `COMMON`.
         constants: values of constexpr arguments.
-        warps: warps of a block.
         aligned: whether d is a multiple of 16.
         tiny: whether all sizes are 1.
         options: options of Triton's compiler.
