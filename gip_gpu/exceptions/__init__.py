@@ -5,9 +5,13 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["ScoreSignWarning", "ScoreWarning", "TiedScoresWarning"]
+__all__ = ["ConstraintWarning", "ScoreSignWarning", "ScoreWarning", "TiedScoresWarning"]
 
 PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
+
+
+class ConstraintWarning(UserWarning):
+    """Constraints on the picks leave fewer of them than were asked for."""
 
 
 class ScoreWarning(UserWarning):

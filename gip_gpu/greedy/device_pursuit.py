@@ -56,6 +56,9 @@ class DeviceMatchingPursuit:
         self.columns.begin()
         self.round = -1
 
+    def block(self, state: State, indices: Indices) -> None:
+        self.backend.block(indices)
+
     def take(self, state: State, indices: Indices) -> None:
         self.replay(state, indices)
         state.skip(indices)

@@ -94,6 +94,11 @@ class GpuBackend(GpuRows):
         self.arrays.put(self.A, A)
 
     @on_device
+    def block(self, indices: NDArray[np.int64]) -> None:
+        """Makes these items ineligible for the rest of the round."""
+        self.arrays.scatter(self.weight, indices, np.zeros(len(indices), np.float32))
+
+    @on_device
     def projection(self) -> Floats:
         """Returns A (n, d), as stored on the device."""
         A: Floats = self.arrays.get(self.A)
