@@ -140,7 +140,7 @@ class PoolMap {
     const size = this.dotSize(), half = size / 2;
     const [sx, sy] = [this.scaleX, this.scaleY];
     const [ox, oy] = [width / 2 - this.cx * sx - half, height / 2 - this.cy * sy - half];
-    context.globalAlpha = this.p > 5000 ? (dark() ? 0.5 : 0.42) : 0.6;
+    context.globalAlpha = this.p > 5000 ? (dark() ? 0.5 : 0.42) : 0.7;
     for (let hue = 0; hue < this.palette.length; hue++) {
       context.fillStyle = this.palette[hue];
       for (let place = this.starts[hue]; place < this.starts[hue + 1]; place++) {
