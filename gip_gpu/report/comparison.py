@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,16 +66,12 @@ def choices(pool: Digits, sizes: Sequence[int], seed: int) -> dict[str, dict[int
 
 def compare(sizes: Sequence[int], seed: int) -> dict[str, dict[int, Measured]]:
     """Returns the measures of each method for each number of picks, means over the pools and draws."""
-    from threadpoolctl import threadpool_limits
-
     found: dict[str, dict[int, list[Measured]]] = {}
-    # The matrices are small: threads would cost more than they give.
-    with threadpool_limits(1):
-        for split in range(seed, seed + SPLITS):
-            pool = digits(split)
-            for name, by_size in choices(pool, sizes, split).items():
-                for k, sets in by_size.items():
-                    found.setdefault(name, {}).setdefault(k, []).extend(measure(pool, chosen) for chosen in sets)
+    for split in range(seed, seed + SPLITS):
+        pool = digits(split)
+        for name, by_size in choices(pool, sizes, split).items():
+            for k, sets in by_size.items():
+                found.setdefault(name, {}).setdefault(k, []).extend(measure(pool, chosen) for chosen in sets)
     return {name: {k: _mean(all_of) for k, all_of in by_size.items()} for name, by_size in found.items()}
 
 
@@ -96,8 +93,9 @@ def accuracy(pool: Digits, chosen: Indices) -> float:
 
     if len(set(pool.labels[chosen].tolist())) == 1:
         return float((pool.test_labels == pool.labels[chosen[0]]).mean())
-    model = LogisticRegression(C=10, max_iter=2000).fit(pool.images[chosen], pool.labels[chosen])
-    return float(model.score(pool.test_images, pool.test_labels))
+    with _one_thread():
+        model = LogisticRegression(C=10, max_iter=2000).fit(pool.images[chosen], pool.labels[chosen])
+        return float(model.score(pool.test_images, pool.test_labels))
 
 
 def _evenly(labels: Indices, k: int, generator: np.random.Generator) -> Indices:
@@ -114,8 +112,16 @@ def _at_centres(unit: Floats, k: int, seed: int) -> Indices:
     """Returns the rows nearest to k centres of k-means; fewer if centres share their row."""
     from sklearn.cluster import KMeans
 
-    distances = KMeans(k, n_init=1, random_state=seed).fit(unit).transform(unit)
+    with _one_thread():
+        distances = KMeans(k, n_init=1, random_state=seed).fit(unit).transform(unit)
     return np.unique(distances.argmin(axis=0))
+
+
+def _one_thread() -> Any:
+    """Returns a context of one BLAS thread: for small matrices more cost more than they give."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
 
 
 def _unit(F: Floats) -> Floats:

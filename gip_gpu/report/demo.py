@@ -95,7 +95,7 @@ def plot(
     new_figure: Callable[..., Any], pool: Digits, selection: Selection, table: dict[str, dict[int, Measured]], seed: int
 ) -> Any:
     """Plots accuracy and near-copies over the number of picks, and the first picks beside a random choice."""
-    figure = new_figure(figsize=(12, 7.6), layout="constrained")
+    figure = new_figure(figsize=(12, 6.9), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.7, 1))
     left, right = top.subplots(1, 2)
     for name, by_size in table.items():
