@@ -67,11 +67,12 @@ def choices(pool: Digits, sizes: Sequence[int], seed: int) -> dict[str, dict[int
 def compare(sizes: Sequence[int], seed: int) -> dict[str, dict[int, Measured]]:
     """Returns the measures of each method for each number of picks, means over the pools and draws."""
     found: dict[str, dict[int, list[Measured]]] = {}
-    for split in range(seed, seed + SPLITS):
-        pool = digits(split)
-        for name, by_size in choices(pool, sizes, split).items():
-            for k, sets in by_size.items():
-                found.setdefault(name, {}).setdefault(k, []).extend(measure(pool, chosen) for chosen in sets)
+    with one_thread():
+        for split in range(seed, seed + SPLITS):
+            pool = digits(split)
+            for name, by_size in choices(pool, sizes, split).items():
+                for k, sets in by_size.items():
+                    found.setdefault(name, {}).setdefault(k, []).extend(measure(pool, chosen) for chosen in sets)
     return {name: {k: _mean(all_of) for k, all_of in by_size.items()} for name, by_size in found.items()}
 
 
@@ -93,7 +94,7 @@ def accuracy(pool: Digits, chosen: Indices) -> float:
 
     if len(set(pool.labels[chosen].tolist())) == 1:
         return float((pool.test_labels == pool.labels[chosen[0]]).mean())
-    with _one_thread():
+    with one_thread():
         model = LogisticRegression(C=10, max_iter=2000).fit(pool.images[chosen], pool.labels[chosen])
         return float(model.score(pool.test_images, pool.test_labels))
 
@@ -112,12 +113,11 @@ def _at_centres(unit: Floats, k: int, seed: int) -> Indices:
     """Returns the rows nearest to k centres of k-means; fewer if centres share their row."""
     from sklearn.cluster import KMeans
 
-    with _one_thread():
-        distances = KMeans(k, n_init=1, random_state=seed).fit(unit).transform(unit)
+    distances = KMeans(k, n_init=1, random_state=seed).fit(unit).transform(unit)
     return np.unique(distances.argmin(axis=0))
 
 
-def _one_thread() -> Any:
+def one_thread() -> Any:
     """Returns a context of one BLAS thread: for small matrices more cost more than they give."""
     from threadpoolctl import threadpool_limits
 

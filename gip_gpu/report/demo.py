@@ -24,6 +24,7 @@ from gip_gpu.report.comparison import (
     accuracy,
     choose,
     compare,
+    one_thread,
 )  # fmt: skip
 from gip_gpu.report.digits import COPIED, Digits, digits, picture
 from gip_gpu.report.html import write
@@ -68,7 +69,7 @@ def run(out: Path, *, share: float = 0.025, seed: int = 0) -> str:
         raise ValueError(f"share is {share}; it must give at least 10 of the {len(pool.images):,} images")
     sizes = [size for size in (k // 2, k, 2 * k, 4 * k) if 10 <= size <= len(pool.images) // 2]
     seconds: dict[str, float] = {}
-    with _timed(seconds, "selection"):
+    with one_thread(), _timed(seconds, "selection"):
         selection = choose(pool, k)
     with _timed(seconds, "comparison"):
         table = compare(sizes, seed)

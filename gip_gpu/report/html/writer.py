@@ -67,7 +67,7 @@ def write(
     >>> import numpy as np, gip_gpu.report
     >>> from tempfile import TemporaryDirectory
     >>> F = np.random.default_rng(0).normal(size=(60, 4))
-    >>> chosen = gip_gpu.select(F, k=6, device="cpu")
+    >>> chosen = gip_gpu.select(F, None, 6, device="cpu")
     >>> with TemporaryDirectory() as folder:
     ...     path = gip_gpu.report.write(chosen, f"{folder}/report.html", F, texts=[f"row {i}" for i in range(60)])
     ...     path.name, "row 59" in path.read_text()  # texts are compressed
