@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.api import selection_file
 from gip_gpu.api.certificate import Certificate
+from gip_gpu.api.notebook import as_html
 from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.read_only import ReadOnlyArrays
 from gip_gpu.greedy.projection import LazyField
@@ -205,6 +206,9 @@ class Selection(ReadOnlyArrays, Sequence[int]):
             f"  {self.plan.objective}, {self.plan.kept} on {self.plan.device} ({self.plan.backend}), "
             f"{seconds:.3g} s, {self.work}, peak {memory.readable(self.peak_bytes)}"
         )
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def _prepared(self) -> str:
         said = () if self.preparation is None else self.preparation.said

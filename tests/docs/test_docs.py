@@ -312,7 +312,12 @@ def test_site_has_every_public_name(site):
     own = (name for name, value in vars(reference).items() if getattr(value, "__module__", "") == reference.__name__)
     public |= {f"gip_gpu.reference.{name}" for name in own if not name.startswith("_")}
     public |= {"gip_gpu.sources.open_matrix", "gip_gpu.sources.Source", "gip_gpu.sources.Part"}
-    public |= {"gip_gpu.distributed.select", "gip_gpu.backends.register", "gip_gpu.backends.base.Backend"}
+    public |= {
+        "gip_gpu.report.write",
+        "gip_gpu.distributed.select",
+        "gip_gpu.backends.register",
+        "gip_gpu.backends.base.Backend",
+    }
     assert public <= ids, public - ids
     headings = "".join(re.findall(r"<h\d[^>]*>.*?</h\d>", text, re.DOTALL))
     for name in signals.__all__:
