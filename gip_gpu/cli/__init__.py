@@ -15,9 +15,9 @@ import click
 
 import gip_gpu
 from gip_gpu.cli.demo import demo
-from gip_gpu.cli.launched import leading
 from gip_gpu.cli.plan import plan
 from gip_gpu.cli.select import select
+from gip_gpu.system.launched import leading
 
 
 @click.group("gip-gpu", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})

@@ -17,12 +17,12 @@ from tabulate import tabulate
 
 from gip_gpu.api import selection_file
 from gip_gpu.api.selection import Selection
-from gip_gpu.cli import compressed, jsonl
+from gip_gpu.cli import jsonl
 from gip_gpu.cli.id_checks import Id, Ids
-from gip_gpu.cli.jsonl import Lines
 from gip_gpu.cli.streams import say
+from gip_gpu.records.lines import Lines
 from gip_gpu.sources.columns import load
-from gip_gpu.system import memory
+from gip_gpu.system import compressed, memory
 from gip_gpu.system.atomic_write import Together, check_target
 from gip_gpu.system.files import suffix_of
 

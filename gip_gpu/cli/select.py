@@ -17,15 +17,16 @@ from gip_gpu.api.selection import Selection
 from gip_gpu.cli import jsonl
 from gip_gpu.cli.id_checks import Ids
 from gip_gpu.cli.ids import names_a_file, read_ids
-from gip_gpu.cli.launched import launched, leading
 from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
 from gip_gpu.cli.values import count, interval
 from gip_gpu.data.missing_values import as_on_nan, keep_finite
 from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
 from gip_gpu.problem.objectives import OBJECTIVES
+from gip_gpu.records.lines import Lines
 from gip_gpu.sources import Source, open_matrix
 from gip_gpu.system.files import state_of, suffix_of
+from gip_gpu.system.launched import launched, leading
 from gip_gpu.validation.settings import as_count
 
 SELF_COMPRESSION = "self-compression"
@@ -112,7 +113,7 @@ def select(
         warnings.simplefilter("ignore")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
     options.update(normalize=not no_normalize, progress=shown or None)
-    pool_rows: jsonl.Lines | None = None
+    pool_rows: Lines | None = None
     pool_ids: Ids | None = None
 
     def read(leading: bool) -> tuple[NDArray[Any] | Source, NDArray[Any] | Source | None]:
@@ -165,7 +166,7 @@ def _self_compression(F: NDArray[Any] | Source, *, normalize: bool, on_nan: str)
 
 def _rows_and_ids(
     rows: Path | None, ids: str | None, m: int, embeddings: Path, *, check: bool
-) -> tuple[jsonl.Lines | None, Ids | None]:
+) -> tuple[Lines | None, Ids | None]:
     """Returns the rows of the pool and the ids of its items, each None if not requested."""
     found = None if ids is None else read_ids(ids, m, embeddings)
     field = ids if found is None else None
@@ -178,7 +179,7 @@ def _rows_and_ids(
         return jsonl.read_jsonl_rows(rows, m, check=check), found
     found = Ids(lambda i: f"line {i + 1}")
     lines = jsonl.read_jsonl_rows(rows, m, field=field, ids=found)
-    found.take = lines.field(field)
+    found.take = jsonl.ids_in(lines, field)
     return lines, found
 
 
