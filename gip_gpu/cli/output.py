@@ -179,10 +179,11 @@ def _listed(column: Any) -> list[Any]:
     return list(column.tolist() if isinstance(column, np.ndarray) else column)
 
 
-def summary(selection: Selection, written: Sequence[str]) -> str:
-    """Returns the result as a table, followed by its certificate."""
+def summary(selection: Selection, written: Sequence[str], before: Sequence[tuple[str, str]] = ()) -> str:
+    """Returns the result as a table, with some lines before it, followed by its certificate."""
     chosen, share = selection.plan, selection.range_share
     entries = [
+        *before,
         ("items", f"{chosen.m:,} of length {chosen.d:,}"),
         ("signals", f"{chosen.n:,}"),
         *(() if selection.preparation is None else selection.preparation.said),

@@ -43,6 +43,8 @@ def open_records(data: Any, *, split: str | None = None) -> Records:
             - the path of a folder that `datasets` saved, or a name on the Hugging Face hub, "openai/gsm8k:main", with
               the configuration after the colon (extra "data");
             - a `datasets.Dataset`, a pandas or polars DataFrame, or a pyarrow table.
+
+            `Records` are returned as they are.
         split: split of a data set with several.
 
     Raises:
@@ -58,6 +60,8 @@ def open_records(data: Any, *, split: str | None = None) -> Records:
     ...     len(records), list(records.take([2, 0])), records.source(2)
     (3, [{'text': 'three'}, {'text': 'one'}], (1, 0))
     """
+    if isinstance(data, Records):
+        return data
     items = list(data) if isinstance(data, (list, tuple)) else [data]
     if not items:
         raise ValueError("data is an empty list; it must name at least one data set")

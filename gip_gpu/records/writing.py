@@ -103,7 +103,7 @@ def write_records(
         if kind == ".parquet":
             import pyarrow.parquet
 
-            pyarrow.parquet.write_table(_table(records, indices, added), file)
+            pyarrow.parquet.write_table(table_of(records, indices, added=added), file)
             return
         with compressed.compressing(file, path) as target:
             _write_json(_texts(records, indices, added), target, array=kind == ".json")
@@ -165,8 +165,18 @@ def _dumped(row: Record, place: str = "a row") -> bytes:
         raise ValueError(f"{place}: {error}; write the rows to a .parquet file instead of JSON") from None
 
 
-def _table(records: Records, indices: Sequence[int], added: Mapping[str, Sequence[Any]]) -> Any:
-    """Returns the rows as a pyarrow table."""
+def table_of(
+    records: Records,
+    indices: Sequence[int],
+    columns: Sequence[str] | None = None,
+    added: Mapping[str, Sequence[Any]] | None = None,
+) -> Any:
+    """Returns rows as a pyarrow table, with these columns of theirs (None: all) and added ones.
+
+    Raises:
+        ValueError: no row is chosen, or a column holds values of several types.
+        ImportError: pyarrow is missing.
+    """
     pa = load()
     sources = [records.source(index) for index in indices]
     parts, order, at = [], [0] * len(indices), 0
@@ -185,7 +195,9 @@ def _table(records: Records, indices: Sequence[int], added: Mapping[str, Sequenc
     except pa.ArrowException as error:
         raise ValueError(f"the columns of the files differ: {error}; write the rows to a .jsonl file") from error
     made = joined.take(pa.array(order))
-    for name, values in added.items():
+    if columns is not None:
+        made = made.select(list(columns))
+    for name, values in (added or {}).items():
         if name in made.column_names:
             made = made.drop_columns([name])
         made = made.append_column(name, pa.array(list(values)))
@@ -215,7 +227,7 @@ def _save_dataset(records: Records, indices: Sequence[int], path: AnyPath, added
             chosen = chosen.remove_columns([name]) if name in chosen.column_names else chosen
             chosen = chosen.add_column(name, list(values))
     else:
-        chosen = datasets.Dataset(_table(records, indices, added))
+        chosen = datasets.Dataset(table_of(records, indices, added=added))
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:16]}.tmp")
     try:

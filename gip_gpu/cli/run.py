@@ -1,0 +1,101 @@
+"""The command `run`."""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gip_gpu.cli.bars import bar
+from gip_gpu.cli.config import CONFIG, write_config
+from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
+from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
+from gip_gpu.cli.output import summary
+from gip_gpu.cli.streams import say
+from gip_gpu.cli.values import count
+from gip_gpu.pipeline.run import RunResult, Stages, write_chosen
+from gip_gpu.pipeline.scores import SIGNALS
+from gip_gpu.records import check_output
+from gip_gpu.records.writing import ADDED
+from gip_gpu.system.launched import launched
+
+
+@click.command()
+@CONFIG
+@DATA
+@click.option("-k", "--k", "k", type=count, required=True, help="How many: 500; or a share of the rows: 0.05 or 5%.")
+@click.option(
+    "-o", "--out", "--output", "out", type=FILE, required=True,
+    help="The chosen rows: .jsonl, .json (also .gz, .zst), .parquet; without a suffix a folder of datasets.",
+)  # fmt: skip
+@click.option("--work", type=FILE, help="Folder of vectors and checkpoints.  [default: OUT.work]")
+@text_options
+@encoder_options
+@click.option("--embeddings", type=FILE, help="Vectors made before, instead of an encoder: row i for row i of DATA.")
+@click.option("--key", help="Name of the vectors in their file.")
+@click.option("--scores", help=f"A file with scores, row i for row i of DATA; or: {', '.join(SIGNALS)}.")
+@click.option("--scores-key", help="Name of the scores in their file, or of columns: a,b,c.")
+@click.option("--score-column", "score_columns", multiple=True, help="A column of DATA that is a score; repeatable.")
+@click.option("--add", multiple=True, help=f"Column to add to the chosen rows; repeatable: {', '.join(ADDED)}.")
+@run_options
+@OBJECTIVE
+@click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
+@QUERY
+@SIGN
+@STANDARDIZE
+@ON_NAN
+@click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
+@click.option("--no-normalize", is_flag=True, help="Keep the lengths of given vectors.")
+@click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
+@click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
+@click.pass_context
+def run(
+    context: click.Context, /, config: Path | None, data: tuple[str, ...], k: int | float | str, out: Path,
+    work: Path | None, split: str | None, encoder: str, embeddings: Path | None, key: str | None, scores: str | None,
+    scores_key: str | None, score_columns: tuple[str, ...], add: tuple[str, ...], no_normalize: bool, force: bool,
+    quiet: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Choose the k most informative rows of the data set DATA: read, embed, score, select, write.
+
+    DATA is as in `gip-gpu embed`. Vectors and checkpoints stay in the folder --work, so that the same command goes on
+    after a kill, and another choice from the same texts embeds nothing. Beside the output, OUT.toml holds all options:
+    `gip-gpu run --config OUT.toml` repeats the run.
+    """
+    if launched():
+        raise click.UsageError("run is for one process; torchrun goes with gip-gpu embed and gip-gpu select")
+    if quiet:
+        warnings.simplefilter("ignore")
+    recorded = dict(context.params)
+    written = Path(f"{out}.toml")
+    if any(os.path.realpath(path) == os.path.realpath(out) for path in local_files(data)):
+        raise click.UsageError(f"{out} is named twice, as data and as the output")
+    check_output(out, overwrite=force)
+    unknown = [name for name in add if name not in ADDED]
+    if unknown:
+        raise click.UsageError(f"--add {unknown[0]}: it must be {', '.join(ADDED)}")
+    text, encoding = text_settings(options), encoder_settings(options)
+    encoding["device"] = options["device"]
+    with contextlib.ExitStack() as bars:
+
+        def notify(stage: str) -> Callable[[int, int], None] | None:
+            bars.pop_all().close()
+            return bars.enter_context(bar(stage, "text" if stage == "embed" else "pick", shown=not quiet))
+
+        result = Stages(
+            data=data, k=k, work=Path(f"{out}.work") if work is None else work, split=split, text=text, encoder=encoder,
+            encoding=encoding, embeddings=embeddings, key=key, scores=scores, score_columns=score_columns,
+            scores_key=scores_key, select={**options, "normalize": not no_normalize}, notify=notify,
+        ).run()  # fmt: skip
+    write_chosen(result, out, add)
+    write_config(written, recorded)
+    # Stage report: a page about `result` is written here, beside the output.
+    if not quiet:
+        say(_summary(result, [str(out), str(written)]), "the summary", note=f"{out} is written")
+
+
+def _summary(result: RunResult, written: list[str]) -> str:
+    seconds = ", ".join(f"{stage} {took:.3g} s" for stage, took in result.seconds.items())
+    return summary(result.selection, written, before=[*result.vectors.said, ("stages", seconds)])
