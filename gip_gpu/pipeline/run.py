@@ -123,7 +123,9 @@ class Stages:
             rows = scores if isinstance(scores, Source) else np.asarray(scores)
             print_of_scores = of_matrix(rows if len(rows.shape) == 2 else rows[:, None])
         deciding = {name: value for name, value in self.select.items() if name not in UNDECIDING}
-        whole = json.dumps([vectors.fingerprint, print_of_scores, deciding], sort_keys=True, default=_listed)
+        # A checkpoint belongs to rows of one type.
+        rows_of = [vectors.fingerprint, str(vectors.F.dtype)]
+        whole = json.dumps([rows_of, print_of_scores, deciding], sort_keys=True, default=_listed)
         return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
 
 
