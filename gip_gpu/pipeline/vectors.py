@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.checkpoint.fingerprint import of_matrix
@@ -15,7 +16,6 @@ from gip_gpu.records import Records, Texts
 from gip_gpu.sources import Source, open_matrix
 from gip_gpu.system import memory
 from gip_gpu.system.files import AnyPath
-
 
 # Largest share of the free memory that vectors may take, and the rows read at a time.
 SHARE, STEP = 0.25, 4096
@@ -99,7 +99,10 @@ def _loaded(F: Source) -> NDArray[Any] | Source:
     m, d = F.shape
     if 4 * m * d > SHARE * memory.available():
         return F
-    return np.concatenate([F.read(i, min(i + STEP, m)).astype(np.float32) for i in range(0, m, STEP)])
+    held = np.empty((m, d), np.float32)
+    for start in range(0, m, STEP):
+        held[start : start + STEP] = F.read(start, min(start + STEP, m))
+    return held
 
 
 def embedded_file(
