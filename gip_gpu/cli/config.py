@@ -37,12 +37,13 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
             raise click.UsageError(f"--config: {path} holds {key!r}; it may hold {names}", context)
         if isinstance(value, dict):
             raise click.UsageError(f"--config: {path} holds a table {key!r}; it must hold a value", context)
-        single = isinstance(value, list) and not (known[name].multiple or known[name].nargs != 1)
-        if single:
+        option = known[name]
+        several = option.nargs == -1 or getattr(option, "multiple", False)
+        if isinstance(value, list) and not several:
             raise click.UsageError(f"--config: {path} holds a list for {key!r}; it must hold one value", context)
-        values[name] = value if isinstance(value, (bool, list)) else str(value)
-        if not isinstance(value, list) and known[name].nargs == -1:
-            values[name] = [str(value)]
+        if isinstance(value, bool) and not getattr(option, "is_flag", False):
+            raise click.UsageError(f"--config: {path} holds {value} for {key!r}; it must be a number or text", context)
+        values[name] = value if isinstance(value, (bool, list)) else [str(value)] if several else str(value)
     context.default_map = {**(context.default_map or {}), **values}
     return path
 

@@ -19,7 +19,7 @@ from gip_gpu.cli.values import count
 from gip_gpu.pipeline.run import RunResult, Stages, write_chosen
 from gip_gpu.pipeline.scores import SIGNALS
 from gip_gpu.records import check_output
-from gip_gpu.records.writing import ADDED
+from gip_gpu.records.writing import ADDED, check_added
 from gip_gpu.system.launched import launched
 
 
@@ -68,14 +68,13 @@ def run(
         raise click.UsageError("run is for one process; torchrun goes with gip-gpu embed and gip-gpu select")
     if quiet:
         warnings.simplefilter("ignore")
-    recorded = dict(context.params)
+    # In the order of the help, whatever the order on the command line.
+    recorded = {name: context.params[name] for each in context.command.params if (name := each.name) in context.params}
     written = Path(f"{out}.toml")
     if any(os.path.realpath(path) == os.path.realpath(out) for path in local_files(data)):
         raise click.UsageError(f"{out} is named twice, as data and as the output")
     check_output(out, overwrite=force)
-    unknown = [name for name in add if name not in ADDED]
-    if unknown:
-        raise click.UsageError(f"--add {unknown[0]}: it must be {', '.join(ADDED)}")
+    check_added(add)
     text, encoding = text_settings(options), encoder_settings(options)
     encoding["device"] = options["device"]
     with contextlib.ExitStack() as bars:

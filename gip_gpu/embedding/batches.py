@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.embedding.encoder import BatchSize
+from gip_gpu.embedding.encoder import BatchLimits
 
 # Batches in a block, whose texts are in memory together and sorted by length.
 BLOCK = 64
@@ -26,12 +26,12 @@ class Batch:
     texts: list[str]
 
 
-def batches(texts: Iterable[str], size: BatchSize) -> Iterator[Batch]:
+def batches(texts: Iterable[str], size: BatchLimits) -> Iterator[Batch]:
     """Groups texts into batches of similar length, so that few tokens are padding.
 
     Texts are sorted within blocks of `BLOCK` batches; ties keep their order.
 
-    >>> made = batches(["aaaa", "b", "cccc", "d"], BatchSize(2))
+    >>> made = batches(["aaaa", "b", "cccc", "d"], BatchLimits(2))
     >>> [(batch.rows.tolist(), batch.texts) for batch in made]
     [([0, 2], ['aaaa', 'cccc']), ([1, 3], ['b', 'd'])]
     """
@@ -42,7 +42,7 @@ def batches(texts: Iterable[str], size: BatchSize) -> Iterator[Batch]:
         first += len(block)
 
 
-def _grouped(block: Sequence[str], size: BatchSize) -> Iterator[NDArray[np.int64]]:
+def _grouped(block: Sequence[str], size: BatchLimits) -> Iterator[NDArray[np.int64]]:
     lengths = np.array([min(len(text), size.longest) for text in block], dtype=np.int64)
     # The longest first: if memory does not suffice, it shows at once.
     order = np.argsort(-lengths, kind="stable")

@@ -5,12 +5,12 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gip_gpu.embedding.batches import batches
 from gip_gpu.embedding.encoder import Encoder, unit_rows
-from gip_gpu.embedding.hashing import HashingEncoder
+from gip_gpu.embedding.hashing import WIDTH, HashingEncoder
 from gip_gpu.embedding.ranks import Ranks
 from gip_gpu.embedding.vector_file import DTYPE, VectorFile
 from gip_gpu.system.files import AnyPath
@@ -48,7 +48,8 @@ def load_encoder(
     Args:
         name: "hashing", also with its width as "hashing:4096"; or the folder of a model, or its name on the Hugging
             Face hub (extra "embed").
-        max_tokens, device, dtype, batch_size: as in `gip_gpu.embedding.SentenceEncoder`; hashing ignores them.
+        max_tokens, device, dtype: as in `gip_gpu.embedding.sentence.SentenceEncoder`; hashing has no use for them.
+        batch_size: most texts in a batch; None for the encoder's default.
 
     Raises:
         ImportError: a library is missing.
@@ -61,7 +62,7 @@ def load_encoder(
     if kind == "hashing" and not os.path.isdir(os.fspath(name)):
         if width and not width.isdecimal():
             raise ValueError(f"encoder is {name!r}; the width after the colon must be a count, as in 'hashing:1024'")
-        return HashingEncoder(int(width)) if width else HashingEncoder()
+        return HashingEncoder(int(width) if width else WIDTH, batch_size)
     from gip_gpu.embedding.sentence import SentenceEncoder
 
     return SentenceEncoder(name, max_tokens=max_tokens, device=device, dtype=dtype, batch_size=batch_size)
@@ -80,7 +81,6 @@ def embed(
     encoder: Encoder,
     path: AnyPath,
     *,
-    batch_size: int | None = None,
     ranks: Ranks | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
@@ -96,7 +96,6 @@ def embed(
         encoder: the encoder.
         path: the file; beside it stand `path`.json with the fingerprint, and while it is made `path`.part and
             `path`.rows.
-        batch_size: most texts in a batch; None for the encoder's own.
         ranks: this process among several that share the batches.
         progress: function called with (texts done, m).
 
@@ -126,10 +125,9 @@ def embed(
     resumed = int(vectors.done.sum())
     if resumed and ranks.rank == 0:
         log.info("%s: %d of %d vectors are there already", vectors.path, resumed, count)
-    size = encoder.batch if batch_size is None else replace(encoder.batch, texts=batch_size)
     seen = 0
     try:
-        for number, batch in enumerate(batches(texts, size)):
+        for number, batch in enumerate(batches(texts, encoder.batch)):
             seen += len(batch.rows)
             if number % ranks.size == ranks.rank and not vectors.done[batch.rows].all():
                 try:

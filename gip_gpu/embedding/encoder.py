@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class BatchSize:
+class BatchLimits:
     """How texts are grouped.
 
     Attributes:
@@ -40,7 +40,7 @@ class Encoder(Protocol):
     def width(self) -> int: ...
 
     @property
-    def batch(self) -> BatchSize: ...
+    def batch(self) -> BatchLimits: ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns the vectors of some texts, (texts, d) float32; their lengths are lost later.

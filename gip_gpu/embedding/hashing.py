@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.embedding.encoder import BatchSize
+from gip_gpu.embedding.encoder import BatchLimits
 
 # Letters of languages without blanks between words count as words.
 SINGLE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 TOKEN = rf"(?u)[{SINGLE}]|[^\W{SINGLE}]+"
 # Stands for a text without words, which would have no direction.
 NO_WORDS = "\x00"
+# Default length of a vector, and size of a batch.
+WIDTH, TEXTS, CHARACTERS = 1024, 1024, 1 << 24
 
 
 class HashingEncoder:
@@ -24,6 +26,7 @@ class HashingEncoder:
 
     Args:
         width: number of buckets, the length of a vector.
+        batch_size: most texts in a batch; None for 1024.
 
     Raises:
         ImportError: scikit-learn is missing.
@@ -34,12 +37,10 @@ class HashingEncoder:
     (True, False, (64,))
     """
 
-    batch = BatchSize(1024, 1 << 24)
-
-    def __init__(self, width: int = 1024) -> None:
+    def __init__(self, width: int = WIDTH, batch_size: int | None = None) -> None:
         if width < 1:
             raise ValueError(f"width is {width}; it must be a count of buckets, such as 1024")
-        self.width = width
+        self.width, self.batch = width, BatchLimits(batch_size or TEXTS, CHARACTERS)
         self.identity = f"hashing: {width} buckets, words {TOKEN!r} in lower case, log(1 + count)"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

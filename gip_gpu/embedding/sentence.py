@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.embedding.encoder import BatchSize
+from gip_gpu.embedding.encoder import BatchLimits
 from gip_gpu.system.launched import local_rank
 
 # Files of a model's folder that decide its vectors.
@@ -60,6 +60,7 @@ class SentenceEncoder:
         kind = dtype if dtype != "auto" else "bf16" if on_gpu else "fp32"
         with _quiet(transformers):
             try:
+                plain = not sentence_transformers.util.is_sentence_transformer_model(name)
                 self.model = sentence_transformers.SentenceTransformer(name, device=device)
             except (OSError, ValueError, RuntimeError, AttributeError) as error:
                 what = "the folder" if os.path.isdir(name) else "there is no such folder, and as a name on the hub"
@@ -68,13 +69,14 @@ class SentenceEncoder:
                     "its name on the hub"
                 ) from error
         self.model = self.model.to({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]).eval()
-        self._check_padding(plain=os.path.isdir(name) and not os.path.exists(os.path.join(name, "modules.json")))
+        if plain:
+            self._take_mean()
         own = self.model.max_seq_length
         self.max_tokens = max_tokens if own is None else min(int(own), max_tokens)
         self.model.max_seq_length = self.max_tokens
         self.width = int(self.model.encode(["a"], convert_to_numpy=False, show_progress_bar=False)[0].shape[-1])
         texts = batch_size or (ON_GPU if on_gpu else ON_CPU)
-        self.batch = BatchSize(texts, CHARACTERS * TOKENS, 2 * CHARACTERS * self.max_tokens)
+        self.batch = BatchLimits(texts, CHARACTERS * TOKENS, 2 * CHARACTERS * self.max_tokens)
         self.identity = json.dumps(
             {
                 "model": _content(name) if os.path.isdir(name) else [name, self._revision()],
@@ -93,14 +95,15 @@ class SentenceEncoder:
         vectors: NDArray[np.float32] = found.float().cpu().numpy()
         return vectors
 
-    def _check_padding(self, *, plain: bool) -> None:
-        """Gives a language model, whose tokenizer may lack it, what batches need."""
+    def _take_mean(self) -> None:
+        """Makes the mean of the last hidden states the vector; of a language model the library takes the last one."""
         tokenizer = self.model.tokenizer
-        if getattr(tokenizer, "pad_token", "") is None:
+        if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        if plain and hasattr(tokenizer, "padding_side"):
-            # Positions count from the left, whatever is masked there.
-            tokenizer.padding_side = "right"
+        # Positions count from the left, whatever is masked there.
+        tokenizer.padding_side = "right"
+        states = self.model.encode(["a"], output_value="token_embeddings", show_progress_bar=False)[0]
+        self.model[1] = type(self.model[1])(int(states.shape[-1]), "mean")
 
     def _revision(self) -> str | None:
         config = getattr(getattr(self.model[0], "auto_model", None), "config", None)
@@ -121,13 +124,15 @@ def _load() -> tuple[Any, Any, Any]:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Hides the bar of loaded weights."""
+    """Hides the bar of loaded weights, and the report that a model has a head which is not needed here."""
     logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 

@@ -11,7 +11,7 @@ from gip_gpu.pipeline.scores import SIGNALS
 from gip_gpu.records import Records, added_columns, open_records
 from gip_gpu.records.opening import load_datasets
 from gip_gpu.records.tables import DatasetTable, FrameTable
-from gip_gpu.records.writing import table_of
+from gip_gpu.records.writing import check_added, table_of
 
 
 def select_dataset(
@@ -62,6 +62,7 @@ def select_dataset(
     >>> select_dataset(frame, 2, scores="quality", columns=["gip_rank"]).rows()
     [('a cat', 5, 0), ('two dogs', 4, 1)]
     """
+    check_added(columns)
     records = open_records(data, split=split)
     names = _columns(records)
     if isinstance(embeddings, str) and embeddings in names:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.records.base import Record, RecordFile
-from gip_gpu.records.layouts import Layout, by_column, recognise
+from gip_gpu.records.layouts import TextLayout, by_column, recognise
 from gip_gpu.records.template import by_template
 
 log = logging.getLogger("gip_gpu")
@@ -129,7 +129,7 @@ class Texts:
         self.records = records
         if column is not None or template is not None:
             chosen = by_column(column) if column is not None else by_template(template or "")
-            self.layouts: tuple[Layout, ...] = (chosen,) * len(records.files)
+            self.layouts: tuple[TextLayout, ...] = (chosen,) * len(records.files)
             return
         found = []
         for file in records.files:

@@ -25,7 +25,7 @@ WAYS = "name the text by a column (text_column='body') or a template (text_templ
 
 
 @dataclass(frozen=True)
-class Layout:
+class TextLayout:
     """How a row's fields make its text.
 
     Attributes:
@@ -44,7 +44,7 @@ class Layout:
         return f"{self.name} ({', '.join(self.columns)})"
 
 
-def recognise(row: Mapping[str, Any], only: str | None = None) -> Layout:
+def recognise(row: Mapping[str, Any], only: str | None = None) -> TextLayout:
     """Returns the layout of a row by its keys.
 
     Args:
@@ -78,12 +78,12 @@ def recognise(row: Mapping[str, Any], only: str | None = None) -> Layout:
     return found
 
 
-def by_column(name: str) -> Layout:
+def by_column(name: str) -> TextLayout:
     """Returns the layout whose text is one column."""
-    return Layout("column", (name,), lambda row: _words(row, name))
+    return TextLayout("column", (name,), lambda row: _words(row, name))
 
 
-def _layout(name: str, row: Mapping[str, Any]) -> Layout | None:
+def _layout(name: str, row: Mapping[str, Any]) -> TextLayout | None:
     """Returns the layout of this name if the row has its keys."""
     if name in FIELDS:
         return _of_fields(name, row)
@@ -99,11 +99,11 @@ def _layout(name: str, row: Mapping[str, Any]) -> Layout | None:
                         f"its field {field!r} is usual for {USUAL[field]} chats, and its turns have the keys of {kind} "
                         f"chats, {' and '.join(map(repr, TURNS[kind]))}: it is read as {kind}"
                     )
-                return Layout(kind, (field,), partial(_chat, field=field, kind=kind), note)
+                return TextLayout(kind, (field,), partial(_chat, field=field, kind=kind), note)
     return None
 
 
-def _of_fields(name: str, row: Mapping[str, Any]) -> Layout | None:
+def _of_fields(name: str, row: Mapping[str, Any]) -> TextLayout | None:
     chosen: list[str] = []
     optional = set()
     for field in FIELDS[name]:
@@ -124,7 +124,7 @@ def _of_fields(name: str, row: Mapping[str, Any]) -> Layout | None:
         parts = [_words(row, each) for each in chosen if each in row or each not in optional]
         return "\n".join(part for part in parts if part)
 
-    return Layout(name, tuple(chosen), text)
+    return TextLayout(name, tuple(chosen), text)
 
 
 def _kind_of(field: str, turns: Any) -> str | None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gip_gpu.records.base import Record
-from gip_gpu.records.layouts import Layout
+from gip_gpu.records.layouts import TextLayout
 
 
-def by_template(template: str) -> Layout:
+def by_template(template: str) -> TextLayout:
     """Returns the layout whose text is a template with {column} fields.
 
     Text is inserted as it is, nothing for null, other values as JSON; {{ and }} are braces.
@@ -35,7 +35,7 @@ def by_template(template: str) -> Layout:
     columns = tuple(dict.fromkeys(field for _, field, _ in parts if field is not None))
     if not columns:
         raise ValueError(f"text_template is {template!r}, which names no column; {wanted}")
-    return Layout("template", columns, _filled([(literal, field) for literal, field, _ in parts], template))
+    return TextLayout("template", columns, _filled([(literal, field) for literal, field, _ in parts], template))
 
 
 def _filled(parts: list[tuple[str, str | None]], template: str) -> Callable[[Record], str]:

@@ -36,9 +36,7 @@ def added_columns(
     Raises:
         ValueError: an unknown name.
     """
-    unknown = [name for name in names if name not in ADDED]
-    if unknown:
-        raise ValueError(f"columns are {', '.join(map(repr, names))}; they must be some of {', '.join(ADDED)}")
+    check_added(names)
     made: dict[str, list[Any]] = {}
     if "gip_rank" in names:
         made["gip_rank"] = list(range(len(indices)))
@@ -48,6 +46,12 @@ def added_columns(
         found = (records.source(index) for index in indices)
         made["gip_source"] = [{"file": records.files[number].name, "row": row} for number, row in found]
     return made
+
+
+def check_added(names: Sequence[str]) -> None:
+    """Raises ValueError for a name that is not in `ADDED`."""
+    if [name for name in names if name not in ADDED]:
+        raise ValueError(f"columns are {', '.join(map(repr, names))}; they must be some of {', '.join(ADDED)}")
 
 
 def check_output(path: AnyPath, *, overwrite: bool) -> None:

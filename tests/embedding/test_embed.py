@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gip_gpu.embedding import BatchSize, Encoder, HashingEncoder, Ranks, embed, load_encoder
+from gip_gpu.embedding import BatchLimits, Encoder, HashingEncoder, Ranks, embed, load_encoder
 from gip_gpu.embedding.encoder import unit_rows
 from tests.support.data_sets import rows
 
@@ -23,7 +24,7 @@ class CountingEncoder:
 
     identity = "counting"
     width = 16
-    batch = BatchSize(4)
+    batch = BatchLimits(4)
 
     def __init__(self, most: int = 1 << 30) -> None:
         self.batches: list[list[str]] = []
@@ -57,7 +58,7 @@ def test_a_run_that_ended_goes_on_and_gives_the_same_file(most: int, tmp_path: P
     assert not (tmp_path / "v.npy").exists()
     made = embed(TEXTS, 150, "f", second, tmp_path / "v.npy")
     assert made.resumed == sum(map(len, first.batches))
-    assert sorted(sum(first.batches + second.batches, [])) == sorted(TEXTS)
+    assert sorted(chain(*first.batches, *second.batches)) == sorted(TEXTS)
     assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 
 
@@ -104,7 +105,7 @@ def test_ranks_share_the_batches(tmp_path: Path) -> None:
         embed(TEXTS, 150, "f", encoders[rank], tmp_path / "v.npy", ranks=Ranks(rank, 3))
     made = embed(TEXTS, 150, "f", encoders[0], tmp_path / "v.npy", ranks=Ranks(0, 3))
     assert [len(encoder.batches) for encoder in encoders] == [13, 13, 12]
-    assert sorted(sum((sum(encoder.batches, []) for encoder in encoders), [])) == sorted(TEXTS)
+    assert sorted(chain(*(text for encoder in encoders for text in encoder.batches))) == sorted(TEXTS)
     assert made.fingerprint == whole.fingerprint
     assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 

@@ -108,10 +108,10 @@ def test_templates() -> None:
     layout = by_template("{{{a}}} {b}{a}")
     assert layout.text({"a": "x", "b": None}) == "{x} x"
     assert layout.text({"a": "x", "b": [1, "\u00e9"]}) == '{x} [1, "\u00e9"]x'
-    with pytest.raises(ValueError, match="it has no field 'b', which text_template .* names; it has 'a'"):
+    with pytest.raises(ValueError, match=r"it has no field 'b', which text_template .* names; it has 'a'"):
         layout.text({"a": "x"})
     for wrong in ("", "no field", "{}", "{0", "{a!r}", "{a:>5}"):
-        with pytest.raises(ValueError, match="text_template is .*as in '{question} {answer}'"):
+        with pytest.raises(ValueError, match=r"text_template is .*as in '{question} {answer}'"):
             by_template(wrong)
     # A field is a name, never an expression.
     with pytest.raises(ValueError, match=r"no field 'a.__class__'"):
@@ -120,8 +120,8 @@ def test_templates() -> None:
 
 def test_one_way_to_name_the_text(tmp_path: Path) -> None:
     records = open_records(write(tmp_path / "data.jsonl", rows(2)))
-    assert list(Texts(records, column="question"))[0] == "What about apples, number 0?"
-    assert list(Texts(records, template="Q {question}"))[0] == "Q What about apples, number 0?"
+    assert next(iter(Texts(records, column="question"))) == "What about apples, number 0?"
+    assert next(iter(Texts(records, template="Q {question}"))) == "Q What about apples, number 0?"
     with pytest.raises(ValueError, match="text_column='a' and layout='gsm8k' are given"):
         Texts(records, column="a", layout="gsm8k")
     with pytest.raises(ValueError, match=r"line 1, read as column \(a\): it has no field 'a'; it has 'question'"):

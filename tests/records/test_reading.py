@@ -95,7 +95,7 @@ def test_names_that_are_no_file() -> None:
         open_records([])
     with pytest.raises(TypeError, match=r"data is a builtins.int; it must be a path, a datasets.Dataset"):
         open_records(7)
-    with pytest.raises(ValueError, match="split is 'train', and a.jsonl is a file without splits"):
+    with pytest.raises(ValueError, match=r"split is 'train', and a.jsonl is a file without splits"):
         open_records("a.jsonl", split="train")
 
 

@@ -115,7 +115,7 @@ def test_values_that_a_format_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a.parquet, row 0: .*bytes.*write the rows to a .parquet file"):
         write_records(open_records(tmp_path / "a.parquet"), [0], tmp_path / "b.jsonl")
     write(tmp_path / "a.jsonl", [{"text": "a"}, {"text": 7}])
-    with pytest.raises(ValueError, match="a field holds values of several types.*write a .jsonl file"):
+    with pytest.raises(ValueError, match=r"a field holds values of several types.*write a .jsonl file"):
         write_records(open_records(tmp_path / "a.jsonl"), [0, 1], tmp_path / "b.parquet")
     assert sorted(os.listdir(tmp_path)) == ["a.jsonl", "a.parquet"]
 
