@@ -38,7 +38,7 @@ def encoder_options(command: Command) -> Command:
             click.option(
                 "--max-tokens", type=whole, default=2048, show_default=True, help="A longer text is cut off there."
             ),
-            click.option("--batch-size", type=whole, help="Texts in a batch.  [default: 32, on a GPU 128]"),
+            click.option("--batch-size", type=whole, help="Texts in a batch.  [default: the encoder's]"),
             click.option("--dtype", default="auto", show_default=True, help=f"Of the model: {', '.join(DTYPES)}."),
         )
     ):  # fmt: skip

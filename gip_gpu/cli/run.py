@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from gip_gpu.system.launched import launched
 @click.option("--key", help="Name of the vectors in their file.")
 @click.option("--scores", help=f"A file with scores, row i for row i of DATA; or: {', '.join(SIGNALS)}.")
 @click.option("--scores-key", help="Name of the scores in their file, or of columns: a,b,c.")
-@click.option("--score-column", "score_columns", multiple=True, help="A column of DATA that is a score; repeatable.")
+@click.option("--score-column", "score_column", multiple=True, help="A column of DATA that is a score; repeatable.")
 @click.option("--add", multiple=True, help=f"Column to add to the chosen rows; repeatable: {', '.join(ADDED)}.")
 @run_options
 @OBJECTIVE
@@ -55,7 +56,7 @@ from gip_gpu.system.launched import launched
 def run(
     context: click.Context, /, config: Path | None, data: tuple[str, ...], k: int | float | str, out: Path,
     work: Path | None, split: str | None, encoder: str, embeddings: Path | None, key: str | None, scores: str | None,
-    scores_key: str | None, score_columns: tuple[str, ...], add: tuple[str, ...], no_normalize: bool, force: bool,
+    scores_key: str | None, score_column: tuple[str, ...], add: tuple[str, ...], no_normalize: bool, force: bool,
     quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose the k most informative rows of the data set DATA: read, embed, score, select, write.
@@ -77,15 +78,16 @@ def run(
     check_added(add)
     text, encoding = text_settings(options), encoder_settings(options)
     encoding["device"] = options["device"]
-    with contextlib.ExitStack() as bars:
+    folder = Path(f"{out}.work") if work is None else work
+    with _going_on_from(folder), contextlib.ExitStack() as bars:
 
         def notify(stage: str) -> Callable[[int, int], None] | None:
             bars.pop_all().close()
             return bars.enter_context(bar(stage, "text" if stage == "embed" else "pick", shown=not quiet))
 
         result = Stages(
-            data=data, k=k, work=Path(f"{out}.work") if work is None else work, split=split, text=text, encoder=encoder,
-            encoding=encoding, embeddings=embeddings, key=key, scores=scores, score_columns=score_columns,
+            data=data, k=k, work=folder, split=split, text=text, encoder=encoder,
+            encoding=encoding, embeddings=embeddings, key=key, scores=scores, score_columns=score_column,
             scores_key=scores_key, select={**options, "normalize": not no_normalize}, notify=notify,
         ).run()  # fmt: skip
     write_chosen(result, out, add)
@@ -93,6 +95,17 @@ def run(
     # Stage report: a page about `result` is written here, beside the output.
     if not quiet:
         say(_summary(result, [str(out), str(written)]), "the summary", note=f"{out} is written")
+
+
+@contextlib.contextmanager
+def _going_on_from(work: Path) -> Iterator[None]:
+    """Prints how to resume after an interrupt."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if work.is_dir() and os.listdir(work):
+            print(f"gip-gpu: the same command goes on from what is in {work}", file=sys.stderr)
+        raise
 
 
 def _summary(result: RunResult, written: list[str]) -> str:

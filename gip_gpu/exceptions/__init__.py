@@ -5,9 +5,13 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["ScoreSignWarning", "ScoreWarning", "TiedScoresWarning"]
+__all__ = ["DataWarning", "ScoreSignWarning", "ScoreWarning", "TiedScoresWarning"]
 
 PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
+
+
+class DataWarning(UserWarning):
+    """A data set is read in a way that may surprise: its layout could be another, or some of its files are skipped."""
 
 
 class ScoreWarning(UserWarning):

@@ -102,7 +102,13 @@ class Stages:
             vectors = given_vectors(records, self.embeddings, self.key)
         else:
             encoder = encoder_of(self.encoder, **self.encoding)
-            vectors = made_vectors(texts, encoder, self.work, progress=self.notify("embed"))
+            vectors = made_vectors(
+                texts,
+                encoder,
+                self.work,
+                memory_limit=self.select.get("memory_limit"),
+                progress=self.notify("embed"),
+            )
         lap("embed")
         scores = scores_of(
             records, vectors.F, scores=self.scores, columns=self.score_columns, key=self.scores_key, options=self.select

@@ -1,18 +1,16 @@
 """Records: the rows of several files as one pool; Texts: the text of each row."""
 
 import hashlib
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.exceptions import DataWarning, warn
 from gip_gpu.records.base import Record, RecordFile
 from gip_gpu.records.layouts import TextLayout, by_column, recognise
 from gip_gpu.records.template import by_template
-
-log = logging.getLogger("gip_gpu")
 
 
 class Records:
@@ -37,13 +35,16 @@ class Records:
 
     def take(self, indices: Sequence[int]) -> Iterator[Record]:
         """Yields the rows with these numbers in this order."""
-        sources = [self.source(i) for i in indices]
-        streams = {
-            number: file.take([row for each, row in sources if each == number])
-            for number, file in enumerate(self.files)
-        }
-        for number, _ in sources:
-            yield next(streams[number])
+        streams = {number: self.files[number].take(rows) for number, rows in self.by_file(indices).items()}
+        for index in indices:
+            yield next(streams[self.source(index)[0]])
+
+    def by_file(self, indices: Sequence[int]) -> dict[int, list[int]]:
+        """Returns the numbers of rows within each file, by the number of the file, in the order given."""
+        found: dict[int, list[int]] = {}
+        for number, row in map(self.source, indices):
+            found.setdefault(number, []).append(row)
+        return found
 
     def source(self, index: int) -> tuple[int, int]:
         """Returns the number of a row's file and its number in that file, both from 0."""
@@ -115,6 +116,9 @@ class Texts:
     Attributes:
         layouts: the layout of each file.
 
+    Warns:
+        gip_gpu.exceptions.DataWarning: a layout is a guess that may be wrong.
+
     Raises:
         ValueError: more than one of column, template and layout; no layout fits a file; the message names its keys.
     """
@@ -138,7 +142,7 @@ class Texts:
             except ValueError as error:
                 raise ValueError(f"{file.place(0)}: {error}" if file.name not in str(error) else str(error)) from None
             if found[-1].note:
-                log.warning("%s: %s", file.name, found[-1].note)
+                warn(f"{file.name}: {found[-1].note}", DataWarning)
         self.layouts = tuple(found)
 
     def __len__(self) -> int:
@@ -181,8 +185,9 @@ class Texts:
             repaired += text is not given
             characters += len(text)
         if repaired:
-            log.warning(
-                "%d texts hold lone surrogates, which are embedded as U+FFFD; the rows stay as they are", repaired
+            warn(
+                f"{repaired:,} texts hold lone surrogates, which are embedded as U+FFFD; rows stay as they are",
+                DataWarning,
             )
         return Survey(len(self), empty, repaired, characters, digest.hexdigest())
 

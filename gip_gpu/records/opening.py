@@ -1,12 +1,12 @@
 """Data sets by path, by name on a hub, or as objects in memory."""
 
-import logging
 import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gip_gpu.exceptions import DataWarning, warn
 from gip_gpu.records.base import RecordFile
 from gip_gpu.records.collection import Records
 from gip_gpu.records.json_files import JsonLinesFile, open_json
@@ -14,8 +14,6 @@ from gip_gpu.records.tables import ArrowTable, DatasetTable, FrameTable, Parquet
 from gip_gpu.sources.shards import shard_paths
 from gip_gpu.system import compressed
 from gip_gpu.system.files import AnyPath, NoRows, suffix_of
-
-log = logging.getLogger("gip_gpu")
 
 OPENERS: dict[str, Callable[[AnyPath], RecordFile]] = {
     ".jsonl": JsonLinesFile,
@@ -32,7 +30,7 @@ SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 
 
 def open_records(data: Any, *, split: str | None = None) -> Records:
-    """Opens a data set, or several as one pool. Files without rows are skipped, which is logged.
+    """Opens a data set, or several as one pool. Files without rows are skipped with a warning.
 
     Args:
         data: one of these, or a list of them:
@@ -46,6 +44,9 @@ def open_records(data: Any, *, split: str | None = None) -> Records:
 
             `Records` are returned as they are.
         split: split of a data set with several.
+
+    Warns:
+        gip_gpu.exceptions.DataWarning: files without rows are skipped.
 
     Raises:
         ValueError: a file cannot be read, or no file has rows; the message names the file.
@@ -77,7 +78,7 @@ def open_records(data: Any, *, split: str | None = None) -> Records:
         raise NoRows(f"cannot read {', '.join(empty[:5])}: {'it has' if len(empty) == 1 else 'they have'} no rows")
     if empty:
         shown = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-        log.warning("%d of %d files have no rows and are skipped: %s", len(empty), len(empty) + len(found), shown)
+        warn(f"{len(empty)} of {len(empty) + len(found)} files have no rows and are skipped: {shown}", DataWarning)
     return Records(found)
 
 

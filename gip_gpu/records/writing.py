@@ -133,16 +133,15 @@ def _on_one_line(row: bytes) -> bytes:
 
 def _texts(records: Records, indices: Sequence[int], added: Mapping[str, Sequence[Any]]) -> Iterator[bytes]:
     """Yields the rows as JSON text."""
-    sources = [records.source(index) for index in indices]
-    streams: list[Iterator[bytes]] = []
-    for number, file in enumerate(records.files):
-        rows = [row for each, row in sources if each == number]
+    streams: dict[int, Iterator[bytes]] = {}
+    for number, rows in records.by_file(indices).items():
+        file = records.files[number]
         if isinstance(file, TextRecordFile):
-            streams.append(file.raw(rows))
+            streams[number] = file.raw(rows)
         else:
-            streams.append(_converted(file.take(rows), [file.place(row) for row in rows]))
-    for at, (number, _) in enumerate(sources):
-        text = next(streams[number])
+            streams[number] = _converted(file.take(rows), [file.place(row) for row in rows])
+    for at, index in enumerate(indices):
+        text = next(streams[records.source(index)[0]])
         yield _with(text, {name: values[at] for name, values in added.items()}) if added else text
 
 
@@ -182,16 +181,15 @@ def table_of(
         ImportError: pyarrow is missing.
     """
     pa = load()
-    sources = [records.source(index) for index in indices]
-    parts, order, at = [], [0] * len(indices), 0
-    for number, file in enumerate(records.files):
-        places = [place for place, (each, _) in enumerate(sources) if each == number]
-        if not places:
-            continue
-        rows = [sources[place][1] for place in places]
+    parts, starts, at = [], dict[int, int](), 0
+    for number, rows in sorted(records.by_file(indices).items()):
+        file = records.files[number]
         parts.append(file.table(rows) if isinstance(file, TableFile) else _typed(list(file.take(rows)), file.name))
-        for place in places:
-            order[place], at = at, at + 1
+        starts[number], at = at, at + len(rows)
+    order = []
+    for number, _ in map(records.source, indices):
+        order.append(starts[number])
+        starts[number] += 1
     if not parts:
         raise ValueError("no row is chosen; a table needs one")
     try:

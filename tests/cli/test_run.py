@@ -103,7 +103,7 @@ def test_a_run_is_repeated_from_its_file(folder: Path, run: Run) -> None:
     assert run("run --config a.jsonl.toml --out b.jsonl -k 2").status == 0
     assert len(read(folder / "b.jsonl")) == 2
     assert "k = 2" in (folder / "b.jsonl.toml").read_text()
-    for line in ('k = "5%"', 'text-column = "question"', 'score-columns = [\n    "quality",\n]', "epsilon = 0.1"):
+    for line in ('k = "5%"', 'text-column = "question"', 'score-column = [\n    "quality",\n]', "epsilon = 0.1"):
         assert line in config
 
 

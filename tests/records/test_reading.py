@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gip_gpu.exceptions import DataWarning
 from gip_gpu.records import Texts, open_records
 from tests.support.data_sets import rows, write
 from tests.support.paths import ROOT
@@ -32,31 +32,31 @@ def test_json_lines_under_the_name_json(tmp_path: Path) -> None:
     assert list(Texts(open_records(tmp_path / "data.json"))) == ["a", "b"]
 
 
-def test_several_files_keep_file_and_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_several_files_keep_file_and_row(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{i}{suffix}", rows(4)) for i, suffix in enumerate((".jsonl", ".parquet", ".json"))]
     for name, content in (("e.jsonl", b""), ("e.json", b"[ ]"), ("f.jsonl", b"\n \n")):
         (tmp_path / name).write_bytes(content)
-    records = open_records([paths[0], tmp_path / "e.jsonl", tmp_path / "e.json", tmp_path / "f.jsonl", *paths[1:]])
+    empty = [tmp_path / name for name in ("e.jsonl", "e.json", "f.jsonl")]
+    with pytest.warns(DataWarning, match=r"3 of 6 files have no rows and are skipped: .*e\.jsonl, .*f\.jsonl"):
+        records = open_records([paths[0], *empty, *paths[1:]])
     assert [records.source(i) for i in (0, 3, 4, 7, 8, 11)] == [(0, 0), (0, 3), (1, 0), (1, 3), (2, 0), (2, 3)]
     assert [Path(file.name).name for file in records.files] == ["0.jsonl", "1.parquet", "2.json"]
     assert list(records.take([11, 0, 5])) == [rows(4)[3], rows(4)[0], rows(4)[1]]
     assert records.place(4).endswith("1.parquet, row 0")
     assert records.place(1).endswith("0.jsonl, line 2")
-    assert "3 of 6 files have no rows and are skipped" in caplog.text
     with pytest.raises(IndexError):
         records.source(12)
     with pytest.raises(ValueError, match=r"e.jsonl: it has no rows"):
         open_records(tmp_path / "e.jsonl")
 
 
-def test_an_empty_table_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_empty_table_is_skipped(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pa.table({"text": pa.array([], "string")}), tmp_path / "e.parquet")
     write(tmp_path / "f.parquet", rows(2))
-    with caplog.at_level(logging.WARNING):
+    with pytest.warns(DataWarning, match="1 of 2 files have no rows and are skipped: .*e.parquet"):
         assert len(open_records(tmp_path)) == 2
-    assert "e.parquet" in caplog.text
 
 
 def test_folders_in_natural_order(tmp_path: Path) -> None:
@@ -128,12 +128,12 @@ def test_large_null_and_empty_texts(tmp_path: Path) -> None:
     assert (survey.count, survey.empty, survey.repaired) == (6, 2, 0)
 
 
-def test_lone_surrogates_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lone_surrogates_are_said(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b"}\n{"text": "\\ud83d\\ude00"}\n')
     texts = Texts(open_records(tmp_path / "a.jsonl"))
     assert list(texts) == ["a\ufffd\ufffd\ufffdb", "\U0001f600"]
-    assert texts.survey().repaired == 1
-    assert "1 texts hold lone surrogates" in caplog.text
+    with pytest.warns(DataWarning, match="1 texts hold lone surrogates"):
+        assert texts.survey().repaired == 1
 
 
 @pytest.mark.parametrize(
