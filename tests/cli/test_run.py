@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 import gip_gpu
+from gip_gpu import cli
 from gip_gpu.embedding import HashingEncoder
 from tests.support.command_line import Run, command, posix
 from tests.support.data_sets import minilm, read, rows, write
@@ -160,6 +163,15 @@ def test_hostile_rows(folder: Path, run: Run) -> None:
         assert len(read(folder / f"few_{count}.jsonl")) == count
 
 
+def test_a_bar_for_each_stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert cli.main(["run", "data.jsonl", "-k", "5", "-o", "a.jsonl", "--device", "cpu", "--batch-size", "7"]) == 0
+    for shown in ("embed: 100%", "70/70", "select: 100%", "5/5"):
+        assert shown in terminal.getvalue()
+
+
 def test_usage_errors(folder: Path, run: Run) -> None:
     for line, message in (
         ("run data.jsonl -k 5 -o data.jsonl --force", "named twice, as data and as the output"),
@@ -219,7 +231,9 @@ def test_a_killed_run_goes_on(number: signal.Signals, folder: Path, run: Run) ->
             assert process.poll() is None, process.communicate()
             time.sleep(0.005)
         process.send_signal(number)
-        process.communicate()
+        _, err = process.communicate()
+    if number == signal.SIGTERM:
+        assert b"gip-gpu: the same command goes on from what is in a.jsonl.work" in err
     there = embedded(folder / "a.jsonl.work")
     assert 200 <= there < 3000
     assert not (folder / "a.jsonl").exists()

@@ -110,6 +110,20 @@ def test_the_cache_keeps_vectors(tmp_path: Path) -> None:
     assert [(tmp_path / name).stat().st_mtime_ns for name in names if name.startswith("vectors")] == states
 
 
+def test_the_cache_holds_several_choices(tmp_path: Path) -> None:
+    table = as_table("polars")
+    choices = (
+        {},
+        {"scores": "quality"},
+        {"scores": "quality", "objective": "lr", "epsilon": 0.1},
+        {"scores": "length"},
+    )
+    for how in (*choices, *choices):
+        chosen = select_dataset(table, 4, cache=tmp_path, return_selection=True, device="cpu", **how)[1]
+        assert chosen == select_dataset(table, 4, return_selection=True, device="cpu", **how)[1]
+    assert len(list(tmp_path.glob("select-*.ckpt"))) == 4
+
+
 def test_errors() -> None:
     table = as_table("polars")
     for how, message in (
