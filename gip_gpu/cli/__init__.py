@@ -1,4 +1,4 @@
-"""The command line, `gip-gpu`: select, plan, report, demo.
+"""The command line, `gip-gpu`: run, embed, select, plan, report, demo.
 
 Exit status: 0 done; 1 unexpected failure; 2 usage or bad input; 130 interrupted; 143 terminated.
 """
@@ -15,10 +15,12 @@ import click
 
 import gip_gpu
 from gip_gpu.cli.demo import demo
-from gip_gpu.cli.launched import leading
+from gip_gpu.cli.embed import embed
 from gip_gpu.cli.plan import plan
 from gip_gpu.cli.report import report
+from gip_gpu.cli.run import run
 from gip_gpu.cli.select import select
+from gip_gpu.system.launched import leading
 
 
 @click.group("gip-gpu", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +29,7 @@ def commands() -> None:
     """Choose the most informative examples of a pool by Greedy Information Projection."""
 
 
-for command in (select, plan, report, demo):
+for command in (run, embed, select, plan, report, demo):
     commands.add_command(command)
 
 

@@ -17,12 +17,12 @@ from tabulate import tabulate
 
 from gip_gpu.api import selection_file
 from gip_gpu.api.selection import Selection
-from gip_gpu.cli import compressed, jsonl
+from gip_gpu.cli import jsonl
 from gip_gpu.cli.id_checks import Id, Ids
-from gip_gpu.cli.jsonl import Lines
 from gip_gpu.cli.streams import say
+from gip_gpu.records.lines import Lines
 from gip_gpu.sources.columns import load
-from gip_gpu.system import memory
+from gip_gpu.system import compressed, memory
 from gip_gpu.system.atomic_write import Together, check_target
 from gip_gpu.system.files import suffix_of
 
@@ -179,10 +179,11 @@ def _listed(column: Any) -> list[Any]:
     return list(column.tolist() if isinstance(column, np.ndarray) else column)
 
 
-def summary(selection: Selection, written: Sequence[str]) -> str:
-    """Returns the result as a table, followed by its certificate."""
+def summary(selection: Selection, written: Sequence[str], before: Sequence[tuple[str, str]] = ()) -> str:
+    """Returns the result as a table, with some lines before it, followed by its certificate."""
     chosen, share = selection.plan, selection.range_share
     entries = [
+        *before,
         ("items", f"{chosen.m:,} of length {chosen.d:,}"),
         ("signals", f"{chosen.n:,}"),
         *(() if selection.preparation is None else selection.preparation.said),

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from gip_gpu import signals
 from gip_gpu.api.selection import Selection
-from gip_gpu.cli.jsonl import Lines, read_jsonl_rows
 from gip_gpu.cli.options import FILE
 from gip_gpu.cli.output import check_file
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import whole
+from gip_gpu.records import Records, open_records
 from gip_gpu.sources import open_matrix
 from gip_gpu.system import memory
 
@@ -29,7 +29,11 @@ SELF_COMPRESSION = "self-compression"
 @click.argument("chosen", type=FILE)
 @click.option("--embeddings", type=FILE, required=True, help="The embeddings that CHOSEN was selected from.")
 @click.option("--scores", type=FILE, help=f"The scores that it was selected by; or: {SELF_COMPRESSION}.")
-@click.option("--rows", type=FILE, help="The pool's .jsonl, one line an item; also .jsonl.gz and .jsonl.zst.")
+@click.option(
+    "--rows",
+    type=FILE,
+    help="The pool's data set, row i for item i: .jsonl, .json (also .gz, .zst), .parquet, a folder.",
+)
 @click.option("--text", "text_fields", help="Fields of --rows to show: a,b,c.  [default: all]")
 @click.option("--groups", "group_field", help="Field of --rows with the group of an item; else clusters are made.")
 @click.option(
@@ -73,15 +77,15 @@ def report(
     selection = Selection.load(chosen)
     F = open_matrix(embeddings, key, dimensions=(2,))
     G = None if scores is None else signals.self_compression(F) if file is None else open_matrix(file, scores_key)
-    lines = None if rows is None else read_jsonl_rows(rows, len(F))
+    records = None if rows is None else _records(rows, len(F))
     own = shlex.join(["gip-gpu", *(context.find_root().obj or ())])
     path = write(
         selection,
         out,
         F,
         G,
-        texts=None if lines is None else _reader(lines, text_fields),
-        groups=None if lines is None or group_field is None else _field(lines, group_field),
+        texts=None if records is None else _reader(records, text_fields),
+        groups=None if records is None or group_field is None else _field(records, group_field),
         score_names=_score_names(scores, scores_key),
         title=title,
         command=own if command is None else f"{command}\n{own}",
@@ -93,32 +97,40 @@ def report(
         say(f"written: {path}, {memory.readable(path.stat().st_size)}", "the summary", note=f"{path} is written")
 
 
-def _reader(lines: Lines, fields: str | None) -> Callable[[NDArray[np.int64]], Sequence[Any]]:
+def _records(rows: Path, m: int) -> Records:
+    records = open_records(rows)
+    if len(records) != m:
+        raise ValueError(f"{rows} has {len(records):,} rows and the embeddings {m:,}; row i belongs to item i")
+    return records
+
+
+def _reader(records: Records, fields: str | None) -> Callable[[NDArray[np.int64]], Sequence[Any]]:
     """Returns a function from item numbers to their rows, or to the given fields of them."""
     names = None if fields is None else fields.split(",")
 
     def read(indices: NDArray[np.int64]) -> Sequence[Any]:
-        found = []
-        for i, line in zip(indices.tolist(), lines.take(indices.tolist()), strict=True):
-            row = json.loads(line)
-            found.append(row if names is None else {name: _value(row, name, i, "--text") for name in names})
-        return found
+        numbered = zip(indices.tolist(), records.take(indices.tolist()), strict=True)
+        return [
+            row if names is None else {name: _value(records, row, name, i, "--text") for name in names}
+            for i, row in numbered
+        ]
 
     return read
 
 
-def _field(lines: Lines, name: str) -> Callable[[NDArray[np.int64]], Sequence[Any]]:
+def _field(records: Records, name: str) -> Callable[[NDArray[np.int64]], Sequence[Any]]:
     def read(indices: NDArray[np.int64]) -> Sequence[Any]:
-        numbered = zip(indices.tolist(), lines.take(indices.tolist()), strict=True)
-        return [_value(json.loads(line), name, i, "--groups") for i, line in numbered]
+        numbered = zip(indices.tolist(), records.take(indices.tolist()), strict=True)
+        return [_value(records, row, name, i, "--groups") for i, row in numbered]
 
     return read
 
 
-def _value(row: Any, name: str, i: int, option: str) -> Any:
-    if not isinstance(row, Mapping) or name not in row:
-        known = f"; it has {', '.join(map(repr, row))}" if isinstance(row, Mapping) else ""
-        raise ValueError(f"line {i + 1} has no field {name!r}, which {option} names{known}")
+def _value(records: Records, row: Mapping[str, Any], name: str, i: int, option: str) -> Any:
+    if name not in row:
+        raise ValueError(
+            f"{records.place(i)} has no field {name!r}, which {option} names; it has {', '.join(map(repr, row))}"
+        )
     return row[name]
 
 

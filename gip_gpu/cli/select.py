@@ -9,26 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
 from gip_gpu.api.selection import Selection
 from gip_gpu.cli import jsonl
+from gip_gpu.cli.constraints import constraint_options, constraints_of, labels_of
 from gip_gpu.cli.id_checks import Ids
 from gip_gpu.cli.ids import names_a_file, read_ids
-from gip_gpu.cli.launched import launched, leading
 from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
 from gip_gpu.cli.values import count, interval
-from gip_gpu.data.missing_values import as_on_nan, keep_finite
 from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
+from gip_gpu.pipeline.scores import SELF_COMPRESSION, compressed_scores
 from gip_gpu.problem.objectives import OBJECTIVES
+from gip_gpu.records.lines import Lines
 from gip_gpu.sources import Source, open_matrix
 from gip_gpu.system.files import state_of, suffix_of
+from gip_gpu.system.launched import launched, leading
 from gip_gpu.validation.settings import as_count
-
-SELF_COMPRESSION = "self-compression"
 
 
 @click.command()
@@ -61,6 +60,8 @@ SELF_COMPRESSION = "self-compression"
 @ON_NAN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Keep the lengths of the embeddings' rows.")
+@click.option("--groups", type=FILE, help="The group of each row: .npy, or .txt with one a line.")
+@constraint_options
 @click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run resumes from it.")
 @click.option("--checkpoint-every", type=interval, help="Picks (an int), or seconds (60.0 or 60s).  [default: 60.0]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
@@ -68,7 +69,7 @@ SELF_COMPRESSION = "self-compression"
 def select(
     embeddings: Path, scores: Path | None, k: int | float | str, output: Path | None, rows: Path | None,
     rows_out: Path | None, no_check_rows: bool, ids: str | None, key: str | None, scores_key: str | None,
-    no_normalize: bool, checkpoint: Path | None, force: bool, quiet: bool, **options: Any,
+    no_normalize: bool, groups: Path | None, checkpoint: Path | None, force: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS, most informative first.
 
@@ -110,9 +111,12 @@ def select(
         raise click.UsageError("--checkpoint-every goes with --checkpoint, the file to write")
     if quiet:
         warnings.simplefilter("ignore")
+    limits = constraints_of(options, None if groups is None else str(groups), "--groups")
+    if launched() and any(value is not None for value in limits.values()):
+        raise click.UsageError("a selection among processes takes no constraints; run it in one process")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
     options.update(normalize=not no_normalize, progress=shown or None)
-    pool_rows: jsonl.Lines | None = None
+    pool_rows: Lines | None = None
     pool_ids: Ids | None = None
 
     def read(leading: bool) -> tuple[NDArray[Any] | Source, NDArray[Any] | Source | None]:
@@ -135,7 +139,7 @@ def select(
             if pool_ids is not None:
                 outputs.check_ids(pool_ids)
         if compressed:
-            G = _self_compression(F, normalize=not no_normalize, on_nan=options["on_nan"])
+            G = compressed_scores(F, normalize=not no_normalize, on_nan=options["on_nan"])
         return F, G
 
     def finish(selection: Selection) -> None:
@@ -148,24 +152,16 @@ def select(
             select_launched(k, {**options, "checkpoint": checkpoint}, read, finish)
     else:
         F, G = read(True)
+        if groups is not None:
+            limits["groups"] = labels_of(groups, len(F))
         with _going_on_from(checkpoint):
-            chosen = gip_gpu.select(F, G, k, checkpoint=checkpoint, **options)
+            chosen = gip_gpu.select(F, G, k, checkpoint=checkpoint, **limits, **options)
         finish(chosen)
-
-
-def _self_compression(F: NDArray[Any] | Source, *, normalize: bool, on_nan: str) -> NDArray[np.float64]:
-    """Returns self-compression scores (m,) of the rows that take part, NaN for the others."""
-    kept = keep_finite(F, None) if as_on_nan(on_nan) else None
-    if kept is None:
-        return gip_gpu.signals.self_compression(F, normalize=normalize)
-    scores = np.full(kept.m, np.nan)
-    scores[kept.indices] = gip_gpu.signals.self_compression(kept.view(F), normalize=normalize)
-    return scores
 
 
 def _rows_and_ids(
     rows: Path | None, ids: str | None, m: int, embeddings: Path, *, check: bool
-) -> tuple[jsonl.Lines | None, Ids | None]:
+) -> tuple[Lines | None, Ids | None]:
     """Returns the rows of the pool and the ids of its items, each None if not requested."""
     found = None if ids is None else read_ids(ids, m, embeddings)
     field = ids if found is None else None
@@ -178,7 +174,7 @@ def _rows_and_ids(
         return jsonl.read_jsonl_rows(rows, m, check=check), found
     found = Ids(lambda i: f"line {i + 1}")
     lines = jsonl.read_jsonl_rows(rows, m, field=field, ids=found)
-    found.take = lines.field(field)
+    found.take = jsonl.ids_in(lines, field)
     return lines, found
 
 

@@ -5,13 +5,17 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["ConstraintWarning", "ScoreSignWarning", "ScoreWarning", "TiedScoresWarning"]
+__all__ = ["ConstraintWarning", "DataWarning", "ScoreSignWarning", "ScoreWarning", "TiedScoresWarning"]
 
 PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 
 
 class ConstraintWarning(UserWarning):
     """Constraints on the picks leave fewer of them than were asked for."""
+
+
+class DataWarning(UserWarning):
+    """A data set is read in a way that may surprise: its layout could be another, or some of its files are skipped."""
 
 
 class ScoreWarning(UserWarning):

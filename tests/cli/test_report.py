@@ -77,9 +77,9 @@ def test_rows_are_shown_whole_and_scores_made(run: Report) -> None:
         (f"{BASE} -o F.npy", "F.npy is named twice"),
         (
             f"{BASE} --rows data.jsonl --text question",
-            "line 1 has no field 'question', which --text names; it has 'id'",
+            "data.jsonl, line 1 has no field 'question', which --text names; it has 'id'",
         ),
-        (f"{BASE} --rows data.jsonl --groups kind", "line 1 has no field 'kind', which --groups names"),
+        (f"{BASE} --rows data.jsonl --groups kind", "data.jsonl, line 1 has no field 'kind', which --groups names"),
         (f"{BASE} --near 2", "near is 2.0; it must be a cosine in (0, 1]"),
         (f"{BASE} --stability F.npy", "cannot read F.npy"),
         (f"{BASE} --stability list.json", "list.json holds a list; it must be a mapping"),

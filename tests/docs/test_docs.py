@@ -45,6 +45,7 @@ NOT_RUN = {
     "needs a GPU": {"docs/gpus.md"},
     "installs packages": {"README.md", "docs/index.md"},
     "takes minutes": {"docs/benchmarks.md"},
+    "loads a model": {"docs/data-sets.md"},
 }
 VARIES = {
     "with the Python version": {"docs/tutorial.md"},

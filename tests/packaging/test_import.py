@@ -11,7 +11,10 @@ NOT_AT_IMPORT = {
     *("click", "tqdm", "tabulate"),
 }
 # Parts of the package that load when they are used.
-OWN = ("cli", "report", "distributed", "backends.gpu", "backends.triton", "backends.cuda", "planning.cluster")
+OWN = (
+    *("cli", "hf", "pipeline", "embedding", "records", "report", "distributed"),
+    *("backends.gpu", "backends.triton", "backends.cuda", "planning.cluster"),
+)
 # CPU time of the import, in times of NumPy's own with one BLAS thread: 2.5 to 3 with 2 cores.
 TIMES = 5
 TIMED = """

@@ -11,3 +11,8 @@ def launched() -> bool:
 def leading() -> bool:
     """Returns whether this process writes outputs and error messages: all processes have the same command line."""
     return not launched() or os.environ["RANK"] == "0"
+
+
+def local_rank() -> int:
+    """Returns the number of this process on its machine, 0 without torchrun."""
+    return int(os.environ.get("LOCAL_RANK", "0"))

@@ -1,0 +1,143 @@
+"""The command `run`."""
+
+import contextlib
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gip_gpu.cli.bars import bar
+from gip_gpu.cli.config import CONFIG, write_config
+from gip_gpu.cli.constraints import constraint_options, constraints_of
+from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
+from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
+from gip_gpu.cli.output import summary
+from gip_gpu.cli.streams import say
+from gip_gpu.cli.values import count
+from gip_gpu.pipeline.run import RunResult, Stages, write_chosen
+from gip_gpu.pipeline.scores import SIGNALS
+from gip_gpu.records import check_output
+from gip_gpu.records.writing import ADDED, check_added
+from gip_gpu.system.launched import launched
+
+
+@click.command()
+@CONFIG
+@DATA
+@click.option("-k", "--k", "k", type=count, required=True, help="How many: 500; or a share of the rows: 0.05 or 5%.")
+@click.option(
+    "-o", "--out", "--output", "out", type=FILE, required=True,
+    help="The chosen rows: .jsonl, .json (also .gz, .zst), .parquet; without a suffix a folder of datasets.",
+)  # fmt: skip
+@click.option("--work", type=FILE, help="Folder of vectors and checkpoints.  [default: OUT.work]")
+@text_options
+@encoder_options
+@click.option("--embeddings", type=FILE, help="Vectors made before, instead of an encoder: row i for row i of DATA.")
+@click.option("--key", help="Name of the vectors in their file.")
+@click.option("--scores", help=f"A file with scores, row i for row i of DATA; or: {', '.join(SIGNALS)}.")
+@click.option("--scores-key", help="Name of the scores in their file, or of columns: a,b,c.")
+@click.option("--score-column", "score_column", multiple=True, help="A column of DATA that is a score; repeatable.")
+@click.option("--add", multiple=True, help=f"Column to add to the chosen rows; repeatable: {', '.join(ADDED)}.")
+@run_options
+@OBJECTIVE
+@click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
+@QUERY
+@SIGN
+@STANDARDIZE
+@ON_NAN
+@click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
+@click.option("--no-normalize", is_flag=True, help="Keep the lengths of given vectors.")
+@click.option("--group-by", help="A column of DATA whose values are the groups.")
+@constraint_options
+@click.option(
+    "--report/--no-report", default=None, help="A page about the choice, OUT.html.  [default: if it can be made]"
+)
+@click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
+@click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
+@click.pass_context
+def run(
+    context: click.Context, /, config: Path | None, data: tuple[str, ...], k: int | float | str, out: Path,
+    work: Path | None, split: str | None, encoder: str, embeddings: Path | None, key: str | None, scores: str | None,
+    scores_key: str | None, score_column: tuple[str, ...], add: tuple[str, ...], no_normalize: bool,
+    group_by: str | None, report: bool | None, force: bool, quiet: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Choose the k most informative rows of the data set DATA: read, embed, score, select, write, report.
+
+    DATA is as in `gip-gpu embed`. Vectors and checkpoints stay in the folder --work, so that the same command goes on
+    after a kill, and another choice from the same texts embeds nothing. Beside the output, OUT.toml holds all options:
+    `gip-gpu run --config OUT.toml` repeats the run.
+    """
+    if launched():
+        raise click.UsageError("run is for one process; torchrun goes with gip-gpu embed and gip-gpu select")
+    if quiet:
+        warnings.simplefilter("ignore")
+    # In the order of the help, whatever the order on the command line.
+    recorded = {name: context.params[name] for each in context.command.params if (name := each.name) in context.params}
+    written = Path(f"{out}.toml")
+    if any(os.path.realpath(path) == os.path.realpath(out) for path in local_files(data)):
+        raise click.UsageError(f"{out} is named twice, as data and as the output")
+    check_output(out, overwrite=force)
+    check_added(add)
+    limits = constraints_of(options, group_by, "--group-by")
+    text, encoding = text_settings(options), encoder_settings(options)
+    encoding["device"] = options["device"]
+    folder = Path(f"{out}.work") if work is None else work
+    with _going_on_from(folder), contextlib.ExitStack() as bars:
+
+        def notify(stage: str) -> Callable[[int, int], None] | None:
+            bars.pop_all().close()
+            return bars.enter_context(bar(stage, "text" if stage == "embed" else "pick", shown=not quiet))
+
+        result = Stages(
+            data=data, k=k, work=folder, split=split, text=text, encoder=encoder,
+            encoding=encoding, embeddings=embeddings, key=key, scores=scores, score_columns=score_column,
+            scores_key=scores_key, group_by=group_by,
+            select={**options, **limits, "normalize": not no_normalize}, notify=notify,
+        ).run()  # fmt: skip
+    write_chosen(result, out, add)
+    write_config(written, recorded)
+    files = [str(out), str(written)]
+    if report is not False:
+        page = _report(result, Path(f"{out}.html"), context, asked=report is True)
+        files += [] if page is None else [str(page)]
+    if not quiet:
+        say(_summary(result, files), "the summary", note=f"{out} is written")
+
+
+def _report(result: RunResult, path: Path, context: click.Context, *, asked: bool) -> Path | None:
+    """Writes the page about a run; returns None if its libraries are missing and nobody asked for it."""
+    from gip_gpu.report import write
+
+    command = shlex.join(["gip-gpu", *(context.find_root().obj or ())])
+    records, names = result.records, list(context.params["score_column"]) or None
+    try:
+        return write(
+            result.selection, path, result.vectors.F, result.scores,
+            texts=lambda rows: list(records.take(rows.tolist())), score_names=names, command=command,
+            groups=None if context.params["group_by"] is None else result.groups,
+        )  # fmt: skip
+    except ImportError:
+        if asked:
+            raise
+        return None
+
+
+@contextlib.contextmanager
+def _going_on_from(work: Path) -> Iterator[None]:
+    """Prints how to resume after an interrupt."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if work.is_dir() and os.listdir(work):
+            print(f"gip-gpu: the same command goes on from what is in {work}", file=sys.stderr)
+        raise
+
+
+def _summary(result: RunResult, written: list[str]) -> str:
+    seconds = ", ".join(f"{stage} {took:.3g} s" for stage, took in result.seconds.items())
+    return summary(result.selection, written, before=[*result.vectors.said, ("stages", seconds)])

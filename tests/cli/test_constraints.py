@@ -1,0 +1,84 @@
+"""Constraints on the command line: `select` and `run`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gip_gpu
+from gip_gpu import cli
+from tests.support.data_sets import read, rows, write
+
+ROWS = [{**row, "topic": f"t{i % 3}", "n": i % 2} for i, row in enumerate(rows(60))]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    F = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
+    np.save("F.npy", F)
+    np.save("groups.npy", np.arange(60) % 3)
+    Path("groups.txt").write_text("".join(f"t{i % 3}\n" for i in range(60)))
+    Path("no.txt").write_text("0\n5\n")
+    write(tmp_path / "data.jsonl", ROWS)
+
+    def line(text: str) -> tuple[int, str, str]:
+        status = cli.main(text.split())
+        return status, *capsys.readouterr()
+
+    return line
+
+
+@pytest.mark.parametrize("groups", ["groups.npy", "groups.txt"])
+def test_select(run, groups):
+    F, how = np.load("F.npy"), "--exclude no.txt --dedup 0.7 --group-min 2 --group-max 50%"
+    assert run(f"select F.npy -k 8 -o c.npz --groups {groups} {how} --quiet --device cpu")[0] == 0
+    options = {"exclude": [0, 5], "dedup": 0.7, "groups": np.arange(60) % 3, "group_limits": (2, 0.5)}
+    wanted = gip_gpu.select(F, None, 8, device="cpu", **options)
+    assert gip_gpu.Selection.load("c.npz").tolist() == wanted.tolist()
+    # What was chosen before is left out.
+    assert run("select F.npy -k 8 -o d.npz --exclude c.npz --quiet --device cpu")[0] == 0
+    assert not set(wanted.tolist()) & set(gip_gpu.Selection.load("d.npz").tolist())
+
+
+def test_run_by_a_column(run):
+    assert run("run data.jsonl -k 9 --out c.jsonl --group-by topic --group-max 3 --no-report --quiet")[0] == 0
+    topics = [row["topic"] for row in read(Path("c.jsonl"))]
+    assert sorted(topics) == ["t0"] * 3 + ["t1"] * 3 + ["t2"] * 3
+    assert not Path("c.jsonl.html").exists()
+    # The written options repeat the run.
+    assert run("run --config c.jsonl.toml --out d.jsonl")[0] == 0
+    assert Path("d.jsonl").read_bytes() == Path("c.jsonl").read_bytes()
+    assert run("run data.jsonl -k 4 --out e.jsonl --group-by n --group-min 2 --dedup 0.99 --report --quiet")[0] == 0
+    assert sorted(row["n"] for row in read(Path("e.jsonl"))) == [0, 0, 1, 1]
+    page = Path("e.jsonl.html").read_text()
+    assert "gip-gpu run data.jsonl -k 4" in page
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("select F.npy -k 3 --group-max 2", "need --groups, which says what the groups are"),
+        ("select F.npy -k 3 --groups groups.npy", "--groups needs --group-min or --group-max"),
+        ("run data.jsonl -k 3 --out c.jsonl --group-min 2", "need --group-by, which says"),
+        ("run data.jsonl -k 3 --out c.jsonl --group-by kind --group-min 1", "data.jsonl, line 1 has no field 'kind'"),
+        ("select F.npy -k 3 --groups no.txt --group-max 2", "no.txt has 2 groups for 60 rows"),
+        ("select F.npy -k 3 --exclude groups.txt", "groups.txt must hold indices of rows, one a line"),
+        ("select F.npy -k 3 --exclude F.csv", "it must be a selection, .npz or .json, or indices, .npy or .txt"),
+        ("select F.npy -k 3 --dedup 2", "dedup is 2.0"),
+        ("select F.npy -k 3 --groups groups.npy --group-max x", "'x' is no number"),
+    ],
+)
+def test_errors(run, line, message):
+    status, _, err = run(f"{line} --quiet")
+    assert status == 2
+    assert message in err
+
+
+def test_labels_of_any_type(tmp_path):
+    from gip_gpu.records import open_records
+
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps({"x": value}) + "\n" for value in ("a", 1, None, ["b"], True)))
+    assert open_records(path).labels("x") == ["a", "1", "null", '["b"]', "true"]
