@@ -1,4 +1,4 @@
-"""The command line, `gip-gpu`: select, plan, demo.
+"""The command line, `gip-gpu`: score, select, plan, demo.
 
 Exit status: 0 done; 1 unexpected failure; 2 usage or bad input; 130 interrupted; 143 terminated.
 """
@@ -17,6 +17,7 @@ import gip_gpu
 from gip_gpu.cli.demo import demo
 from gip_gpu.cli.launched import leading
 from gip_gpu.cli.plan import plan
+from gip_gpu.cli.score import score
 from gip_gpu.cli.select import select
 
 
@@ -26,7 +27,7 @@ def commands() -> None:
     """Choose the most informative examples of a pool by Greedy Information Projection."""
 
 
-for command in (select, plan, demo):
+for command in (score, select, plan, demo):
     commands.add_command(command)
 
 
