@@ -11,6 +11,8 @@ Examples = Iterable[str] | Iterable[Sequence[str]]
 def as_pairs(examples: Any, *, paired: bool = False) -> list[Pair]:
     """Returns examples as (prompt, answer) pairs; the prompt of a plain text is "".
 
+    Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes U+FFFD.
+
     Args:
         examples: texts, or (prompt, answer) pairs of text.
         paired: whether plain texts are an error.
@@ -33,12 +35,21 @@ def as_pairs(examples: Any, *, paired: bool = False) -> list[Pair]:
 
 def _pair(example: Any, row: int, wanted: str, paired: bool) -> Pair:
     if isinstance(example, str) and not paired:
-        return "", example
+        return "", encodable(example)
     if (
         isinstance(example, Sequence)
         and not isinstance(example, (str, bytes))
         and len(example) == 2
         and all(isinstance(part, str) for part in example)
     ):
-        return example[0], example[1]
+        return encodable(example[0]), encodable(example[1])
     raise TypeError(f"examples[{row}] is {example!r:.60}, a {type(example).__name__}; examples must be {wanted}")
+
+
+def encodable(text: str) -> str:
+    """Returns text that UTF-8 can hold: half a surrogate pair becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

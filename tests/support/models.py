@@ -13,36 +13,8 @@ SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 VARIABLE = "GIP_GPU_SMOLLM2"
 MODULES = ("torch", "transformers", "gguf", "accelerate")
 WORDS = [
-    "what",
-    "is",
-    "two",
-    "and",
-    "three",
-    "four",
-    "five",
-    "plus",
-    "minus",
-    "the",
-    "answer",
-    "of",
-    "a",
-    "b",
-    "c",
-    "d",
-    "e",
-    "f",
-    "g",
-    "h",
-    "i",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "o",
-    "p",
-    "?",
-    ".",
+    *("what", "is", "two", "and", "three", "four", "five", "plus", "minus", "the", "answer", "of", "?", "."),
+    *"abcdefghijklmnop",
 ]
 
 

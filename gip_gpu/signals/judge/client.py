@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from gip_gpu.signals.examples import encodable
 from gip_gpu.signals.judge.costs import token_estimate
 from gip_gpu.signals.judge.pace import Pace
 from gip_gpu.signals.judge.settings import Limits, Server
@@ -145,7 +146,7 @@ class Client:
         """Returns the reply in a response; one that is no chat completion has an empty text."""
         choices = getattr(found, "choices", None)
         content = getattr(getattr(choices[0], "message", None), "content", None) if choices else None
-        text = content if isinstance(content, str) else ""
+        text = encodable(content) if isinstance(content, str) else ""
         usage = getattr(found, "usage", None)
         counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
         if all(isinstance(count, int) and count >= 0 for count in counts):

@@ -16,7 +16,7 @@ def token_estimate(messages: Iterable[Mapping[str, Any]]) -> int:
     >>> token_estimate([{"content": "12345678"}])
     6
     """
-    sizes = (len(str(message["content"]).encode(errors="surrogatepass")) for message in messages)
+    sizes = (len(str(message["content"]).encode()) for message in messages)
     return sum(-(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE for size in sizes)
 
 

@@ -114,7 +114,7 @@ class Rubric:
     def prompt(self, example: Pair) -> str:
         """Returns the prompt for a (prompt, answer) pair; the prompt of a plain text is ""."""
         # Tags depend on the whole text, so that a text does not end its own by chance or by simple design.
-        mark = blake2b("\0".join(example).encode(errors="surrogatepass"), digest_size=4).hexdigest()
+        mark = blake2b("\0".join(example).encode(), digest_size=4).hexdigest()
         parts = (("prompt", example[0]), ("answer", example[1])) if example[0] else (("text", example[1]),)
         return self._fill("\n".join(f"<{tag}-{mark}>\n{text}\n</{tag}-{mark}>" for tag, text in parts))
 

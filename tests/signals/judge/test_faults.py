@@ -88,6 +88,7 @@ BAD = {
     "an attribute more": GOOD.replace("}", ', "style": 1}'),
     "an attribute twice": GOOD.replace("}", ', "difficulty": 3}'),
     "a list": f"[{GOOD}]",
+    "half a character": "\ud800",
     "empty": "",
     "nested": "[" * 100_000,
 }
@@ -106,7 +107,7 @@ def test_a_bad_reply_is_asked_again_and_then_missing(reply: str) -> None:
     second = [seen.messages for seen in server.seen if seen.text == "late"][1]
     if reply:
         assert [message["role"] for message in second] == ["user", "assistant", "user"]
-        assert second[1]["content"] == reply[:2000]
+        assert second[1]["content"] == reply[:2000].replace("\ud800", "\ufffd")
         assert found.missing[0] in second[2]["content"]
 
 
