@@ -45,6 +45,7 @@ NOT_RUN = {
     "needs a GPU": {"docs/gpus.md"},
     "installs packages": {"README.md", "docs/index.md"},
     "takes minutes": {"docs/benchmarks.md"},
+    "needs a model": {"docs/scoring.md"},
 }
 VARIES = {
     "with the Python version": {"docs/tutorial.md"},
@@ -52,7 +53,10 @@ VARIES = {
 }
 SLOW = {"docs/distributed.md", "docs/tutorial.md"}
 # Modules that pages need beyond the extra `test`.
-NEEDS = {"docs/distributed.md": ("torch.distributed", "many processes need torch")}
+NEEDS = {
+    "docs/distributed.md": ("torch.distributed", "many processes need torch"),
+    "docs/scoring.md": ("openai", "a judge needs openai"),
+}
 
 FAILURE = re.compile(r"^\w+(Error|Warning): ", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")

@@ -187,6 +187,14 @@ def test_a_row_whose_tries_all_fail_is_missing_and_asked_in_the_next_run(tmp_pat
     assert found.report.requests == 1
 
 
+def test_many_rows_may_fail_while_others_succeed() -> None:
+    fault = Answer(status=500)
+    with judge_server(lambda text, before: fault if int(text.split()[1]) % 2 else None) as server:
+        found = judge_ratings(TEXTS, Server(server.url, "m"), limits=Limits(tries=1, concurrency=1))
+    assert list(found.missing) == list(range(1, 20, 2))
+    np.testing.assert_array_equal(found.scores[::2], TRUE[::2])
+
+
 def test_a_row_that_the_server_refuses_is_missing() -> None:
     fault = Answer(status=400, content="context too long")
     with judge_server(lambda text, before: fault if text == "text 7" else None) as server:
