@@ -70,6 +70,8 @@ class Client:
         self._client = openai.AsyncOpenAI(
             base_url=server.url, api_key=server.api_key or "none", timeout=server.timeout, max_retries=0
         )
+        # Of the environment, where they may be meant for another server.
+        self._client.organization = self._client.project = None
         self.requests = self.failures = self.successes = 0
 
     async def __aenter__(self) -> "Client":

@@ -52,12 +52,12 @@ class Rubric:
 
     >>> print(Rubric(["humour"], 1, 10, template="$attributes\\n$example\\n$format").prompt(("Hi", "Hello")))
     - humour
-    <prompt-1ec1>
+    <prompt-09d29a39>
     Hi
-    </prompt-1ec1>
-    <answer-1ec1>
+    </prompt-09d29a39>
+    <answer-09d29a39>
     Hello
-    </answer-1ec1>
+    </answer-09d29a39>
     {"humour": <number>}
     """
 

@@ -54,8 +54,10 @@ def test_the_request_is_that_of_the_settings() -> None:
     assert "secret" not in repr(settings)
 
 
-def test_no_key_of_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "of-another-server")
+def test_nothing_of_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.setenv(f"OPENAI_{name}", "of-another-server")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://of-another-server/v1")
     with judge_server() as server:
         judge_ratings(["a"], Server(server.url, "m"))
     assert "of-another-server" not in str(server.seen[0].headers)

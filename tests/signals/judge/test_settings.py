@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gip_gpu.signals.judge import Limits, Rubric, Server
+from gip_gpu.signals.judge import Limits, Rubric, Server, judge_ratings
 from gip_gpu.signals.judge.pace import Pace
 
 
@@ -87,6 +88,13 @@ def test_bad_limits_are_named(name: str) -> None:
             Limits(**{name: None})
     with pytest.raises(ValueError, match="requests_per_minute is 0"):
         Limits(requests_per_minute=0)
+
+
+@pytest.mark.parametrize("package", ["openai", "tenacity"])
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r'pip install "gip_gpu\[judge\]"'):
+        judge_ratings(["a"], Server("http://localhost:1/v1", "m"))
 
 
 class Clock:

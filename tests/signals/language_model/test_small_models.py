@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import torch
 from gip_gpu.exceptions import CutTextWarning, MissingScoresWarning
 from gip_gpu.signals.language_model import ifd, load_model, losses, model, perplexity
 from gip_gpu.signals.language_model.tokens import Encoder
+from tests.support.command_line import posix
 from tests.support.models import WORDS, small_model, word_tokenizer
 
 RNG = np.random.default_rng(11)
@@ -169,6 +173,37 @@ def test_a_resumed_run_computes_only_what_is_missing(
     assert batches == []
 
 
+JOB = """
+import sys
+import numpy as np
+from gip_gpu.signals.language_model import perplexity
+folder, out = sys.argv[1:]
+texts = open(folder + "/texts.txt").read().splitlines()
+np.save(out, perplexity(texts, folder, device="cpu", batch_tokens=60, resume=folder + "/losses.jsonl"))
+"""
+
+
+@posix
+@pytest.mark.slow
+def test_a_killed_run_computes_at_most_one_batch_again(tmp_path: Path) -> None:
+    small_model().save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    texts = list(dict.fromkeys(sentence(20) for _ in range(300)))
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    file, command = tmp_path / "losses.jsonl", [sys.executable, "-c", JOB, str(tmp_path), str(tmp_path / "out.npy")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not file.exists() or file.stat().st_size < 2_000:
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+    assert not (tmp_path / "out.npy").exists()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    # Two sequences of 21 tokens a batch; the first line is the header.
+    assert len(texts) <= file.read_text().count("\n") - 1 <= len(texts) + 2
+    wanted = perplexity(texts, tmp_path, device="cpu", batch_tokens=60)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), wanted)
+
+
 def test_other_weights_are_another_model(tmp_path: Path) -> None:
     file = tmp_path / "losses.jsonl"
     own = small_model()
@@ -183,6 +218,12 @@ def test_bfloat16_is_near() -> None:
     wanted = perplexity(PAIRS, small_model(), tokenizer=word_tokenizer())
     found = perplexity(PAIRS, small_model().to(torch.bfloat16), tokenizer=word_tokenizer())
     np.testing.assert_allclose(np.log(found), np.log(wanted), rtol=0.05)
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r'pip install "gip_gpu\[lm\]"'):
+        perplexity(["a"], "some/model")
 
 
 def test_batches_hold_all_rows_once() -> None:
