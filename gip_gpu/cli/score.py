@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,10 @@ def score(
     assert output is not None
     with _keeping(kept):
         found = run.all()
-    scores = NamedScores(fill_missing(found.scores, missing, names=found.names), found.names)
+    try:
+        scores = NamedScores(fill_missing(found.scores, missing, names=found.names), found.names)
+    except ValueError as error:
+        raise ValueError(f"{error}{run.reason()}") from error
     with atomic_write(output) as file:
         file.write(encoded(scores, suffix_of(output)))
     if not quiet:
@@ -140,11 +144,13 @@ class _Signals:
 
     Attributes:
         report: of the judge, after it was asked.
+        missing: reasons of rows that the judge has not rated.
     """
 
     def __init__(self, data: Path, options: Mapping[str, Any], kept: Path | None, shown: bool) -> None:
         self.data, self.options, self.shown = data, options, shown
         self.report: JudgeReport | None = None
+        self.missing: dict[int, str] = {}
         self._answers, self._losses = (
             None if kept is None else kept.with_name(f"{kept.name}.{what}.jsonl") for what in ("answers", "losses")
         )
@@ -170,9 +176,16 @@ class _Signals:
             if twice := [name for name in names if name in self._columns]:
                 raise click.UsageError(f"--columns and the judge's attributes both have {twice[0]!r}")
             found = judge_ratings(self.examples, progress=self.shown, **self._asked)
-            self.report = found.report
+            self.report, self.missing = found.report, found.missing
             signals[names] = found.scores
         return combine(signals)
+
+    def reason(self) -> str:
+        """Returns the most frequent reason of missing ratings, for a message."""
+        if not self.missing:
+            return ""
+        reason, count = Counter(self.missing.values()).most_common(1)[0]
+        return f"; judge, {count:,} rows: {reason}"
 
     def estimate(self) -> str:
         """Returns the estimated cost."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -134,6 +136,7 @@ def test_seventy_per_cent_missing(folder: Path, run: Run, missing: str) -> None:
             assert found.status == 2
             assert "28 of 'coherence'" in found.err
             assert "missing='drop'" in found.err
+            assert "judge, 28 rows: it is not one JSON object" in found.err
             assert not Path("scores.npz").exists()
             # The replies are kept: another choice costs nothing.
             assert run(line.replace("error", "drop")).status == 0
@@ -195,6 +198,40 @@ def test_an_interrupt_says_how_to_resume(folder: Path) -> None:
         assert "interrupted" in said
         assert len(server.seen) < M
     assert not Path("scores.npz").exists()
+
+
+def test_a_budget_that_ends_is_named(folder: Path, run: Run, server: JudgeServer) -> None:
+    line = f"score data.jsonl -o s.npz --judge {server.url} --model m --token-budget 2000"
+    found = run(line)
+    assert found.status == 2
+    assert "rows: the token budget is used up" in found.err
+    found = run(f"{line} --missing drop")
+    assert found.status == 0
+    assert "judge: stopped" in found.out
+
+
+@posix
+@pytest.mark.slow
+def test_a_bar_with_rate_and_remaining_time(folder: Path) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    with judge_server(lambda text, before: Answer(wait=0.05)) as server:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        line = f"score data.jsonl -o scores.npz --judge {server.url} --model m --concurrency 2"
+        with subprocess.Popen(command(*line.split()), stderr=theirs, stdout=subprocess.DEVNULL):
+            os.close(theirs)
+            shown = b""
+            # Linux reports the end of a terminal as an error.
+            with contextlib.suppress(OSError):
+                while part := os.read(ours, 4096):
+                    shown += part
+        os.close(ours)
+    assert re.search(r"judge:  +\d+%.*\| +\d+/40 \[\d\d:\d\d<\d\d:\d\d, .*row", shown.decode())
+    assert "40/40" in shown.decode()
 
 
 def test_no_resume_keeps_nothing(folder: Path, run: Run, server: JudgeServer) -> None:
