@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from bench.runner import child, pools
 from bench.runner.ceilings import ceilings
 from bench.runner.command import Request, suite
 from bench.runner.pools import CASES, Case
-from bench.runner.report import Report, heading, paragraphs, table, withheld
+from bench.runner.report import Report, heading, paragraphs, table
 from bench.runner.runs import Job, Runs, first_difference, in_turn, ratio
 from gip_gpu.metrics import iou
 from gip_gpu.reference import matching_pursuit
@@ -66,16 +67,14 @@ def jobs(case: Case, quick: bool) -> dict[str, Job]:
 @suite("cpu", names=[case.name for case in CASES], runs=(3, 1))
 def main(request: Request) -> Report:
     """Measure gip_gpu.select against plain NumPy; failure: gip_gpu failed or gave other indices."""
-    known: dict[tuple[int, int], dict[str, float]] = {}
+    limits = cache(lambda m, d: child.call(ceilings, m, d, 256 if request.quick else 4096))
     measured = []
     for case in (pools.find(name, request.quick) for name in request.names):
-        size = (case.m, case.d)
-        if size not in known:
-            known[size] = child.call(ceilings, *size, 256 if request.quick else 4096)
+        ceiling = limits(case.m, case.d)
         reference = matching_pursuit(*pools.load(case), case.k, on_exhausted="restart")
         request.done(f"{case.name}: reference")
         found = in_turn(jobs(case, request.quick), request.runs, request.done)
-        measured.append(Measured(case, reference, known[size], found))
+        measured.append(Measured(case, reference, ceiling, found))
     text = paragraphs(
         heading("gip_gpu.select against plain NumPy", request.quick, f"Runs: {request.runs} each."),
         speed(measured),
@@ -96,7 +95,7 @@ def speed(measured: Sequence[Measured]) -> str:
         for place, (variant, runs) in enumerate(found.found.items()):
             row = ["" if place else str(found.case), variant]
             if runs.trouble:
-                rows.append([*row, runs.trouble, "", "", "", ""])
+                rows.append([*row, runs.trouble])
                 continue
             first, overlap = found.agreement(variant)
             speed_up = f"withheld: {reason}" if reason else f"{ratio(runs, ours):.1f} x"
@@ -110,7 +109,7 @@ def limit(measured: Sequence[Measured]) -> str:
     rows = []
     for found in measured:
         if reason := found.wrong():
-            rows.append(withheld([str(found.case)], reason, LIMIT_HEADER))
+            rows.append([str(found.case), f"withheld: {reason}"])
             continue
         case, flops, ours = found.case, found.ceiling["flops"], found.found[OURS]
         seconds = ours.median()

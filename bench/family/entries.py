@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.plain import loops
 from bench.runner import child, pools
 from bench.runner.pools import Case
 from gip_gpu.reference import greedy, matching_pursuit
@@ -13,13 +14,7 @@ from gip_gpu.reference import greedy, matching_pursuit
 
 @dataclass(frozen=True)
 class Entry:
-    """One objective on one pool.
-
-    Attributes:
-        name: name for `--only`.
-        objective, epsilon, query: as in `gip_gpu.select`.
-        case: pool, scores and number of picks.
-    """
+    """One objective on one pool; objective, epsilon and query are those of `gip_gpu.select`."""
 
     name: str
     objective: str
@@ -81,3 +76,15 @@ def run(name: str, quick: bool) -> dict[str, Any]:
     told = child.selection(*entry.load(), entry.case.k, device="cpu", **entry.options)
     timings = told["timings"]
     return {**told, "picking": timings["total"] - timings["prepare"] - timings["query"]}
+
+
+def run_textbook(quick: bool) -> dict[str, Any]:
+    """Runs the textbook's algorithm once, in its own process."""
+    entry = find(DPP, quick)
+    F, _ = entry.load()
+    return child.timed(lambda: loops.projecting(F, None, entry.case.k, "entropy", entry.epsilon))
+
+
+def textbook_bytes(m: int, d: int, k: int) -> int:
+    """Returns the memory of `run_textbook`: C, two copies of the rows during normalisation, and a few vectors."""
+    return 8 * (k * m + 2 * m * d + 4 * m)

@@ -1,18 +1,27 @@
 """`python -m bench family`: a pick against one matrix-vector product, memory by part, and the textbook's loop."""
 
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
+from bench.family import entries
 from bench.family.entries import DPP, ENTRIES, Entry
-from bench.family.session import TEXTBOOK, Session, measure
+from bench.runner import child
+from bench.runner.ceilings import ceilings
 from bench.runner.command import Request, suite
-from bench.runner.report import Report, heading, listed, paragraphs, spread, table, withheld
-from bench.runner.runs import ratio
+from bench.runner.report import Report, heading, listed, paragraphs, spread, table
+from bench.runner.runs import Job, Runs, first_difference, in_turn, ratio
 from gip_gpu.system import memory
 
 # Objectives that project picks out of the rows, and the claimed cost of a pick in products of the pool and a vector.
 CLAIMED, CLAIM = ("lr", "mi", "entropy"), 4
+TEXTBOOK = "textbook"
+# Largest lead of a pick, relative to its gain, at which two float64 programs may choose different items.
+TIE = 1e-12
 
 PICK_HEADER = (
     *("objective", "scores", "a pick, ms, median (min to max)", "/ matrix-vector product", "state overhead, ms"),
@@ -43,15 +52,106 @@ VERIFY = click.Option(
 )  # fmt: skip
 
 
+@dataclass
+class Session:
+    """All measurements of one call."""
+
+    entries: Sequence[Entry]
+    # Seconds of one float32 product of the pool and a vector, and of reading the same number of bytes, by round.
+    gemv: list[float] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
+    # Runs, and picks of the float64 reference to compare with, by name of the entry, or `TEXTBOOK`.
+    found: dict[str, Runs] = field(default_factory=dict)
+    references: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def objectives(self) -> list[Entry]:
+        """Entries whose picks are compared with the reference."""
+        return [entry for entry in self.entries if entry.name != DPP]
+
+    @property
+    def dpp(self) -> Entry | None:
+        """Entry that is compared with the textbook, if it was requested."""
+        return next((entry for entry in self.entries if entry.name == DPP), None)
+
+    @property
+    def matvec(self) -> float:
+        """Seconds of one product of the pool and a vector."""
+        return statistics.median(self.gemv)
+
+    @property
+    def limit(self) -> float:
+        """Shortest measured seconds to read the pool, by the read benchmark or by a product of the pool."""
+        return min(statistics.median(self.read), self.matvec)
+
+    def wrong(self, name: str) -> str:
+        """Returns the reason to withhold an objective's times; "" if all its runs gave the picks of the reference."""
+        expected = self.references[name]
+        return self.found[name].wrong(expected, len(expected))
+
+    def picks(self, entry: Entry) -> list[float]:
+        """Returns the seconds a pick of each run."""
+        return [seconds / entry.case.k for seconds in self.found[entry.name].figures("picking")]
+
+    def parting(self) -> tuple[int, float, int] | None:
+        """Returns the first pick, from 0, in which gip_gpu and the textbook differ, its lead and its ties; or None."""
+        found = [
+            (first, float(ours.notes["margins"][first]), int(ours.notes["ties"][first]))
+            for ours in self.found[DPP].runs
+            for theirs in self.found[TEXTBOOK].runs
+            if (first := first_difference(ours.indices, theirs.indices)) is not None
+        ]
+        return min(found, default=None)
+
+    def withheld(self) -> str:
+        """Returns the reason to withhold the speed-up over the textbook; "" if all runs of both made the same picks."""
+        for name, shown in ((DPP, "gip_gpu"), (TEXTBOOK, TEXTBOOK)):
+            if trouble := self.found[name].trouble:
+                return f"{shown} {trouble}"
+        if (parting := self.parting()) is None:
+            return ""
+        first, margin, tied = parting
+        return (
+            f"the picks first differ at pick {first}, where gip_gpu's leads by {margin:.2g} of its gain; "
+            f"items that tie there, itself included: {tied}"
+        )
+
+    def failures(self) -> list[str]:
+        """Lists failed selections, and picks that differ from the reference's or the textbook's."""
+        found = [f"{entry}: {reason}" for entry in self.objectives if (reason := self.wrong(entry.name))]
+        if self.dpp is not None:
+            parting = self.parting()
+            # The textbook's rounding decides ties, so it may differ there.
+            if self.found[DPP].trouble or (parting is not None and parting[1] > TIE):
+                found.append(f"{self.dpp}: {self.withheld()}")
+        return found
+
+
+def measure(request: Request, verified: int | None) -> Session:
+    """Measures the entries, and compares `verified` picks of each with the float64 reference; None: all."""
+    session = Session([entries.find(name, request.quick) for name in request.names])
+    jobs = {entry.name: Job(entries.run, (entry.name, request.quick)) for entry in session.entries}
+    case = session.entries[0].case
+    if session.dpp is not None:
+        needed = entries.textbook_bytes(case.m, case.d, session.dpp.case.k)
+        jobs[TEXTBOOK] = Job(entries.run_textbook, (request.quick,), needed)
+    session.found = {name: Runs() for name in jobs}
+    for _ in range(request.runs):
+        # In each round, so that drift affects the ceilings too; the rate of the large product is not used.
+        rates = child.call(ceilings, case.m, case.d, 256)
+        session.gemv.append(rates["gemv"])
+        session.read.append(rates["read"])
+        in_turn(jobs, 1, request.done, found=session.found)
+    for entry in session.objectives:
+        session.references[entry.name] = entry.reference(min(verified or entry.case.k, entry.case.k))
+        request.done(f"{entry.name}: reference")
+    return session
+
+
 @suite("family", "family.md", names=[entry.name for entry in ENTRIES], runs=(3, 1), options=[VERIFY])
 def main(request: Request, verify: int | None) -> Report:
     """Measure the cost of a pick, by objective; failure: gip_gpu failed or made other picks."""
     session = measure(request, verify)
-    return Report(text(session, request), session.failures())
-
-
-def text(session: Session, request: Request) -> str:
-    """Returns the whole report."""
     parts = [heading("What the objectives of the family cost", request.quick, f"Runs: {request.runs} each.")]
     if session.objectives:
         case = session.objectives[0].case
@@ -60,7 +160,7 @@ def text(session: Session, request: Request) -> str:
         parts += ["## Memory", memory_parts(session), MEMORY_NOTES]
     if session.dpp is not None:
         parts += ["## More picks than dimensions, against the textbook", dpp(session, session.dpp)]
-    return paragraphs(*parts)
+    return Report(paragraphs(*parts), session.failures())
 
 
 def picks(session: Session) -> str:
@@ -69,18 +169,15 @@ def picks(session: Session) -> str:
     for entry in session.objectives:
         first = [str(entry), entry.scores]
         if reason := session.wrong(entry.name):
-            rows.append(withheld(first, reason, PICK_HEADER))
+            rows.append([*first, f"withheld: {reason}"])
             continue
         seconds, notes = session.picks(entry), session.found[entry.name].notes
         median, candidates = statistics.median(seconds), notes["candidates"]
-        rows.append(
-            [
-                *(*first, spread([1e3 * value for value in seconds]), f"{median / session.matvec:.2f}"),
-                *(f"{1e3 * (median - session.matvec):.3g}", f"{session.limit / median:.0%}"),
-                f"{statistics.mean(candidates):.3g} ({statistics.median(candidates):.3g})",
-                *(f"{notes['refreshes']:,}", f"{len(notes['rounds']):,}"),
-            ]
-        )
+        shares = (f"{median / session.matvec:.2f}", f"{1e3 * (median - session.matvec):.3g}")
+        told = f"{statistics.mean(candidates):.3g} ({statistics.median(candidates):.3g})"
+        counts = (f"{notes['refreshes']:,}", f"{len(notes['rounds']):,}")
+        spent = spread([1e3 * value for value in seconds])
+        rows.append([*first, spent, *shares, f"{session.limit / median:.0%}", told, *counts])
     return table(rows, PICK_HEADER)
 
 
@@ -114,7 +211,7 @@ def whole_runs(session: Session) -> str:
     rows = []
     for entry in session.objectives:
         if reason := session.wrong(entry.name):
-            rows.append(withheld([str(entry)], reason, RUN_HEADER))
+            rows.append([str(entry), f"withheld: {reason}"])
             continue
         runs, count = session.found[entry.name], len(session.references[entry.name])
         times = [runs.spread(part) for part in ("process", "seconds", "prepare", "query", "picking")]
@@ -137,13 +234,12 @@ def memory_parts(session: Session) -> str:
     entries = [entry for entry in session.objectives if session.found[entry.name].runs]
     found = [session.found[entry.name] for entry in entries]
     plans = [runs.notes["memory"] for runs in found]
-    parts = list(dict.fromkeys(part for plan in plans for part in plan))
+    parts = dict.fromkeys(part for plan in plans for part in plan)
     rows = [[part, *(memory.readable(plan[part]) if part in plan else "" for plan in plans)] for part in parts]
-    rows += [
-        ["in all, planned", *(memory.readable(sum(plan.values())) for plan in plans)],
-        ["measured", *(runs.size for runs in found)],
-        ["a k x m matrix in float64", *(memory.readable(8 * entry.case.k * entry.case.m) for entry in entries)],
-    ]
+    rows.append(["in all, planned", *(memory.readable(sum(plan.values())) for plan in plans)])
+    rows.append(["measured", *(runs.size for runs in found)])
+    stored = (memory.readable(8 * entry.case.k * entry.case.m) for entry in entries)
+    rows.append(["a k x m matrix in float64", *stored])
     return table(rows, ("bytes", *map(str, entries)))
 
 
@@ -154,7 +250,7 @@ def dpp(session: Session, entry: Entry) -> str:
     for name, shown in ((DPP, "gip_gpu"), (TEXTBOOK, "textbook, float64, C kept")):
         runs = session.found[name]
         if runs.trouble:
-            rows.append([shown, runs.trouble, "", "", ""])
+            rows.append([shown, runs.trouble])
             continue
         speed_up = f"withheld: {reason}" if reason else f"{ratio(runs, session.found[DPP]):.1f} x"
         rows.append([shown, runs.spread(), "" if name == DPP else speed_up, runs.spread("process"), runs.size])

@@ -14,12 +14,7 @@ class LeftOut(Exception):
 
 
 class Budget:
-    """Seconds after which no new measurement begins.
-
-    Attributes:
-        seconds: total seconds.
-        end: time of the end on the clock.
-    """
+    """Seconds after which no new measurement begins; `end` is their end on the clock."""
 
     def __init__(self, seconds: float, clock: Clock = time.perf_counter) -> None:
         self.seconds, self.clock = seconds, clock
@@ -29,12 +24,12 @@ class Budget:
         return self.end - self.clock()
 
     def part(self, share: float, coming: float, chosen: float) -> "Budget":
-        """Returns the budget of the next part.
+        """Returns the budget of the next part; if few parts run, it may take more than `LARGEST_SHARE`.
 
         Args:
             share: share of this part.
             coming: sum of the shares of this part and the parts after it, which divide the remaining seconds.
-            chosen: sum of the shares of all parts that run. If few run, a part may take more than `LARGEST_SHARE`.
+            chosen: sum of the shares of all parts that run.
 
         >>> whole = Budget(100.0, clock=lambda: 0.0)
         >>> whole.part(0.1, coming=0.5, chosen=1.0).seconds

@@ -22,40 +22,27 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of all parts; m, d, k: items, length of a row, picks.
+    """Sizes of all parts; m, d, k: items, length of a row, picks."""
 
-    Attributes:
-        label: description for people.
-        step, signals: (m, d, k) of the steps, and the numbers of signals.
-        select, shares: (m, d) of the whole selections, and the selected shares of m, the smallest first.
-        once: number of picks above which a list is selected once, and from device arrays only.
-        gram: (m, d) of the Gram kernels, the most important first.
-        lazy: (m, d, k) of the columns on demand.
-        batch: columns in a batch of them.
-        family: (m, d, k) of the other objectives.
-        sample: (m, d, k) of the equivalence.
-        copied: bytes of the array of the copy.
-        gemm: rows and columns of the matrices of the vendor's product.
-        barriers, launches: number in one measurement.
-        repeats: number of runs of each measurement; their median counts.
-    """
-
-    label: str
+    label: str  # description for people
+    # (m, d, k) of the steps, and the numbers of signals.
     step: tuple[int, int, int]
     signals: tuple[int, ...]
+    # (m, d) of the whole selections, and the selected shares of m, the smallest first.
     select: tuple[tuple[int, int], ...]
     shares: tuple[float, ...]
-    once: int
-    gram: tuple[tuple[int, int], ...]
-    lazy: tuple[int, int, int]
-    batch: int
-    family: tuple[int, int, int]
-    sample: tuple[int, int, int]
-    copied: int
-    gemm: int
+    once: int  # number of picks above which a list is selected once, and from device arrays only
+    gram: tuple[tuple[int, int], ...]  # (m, d) of the Gram kernels, the most important first
+    lazy: tuple[int, int, int]  # (m, d, k) of the columns on demand
+    batch: int  # columns in a batch of them
+    family: tuple[int, int, int]  # (m, d, k) of the other objectives
+    sample: tuple[int, int, int]  # (m, d, k) of the equivalence
+    copied: int  # bytes of the array of the copy
+    gemm: int  # rows and columns of the matrices of the vendor's product
+    # Number in one measurement.
     barriers: int
     launches: int
-    repeats: int
+    repeats: int  # number of runs of each measurement; their median counts
 
 
 FULL = Sizes(
@@ -82,22 +69,17 @@ TINY = Sizes(
 
 @dataclass
 class Case:
-    """One selection: a pool with scores, the number of picks, the objective.
+    """One selection: a pool with scores, the number of picks, the objective."""
 
-    Attributes:
-        title: the pool and its scores, for people.
-        F, G: embeddings (m, d) and scores (m,) or (m, n).
-        k: largest number of picks.
-        objective, options: as in `gip_gpu.select`.
-        known: the longest known list of right indices and its source, a cache of `bench.gpu.right`.
-    """
-
-    title: str
+    title: str  # the pool and its scores, for people
+    # Embeddings (m, d) and scores (m,) or (m, n).
     F: Array
     G: Array
-    k: int
+    k: int  # largest number of picks
+    # As in `gip_gpu.select`.
     objective: str = "mp"
     options: dict[str, Any] = field(default_factory=dict)
+    # The longest known list of right indices and its source, a cache of `bench.gpu.right`.
     known: tuple[Array, str] | None = field(default=None, init=False, repr=False)
 
     @property

@@ -31,8 +31,7 @@ def ceilings(session: Session) -> None:
 def copy(session: Session) -> None:
     """Measures the bytes a second, read and written, of a copy of a large array."""
     sizes, library = session.sizes, session.library
-    source = library.arrays.empty((sizes.copied // 4,), "fp32")
-    target = library.arrays.empty((sizes.copied // 4,), "fp32")
+    source, target = (library.arrays.empty((sizes.copied // 4,), "fp32") for _ in range(2))
     source[...] = 1.0
     seconds = library.timer.seconds(lambda: library.copy(target, source), sizes.repeats, lambda: library.poison(target))
     _note(session, "copy bandwidth", 2 * sizes.copied / seconds, seconds, 2 * sizes.copied / A100.memory)
@@ -40,13 +39,14 @@ def copy(session: Session) -> None:
 
 def gemm(session: Session, kind: str) -> None:
     """Measures the flops a second of a large square product by the vendor's library."""
-    sizes, library = session.sizes, session.library
-    side = sizes.gemm
+    library, side = session.library, session.sizes.gemm
     values = np.random.default_rng(side).standard_normal((side, side), np.float32)
     left, right, out = library.put(values, kind), library.put(values, kind), library.arrays.empty((side, side), kind)
-    seconds = library.timer.seconds(
-        lambda: library.matmul(left, right, out, kind), sizes.repeats, lambda: library.poison(out)
-    )
+
+    def multiply() -> None:
+        library.matmul(left, right, out, kind)
+
+    seconds = library.timer.seconds(multiply, session.sizes.repeats, lambda: library.poison(out))
     flops = 2 * side**3
     _note(session, f"GEMM {kind}", flops / seconds, seconds, flops / (A100.share * A100.flops[kind]))
 
@@ -62,11 +62,9 @@ def launches(session: Session, library: Library) -> None:
 
     seconds = library.timer.seconds(lambda: burst(sizes.launches), sizes.repeats) / sizes.launches
     _note(session, f"launch by {library.name}, back to back", seconds, seconds)
-    replay = library.graph(lambda: burst(CAPTURED))
+    replay, replays = library.graph(lambda: burst(CAPTURED)), max(1, sizes.launches // CAPTURED)
     if replay is None:
         raise LeftOut("in a graph: there are none on this device")
-
-    replays = max(1, sizes.launches // CAPTURED)
 
     def replayed() -> None:
         for _ in range(replays):

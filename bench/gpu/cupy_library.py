@@ -7,27 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.gpu.library import Action, Library, Timer
+from bench.gpu.library import Action, EventTimer, Library
 from gip_gpu.kernels import cuda_source
 
 # Values of library_types.h and cublas_api.h: the type of a product's arrays, and its arithmetic.
 CUBLAS = {"fp32": (0, 68), "tf32": (0, 77), "fp16": (2, 68), "bf16": (14, 68)}
-
-
-class CupyTimer(Timer):
-    """Timer by CUDA events of CuPy in its current stream."""
-
-    def __init__(self, cupy: Any) -> None:
-        self.cupy = cupy
-
-    def mark(self) -> Any:
-        event = self.cupy.cuda.Event()
-        event.record()
-        return event
-
-    def between(self, start: Any, stop: Any) -> float:
-        stop.synchronize()
-        return float(self.cupy.cuda.get_elapsed_time(start, stop)) / 1e3
 
 
 class CupyLibrary(Library):
@@ -39,8 +23,7 @@ class CupyLibrary(Library):
         from gip_gpu.backends.cuda.arrays import CupyArrays
 
         self.cupy, self.arrays = cupy, CupyArrays(device)
-        self.cuda = True
-        self.timer = CupyTimer(cupy)
+        self.cuda, self.timer = True, EventTimer(cupy.cuda.Event, cupy.cuda.get_elapsed_time)
 
     def put(self, values: Any, kind: str) -> Any:
         from gip_gpu.backends.cuda.arrays import CUPY_DTYPES
@@ -93,10 +76,8 @@ class CupyLibrary(Library):
         return run
 
     def _kernel(self, name: str, cooperative: bool) -> Any:
-        module = self.cupy.RawModule(
-            code=barrier_source(), options=("-std=c++17",), enable_cooperative_groups=cooperative
-        )
-        return module.get_function(name)
+        how = {"options": ("-std=c++17",), "enable_cooperative_groups": cooperative}
+        return self.cupy.RawModule(code=barrier_source(), **how).get_function(name)
 
     def release(self) -> None:
         gc.collect()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -34,19 +35,16 @@ def steps(session: Session) -> None:
     """Measures the time of a step, from the launches of a run of many steps."""
     m, d, _ = session.sizes.step
     cases = session.do(f"steps: pool of {m:,} x {d}", step_cases, session.sizes)
-    for precision in STEP_PRECISIONS:
-        for case in cases or ():
-            for name in session.libraries:
-                what = f"steps: {case.title}, {precision}, {name}"
-                session.do(what, step, session, case, name, precision, backend=name)
+    for precision, case in product(STEP_PRECISIONS, cases or ()):
+        session.each(f"steps: {case.title}, {precision}", step, case, precision)
 
 
-def step(session: Session, case: Case, name: str, precision: str) -> None:
+def step(session: Session, case: Case, precision: str, name: str) -> None:
     """Times the steps of all picks of a case, and compares every run with the right indices."""
     library, (m, d), k = session.libraries[name], case.shape, case.k
     right, unchecked = session.known(case, k)
     session.release()
-    told = library.watch()
+    peak = library.watch()
     pool = gip_gpu.Pool(case.F, device=session.device, backend=name, precision=precision, columns="gram")
     # The first selection prepares the pool and compiles the remaining kernels.
     chosen = [pool.select(case.G, k)]
@@ -55,19 +53,18 @@ def step(session: Session, case: Case, name: str, precision: str) -> None:
         with launches(backend, library) as marks:
             chosen.append(pool.select(case.G, k))
         spans.append(sum(library.timer.between(*pair) for pair in marks) / k)
-    peak = told()
+    held = peak()
     difference = None if right is None else worst([found.indices for found in chosen], right)
-    in_shared = bool(getattr(backend, "shared", 0))
-    costs = GpuCosts(m, d, case.signals, format_of(case.F))
+    in_shared, costs = bool(getattr(backend, "shared", 0)), GpuCosts(m, d, case.signals, format_of(case.F))
     waits = {"barriers": 2} if name == "cupy" else {"launches": 2}
     work = (Phase(bytes=costs.step_bytes(precision, in_shared), **waits),)
     proof = proof_of(chosen[-1])
     notes = {"steps": k, "refreshes": proof["refreshes"], "candidates": proof["candidates"],
              "seconds a pick, host included": proof["total"] / k, "residual in shared memory": in_shared}  # fmt: skip
-    names, model = ("steps", case.title, f"{name}, {precision}"), step_seconds(costs, name, precision)
-    session.results.entries.append(
-        Entry(*names, name, float(np.median(spans)), work, peak, model, True, difference, unchecked, notes=notes)
-    )
+    names, seconds = ("steps", case.title, f"{name}, {precision}"), float(np.median(spans))
+    model = step_seconds(costs, name, precision)
+    entry = Entry(*names, name, seconds, work, held, model, True, difference, unchecked, notes=notes)
+    session.results.entries.append(entry)
 
 
 @contextmanager
@@ -91,18 +88,12 @@ def grams(session: Session) -> None:
     """Measures the Gram matrix by our kernels and by the vendor's GEMM, for each format of the factors."""
     for m, d in session.sizes.gram:
         # float32 rows: 16-bit rows would be multiplied unchanged in every precision.
-        rows = session.do(f"gram: pool of {m:,} x {d}", _rows, m, d)
+        rows = session.do(f"gram: pool of {m:,} x {d}", lambda m=m, d=d: Rows(cone(m, d, "fp32")))
         for precision in GRAM_PRECISIONS if rows is not None else ():
-            for name in session.libraries:
-                what = f"gram: {m:,} x {d}, {precision}, {name}"
-                session.do(what, gram, session, rows, name, precision, backend=name)
+            session.each(f"gram: {m:,} x {d}, {precision}", gram, rows, precision)
 
 
-def _rows(m: int, d: int) -> Rows:
-    return Rows(cone(m, d, "fp32"))
-
-
-def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
+def gram(session: Session, rows: Rows, precision: str, name: str) -> None:
     """Times our kernel; with the first backend also the vendor's GEMM, strip by strip, on the same rows."""
     library, (m, d) = session.libraries[name], rows.shape
     session.release()
@@ -129,8 +120,7 @@ def gram(session: Session, rows: Rows, name: str, precision: str) -> None:
 
 
 def _compare(backend: Any, out: Any) -> None:
-    """Raises AssertionError if sampled rows of a Gram matrix are not finite, or entries are off by more than their
-    bound."""
+    """Raises AssertionError if entries of sampled rows of a Gram matrix are not finite, or off by more than allowed."""
     items = np.unique(np.linspace(0, backend.m - 1, SAMPLED).astype(np.int64))
     found = backend.arrays.get(backend.arrays.take(out, items)).astype(np.float64)
     if not np.isfinite(found).all():
@@ -145,11 +135,9 @@ def opened(session: Session, name: str, rows: Rows, precision: str, columns: str
     """Opens the backend with these rows, as a Pool does."""
     m, d = rows.shape
     kind = backends.load(name, session.device)
+    how = {"device": session.device, "backend": name, "precision": precision, "columns": columns}
     try:
-        plan = make_plan(
-            m, d, 1, m, device=session.device, backend=name, precision=precision, columns=columns,
-            given=format_of(rows.values),
-        )  # fmt: skip
+        plan = make_plan(m, d, 1, m, given=format_of(rows.values), **how)
     except ValueError as error:
         raise LeftOut(str(error)) from error
     return kind(rows, plan)

@@ -44,20 +44,29 @@ class Timer:
         return self.between(start, self.mark())
 
 
+class EventTimer(Timer):
+    """Timer by GPU events in a library's current stream; `event` makes one, `elapsed` gives the ms between two."""
+
+    def __init__(self, event: Callable[[], Any], elapsed: Callable[[Any, Any], float]) -> None:
+        self.event, self.elapsed = event, elapsed
+
+    def mark(self) -> Any:
+        event = self.event()
+        event.record()
+        return event
+
+    def between(self, start: Any, stop: Any) -> float:
+        stop.synchronize()
+        return float(self.elapsed(start, stop)) / 1e3
+
+
 class Library(ABC):
-    """A device through one library.
+    """A device through one library."""
 
-    Attributes:
-        name: name of the library.
-        arrays: `gip_gpu.backends.gpu.arrays.Arrays` of the device.
-        cuda: whether it is a GPU.
-        timer: timer for the work in the current stream.
-    """
-
-    name: str
-    arrays: Any
-    cuda: bool
-    timer: Timer
+    name: str  # name of the library
+    arrays: Any  # `gip_gpu.backends.gpu.arrays.Arrays` of the device
+    cuda: bool  # whether it is a GPU
+    timer: Timer  # timer for the work in the current stream
 
     @abstractmethod
     def __init__(self, device: str) -> None:

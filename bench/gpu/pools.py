@@ -29,12 +29,8 @@ PIECE = 1 << 24
 
 
 def cone(m: int, d: int, kind: str) -> Array:
-    """Draws (m, d) rows around cluster centres in a narrow cone (mean cosine about 0.4, as in sentence embeddings).
-
-    Args:
-        m, d: number of rows and their length.
-        kind: "fp16", "fp32", or "bf16": float32 values that bfloat16 represents exactly.
-    """
+    """Draws (m, d) rows around cluster centres in a narrow cone (mean cosine about 0.4, as in sentence embeddings);
+    `kind` is "fp16", "fp32", or "bf16": float32 values that bfloat16 represents exactly."""
     scales = (1 / np.sqrt(np.arange(1, d + 1))).astype(np.float32)
     rng = np.random.default_rng(d)
     centres = rng.standard_normal((CLUSTERS, d), np.float32) * scales + rng.standard_normal(d, np.float32) * scales

@@ -6,18 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Phase:
-    """Work that the device finishes before it begins the next phase.
+    """Work that the device finishes before it begins the next phase."""
 
-    Attributes:
-        bytes: bytes of device memory read and written.
-        flops: flops of products with factors in `format`.
-        format: format of the factors.
-        barriers, launches: number of dependent barriers and launches.
-    """
-
-    bytes: float = 0
-    flops: float = 0
-    format: str = "fp32"
+    bytes: float = 0  # bytes of device memory read and written
+    flops: float = 0  # flops of products with factors in `format`
+    format: str = "fp32"  # format of the factors
+    # Number of dependent barriers and launches.
     barriers: int = 0
     launches: int = 0
 
@@ -38,35 +32,22 @@ class Check:
 
 @dataclass
 class Entry:
-    """One measurement.
+    """One measurement."""
 
-    Attributes:
-        part, case, variant: table, measured pool and sizes, and the way of the measurement.
-        backend: backend of gip_gpu, or "" for code that it is compared with.
-        seconds: the median.
-        phases: the work, for the floor.
-        peak: peak bytes of device memory, None if not measured.
-        model: seconds that the cost model predicts for an A100.
-        picks: whether it picks items, so that there are indices to compare.
-        difference: the first pick, from 0, that is not the right one; None if all are.
-        unchecked: the reason why the result was not compared with the right one; "" if it was.
-        group: entries of the same group select the same picks, so their times are comparable.
-        notes: further figures.
-    """
-
+    # Table, measured pool and sizes, and the way of the measurement.
     part: str
     case: str
     variant: str
-    backend: str
-    seconds: float
-    phases: tuple[Phase, ...] = ()
-    peak: int | None = None
-    model: float | None = None
-    picks: bool = False
-    difference: int | None = None
-    unchecked: str = ""
-    group: str = ""
-    notes: dict[str, Any] = field(default_factory=dict)
+    backend: str  # backend of gip_gpu, or "" for code that it is compared with
+    seconds: float  # the median
+    phases: tuple[Phase, ...] = ()  # the work, for the floor
+    peak: int | None = None  # peak bytes of device memory, None if not measured
+    model: float | None = None  # seconds that the cost model predicts for an A100
+    picks: bool = False  # whether it picks items, so that there are indices to compare
+    difference: int | None = None  # the first pick, from 0, that is not the right one; None if all are
+    unchecked: str = ""  # the reason why the result was not compared with the right one; "" if it was
+    group: str = ""  # entries of the same group select the same picks, so their times are comparable
+    notes: dict[str, Any] = field(default_factory=dict)  # further figures
 
 
 @dataclass
@@ -81,35 +62,26 @@ class Failure:
 
 @dataclass
 class Results:
-    """All results of a run.
+    """All results of a run."""
 
-    Attributes:
-        sizes: the label of the sizes.
-        machine: GPU, driver, versions and host.
-        ceilings: rates and latencies by name, for the floors.
-        checks, entries, failures: in the order of the run.
-        left_out: measurements that were left out, each with the reason.
-        spent: seconds of each part.
-    """
-
-    sizes: str
-    machine: dict[str, Any] = field(default_factory=dict)
-    ceilings: dict[str, float] = field(default_factory=dict)
+    sizes: str  # the label of the sizes
+    machine: dict[str, Any] = field(default_factory=dict)  # GPU, driver, versions and host
+    ceilings: dict[str, float] = field(default_factory=dict)  # rates and latencies by name, for the floors
+    # In the order of the run.
     checks: list[Check] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    spent: dict[str, float] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)  # measurements that were left out, each with the reason
+    spent: dict[str, float] = field(default_factory=dict)  # seconds of each part
 
     def troubles(self, backend: str) -> list[str]:
         """Returns the reasons to withhold a backend's speed-ups; empty if all its indices were right."""
         wrong = [check for check in self.checks if check.backend == backend and check.difference is not None]
         differing = [entry for entry in self.entries if entry.backend == backend and entry.difference is not None]
-        failed = [failure for failure in self.failures if failure.backend == backend]
         return [
             *(f"{each.case}, {each.precision}, {each.columns}: pick {each.difference} differs" for each in wrong),
             *(f"{each.part}, {each.case}, {each.variant}: pick {each.difference} differs" for each in differing),
-            *(f"{each.what}: {each.message}" for each in failed),
+            *(f"{each.what}: {each.message}" for each in self.failures if each.backend == backend),
         ]
 
     def wrong(self) -> bool:
@@ -126,20 +98,16 @@ class Results:
             return None
 
     def _floor(self, phase: Phase) -> float:
-        limits = self.ceilings
-        seconds = 0.0
+        limits, seconds = self.ceilings, 0.0
         if phase.bytes:
             seconds = phase.bytes / limits["copy bandwidth"]
         if phase.flops:
             seconds = max(seconds, phase.flops / limits[f"GEMM {phase.format}"])
-        if phase.barriers:
-            seconds += phase.barriers * limits["grid barrier"]
-        if phase.launches:
-            seconds += phase.launches * limits["launch in a graph"]
+        for count, name in ((phase.barriers, "grid barrier"), (phase.launches, "launch in a graph")):
+            seconds += count * limits[name] if count else 0
         return seconds
 
     def as_json(self) -> dict[str, Any]:
         """Returns the results as plain values, with floors and the verdict."""
         entries = [{**asdict(entry), "floor": self.floor(entry.phases)} for entry in self.entries]
-        verdict = {"wrong": self.wrong()}
-        return {**asdict(self), "entries": entries, **verdict}
+        return {**asdict(self), "entries": entries, "wrong": self.wrong()}

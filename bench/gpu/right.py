@@ -49,13 +49,10 @@ class Stored:
 
 
 def expected(case: Case, k: int, budget: Budget) -> tuple[Array, str]:
-    """Returns the right indices of the first k picks, and their source.
-
-    Raises:
-        LeftOut: the indices are not stored and would take too long to compute.
-    """
+    """Returns the right indices of the first k picks, and their source; raises LeftOut if they are not stored and would
+    take too long to compute."""
     if case.known is None or len(case.known[0]) < k:
-        case.known = _stored(case, k) or _computed(case, k, budget)
+        case.known = _stored(case, k) or _computed(case, k, budget, PATIENCE)
     indices, source = case.known
     return indices[:k], source
 
@@ -77,12 +74,12 @@ def load(file: Path) -> dict[str, Stored]:
     if not file.exists():
         return {}
     with np.load(file) as arrays:
-        names = [name.removesuffix("/picks") for name in arrays if name.endswith("/picks")]
         return {
-            name: Stored(
-                arrays[f"{name}/picks"].astype(np.int64), bytes(arrays[f"{name}/F"]), bytes(arrays[f"{name}/G"])
+            name.removesuffix("/picks"): Stored(
+                arrays[name].astype(np.int64), *(bytes(arrays[name.removesuffix("picks") + part]) for part in "FG")
             )
-            for name in names
+            for name in arrays
+            if name.endswith("/picks")
         }
 
 
@@ -94,25 +91,21 @@ def _stored(case: Case, k: int) -> tuple[Array, str] | None:
     return found.picks, "stored indices"
 
 
-def _computed(case: Case, k: int, budget: Budget) -> tuple[Array, str]:
+def _computed(case: Case, k: int, budget: Budget, patience: float) -> tuple[Array, str]:
     if case.default_objective and case.F.size * k <= REFERENCE_WORK:
         return matching_pursuit(case.F, case.G, k, on_exhausted="restart"), "float64 reference"
     seconds = estimate(case, k)
-    if seconds > PATIENCE:
+    if seconds > patience:
         found = load(FILE).get(key(case))
         why = "are not stored" if found is None or len(found.picks) < k else "are stored for another pool"
         raise LeftOut(f"the right indices {why}, and the NumPy backend would take about {seconds:.0f} s")
     if budget.left() <= 0:
         raise LeftOut("no time was left for the NumPy backend")
-    return by_numpy(case, k, Budget(min(budget.left(), PATIENCE))), "NumPy backend"
+    return by_numpy(case, k, Budget(min(budget.left(), patience))), "NumPy backend"
 
 
 def by_numpy(case: Case, k: int, budget: Budget) -> Array:
-    """Returns the picks of the NumPy backend.
-
-    Raises:
-        LeftOut: the budget was used up before the last pick.
-    """
+    """Returns the picks of the NumPy backend; raises LeftOut if the budget is used up before the last one."""
     chosen = gip_gpu.select(
         case.F, case.scores, k, device="cpu", backend="numpy", objective=case.objective,
         progress=budget.watch("the NumPy backend"), **case.options,
@@ -141,10 +134,8 @@ def write(file: Path, sizes: Sizes) -> None:
         old = kept.get(name)
         if old is not None and len(old.picks) >= case.k and old.holds_for(case):
             picks = old.picks
-        elif case.default_objective and case.F.size * case.k <= REFERENCE_WORK:
-            picks = matching_pursuit(case.F, case.G, case.k, on_exhausted="restart")
         else:
-            picks = by_numpy(case, case.k, Budget(np.inf))
+            picks, _ = _computed(case, case.k, Budget(np.inf), np.inf)
         kind = np.uint16 if len(case.F) <= 1 << 16 else np.uint32
         arrays[f"{name}/picks"] = picks.astype(kind)
         for letter, array in (("F", case.F), ("G", case.G)):

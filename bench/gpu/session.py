@@ -20,19 +20,14 @@ Told = Callable[[Any], tuple[tuple[Phase, ...], float | None, dict[str, Any]]]
 
 @dataclass
 class Session:
-    """A run of the suite.
-
-    Attributes:
-        sizes: sizes of all parts.
-        device: as in `gip_gpu.select`.
-        libraries: the device through the library of each backend's arrays, by backend.
-        budget: time budget of the running part.
-        results: results so far.
-    """
+    """A run of the suite."""
 
     sizes: Sizes
+    # As in `gip_gpu.select`.
     device: str
+    # The device through the library of each backend's arrays, by backend.
     libraries: dict[str, Any]
+    # Time budget of the running part.
     budget: Budget
     results: Results
 
@@ -56,6 +51,10 @@ class Session:
             message = f"{type(error).__name__}: {lines[0]}"
             self.results.failures.append(Failure(what, backend, message, traceback.format_exc()))
         return None
+
+    def each(self, what: str, action: Callable[..., T], *args: Any) -> dict[str, T | None]:
+        """Runs a piece, `action(session, *args, name)`, by every backend in turn; returns the results by backend."""
+        return {name: self.do(f"{what}, {name}", action, self, *args, name, backend=name) for name in self.libraries}
 
     def known(self, case: Case, k: int) -> tuple[Any, str]:
         """Returns the right indices and "", or None and the reason why they are unknown."""
@@ -84,12 +83,8 @@ class Session:
         Args:
             names: part, case and variant of the entry.
             name: name of the backend on whose device it runs.
-            case: the pool with its scores.
-            k: number of picks.
             action: returns a `gip_gpu.Selection`, or a list of indices.
-            told: computes the further figures of the entry.
             ours: whether gip_gpu selects; wrong picks of other code are reported, but do not count against the backend.
-            group: group of the entry.
         """
         library, chosen = self.libraries[name], list[Any]()
         right, unchecked = self.known(case, k)
@@ -99,11 +94,9 @@ class Session:
         held = peak()
         work, model, notes = told(chosen[-1])
         difference = None if right is None else worst([getattr(each, "indices", each) for each in chosen], right)
-        self.results.entries.append(
-            Entry(
-                *names, name if ours else "", seconds, work, held, model, True, difference, unchecked, group, notes,
-            )
-        )  # fmt: skip
+        backend = name if ours else ""
+        entry = Entry(*names, backend, seconds, work, held, model, True, difference, unchecked, group, notes)
+        self.results.entries.append(entry)
 
 
 def worst(found: list[Any], right: Any) -> int | None:

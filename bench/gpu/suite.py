@@ -1,21 +1,15 @@
 """`python -m bench gpu` measures gip_gpu on one GPU against the limits of that GPU, and checks its picks.
 
-A run is designed to take less than five minutes on an H100 or H200. Measurements come first: ceilings of the device,
-steps, whole selections beside plain loops, Gram kernels, columns on demand for a million rows, the other objectives. A
-sample of the equivalence comes last; `pytest -m gpu` has the rest. Each timed selection is compared with the right
-indices. Those of the fixed pools are checked in (`bench.gpu.right`), so no run waits for a CPU to compute them.
-
-The parts divide `--budget` by the shares in `PARTS`; later parts get the seconds that a part leaves over. A part
-measures the most important things first, with every backend. Measurements that do not fit are listed as left out.
-`--only steps,lazy` runs some parts. `--compare OLD.json` prints the ratios of an older run's times to those of this
-run. The report goes to standard output. A JSON file holds all numbers and the tracebacks of failures; it is rewritten
-after each part, so a killed run leaves the finished parts. Exit status 1: something failed or gave other indices. Exit
-status 2: nothing can be run, or an option is wrong.
+A run is designed to take less than five minutes on an H100 or H200. The parts divide `--budget` by the shares in
+`PARTS`; later parts get the seconds that a part leaves over. A part measures the most important things first, with
+every backend. Measurements that do not fit are listed as left out. Each timed selection is compared with the right
+indices, which are checked in for the fixed pools (`bench.gpu.right`). Exit status 1: something failed or gave other
+indices. Exit status 2: nothing can be run, or an option is wrong.
 
 `--device cpu` runs all parts at tiny sizes under Triton's interpreter (`TRITON_INTERPRET=1`), for tests. Such a run
-does not execute: anything of CuPy (`CupyLibrary`, `CupyTimer`, the grid barrier), which tests run on a stand-in;
-`TorchTimer`; the parts of `TorchLibrary` for a GPU (graphs, peaks of memory, properties of the device); pools of
-bfloat16 tensors; the checked-in indices, which are those of larger pools.
+does not execute: anything of CuPy (`CupyLibrary`, the grid barrier), which tests run on a stand-in; the parts of
+`TorchLibrary` for a GPU (events, graphs, peaks of memory, properties of the device); pools of bfloat16 tensors; the
+checked-in indices, which are those of larger pools.
 """
 
 import datetime
@@ -25,27 +19,22 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
 import gip_gpu
-from bench.gpu import compare as comparing
 from bench.gpu.budget import Budget
 from bench.gpu.cases import FULL, QUICK, TINY, Sizes
 from bench.gpu.ceilings import ceilings
 from bench.gpu.cupy_library import CupyLibrary
-from bench.gpu.equivalence import equivalence
-from bench.gpu.family import family
 from bench.gpu.kernels import grams, steps
-from bench.gpu.lazy import lazy
 from bench.gpu.library import Library, clocks
-from bench.gpu.report import report
+from bench.gpu.report import comparison, load, report
 from bench.gpu.results import Results
-from bench.gpu.selections import selections
+from bench.gpu.selections import equivalence, family, lazy, selections
 from bench.gpu.session import Session
 from bench.gpu.torch_library import TorchLibrary
 from bench.runner.command import chosen
@@ -57,15 +46,8 @@ from gip_gpu.backends.devices import resolve
 LIBRARIES: dict[str, type[Library]] = {"triton": TorchLibrary, "cupy": CupyLibrary}
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of the benchmark.
-
-    Attributes:
-        name: name for `--only`, and the part of its entries.
-        run: function that measures the part.
-        share: share of the seconds of all parts.
-    """
+class Part(NamedTuple):
+    """A part of the benchmark: its name for `--only`, its function, its share of the seconds of all parts."""
 
     name: str
     run: Callable[[Session], None]
@@ -73,25 +55,21 @@ class Part:
 
 
 # Ceilings come first because floors need them. A share is the part's estimated seconds on an H100 or H200, plus a
-# reserve. The estimates, in seconds, are not measured. They follow from the first run on an H200 with 16 cores: a
-# kernel variant compiles in 1 to 5 s; the first selection in each of eight ways took 10 s with Triton and 5 s with
-# CuPy; a pick takes about 0.05 ms with a Gram matrix, 0.6 to 1 ms lazily, 1.2 to 3.3 ms in the family; a plain loop
-# 0.1 ms.
-# ceilings     8: random factors of the products 4, three kernels to compile 3
-# steps       25: compiling 15; 8 pools, each prepared once and selected from four times, 1 s each
-# selections  50: 520 picks lazily 8 x 1.4, 5200 picks 8 x 1.2, 26,001 picks 4 x 1.3, plain loops 4 x 5, prepared 4 x 2
-# gram        40: 32 kernels and 16 products, 0.5 s each with upload and comparison; 131,072 rows in fp32 8; compiling 9
-# lazy        30: the pool with its scores and digest 8, uploads 4, two selections of 1 s three times, compiling 8
-# family      40: 10 selections, two or three times 0.6 to 1.7 s, mi 3 s; compiling 8
-# equivalence 15: 16 selections of 0.1 to 0.8 s, some of them to compile
+# reserve. The estimates follow from the first run on an H200 with 16 cores: a kernel variant compiles in 1 to 5 s; the
+# first selection in each of eight ways took 10 s with Triton and 5 s with CuPy; a pick takes about 0.05 ms with a Gram
+# matrix, 0.6 to 1 ms lazily, 1.2 to 3.3 ms in the family; a plain loop 0.1 ms.
 PARTS = (
-    Part("ceilings", ceilings, 0.06),
+    Part("ceilings", ceilings, 0.06),  # 8 s: random factors of the products 4, three kernels to compile 3
+    # 25 s: compiling 15; 8 pools, each prepared once and selected from four times, 1 s each
     Part("steps", steps, 0.16),
+    # 50 s: 520 picks lazily 8 x 1.4, 5200 picks 8 x 1.2, 26,001 picks 4 x 1.3, plain loops 4 x 5, prepared 4 x 2
     Part("selections", selections, 0.20),
+    # 40 s: 32 kernels and 16 products, 0.5 s each with upload and comparison; 131,072 rows in fp32 8; compiling 9
     Part("gram", grams, 0.18),
+    # 30 s: the pool with its scores and digest 8, uploads 4, two selections of 1 s three times, compiling 8
     Part("lazy", lazy, 0.16),
-    Part("family", family, 0.16),
-    Part("equivalence", equivalence, 0.08),
+    Part("family", family, 0.16),  # 40 s: 10 selections, two or three times 0.6 to 1.7 s, mi 3 s; compiling 8
+    Part("equivalence", equivalence, 0.08),  # 15 s: 16 selections of 0.1 to 0.8 s, some of them to compile
 )
 NAMES = tuple(part.name for part in PARTS)
 # Five minutes, less the time to import the libraries and to finish the last measurement.
@@ -118,7 +96,7 @@ def main(
         raise click.UsageError(f"--budget is {budget}; it must be a finite number of seconds")
     limit = Budget(budget)
     parts = [part for part in PARTS if part.name in chosen(only, NAMES)]
-    old = None if compare is None else comparing.load(compare)
+    old = None if compare is None else load(compare)
     usable, left_out = choose(names, device)
     sizes = TINY if device == "cpu" else QUICK if quick else FULL
 
@@ -133,7 +111,7 @@ def main(
     results = measure(sizes, device, usable, limit, left_out, parts, save)
     click.echo(report(results), nl=False)
     if old is not None:
-        click.echo("\n" + comparing.comparison(old, results.as_json()), nl=False)
+        click.echo("\n" + comparison(old, results.as_json()), nl=False)
     click.echo(f"written to {output}", err=True)
     if results.wrong():
         click.echo("something failed or gave other indices; see above", err=True)
@@ -141,19 +119,15 @@ def main(
 
 
 def choose(names: str, device: str) -> tuple[list[str], list[str]]:
-    """Returns the backends of a comma-separated list that a device can use, and the reasons against the others.
-
-    Raises:
-        click.UsageError: an unknown backend or device, or no backend can be used.
-    """
+    """Returns the backends of a comma-separated list that a device can use, and the reasons against the others; raises
+    click.UsageError if it can use none, or one is unknown."""
     asked = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in asked if name not in LIBRARIES]
     if unknown or not asked:
         raise click.UsageError(f"--backends is {names!r}; choose among {', '.join(LIBRARIES)}")
     usable, left_out = [], []
     for name in dict.fromkeys(asked):
-        why = unusable(name, device)
-        if why:
+        if why := unusable(name, device):
             left_out.append(f"backend {name}: {why}")
         else:
             usable.append(name)
@@ -173,14 +147,9 @@ def unusable(name: str, device: str) -> str:
 
 
 def measure(
-    sizes: Sizes,
-    device: str,
-    names: list[str],
-    budget: Budget,
-    left_out: list[str],
-    parts: Sequence[Part] = PARTS,
-    save: Callable[[Results], None] = lambda results: None,
-) -> Results:
+    sizes: Sizes, device: str, names: list[str], budget: Budget, left_out: list[str],
+    parts: Sequence[Part] = PARTS, save: Callable[[Results], None] = lambda results: None,
+) -> Results:  # fmt: skip
     """Runs parts one after the other; `save` is called after each."""
     libraries = {name: LIBRARIES[name](device) for name in names}
     results = Results(sizes.label, machine(libraries), left_out=list(left_out))
@@ -210,12 +179,5 @@ def machine(libraries: dict[str, Library]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for library in libraries.values():
         facts = {**library.facts(), **facts}
-    return {
-        **facts,
-        **clocks(),
-        "host": line(),
-        "Python": platform.python_version(),
-        "NumPy": np.__version__,
-        "gip_gpu": gip_gpu.__version__,
-        "date": datetime.date.today().isoformat(),
-    }
+    versions = {"Python": platform.python_version(), "NumPy": np.__version__, "gip_gpu": gip_gpu.__version__}
+    return {**facts, **clocks(), "host": line(), **versions, "date": datetime.date.today().isoformat()}

@@ -2,28 +2,13 @@
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
-from bench.gpu.library import Action, Library, Timer
-
-
-class TorchTimer(Timer):
-    """Timer by CUDA events of torch in its current stream."""
-
-    def __init__(self, torch: Any) -> None:
-        self.torch = torch
-
-    def mark(self) -> Any:
-        event = self.torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def between(self, start: Any, stop: Any) -> float:
-        stop.synchronize()
-        return float(start.elapsed_time(stop)) / 1e3
+from bench.gpu.library import Action, EventTimer, Library, Timer
 
 
 class TorchLibrary(Library):
@@ -36,7 +21,8 @@ class TorchLibrary(Library):
 
         self.torch, self.arrays = torch, TorchArrays(device)
         self.cuda = self.arrays.cuda
-        self.timer = TorchTimer(torch) if self.cuda else Timer()
+        event = torch.cuda.Event
+        self.timer = EventTimer(partial(event, enable_timing=True), event.elapsed_time) if self.cuda else Timer()
 
     def put(self, values: Any, kind: str) -> Any:
         from gip_gpu.backends.triton.arrays import TORCH_DTYPES
@@ -84,7 +70,11 @@ class TorchLibrary(Library):
         return lambda: int(cuda.max_memory_allocated()) - held
 
     def facts(self) -> dict[str, Any]:
-        told = {"torch": self.torch.__version__, "triton": installed("triton")}
+        try:
+            triton = version("triton")
+        except PackageNotFoundError:
+            triton = "not installed"
+        told = {"torch": self.torch.__version__, "triton": triton}
         if not self.cuda:
             return {"device": "CPU", **told}
         properties = self.torch.cuda.get_device_properties(self.arrays.device)
@@ -97,11 +87,3 @@ class TorchLibrary(Library):
             "L2 cache": properties.L2_cache_size,
             **told,
         }
-
-
-def installed(package: str) -> str:
-    """Returns the version of a package, or "not installed"."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench.runner.report import duration, paragraphs, table
+from bench.runner.report import paragraphs, table
+from gip_gpu.planning.cluster import duration
 from gip_gpu.planning.cpu_costs import entry_bytes
 from gip_gpu.planning.gpu_costs import A100, PICKS_A_MISS, GpuCosts, multiplied_as
 
@@ -23,11 +24,11 @@ All times except those of the last column are predictions of `gip_gpu/planning/g
 is measured. They follow from the datasheet ({A100.memory / 1e12:.3g} TB/s of memory, {A100.flops["fp16"] / 1e12:.0f}
 Tflop/s in 16 bits, of which a product reaches {A100.share:.0%}), from published microbenchmarks of loads, and from
 assumptions: {A100.barrier * 1e6:.2g} us a grid barrier, {A100.launch * 1e6:.2g} us from kernel to kernel of a graph.
-The host's share was measured on a machine with an H200 (`gpu.md`): {A100.visit * 1e3:.2g} ms a visit,
-{A100.miss * 1e3:.2g} ms a missing column, one in {PICKS_A_MISS:.2g} picks. Input rows are in the host's memory:
-float32 for the Gram kernel, bfloat16 for the selections from a million items, float16 for the others. The paper's
-figures are those of arXiv 2603.13790 for 52k items on a CPU. `model_h200.md` compares the model with measurements;
-`python -m bench gpu` measures the same quantities on a machine with a GPU.""",
+The host's share was measured on a machine with an H200 (`gpu.md`): {A100.visit * 1e3:.2g} ms a visit. A column is
+missing in one of {PICKS_A_MISS:.2g} picks; the device lists its batch. Input rows are in the host's memory: float32 for
+the Gram kernel, bfloat16 for the selections from a million items, float16 for the others. The paper's figures are those
+of arXiv 2603.13790 for 52k items on a CPU. `model_h200.md` compares the model with measurements; `python -m bench gpu`
+measures the same quantities on a machine with a GPU.""",
     120,
 )
 

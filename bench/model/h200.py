@@ -4,10 +4,12 @@ The measured times are those of `results/gpu.md`: one H200, one run each, host a
 chip, so a change of the model shows in the ratios.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from bench.model.a100 import selection_seconds
-from bench.runner.report import duration, paragraphs, table
+from bench.runner.report import paragraphs, table
+from gip_gpu.planning.cluster import duration
 from gip_gpu.planning.cpu_costs import Layout
 from gip_gpu.planning.gpu_costs import GpuCosts
 from gip_gpu.planning.hardware import DEVICE_KINDS
@@ -22,8 +24,7 @@ The rows with a whole Gram matrix are not part of that fit. The model ignores th
 candidates that are rescored one after the other."""
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """Measured seconds of one selection by backend; `columns` is "gram", "lazy", or "none" if the host decides each
     pick."""
 
@@ -34,12 +35,6 @@ class Measured:
     columns: str
     precision: str
     seconds: dict[str, float]
-
-    @property
-    def pool(self) -> str:
-        """Shape of the pool and number of picks, for people."""
-        m, d, n = self.shape
-        return f"{m:,} x {d}{f', {n} signals' if n > 1 else ''}, k = {self.k:,}"
 
 
 SMALL, LARGE = (7473, 256, 1), (52_002, 384, 1)
@@ -69,8 +64,10 @@ def text() -> str:
     """Returns the text of the whole file."""
     rows = []
     for run in RUNS:
+        (m, d, n), k = run.shape, run.k
+        pool = f"{m:,} x {d}{f', {n} signals' if n > 1 else ''}, k = {k:,}"
         for backend, seconds in run.seconds.items():
             model = predicted(run, backend)
             shown = duration(seconds), duration(model), f"{seconds / model:.2g}"
-            rows.append((run.pool, run.title, backend, *shown))
+            rows.append((pool, run.title, backend, *shown))
     return paragraphs("# The cost model beside one H200", table(rows, HEADER), NOTES)

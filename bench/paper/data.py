@@ -20,14 +20,7 @@ QUICK_ROWS = 600
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A pool with several scores.
-
-    Attributes:
-        name: name of the pool.
-        F: (m, d) stored embeddings.
-        G: (m, n) scores, each column with mean 0 and standard deviation 1.
-        columns: description of the columns of G.
-    """
+    """A pool: stored embeddings F (m, d), and scores G (m, n), each column with mean 0 and standard deviation 1."""
 
     name: str
     F: NDArray[Any]
@@ -36,19 +29,14 @@ class Scored:
 
 
 def load(name: str, quick: bool = False) -> NDArray[Any]:
-    """Loads an array of the real data, or its first `QUICK_ROWS` rows.
-
-    Raises:
-        Missing: there is no such file. The functions below raise it too.
-    """
+    """Loads an array of the real data, or its first `QUICK_ROWS` rows; this and all below raise Missing without it."""
     return pools.real(name, QUICK_ROWS if quick else None)
 
 
 def gsm8k(quick: bool) -> Scored:
     """Returns GSM8K with four scores computed from its data, as it has no judges."""
     F = load(pools.GSM8K, quick)
-    items = _texts(len(F))
-    lengths = [[len(item["answer"]), len(item["question"])] for item in items]
+    lengths = [[len(item["answer"]), len(item["question"])] for item in _texts(len(F))]
     G = np.column_stack([self_compression(F), lengths, calculations(len(F))])
     columns = "self-compression, length of the answer, length of the question, number of calculations"
     return Scored("GSM8K", F, standardised(G), columns)
@@ -65,6 +53,11 @@ def judged(name: str, embeddings: str, judges: str, quick: bool) -> Scored:
     return Scored(name, F, standardised(G), f"ratings by {G.shape[1]} judges")
 
 
+def top(G: Float) -> NDArray[np.int64]:
+    """Returns all items by falling norm of their scores, (m,) or (m, n)."""
+    return np.argsort(-np.linalg.norm(G.reshape(len(G), -1), axis=1), kind="stable")
+
+
 def standardised(G: NDArray[Any]) -> Float:
     """Scales columns to mean 0 and standard deviation 1.
 
@@ -72,8 +65,7 @@ def standardised(G: NDArray[Any]) -> Float:
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    columns: Float = (G - G.mean(axis=0)) / G.std(axis=0)
-    return columns
+    return np.asarray((G - G.mean(axis=0)) / G.std(axis=0))
 
 
 def _texts(m: int) -> list[dict[str, str]]:

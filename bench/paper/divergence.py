@@ -1,6 +1,6 @@
 """Picks of algorithm 1 in arithmetic below float64: the first pick that differs, and the overlap of the sets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import gip_gpu
 from bench.cpu.variants import greedy
 from bench.paper.data import load
 from bench.runner import pools
-from bench.runner.report import PAPER, Section, chart, legend, table
+from bench.runner.report import PAPER, Section, plot, table
 from bench.runner.runs import first_difference
 from gip_gpu.metrics import iou
 from gip_gpu.reference import matching_pursuit
@@ -33,13 +33,11 @@ def rounded(values: Array, bits: int) -> Array:
     array([1.       , 1.0078125, 1.0078125], dtype=float32)
     """
     significand, exponent = np.frexp(values)
-    near: Array = np.ldexp(np.rint(np.ldexp(significand, bits + 1)), exponent - bits - 1)
-    return near
+    return np.asarray(np.ldexp(np.rint(np.ldexp(significand, bits + 1)), exponent - bits - 1))
 
 
 def plain(F: Array, G: Array, k: int) -> Iterator[tuple[str, Indices]]:
-    """Yields the picks of algorithm 1 with Gram matrix and residual in several precisions; holds one Gram matrix at a
-    time."""
+    """Yields the picks of algorithm 1 in several precisions; holds one Gram matrix at a time."""
     X = pools.unit_rows(F)
     yield "float64", greedy(X @ X.T, G, k)
     single = X.astype(np.float32)
@@ -71,14 +69,19 @@ def measure(quick: bool) -> Section:
     k = max(budgets)
     reference = matching_pursuit(F, G, k, on_exhausted="restart")
     others, ours = dict(plain(F, G, k)), dict(certified(F, G, k))
-    first = {name: first_difference(picks.tolist(), reference) for name, picks in {**others, **ours}.items()}
+    found = {**others, **ours}
+    first = {name: first_difference(picks.tolist(), reference) for name, picks in found.items()}
     failures = [f"{name}: pick {first[name]} is not the reference's" for name in ours if first[name] is not None]
-    rows = [
-        [name, _pick(first[name]), *(f"{iou(picks[:budget], reference[:budget]):.3f}" for budget in budgets)]
-        for name, picks in {**others, **ours}.items()
-    ]
+    told = {name: "none" if place is None else f"{place:,}" for name, place in first.items()}
+
+    def overlaps(picks: Indices, counts: Iterable[int]) -> list[float]:
+        return [iou(picks[:count], reference[:count]) for count in counts]
+
+    rows = [[name, told[name], *(f"{x:.3f}" for x in overlaps(picks, budgets))] for name, picks in found.items()]
     header = ("Gram matrix and residual", "first pick that differs", *(f"IoU at {b:,} picks" for b in budgets))
-    parted = "; ".join(f"{name}: {_pick(first[name])}" for name in others)
+    parted = "; ".join(f"{name}: {told[name]}" for name in others)
+    counts = np.unique(np.linspace(1, k, 150).astype(int))
+    lines = [(counts, overlaps(picks, counts), {"label": name, "linewidth": 1.3}) for name, picks in others.items()]
     equal = "differ as well: see the failures" if failures else "are the reference's in every precision"
     return Section(
         f"Plain arithmetic below float64 chooses other rows (beyond {PAPER}, which does not speak of precision)",
@@ -91,18 +94,6 @@ def measure(quick: bool) -> Section:
             "products and sums are float32, as in a tensor core. float32 sums are taken in two orders; other "
             "BLAS libraries and processors have others. The row float64 is algorithm 1 with the sums of BLAS.",
         ],
-        {"divergence.png": _plot(others, reference)},
+        {"divergence.png": plot("Plain algorithm 1 against float64", "picks", "IoU of the chosen sets", lines)},
         failures,
     )
-
-
-def _pick(first: int | None) -> str:
-    return "none" if first is None else f"{first:,}"
-
-
-def _plot(found: dict[str, Indices], reference: Indices) -> Any:
-    figure, axes = chart("Plain algorithm 1 against float64", "picks", "IoU of the chosen sets")
-    counts = np.unique(np.linspace(1, len(reference), 150).astype(int))
-    for name, picks in found.items():
-        axes.plot(counts, [iou(picks[:k], reference[:k]) for k in counts], label=name, linewidth=1.3)
-    return legend(figure)

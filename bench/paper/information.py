@@ -11,7 +11,7 @@ from bench.paper import data
 from bench.paper.data import Float, Scored
 from bench.runner import pools
 from bench.runner.pools import Missing
-from bench.runner.report import PAPER, Section, chart, legend, table
+from bench.runner.report import PAPER, Section, plot, table
 from gip_gpu import metrics
 from gip_gpu.signals import from_query, ridge_query
 
@@ -38,13 +38,11 @@ def reached(F: NDArray[Any], G: Float, k: int, seeds: int) -> dict[str, Float]:
     def path(indices: NDArray[np.int64]) -> Float:
         return metrics.information_path(F, Q, indices).mutual_information
 
-    found = {
-        objective: path(gip_gpu.select(F, G, k, objective=objective, query="ridge", device="cpu").indices)
-        for objective in OBJECTIVES
-    }
+    options = {"query": "ridge", "device": "cpu"}
+    found = {each: path(gip_gpu.select(F, G, k, objective=each, **options).indices) for each in OBJECTIVES}
     drawn = [path(np.random.default_rng(seed).permutation(len(F))[:k]) for seed in range(seeds)]
     found[RANDOM] = np.mean(drawn, axis=0)
-    found[TOP] = path(np.argsort(-np.linalg.norm(from_query(F, Q), axis=1), kind="stable")[:k])
+    found[TOP] = path(data.top(from_query(F, Q))[:k])
     return found
 
 
@@ -82,18 +80,22 @@ def section(
     for pool, values in found:
         for k in budgets:
             reach = [float(curve[k - 1]) for curve in values.values()]
-            rows.append([pool.name, f"{k:,}", *(_cell(value, max(reach)) for value in reach)])
+            most = max(reach) * (1 - SAME)
+            rows.append([pool.name, f"{k:,}", *(f"**{x:.4g}**" if x >= most else f"{x:.4g}" for x in reach)])
     lost = [f"{pool.name}: {loss}" for pool, values in found for loss in losses(values, budgets)]
     compared = len(found) * len(budgets)
     beaten = len({(pool.name, k) for pool, values in found for k in budgets if losses(values, [k])})
-    names = list(found[0][1])
-    verdict = f"The exact greedy mi reaches the most in {compared - beaten} of {compared} comparisons."
+    pool, curves = found[0]
+    title = f"{pool.name}, {pool.G.shape[1]} scores"
+    lines = [(range(1, len(curve) + 1), curve, {"label": name}) for name, curve in curves.items()]
+    shares = [values["mp"][k - 1] / values[MI][k - 1] for _, values in found for k in budgets]
     return Section(
         f"Mutual information reached by each objective (equation 3.3 of {PAPER})",
-        f"{verdict} {_share(found, budgets)}",
+        f"The exact greedy mi reaches the most in {compared - beaten} of {compared} comparisons. The paper's matching "
+        f"pursuit reaches {min(shares):.0%} to {max(shares):.0%} of what mi does.",
         f"One run of each; random: means of {seeds} seeds.",
         [
-            table(rows, ("pool", "picks", *names)),
+            table(rows, ("pool", "picks", *curves)),
             "Nats; the most in bold. 'mp' is the paper's matching pursuit on the trace bound, 'lr' its Greedy LR, "
             "'mi' the greedy on mutual information itself, 'omp' orthogonal matching pursuit, 'top k' the rows with "
             "the largest norm of the fitted scores. Scores have mean 0 and standard deviation 1 in each column and "
@@ -103,22 +105,5 @@ def section(
             + (f"It is not the best here: {'; '.join(lost)}." if lost else "It loses nowhere in this table."),
             *(f"Left out: {reason}." for reason in missing),
         ],
-        {"information.png": _plot(found)},
+        {"information.png": plot(title, "picks", "mutual information, nats", lines)},
     )
-
-
-def _cell(value: float, best: float) -> str:
-    return f"**{value:.4g}**" if value >= best * (1 - SAME) else f"{value:.4g}"
-
-
-def _share(found: list[tuple[Scored, dict[str, Float]]], budgets: Sequence[int]) -> str:
-    shares = [values["mp"][k - 1] / values[MI][k - 1] for _, values in found for k in budgets]
-    return f"The paper's matching pursuit reaches {min(shares):.0%} to {max(shares):.0%} of what mi does."
-
-
-def _plot(found: list[tuple[Scored, dict[str, Float]]]) -> Any:
-    pool, values = found[0]
-    figure, axes = chart(f"{pool.name}, {pool.G.shape[1]} scores", "picks", "mutual information, nats")
-    for name, curve in values.items():
-        axes.plot(np.arange(1, len(curve) + 1), curve, label=name)
-    return legend(figure)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 import gip_gpu
 from bench.paper.data import Float, calculations, load
 from bench.runner import pools
-from bench.runner.report import PAPER, Section, chart, legend, table
+from bench.runner.report import PAPER, Line, Section, plot, table
 from gip_gpu.metrics import iou
 from gip_gpu.signals import self_compression
 
@@ -23,25 +23,20 @@ CLOSE = 0.05
 
 @dataclass(frozen=True)
 class Reading:
-    """An interpretation of "noise of this level".
-
-    Attributes:
-        name: name in the table.
-        per_row: the level is the norm of the noise of a row; otherwise its standard deviation in each entry.
-        normalize: noisy rows are normalised again.
-        held: scores are fixed and independent of the embeddings; otherwise self-compression of the noisy rows.
-    """
+    """An interpretation of "noise of this level"."""
 
     name: str
+    # The level is the norm of the noise of a row; otherwise its standard deviation in each entry.
     per_row: bool = False
+    # Noisy rows are normalised again.
     normalize: bool = True
+    # Scores are fixed and independent of the embeddings; otherwise self-compression of the noisy rows.
     held: bool = False
 
     def disturbed(self, X: Float, level: float, seed: int) -> Float:
         """Adds noise to unit rows, (m, d)."""
         std = level / np.sqrt(X.shape[1]) if self.per_row else level
-        noisy: Float = X + std * np.random.default_rng(seed).standard_normal(X.shape)
-        return noisy
+        return np.asarray(X + std * np.random.default_rng(seed).standard_normal(X.shape))
 
     def chosen(self, X: Float, given: Float, k: int) -> NDArray[np.int64]:
         """Returns the picks from these rows."""
@@ -62,16 +57,13 @@ def overlaps(F: NDArray[Any], given: Float, trials: int) -> dict[str, Float]:
     fixed scores."""
     X = pools.unit_rows(F)
     budgets = [int(share * len(X)) for share in PUBLISHED]
-    found = {}
+    found = {each.name: np.zeros((len(budgets), len(LEVELS), trials)) for each in READINGS}
     for reading in READINGS:
         clean = reading.chosen(X, given, max(budgets))
-        values = np.zeros((len(budgets), len(LEVELS), trials))
-        for column, level in enumerate(LEVELS):
-            for trial in range(trials):
-                noisy = reading.chosen(reading.disturbed(X, level, trial), given, max(budgets))
-                # The greedy picks of a smaller budget are the first picks of a larger one.
-                values[:, column, trial] = [iou(clean[:k], noisy[:k]) for k in budgets]
-        found[reading.name] = values
+        for column, trial in np.ndindex(len(LEVELS), trials):
+            noisy = reading.chosen(reading.disturbed(X, LEVELS[column], trial), given, max(budgets))
+            # The greedy picks of a smaller budget are the first picks of a larger one.
+            found[reading.name][:, column, trial] = [iou(clean[:k], noisy[:k]) for k in budgets]
     return found
 
 
@@ -92,6 +84,9 @@ def section(found: dict[str, Float], m: int, d: int) -> Section:
     ]
     rows.append(["largest difference", "", "", *(f"{100 * value:.1f} points" for value in off.values())])
     trials = next(iter(found.values())).shape[-1]
+    lines: list[Line] = [(LEVELS, published[0], {"color": "k", "linestyle": "--", "marker": "o", "label": "paper"})]
+    lines += [(LEVELS, v[0].mean(axis=-1), {"marker": "o", "label": name}) for name, v in found.items()]
+    title = f"Choices of {int(next(iter(PUBLISHED)) * m):,} rows"
     return Section(
         f"How much of a choice survives noise on the embeddings (appendix A.1.1 of {PAPER})",
         _verdict(off, found),
@@ -106,7 +101,7 @@ def section(found: dict[str, Float], m: int, d: int) -> Section:
             "in each answer. The paper's embeddings are ModernBERT's, these are of all-MiniLM-L6-v2. Every selection, "
             "with and without noise, is that of the float64 algorithm: no difference is due to rounding.",
         ],
-        {"noise.png": _plot(found, published, m)},
+        {"noise.png": plot(title, "noise", "IoU with the undisturbed choice", lines, xscale="log")},
     )
 
 
@@ -124,13 +119,3 @@ def _verdict(off: dict[str, float], found: dict[str, Float]) -> str:
 
 def _cell(values: Float) -> str:
     return f"{values.mean():.1%} ({values.min():.1%} to {values.max():.1%})"
-
-
-def _plot(found: dict[str, Float], published: Float, m: int) -> Any:
-    first = next(iter(PUBLISHED))
-    title = f"Choices of {int(first * m):,} rows"
-    figure, axes = chart(title, "noise", "IoU with the undisturbed choice", xscale="log")
-    axes.plot(LEVELS, published[0], "k--", marker="o", label="paper")
-    for name, values in found.items():
-        axes.plot(LEVELS, values[0].mean(axis=-1), marker="o", label=name)
-    return legend(figure)

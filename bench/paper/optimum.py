@@ -9,19 +9,15 @@ Float = NDArray[np.float64]
 
 
 def projections(F: Float, q: Float, subsets: NDArray[np.int64]) -> Float:
-    """Computes `q' P_S q` for many sets S of k rows at once; P_S projects onto their span.
+    """Computes `q' P_S q`, (N,), for N sets S of k <= d rows; P_S projects onto their span by a QR decomposition.
 
     Args:
         F: (m, d) rows, any k of them independent.
         q: (d,) query.
-        subsets: (N, k) indices, k at most d.
-
-    Returns:
-        (N,) float64, from orthonormal bases by QR.
+        subsets: (N, k) indices.
     """
     bases = np.linalg.qr(F[subsets].transpose(0, 2, 1))[0]
-    shares: Float = ((q @ bases) ** 2).sum(axis=1)
-    return shares
+    return np.asarray(((q @ bases) ** 2).sum(axis=1))
 
 
 def optima(F: Float, q: Float) -> Float:
@@ -40,6 +36,4 @@ def reached(F: Float, q: Float, indices: NDArray[np.int64]) -> Float:
     >>> reached(np.eye(3), np.array([1.0, 2.0, 3.0]), np.array([2, 0]))
     array([ 9., 10.])
     """
-    basis = np.linalg.qr(F[indices].T)[0]
-    shares: Float = np.cumsum((q @ basis) ** 2)
-    return shares
+    return np.cumsum((q @ np.linalg.qr(F[indices].T)[0]) ** 2)

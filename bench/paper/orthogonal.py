@@ -1,11 +1,11 @@
 """Theorem 5: for mutually orthogonal rows and one score, the best k rows are those with the k largest |scores|."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 import gip_gpu
+from bench.paper.data import top
 from bench.paper.optimum import Float, optima, reached
-from bench.runner.report import PAPER, Section, chart, table
+from bench.runner.report import PAPER, Section, plot, table
 from bench.runner.runs import first_difference
 
 # (m, d) of F.
@@ -19,24 +19,18 @@ TOLERANCE = 1e-9
 
 def orthogonal_rows(m: int, d: int, rng: np.random.Generator) -> Float:
     """Draws (m, d) mutually orthogonal unit rows, m <= d."""
-    rows: Float = np.linalg.qr(rng.standard_normal((d, m)))[0].T
-    return rows
-
-
-def largest(g: Float) -> NDArray[np.int64]:
-    """Returns all items by falling |score|: the first k of them are theorem 5's optimum."""
-    return np.argsort(-np.abs(g), kind="stable")
+    return np.asarray(np.linalg.qr(rng.standard_normal((d, m)))[0].T)
 
 
 def difference(F: Float, g: Float, objective: str) -> int | None:
     """Returns the first pick of `gip_gpu.select`, from 0, that is not the largest remaining |score|, or None."""
     picks = gip_gpu.select(F, g, len(F), objective=objective, sign="any", device="cpu").indices
-    return first_difference(picks.tolist(), largest(g))
+    return first_difference(picks.tolist(), top(g))
 
 
 def shortfall(F: Float, q: Float) -> float:
     """Computes the relative shortfall of the k largest |scores| from the optimum over all subsets, for the worst k."""
-    return float(np.max(1 - reached(F, q, largest(F @ q)) / optima(F, q)))
+    return float(np.max(1 - reached(F, q, top(F @ q)) / optima(F, q)))
 
 
 def measure(quick: bool) -> Section:
@@ -50,8 +44,7 @@ def measure(quick: bool) -> Section:
                 rng = np.random.default_rng([m, seed])
                 first = difference(orthogonal_rows(m, d, rng), rng.standard_normal(m), objective)
                 if first is not None:
-                    equal -= 1
-                    what = f"{m} x {d}, {objective}, seed {seed}"
+                    equal, what = equal - 1, f"{m} x {d}, {objective}, seed {seed}"
                     failures.append(f"{what}: pick {first} is not the largest |score| left")
             rows.append([f"{m:,} x {d:,}", objective, "top k by \\|score\\|", f"{equal} of {trials} trials"])
     misses = []
@@ -60,8 +53,8 @@ def measure(quick: bool) -> Section:
         misses.append(shortfall(orthogonal_rows(*TRIED, rng), rng.standard_normal(TRIED[1])))
     if max(misses) > TOLERANCE:
         failures.append(f"a subset of {TRIED[0]} orthogonal rows beats the top k by {max(misses):.2g}")
-    figure, axes = chart("Top k by |score| against the best of all subsets", "trial", "shortfall, relative")
-    axes.plot(range(trials), misses, "o")
+    title = "Top k by |score| against the best of all subsets"
+    lines = [(range(trials), misses, {"marker": "o", "linestyle": ""})]
     return Section(
         f"With orthogonal rows and one score the top k by |score| are best (theorem 5 of {PAPER})",
         "Does not hold: see the failures." if failures else "Reproduces: in every trial, at every k.",
@@ -73,6 +66,6 @@ def measure(quick: bool) -> Section:
             f"subsets of each size none is better by more than {max(0.0, *misses):.1g} of its objective (float64 "
             "rounding).",
         ],
-        {"orthogonal.png": figure},
+        {"orthogonal.png": plot(title, "trial", "shortfall, relative", lines)},
         failures,
     )

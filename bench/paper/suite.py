@@ -56,11 +56,10 @@ def index(folder: Path, claims: Sequence[str]) -> str:
         f"The paper is Greedy Information Projection, {PAPER}. `python -m bench paper --only CLAIM` measures a claim "
         "and rewrites its section alone; so each names the machine and the day of its own run.",
     ]
-    for claim in claims:
-        path = folder / f"{claim}.md"
+    for path in (folder / f"{claim}.md" for claim in claims):
         if path.is_file():
             title, verdict, measured = path.read_text("utf-8").split("\n\n")[:3]
             parts += [f"## [{title.removeprefix('# ')}]({path.name})", verdict, measured]
         else:
-            parts += [f"## {claim}", "Not measured yet."]
+            parts += [f"## {path.stem}", "Not measured yet."]
     return paragraphs(*parts)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bench.paper.data import load
 from bench.runner import child, pools
-from bench.runner.report import PAPER, Section, chart, legend, table
+from bench.runner.report import PAPER, Line, Section, plot, table
 from bench.runner.runs import Job, Runs, in_turn
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.signals import self_compression
@@ -23,19 +23,15 @@ HEADER = ("pool", "picks", "who", "Gram matrix, s", "selection, s", "whole proce
 
 @dataclass(frozen=True)
 class Entry:
-    """A pool, and the figures of arXiv 2603.13790, table 6, for a pool of its size.
-
-    Attributes:
-        title, embeddings: name for people, and the file of the real data.
-        gram, selection, peak: published seconds of the Gram matrix and of the picks, by share, and peak bytes or None.
-        verified: share of the pool that the float64 reference picks.
-    """
+    """A pool, and the figures of arXiv 2603.13790, table 6, for a pool of its size."""
 
     title: str
     embeddings: str
+    # Published seconds of the Gram matrix and of the picks, by share, and peak bytes.
     gram: float
     selection: dict[float, float]
     peak: float | None
+    # Share of the pool that the float64 reference picks.
     verified: float
 
 
@@ -47,13 +43,7 @@ POOLS = (
 
 @dataclass
 class Timed:
-    """The runs of one selection.
-
-    Attributes:
-        pool, m, share: the pool, its number of items, and the selected share of them.
-        columns: the requested kind of columns.
-        found: the runs.
-    """
+    """The runs of one selection: a share of the m items of a pool, with the requested kind of columns."""
 
     pool: Entry
     m: int
@@ -94,16 +84,13 @@ def run(pool: str, k: int, columns: str, quick: bool) -> dict[str, Any]:
 
 def measure(quick: bool) -> Section:
     """Times every pool, share and kind of columns, each run in its own process."""
-    F = {pool.title: load(pool.embeddings, quick) for pool in POOLS}
+    rows = [load(pool.embeddings, quick) for pool in POOLS]
     count = QUICK_RUNS if quick else RUNS
     timed, verified, failures = [], [], []
-    for pool in POOLS:
-        m = len(F[pool.title])
-        found = [Timed(pool, m, share, columns) for share in SHARES for columns in COLUMNS]
-        runs = in_turn({str(one): one.job(quick) for one in found}, count, str)
-        for one in found:
-            one.found = runs[str(one)]
-        told, wrong = verify(found, F[pool.title], int(pool.verified * m))
+    for pool, F in zip(POOLS, rows, strict=True):
+        found = [Timed(pool, len(F), share, columns) for share in SHARES for columns in COLUMNS]
+        in_turn({str(one): one.job(quick) for one in found}, count, str, {str(one): one.found for one in found})
+        told, wrong = verify(found, F, int(pool.verified * len(F)))
         timed += found
         verified.append(told)
         failures += wrong
@@ -111,11 +98,8 @@ def measure(quick: bool) -> Section:
 
 
 def verify(timed: list[Timed], F: NDArray[Any], count: int) -> tuple[str, list[str]]:
-    """Compares the runs of a pool with `count` picks of the float64 reference and with each other.
-
-    Returns:
-        A sentence about the verified picks, and the failures.
-    """
+    """Compares the runs of a pool with `count` picks of the float64 reference and with each other; returns a sentence
+    about the verified picks, and the failures."""
     reference = matching_pursuit(F, self_compression(F), count, on_exhausted="restart")
     failures = [f"{one}: {one.found.trouble}" for one in timed if one.found.failed]
     runs = [run for one in timed for run in one.found.runs]
@@ -163,7 +147,6 @@ def section(timed: list[Timed], verified: list[str], failures: list[str], count:
 
 
 def _find(timed: list[Timed], pool: Entry, share: float) -> list[Timed]:
-    """Returns the selections of a share of a pool, one for each kind of columns."""
     return [one for one in timed if one.pool is pool and one.share == share]
 
 
@@ -178,7 +161,7 @@ def _rows(found: list[Timed]) -> list[list[str]]:
     for one in found:
         who, runs = COLUMNS[one.columns], one.found
         if runs.trouble:
-            rows.append([*start, who, f"not run: {runs.trouble.removeprefix('not run: ')}", "", "", ""])
+            rows.append([*start, who, f"not run: {runs.trouble.removeprefix('not run: ')}"])
             continue
         gram = f"{runs.median('prepare'):.3g}" if one.whole else "none"
         rows.append([*start, who, gram, f"{one.selection:.3g}", f"{runs.median('process'):.3g}", runs.size])
@@ -187,8 +170,7 @@ def _rows(found: list[Timed]) -> list[list[str]]:
 
 def _ratios(timed: list[Timed]) -> list[list[str]]:
     """Returns table rows for the growth of selection time with the picks and with the pool, where the paper has it."""
-    small, large = POOLS
-    first = SHARES[0]
+    (small, large), first = POOLS, SHARES[0]
     pairs = [(f"{large.title}, {share:.0%} / {first:.0%}", (large, share), (large, first)) for share in SHARES[1:]]
     pairs.append((f"{first:.0%}, {large.title} / {small.title}", (large, first), (small, first)))
     rows = []
@@ -222,15 +204,14 @@ def _verdict(timed: list[Timed], failures: list[str]) -> str:
 
 
 def _plot(timed: list[Timed]) -> Any:
-    figure, axes = chart("Gram columns and selection", "picks", "seconds", xscale="log", yscale="log")
+    lines: list[Line] = []
     for pool in POOLS:
         m = next(one.m for one in timed if one.pool is pool)
-        picks, seconds = zip(
-            *((int(share * m), pool.gram + each) for share, each in pool.selection.items()), strict=True
-        )
-        axes.plot(picks, seconds, "k--", marker="s", label=f"paper, {pool.title}")
+        picks, seconds = [int(share * m) for share in pool.selection], [pool.gram + s for s in pool.selection.values()]
+        style = {"color": "k", "linestyle": "--", "marker": "s"}
+        lines.append((picks, seconds, {**style, "label": f"paper, {pool.title}"}))
         for columns, name in COLUMNS.items():
             found = [one for one in timed if one.pool is pool and one.columns == columns and one.found.runs]
             totals = [one.found.median("total") for one in found]
-            axes.plot([one.k for one in found], totals, "o-", label=f"{name}, {pool.title}")
-    return legend(figure)
+            lines.append(([one.k for one in found], totals, {"marker": "o", "label": f"{name}, {pool.title}"}))
+    return plot("Gram columns and selection", "picks", "seconds", lines, xscale="log", yscale="log")

@@ -1,7 +1,6 @@
 """Table 9: ratio of greedy selections to the optimum, by brute force over all subsets of 10 rows."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 import gip_gpu
 from bench.paper.optimum import Float, optima, reached
 from bench.runner.pools import unit_rows
-from bench.runner.report import PAPER, Section, chart, legend, table
+from bench.runner.report import PAPER, Line, Section, plot, table
 
 # arXiv 2603.13790, table 9: matching pursuit / optimum for k = 1 to 10, mean of 100 trials.
 PUBLISHED = (0.958, 0.911, 0.877, 0.874, 0.870, 0.889, 0.905, 0.934, 0.969, 1.0)
@@ -72,6 +71,9 @@ def section(found: dict[str, Float]) -> Section:
     columns = (PUBLISHED, *means.values())
     rows = [[str(k + 1), *(f"{column[k]:.3f}" for column in columns)] for k in range(ROWS)]
     rows.append(["largest difference", "", *(f"{np.abs(mean - PUBLISHED).max():.3f}" for mean in means.values())])
+    picks = range(1, ROWS + 1)
+    lines: list[Line] = [(picks, PUBLISHED, {"color": "k", "linestyle": "--", "label": "paper"})]
+    lines += [(picks, mean, {"marker": "o", "markersize": 4, "label": name}) for name, mean in means.items()]
     failures = [f"{name}: a choice beats the optimum" for name, values in found.items() if values.max() > 1 + 1e-9]
     return Section(
         f"Ratio of greedy selections to the optimum (table 9 of {PAPER})",
@@ -85,7 +87,7 @@ def section(found: dict[str, Float]) -> Section:
             f"length of rows. Agreement means: within {ERRORS:g} standard errors of the difference of two such "
             "means, at every k.",
         ],
-        {"table9.png": _plot(means)},
+        {"table9.png": plot("Objective over optimum, mean over trials", "picks k", "ratio", lines)},
         failures,
     )
 
@@ -100,12 +102,3 @@ def _verdict(agreement: dict[str, bool]) -> str:
             "residual."
         )
     return "Does not reproduce in either reading; see the differences."
-
-
-def _plot(means: dict[str, Float]) -> Any:
-    figure, axes = chart("Objective over optimum, mean over trials", "picks k", "ratio")
-    picks = np.arange(1, ROWS + 1)
-    axes.plot(picks, PUBLISHED, "k--", label="paper")
-    for name, mean in means.items():
-        axes.plot(picks, mean, marker="o", markersize=4, label=name)
-    return legend(figure)

@@ -3,27 +3,18 @@
 The process measures the plan's rates when it starts, so the plan holds for an otherwise idle machine: run nothing else.
 """
 
-from bench.plain.sweep import OBJECTIVES, Point, pool
+from functools import partial
+
+from bench.plain.suite import OBJECTIVES, Point, pool
 from bench.runner.ceilings import median_seconds
 from bench.runner.command import Request, suite
-from bench.runner.report import Report, duration, heading, paragraphs, table
+from bench.runner.report import Report, heading, paragraphs, table
+from gip_gpu.planning.cluster import duration
 from gip_gpu.strategies.choose import make_plan
 
 SHAPES = ((7473, 384, 75), (7473, 384, 370), (52_002, 384, 520))
 FACTOR, RUNS = 2.0, 3
 HEADER = ("objective", "m", "d", "k", "planned", "measured", "measured / planned")
-
-
-def planned(point: Point) -> float:
-    """Returns the plan's seconds for a point."""
-    m, d, n, k = point.m, point.d, point.signals, point.k
-    return make_plan(m, d, n, k, device="cpu", measure=True, small=True, **point.options).seconds
-
-
-def measured(point: Point) -> float:
-    """Returns the median seconds of `RUNS` runs, after one warm-up run."""
-    F, G = pool(point.m, point.d), point.scores()
-    return median_seconds(lambda: point.ours(F, G), RUNS)
 
 
 @suite("plans", "plans.md", quick="Without the largest pool.")
@@ -33,7 +24,8 @@ def main(request: Request) -> Report:
     for m, d, k in SHAPES[:2] if request.quick else SHAPES:
         for name in OBJECTIVES:
             point = Point(name, m, d, k)
-            plan, took = planned(point), measured(point)
+            plan = make_plan(m, d, point.signals, k, device="cpu", measure=True, small=True, **point.options).seconds
+            took = median_seconds(partial(point.ours, pool(m, d), point.scores()), RUNS)
             row = [name, f"{m:,}", f"{d:,}", f"{k:,}", duration(plan), duration(took), f"{took / plan:.2f}"]
             rows.append(row)
             beyond += [f"{name}, {m:,} x {d:,}, k = {k:,}: {row[-1]}"] * (not 1 / FACTOR <= took / plan <= FACTOR)

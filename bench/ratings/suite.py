@@ -36,33 +36,21 @@ choices are exact selections by `gip_gpu.select`, so a second run gives the same
 
 @dataclass(frozen=True, eq=False)
 class Rated:
-    """A pool with the ratings of its judges.
+    """A pool with the ratings of its judges."""
 
-    Attributes:
-        name: name of the pool.
-        X: (m, d) unit rows, float32.
-        ratings: (m, judges) ratings of the data.
-        lengths: (m,) made-up lengths.
-    """
-
-    name: str
-    X: NDArray[np.float32]
-    ratings: Float
-    lengths: Float
+    name: str  # name of the pool
+    X: NDArray[np.float32]  # (m, d) unit rows, float32
+    ratings: Float  # (m, judges) ratings of the data
+    lengths: Float  # (m,) made-up lengths
 
     @property
     def rating(self) -> Float:
         """Mean rating of the judges, (m,)."""
-        mean: Float = self.ratings.mean(axis=1)
-        return mean
+        return np.asarray(self.ratings.mean(axis=1))
 
 
 def load(name: str, quick: bool) -> Rated:
-    """Loads a pool of the real data, or its first rows.
-
-    Raises:
-        Missing: a file of the pool is missing.
-    """
+    """Loads a pool of the real data, or its first rows; raises Missing if one of its files is missing."""
     F, judges = (pools.real(file, QUICK_ROWS if quick else None) for file in POOLS[name])
     lengths = np.random.default_rng(0).lognormal(5.5, 1.0, len(F)).round()
     return Rated(name, pools.unit_rows(F).astype(np.float32), judges.astype(np.float64), lengths)

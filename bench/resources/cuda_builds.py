@@ -9,6 +9,7 @@ from cupy_backends.cuda.libs import nvrtc
 from bench.resources.kernels import GIVEN, LIMITS, SCORES, SIGNALS, STORED, Build
 from gip_gpu.kernels import cuda_source
 from gip_gpu.kernels.architectures import tuned
+from gip_gpu.kernels.batch import tuning as batch_tuning
 from gip_gpu.kernels.cast import tuning as cast_tuning
 from gip_gpu.kernels.family import tuning as family_tuning
 from gip_gpu.kernels.gram import tuning as gram_tuning
@@ -54,8 +55,11 @@ def builds(chip: int) -> Iterator[Build]:
     for kind, tile in tuned(gram_tuning.CUDA, chip).items():
         for stored in STORED:
             make = maker("gram", tile.macros(kind, stored))
-            for kernel in ("gram", "products"):
+            for kernel in ("gram", "products", "listed"):
                 yield Build(kernel, f"{kind} to {stored}", tile.threads, make)
+    batch = tuned(batch_tuning.CUDA, chip)
+    for kernel in ("nominate", "choose"):
+        yield Build(kernel, "any sizes", batch.threads, maker("batch", batch.macros()))
     for given in GIVEN:
         for kind in ("fp32", "tf32", "fp16", "bf16"):
             make = maker("cast", cast.macros(given, kind))

@@ -40,18 +40,13 @@ LIMITS = {80: Chip(shared=164 << 10, shared_of_block=163 << 10), 90: Chip(), 100
 
 @dataclass(frozen=True)
 class Build:
-    """One kernel with one set of compile-time values.
+    """One kernel with one set of compile-time values."""
 
-    Attributes:
-        kernel, variant: name of the kernel, and its compile-time values in words.
-        threads: threads of a block.
-        make: compiles the kernel for a chip: "ptx", Triton's "ttgir", or "cubin" with its bytes of dynamic shared
-            memory.
-    """
-
+    # Name of the kernel, and its compile-time values in words.
     kernel: str
     variant: str
-    threads: int
+    threads: int  # threads of a block
+    # Compiles the kernel for a chip: "ptx", Triton's "ttgir", or "cubin" with its bytes of dynamic shared memory.
     make: Callable[[int, str], Any] = field(repr=False, compare=False)
 
 

@@ -9,7 +9,11 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from bench.resources.kernels import GIVEN, SCORES, SIGNALS, STORED, Build
+from gip_gpu.backends.gpu.layout import LARGEST_BATCH
 from gip_gpu.kernels.architectures import tuned
+from gip_gpu.kernels.batch import batch_triton
+from gip_gpu.kernels.batch import tuning as batch_tuning
+from gip_gpu.kernels.batch.tuning import TritonBatch
 from gip_gpu.kernels.exact_triton import FUSED
 from gip_gpu.kernels.family import family_triton
 from gip_gpu.kernels.family import tuning as family_tuning
@@ -29,10 +33,10 @@ COMMON = {
     **dict.fromkeys((*DOUBLES, "parts", "scales", "S", "partial"), "*fp64"),
     **dict.fromkeys(("h", "weights", "metric", "distance", "upper"), "*fp32"),
     **dict.fromkeys(("dr", "dd", "a", "b", "shrink", "floor"), "fp32"),
-    **dict.fromkeys(("header_i64", "candidate_index", "arrived"), "*i64"),
+    **dict.fromkeys(("header_i64", "candidate_index", "arrived", "piece_keys", "nominees", "chosen"), "*i64"),
     **dict.fromkeys(("m", "stride", "first"), "i64"),
-    **dict.fromkeys(("d", "blocks", "count", "moves"), "i32"),
-    "slots": "*i32",
+    **dict.fromkeys(("d", "blocks", "count", "moves", "pieces", "wanted", "room", "span"), "i32"),
+    **dict.fromkeys(("slots", "held"), "*i32"),
 }
 # Kernels whose count is an array.
 LISTS = ("candidates", "distances")
@@ -45,11 +49,9 @@ def build(
     """Returns the build of a kernel with those of these types and constants that it has arguments for.
 
     Args:
-        fn: the kernel.
-        variant: its compile-time values in words.
+        variant: the kernel's compile-time values in words.
         types: types of arguments, in addition to `COMMON`.
         constants: values of constexpr arguments.
-        warps: warps of a block.
         aligned: whether d is a multiple of 16.
         tiny: whether all sizes are 1.
         options: options of Triton's compiler.
@@ -87,8 +89,14 @@ def builds(chip: int) -> Iterator[Build]:
             tile, aligned = gram.tile(kind, length), length % 16 == 0
             fixed = {"DEPTH": tile.depth, "PRECISION": "tf32" if kind == "tf32" else "ieee", "WIDEN": False}
             for stored in STORED:
-                types = {"rows": POINTERS[kind], "left": POINTERS[kind], "out": POINTERS[stored]}
-                shapes = ((gram_triton.gram, tile.tile, tile.wide), (gram_triton.products, tile.batch_tile, tile.tile))
+                types = {"rows": POINTERS[kind], "left": POINTERS[kind]}
+                types.update(dict.fromkeys(("out", "columns"), POINTERS[stored]))
+                batch = tile.batch_tile, tile.tile
+                shapes = (
+                    (gram_triton.gram, tile.tile, tile.wide),
+                    (gram_triton.products, *batch),
+                    (gram_triton.listed, *batch),
+                )
                 for fn, high, wide in shapes:
                     what = f"{kind} to {stored}{_ragged(aligned)}"
                     constants = {**fixed, "TILE": high, "WIDE": wide}
@@ -104,8 +112,19 @@ def builds(chip: int) -> Iterator[Build]:
             yield build(step_triton.pick, what, types, fixed, steps.warps)
             fixed = {"SIGNALS": signals, "ITEMS": refresh.items, "DEPTH": refresh.depth}
             yield build(refresh_triton.refresh, what, types, fixed, refresh.warps)
+    yield from _batch(tuned(batch_tuning.TRITON, chip))
     yield from _projecting(tuned(family_tuning.TRITON, chip))
     yield from _of_size_one(chip)
+
+
+def _batch(batch: TritonBatch) -> Iterator[Build]:
+    """Yields the kernels that list a batch: short pieces and long ones, small batches and large ones."""
+    for piece in (1, 64, 2 * batch.block):
+        fixed = {"PIECE": piece, "BLOCK": batch.block, "CHUNK": batch.chunk}
+        yield build(batch_triton.nominate, f"pieces of {piece}", {}, fixed, batch.warps)
+    for size in (16, 64, LARGEST_BATCH):
+        fixed = {"BLOCK": batch.block, "CHUNK": batch.chunk, "COMPARED": batch.compared, "SIZE": size}
+        yield build(batch_triton.choose, f"batches of {size}", {}, fixed, batch.warps)
 
 
 def _projecting(family: TritonFamily) -> Iterator[Build]:
@@ -148,9 +167,14 @@ def _of_size_one(chip: int) -> Iterator[Build]:
     projecting = {**one, **score, "ITEMS": family.items, "DEPTH": family.ragged}
     listing = {**one, "BLOCK": family.window_block, "DEPTH": family.window_values}
     types = dict.fromkeys(("rows", "columns", "left", "out"), "*fp32")
+    batch = tuned(batch_tuning.TRITON, chip)
+    listed = {"PIECE": 1, "BLOCK": batch.block, "CHUNK": batch.chunk, "COMPARED": batch.compared, "SIZE": 1}
     for fn, constants, warps in (
         (gram_triton.gram, tiled, tile.warps),
         (gram_triton.products, tiled, tile.warps),
+        (gram_triton.listed, tiled, tile.warps),
+        (batch_triton.nominate, listed, batch.warps),
+        (batch_triton.choose, listed, batch.warps),
         (step_triton.update, one, steps.warps),
         (step_triton.pick, one, steps.warps),
         (refresh_triton.refresh, {**one, "ITEMS": refresh.items}, refresh.warps),

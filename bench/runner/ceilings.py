@@ -12,14 +12,10 @@ REPEATS = 7
 def ceilings(m: int, d: int, size: int) -> dict[str, float]:
     """Measures BLAS rates in float32; call it in its own process, `child.call(ceilings, ...)`.
 
-    Args:
-        m, d: shape of a pool.
-        size: rows and columns of the matrices of the large product.
-
     Returns:
-        "flops": floating-point operations per second of the large product; "gemv": seconds of a product of an (m, d)
-        matrix and a vector; "read": seconds of a dot product that reads the same number of bytes. A cache that holds a
-        part of the pool speeds up the last two equally.
+        "flops": floating-point operations per second of a large product, size x size; "gemv": seconds of a product of
+        an (m, d) matrix and a vector; "read": seconds of a dot product that reads the same number of bytes. A cache
+        that holds a part of the pool speeds up the last two equally.
     """
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((size, size), dtype=np.float32) for _ in range(2))
@@ -33,10 +29,14 @@ def ceilings(m: int, d: int, size: int) -> dict[str, float]:
 
 def median_seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
     """Returns the median seconds of `repeats` runs, after one warm-up run."""
-    action()
-    spans = []
-    for _ in range(repeats):
+    return statistics.median(spans(action, repeats, 1))
+
+
+def spans(action: Callable[[], object], repeats: int, warm: int = 0) -> list[float]:
+    """Returns the seconds of each of `repeats` runs, after `warm` warm-up runs."""
+    found = []
+    for _ in range(warm + repeats):
         began = time.perf_counter()
         action()
-        spans.append(time.perf_counter() - began)
-    return statistics.median(spans)
+        found.append(time.perf_counter() - began)
+    return found[warm:]

@@ -21,26 +21,14 @@ IO = Path("/proc/self/io")
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a module's function in a fresh process and returns its result.
-
-    Raises:
-        RuntimeError: the process failed; the message has its exit status and the last line of its errors.
-    """
+    """Calls a module's function in a fresh process and returns its result; raises as `output` does."""
     named = (function.__module__, function.__qualname__, json.dumps(arguments))
     return json.loads(output([sys.executable, "-m", "bench.runner.child", *named]))
 
 
 def output(command: list[str], prefix: str = "", **environment: str) -> str:
-    """Runs a command in the root of the repository and returns its standard output.
-
-    Args:
-        command: path of the program, and its arguments.
-        prefix: start of the error line to show if the command fails; without a match, the last line is shown.
-        environment: variables added to those of this process.
-
-    Raises:
-        RuntimeError: the command failed.
-    """
+    """Runs a command in the root of the repository, with these environment variables, and returns its standard output;
+    raises RuntimeError with its status and the last line of its errors, or the first one that begins with `prefix`."""
     variables = {**os.environ, "GIP_GPU_DATA": str(pools.DATA), **environment}
     result = subprocess.run(command, cwd=pools.ROOT, env=variables, capture_output=True, text=True)
     if result.returncode:
@@ -69,21 +57,11 @@ def selection(F: Any, G: Any, k: int, **options: Any) -> dict[str, Any]:
 
     told, after = timed(select), bytes_read()
     plan, proof = chosen[0].plan, chosen[0].certificate
-    return {
-        **told,
-        "timings": chosen[0].timings,
-        "columns": plan.columns,
-        "resident": plan.resident,
-        "memory": plan.memory,
-        "planned": plan.total,
-        "computed": chosen[0].computed,
-        "read": None if before is None or after is None else after - before,
-        "refreshes": proof.refreshes,
-        "rounds": list(proof.rounds),
-        "margins": proof.margins.tolist(),
-        "ties": proof.ties.tolist(),
-        "candidates": proof.candidates.tolist(),
-    }
+    told |= {"timings": chosen[0].timings, "computed": chosen[0].computed, "columns": plan.columns}
+    told |= {"resident": plan.resident, "memory": plan.memory, "planned": plan.total, "refreshes": proof.refreshes}
+    told |= {name: getattr(proof, name).tolist() for name in ("margins", "ties", "candidates")}
+    told["rounds"], told["read"] = list(proof.rounds), None if before is None or after is None else after - before
+    return told
 
 
 def bytes_read() -> int | None:

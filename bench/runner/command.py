@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from bench.runner.pools import ROOT
-from bench.runner.report import Report
+from bench.runner.report import Report, write
 
 RESULTS = ROOT / "bench" / "results"
 Measure = Callable[..., Report]
@@ -19,19 +20,12 @@ Measure = Callable[..., Report]
 
 @dataclass(frozen=True)
 class Request:
-    """The options of one run of a suite.
+    """The options of one run of a suite."""
 
-    Attributes:
-        quick: tiny sizes, to check that the suite works, not to measure speed.
-        names: names chosen by `--only`; without it, all names of the suite.
-        runs: number of runs of each variant.
-        done: callback that shows a finished piece of work.
-    """
-
-    quick: bool
-    names: tuple[str, ...] = ()
-    runs: int = 1
-    done: Callable[[str], object] = str
+    quick: bool  # tiny sizes, to check that the suite works, not to measure speed
+    names: tuple[str, ...] = ()  # names chosen by `--only`; without it, all names of the suite
+    runs: int = 1  # number of runs of each variant
+    done: Callable[[str], object] = str  # callback that shows a finished piece of work
 
 
 def suite(
@@ -42,12 +36,10 @@ def suite(
     """Decorates a measuring function, `measure(request, **options)`, as the command of a suite.
 
     Args:
-        name: name of the suite.
         target: the checked-in report in bench/results/; "" for none.
         names: names that `--only` chooses from; () omits the option.
         runs: defaults of `--runs`, without and with `--quick`; None omits the option.
         quick: help of `--quick`; None omits the option.
-        options: further options of the suite.
     """
     kept = f"  [default: bench/results/{target}, if that stays whole; with --quick none]" if target else ""
     path = click.Path(path_type=Path)
@@ -76,7 +68,7 @@ def suite(
             # A partial report or one of quick sizes must not replace a complete measured one.
             part = quick or not report.whole or (bool(only) and report.save is None)
             if path := output or (RESULTS / target if target and not part else None):
-                (report.save or report.write)(path)
+                (report.save or partial(write, text=report.text))(path)
             if report.failures:
                 click.echo("\n".join(report.failures), err=True)
                 sys.exit(1)
@@ -87,10 +79,8 @@ def suite(
 
 
 def chosen(only: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the names that match the patterns, in the order of `names`; all names without patterns.
-
-    Raises:
-        click.UsageError: a pattern fits no name.
+    """Returns the names that match the patterns, in the order of `names`; all names without patterns; raises
+    click.UsageError if a pattern fits no name.
 
     >>> chosen(["b,c*"], ["a", "b", "c1", "c2"])
     ('b', 'c1', 'c2')

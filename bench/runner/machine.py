@@ -1,12 +1,13 @@
 """Description of the measured machine, in one line."""
 
+import contextlib
 import datetime
 import os
 import platform
 
 import numpy as np
 
-import gip_gpu
+from gip_gpu import __version__ as VERSION
 from gip_gpu.system.cpu import cores, processor
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
@@ -14,16 +15,9 @@ THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 def line() -> str:
     """Returns CPU, cores, system, Python, NumPy, BLAS with its kernels and threads, and date."""
-    parts = (
-        f"{processor()}, {cores()} cores",
-        f"{system()}, {platform.machine()}",
-        f"Python {platform.python_version()}",
-        f"NumPy {np.__version__}",
-        blas(),
-        f"gip_gpu {gip_gpu.__version__}",
-        datetime.date.today().isoformat(),
-    )
-    return "; ".join(parts)
+    versions = (f"Python {platform.python_version()}", f"NumPy {np.__version__}", blas(), f"gip_gpu {VERSION}")
+    where = (f"{processor()}, {cores()} cores", f"{system()}, {platform.machine()}")
+    return "; ".join([*where, *versions, datetime.date.today().isoformat()])
 
 
 def system() -> str:
@@ -34,22 +28,14 @@ def system() -> str:
 
 
 def blas() -> str:
-    """Returns name and version of the BLAS that NumPy was built with, its kernels and its threads."""
+    """Returns name and version of NumPy's BLAS, its kernels and threads: as loaded, or as the environment sets them."""
     built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     name = f"{built.get('name', 'unknown BLAS')} {built.get('version', '')}".strip()
-    kernels, threads = loaded()
-    return f"{name}, kernels: {kernels}, threads: {threads}"
-
-
-def loaded() -> tuple[str, str]:
-    """Returns kernel architecture and threads of the loaded BLAS, or the settings of the environment."""
-    try:
+    kernels = os.environ.get("OPENBLAS_CORETYPE", "unknown")
+    threads = next((os.environ[name] for name in THREADS if os.environ.get(name)), str(cores()))
+    with contextlib.suppress(ImportError):
         from threadpoolctl import threadpool_info
-    except ImportError:
-        pools = []
-    else:
-        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    if pools:
-        return str(pools[0].get("architecture", "unknown")), str(pools[0]["num_threads"])
-    asked = next((os.environ[name] for name in THREADS if os.environ.get(name)), str(cores()))
-    return os.environ.get("OPENBLAS_CORETYPE", "unknown"), asked
+
+        for pool in [pool for pool in threadpool_info() if pool["user_api"] == "blas"][:1]:
+            kernels, threads = pool.get("architecture", "unknown"), pool["num_threads"]
+    return f"{name}, kernels: {kernels}, threads: {threads}"

@@ -27,23 +27,15 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One selection to measure.
+    """One selection to measure."""
 
-    Attributes:
-        name: name for `--only`.
-        title: name of the pool, for people.
-        m, d, k: items, length of a row, picks.
-        embeddings: file of the real (m, d) embeddings.
-        judges: file of the real (m, 3) ratings; None for self-compression scores.
-    """
-
-    name: str
-    title: str
+    name: str  # name for `--only`
+    title: str  # name of the pool, for people
     m: int
     d: int
-    k: int
-    embeddings: str
-    judges: str | None = None
+    k: int  # number of picks
+    embeddings: str  # file of the real (m, d) embeddings
+    judges: str | None = None  # file of the real (m, 3) ratings; None for self-compression scores
 
     @property
     def synthetic(self) -> bool:
@@ -92,22 +84,14 @@ def find(name: str, quick: bool) -> Case:
 
 
 def path(name: str) -> Path:
-    """Returns the path of a file of the real data.
-
-    Raises:
-        Missing: there is no such file.
-    """
+    """Returns the path of a file of the real data; raises Missing if there is none."""
     if not (DATA / name).is_file():
         raise Missing(f"real data: {name} is not in ../shared/data (or in $GIP_GPU_DATA)")
     return DATA / name
 
 
 def real(name: str, rows: int | None = None) -> NDArray[Any]:
-    """Loads an array of the real data, or its first rows.
-
-    Raises:
-        Missing: there is no such file.
-    """
+    """Loads an array of the real data, or its first rows; raises Missing if there is no such file."""
     return np.asarray(np.load(path(name))[:rows])
 
 

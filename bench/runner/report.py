@@ -1,7 +1,7 @@
 """Reports in Markdown: their common parts, tables, files and plots."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,47 +12,30 @@ from bench.runner import machine
 from gip_gpu.system.atomic_write import atomic_write
 
 PAPER = "arXiv 2603.13790"
+# x, y and options of `Axes.plot`.
+Line = tuple[Any, Any, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The report of a suite.
+    """The report of a suite."""
 
-    Attributes:
-        text: the report in Markdown.
-        failures: violations of guarantees, such as picks that differ from the reference's.
-        whole: whether it has all parts of the checked-in report.
-        save: writes the report if it consists of more than one text file.
-    """
-
-    text: str
-    failures: Sequence[str] = ()
-    whole: bool = True
-    save: Callable[[Path], None] | None = None
-
-    def write(self, path: Path) -> None:
-        """Writes the text to a file."""
-        write(path, self.text)
+    text: str  # the report in Markdown
+    failures: Sequence[str] = ()  # violations of guarantees, such as picks that differ from the reference's
+    whole: bool = True  # whether it has all parts of the checked-in report
+    save: Callable[[Path], None] | None = None  # writes the report if it consists of more than one text file
 
 
 @dataclass(frozen=True)
 class Section:
-    """A claim or a question of a report, and its answer.
+    """A claim or a question of a report, and its answer."""
 
-    Attributes:
-        title: the claim or the measured quantity.
-        verdict: one sentence: does it hold?
-        basis: number of runs and data of the measurement.
-        body: paragraphs and tables, in Markdown.
-        plots: matplotlib figures by file name.
-        failures: violations of guarantees: a violated theorem, or picks that differ from the reference's.
-    """
-
-    title: str
-    verdict: str
-    basis: str
-    body: Sequence[str]
-    plots: dict[str, Any] = field(default_factory=dict)
+    title: str  # the claim or the measured quantity
+    verdict: str  # one sentence: does it hold?
+    basis: str  # number of runs and data of the measurement
+    body: Sequence[str]  # paragraphs and tables, in Markdown
+    plots: dict[str, Any] = field(default_factory=dict)  # matplotlib figures by file name
+    # Violations of guarantees: a violated theorem, or picks that differ from the reference's.
     failures: Sequence[str] = ()
 
     def markdown(self, quick: bool, heading: str = "# ") -> str:
@@ -94,13 +77,9 @@ def write(path: Path, text: str) -> None:
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """Returns a Markdown table with unchanged cells."""
-    return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
-
-
-def withheld(first: Sequence[str], reason: str, header: Sequence[str]) -> list[str]:
-    """Returns a table row with the reason why its figures are withheld."""
-    return [*first, f"withheld: {reason}", *[""] * (len(header) - len(first) - 1)]
+    """Returns a Markdown table with unchanged cells; a row that is shorter than the header ends with empty cells."""
+    filled = [[*row, *[""] * (len(header) - len(row))] for row in rows]
+    return str(tabulate(filled, header, tablefmt="github", disable_numparse=True))
 
 
 def spread(values: Sequence[float]) -> str:
@@ -111,18 +90,6 @@ def spread(values: Sequence[float]) -> str:
     """
     text = f"{statistics.median(values):.3g}"
     return text if len(values) == 1 else f"{text} ({min(values):.3g} to {max(values):.3g})"
-
-
-def duration(seconds: float) -> str:
-    """Formats seconds for people.
-
-    >>> duration(0.00123)
-    '1.23 ms'
-    """
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -142,12 +109,17 @@ def kept(claim: str, broken: Sequence[str], measured: Sequence[str]) -> str:
     return f"Claim: {claim} {holds}"
 
 
-def chart(title: str, xlabel: str, ylabel: str, **settings: Any) -> tuple[Any, Any]:
-    """Returns a matplotlib figure and its axes; `settings` are passed to `Axes.set`, for example yscale."""
+def plot(title: str, xlabel: str, ylabel: str, lines: Iterable[Line], **settings: Any) -> Any:
+    """Returns a matplotlib figure with a legend below; `settings` are passed to `Axes.set`, for example yscale."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    return figure, styled(figure.subplots(), title=title, xlabel=xlabel, ylabel=ylabel, **settings)
+    axes = styled(figure.subplots(), title=title, xlabel=xlabel, ylabel=ylabel, **settings)
+    for x, y, options in lines:
+        axes.plot(x, y, **options)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
 
 
 def styled(axes: Any, **settings: Any) -> Any:
@@ -156,9 +128,3 @@ def styled(axes: Any, **settings: Any) -> Any:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
-
-
-def legend(figure: Any) -> Any:
-    """Adds a legend below the axes, where it covers nothing."""
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    return figure

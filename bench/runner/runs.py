@@ -36,34 +36,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Job:
-    """A call that is measured in its own process.
+    """A call that is measured in its own process."""
 
-    Attributes:
-        function: function of a module under bench/; returns the result of `bench.runner.child.timed`, and notes.
-        arguments: plain values, for JSON.
-        needed: bytes of free memory without which it is not run.
-        runs: largest number of runs; None: as many as the others.
-    """
-
+    # Function of a module under bench/; returns the result of `bench.runner.child.timed`, and notes.
     function: Callable[..., dict[str, Any]]
-    arguments: tuple[Any, ...] = ()
-    needed: int = 0
-    runs: int | None = None
+    arguments: tuple[Any, ...] = ()  # plain values, for JSON
+    needed: int = 0  # bytes of free memory without which it is not run
+    runs: int | None = None  # largest number of runs; None: as many as the others
 
 
 @dataclass
 class Runs:
-    """The runs of one variant.
+    """The runs of one variant."""
 
-    Attributes:
-        runs: finished runs, in order.
-        trouble: the reason why runs stopped; no further run is tried.
-        failed: whether a run failed, rather than lacked memory.
-    """
-
-    runs: list[Run] = field(default_factory=list)
-    trouble: str = ""
-    failed: bool = False
+    runs: list[Run] = field(default_factory=list)  # finished runs, in order
+    trouble: str = ""  # the reason why runs stopped; no further run is tried
+    failed: bool = False  # whether a run failed, rather than lacked memory
 
     def add(self, job: Job) -> None:
         """Runs the job and adds the run, or the reason why it cannot run."""
@@ -146,11 +134,8 @@ def in_turn(
     jobs: Mapping[str, Job], runs: int, done: Callable[[str], object], found: dict[str, Runs] | None = None,
     strict: bool = False,
 ) -> dict[str, Runs]:  # fmt: skip
-    """Runs all jobs in turn, calls `done` after each run, and adds the runs to `found`.
-
-    Raises:
-        RuntimeError: a run failed or could not start, and `strict` is true.
-    """
+    """Runs all jobs in turn, calls `done` after each run, and adds the runs to `found`; raises RuntimeError if `strict`
+    and a run failed or could not start."""
     found = {name: Runs() for name in jobs} if found is None else found
     for turn in range(runs):
         for name, job in jobs.items():

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from bench.runner.report import Section, table, withheld
+from bench.runner.report import Section, table
 from bench.runner.runs import Runs, in_turn, parted, ratio
 from bench.scale import inputs
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Sizes
 from gip_gpu.system import memory
 
 TITLE = "Checkpoints"
@@ -44,12 +44,9 @@ def section(basis: str, found: dict[str, Runs], every: float) -> Section:
     rows = []
     for name, of_name in found.items():
         size = memory.readable(of_name.notes["file"]) if "file" in of_name.notes else "none"
-        if reason := reasons[name]:
-            rows.append(withheld([name], reason, HEADER))
-            rows[-1][3] = size
-            continue
         against = "" if name == WITHOUT else f"{ratio(of_name, whole):.3f}"
-        rows.append([name, of_name.spread(), against, size, of_name.size])
+        right = [name, of_name.spread(), against, size, of_name.size]
+        rows.append([name, f"withheld: {reasons[name]}", "", size] if reasons[name] else right)
     differ = [reason for reason in reasons.values() if reason]
     overhead = ratio(found[WITH], whole) - 1
     verdict = f"A checkpoint adds {overhead:.1%} of the time; to resume takes {found[AGAIN].median():.3g} s."

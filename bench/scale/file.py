@@ -7,11 +7,10 @@ from typing import Any
 
 from bench.runner import child
 from bench.runner.ceilings import ceilings
-from bench.runner.report import Section, kept, spread, table, withheld
+from bench.runner.report import Section, kept, spread, table
 from bench.runner.runs import Runs, first_difference, in_turn, parted
 from bench.scale import inputs, naive
-from bench.scale.inputs import Input
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Input, Sizes
 from gip_gpu.system import memory
 
 # Claimed speed-up over the baseline, the higher aim, and the claimed peak in bytes.
@@ -74,9 +73,31 @@ class Measured:
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
     """Measures the section of rows in files."""
-    measured = [_signals(sizes, folder, n, count, done) for n, count in sizes.signals]
+    measured = []
+    for n, count in sizes.signals:
+        pool, k = inputs.synthetic(folder, sizes.large, sizes.d, n), sizes.large_k
+        done(f"file: n = {n}")
+        jobs = {
+            IN_MEMORY: pool.job(k, "float16", runs=1),
+            f"from the file, {sizes.roomy}": pool.job(k, memory_limit=sizes.roomy),
+            f"from the file, {sizes.tight}": pool.job(k, memory_limit=sizes.tight, runs=1),
+        }
+        # One run before the selections and one after them.
+        baselines = {way: _baseline(sizes, pool, way, done) for way in BASELINES}
+        found = in_turn(jobs, count, done, strict=True)
+        later = _baseline(sizes, pool, CONVERTED, done)
+        for part in ("each", "passes"):
+            baselines[CONVERTED][part] += later[part]
+        measured.append(Measured(pool, found, baselines, k))
     rates = child.call(ceilings, 1000, sizes.d, 1024 if sizes.quick else 4096)
     return section(measured, sizes, rates["flops"])
+
+
+def _baseline(sizes: Sizes, pool: Input, way: str, done: Done) -> dict[str, Any]:
+    """Runs a baseline and returns its result without the times of the warm-up picks."""
+    told = child.call(naive.run, str(pool.F), str(pool.G), sizes.warm + sizes.timed, way)
+    done(f"a pass a pick: {way}")
+    return {**told, "each": told["each"][sizes.warm :]}
 
 
 def section(measured: list[Measured], sizes: Sizes, flops: float) -> Section:
@@ -84,18 +105,21 @@ def section(measured: list[Measured], sizes: Sizes, flops: float) -> Section:
     k, pool = sizes.large_k, measured[0].pool
     passes = statistics.median(seconds for found in measured for seconds in found.baselines[CONVERTED]["passes"])
     size = 2 * pool.m * pool.d
-    header = [cell.format(k=k) for cell in BASELINE_HEADER]
     limited = [(found, name) for found in measured for name in found.found if name != IN_MEMORY]
+    right = [(found, name) for found, name in limited if not found.wrong(name)]
     return Section(
         title="Rows in a file",
         verdict=verdict(limited),
         basis=f"{pool}, float16, {memory.readable(size)} in a .npy file, ratings 0 to 5, k = {k:,}.",
         body=(
-            table([row for found in measured for row in rows(found)], HEADER),
+            table([_row(found, name) for found in measured for name in found.found], HEADER),
             NOTES,
-            table([row for found in measured for row in baseline_rows(found)], header),
+            table(
+                [_baseline_row(found, way) for found in measured for way in BASELINES],
+                [cell.format(k=k) for cell in BASELINE_HEADER],
+            ),
             BASELINE_NOTES.format(warm=sizes.warm, timed=sizes.timed, k=k),
-            table([row for found in measured for row in limit_rows(found, passes, flops)], LIMIT_HEADER),
+            table([_limit_row(found, name, passes, flops) for found, name in right], LIMIT_HEADER),
             LIMIT_NOTES.format(passes=passes, rate=memory.readable(size / passes), flops=flops / 1e9, k=k),
         ),
         failures=[f"n = {found.pool.n}, {name}: {why}" for found, name in limited if (why := found.wrong(name))],
@@ -121,72 +145,37 @@ def verdict(limited: list[tuple[Measured, str]]) -> str:
     )
 
 
-def rows(found: Measured) -> list[list[str]]:
-    """Returns a table row for each variant: time, memory, passes, columns."""
-    lines = []
-    for name, of_name in found.found.items():
-        notes, passes = of_name.notes, found.passes(name)
-        first = [str(found.pool.n), name, "in float32" if notes["resident"] else "stream"]
-        if reason := found.wrong(name):
-            lines.append(withheld(first, reason, HEADER))
-            continue
-        computed = notes["computed"]
-        used = f"{found.k / computed:.0%}" if computed else ""
-        read = "" if passes is None or name == IN_MEMORY else f"{passes:.1f}"
-        parts = (f"{of_name.median(part):.3g}" for part in ("prepare", "columns", "steps"))
-        times = (of_name.spread(), of_name.size, memory.readable(notes["planned"]))
-        lines.append([*first, *times, read, f"{computed:,}", used, *parts, f"{found.ratio(name):.1f} x"])
-    return lines
+def _row(found: Measured, name: str) -> list[str]:
+    """Returns the table row of a variant: time, memory, passes, columns."""
+    of_name, passes = found.found[name], found.passes(name)
+    notes, computed = of_name.notes, of_name.notes["computed"]
+    first = [str(found.pool.n), name, "in float32" if notes["resident"] else "stream"]
+    if reason := found.wrong(name):
+        return [*first, f"withheld: {reason}"]
+    used = f"{found.k / computed:.0%}" if computed else ""
+    read = "" if passes is None or name == IN_MEMORY else f"{passes:.1f}"
+    parts = (f"{of_name.median(part):.3g}" for part in ("prepare", "columns", "steps"))
+    times = (of_name.spread(), of_name.size, memory.readable(notes["planned"]))
+    return [*first, *times, read, f"{computed:,}", used, *parts, f"{found.ratio(name):.1f} x"]
 
 
-def baseline_rows(found: Measured) -> list[list[str]]:
-    """Returns a table row for each baseline: time of a pick, and whether its first picks equal gip_gpu's."""
-    lines, ours = [], found.found[IN_MEMORY].runs[0].indices
-    for way, title in BASELINES.items():
-        told = found.baselines[way]
-        picks = told["indices"]
-        first = first_difference(picks, ours[: len(picks)])
-        each = spread([1e3 * value for value in told["each"]])
-        equal = f"all {len(picks)}" if first is None else f"the first {first} of {len(picks)}"
-        peak = memory.readable(told["peak"])
-        lines.append([str(found.pool.n), title, each, f"{found.baseline(way):.3g}", peak, equal])
-    return lines
+def _baseline_row(found: Measured, way: str) -> list[str]:
+    """Returns the table row of a baseline: time of a pick, and whether its first picks equal gip_gpu's."""
+    told, ours = found.baselines[way], found.found[IN_MEMORY].runs[0].indices
+    picks = told["indices"]
+    first = first_difference(picks, ours[: len(picks)])
+    each = spread([1e3 * value for value in told["each"]])
+    equal = f"all {len(picks)}" if first is None else f"the first {first} of {len(picks)}"
+    peak = memory.readable(told["peak"])
+    return [str(found.pool.n), BASELINES[way], each, f"{found.baseline(way):.3g}", peak, equal]
 
 
-def limit_rows(found: Measured, passes: float, flops: float) -> list[list[str]]:
-    """Returns a table row for each variant: its time against the lower bound of reading and products."""
-    lines = []
-    for name, of_name in found.found.items():
-        if name == IN_MEMORY or found.wrong(name):
-            continue
-        column, taken, made = 2 * found.pool.m * found.pool.d / flops, of_name.median(), found.passes(name)
-        limits = [passes + found.k * column]
-        if made is not None:
-            limits.append(made * passes + of_name.notes["computed"] * column)
-        cells = [cell for limit in limits for cell in (f"{limit:.3g}", f"{taken / limit:.2f}")]
-        lines.append([str(found.pool.n), name, *cells])
-    return lines
-
-
-def _signals(sizes: Sizes, folder: Path, n: int, count: int, done: Done) -> Measured:
-    pool, k = inputs.synthetic(folder, sizes.large, sizes.d, n), sizes.large_k
-    done(f"file: n = {n}")
-    jobs = {
-        IN_MEMORY: pool.job(k, "float16", runs=1),
-        f"from the file, {sizes.roomy}": pool.job(k, memory_limit=sizes.roomy),
-        f"from the file, {sizes.tight}": pool.job(k, memory_limit=sizes.tight, runs=1),
-    }
-    # One run before the selections and one after them.
-    baselines = {way: _baseline(sizes, pool, way, done) for way in BASELINES}
-    found = in_turn(jobs, count, done, strict=True)
-    later = _baseline(sizes, pool, CONVERTED, done)
-    for part in ("each", "passes"):
-        baselines[CONVERTED][part] += later[part]
-    return Measured(pool, found, baselines, k)
-
-
-def _baseline(sizes: Sizes, pool: Input, way: str, done: Done) -> dict[str, Any]:
-    """Runs a baseline and returns its result without the times of the warm-up picks."""
-    told = child.call(naive.run, str(pool.F), str(pool.G), sizes.warm + sizes.timed, way)
-    done(f"a pass a pick: {way}")
-    return {**told, "each": told["each"][sizes.warm :]}
+def _limit_row(found: Measured, name: str, passes: float, flops: float) -> list[str]:
+    """Returns the table row of a variant: its time against the lower bound of reading and products."""
+    of_name, made = found.found[name], found.passes(name)
+    column = 2 * found.pool.m * found.pool.d / flops
+    limits = [passes + found.k * column]
+    if made is not None:
+        limits.append(made * passes + of_name.notes["computed"] * column)
+    cells = [cell for limit in limits for cell in (f"{limit:.3g}", f"{of_name.median() / limit:.2f}")]
+    return [str(found.pool.n), name, *cells]

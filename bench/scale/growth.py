@@ -8,8 +8,7 @@ from typing import Any
 from bench.runner.report import Section, kept, styled, table
 from bench.runner.runs import Runs, in_turn, parted, ratio
 from bench.scale import inputs
-from bench.scale.inputs import Input
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Input, Sizes
 from gip_gpu.system import memory
 
 PLOT = "scale.png"
@@ -25,23 +24,21 @@ Point = tuple[Input, Runs]
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
     """Measures the section of growing pools."""
-    pools = {f"growth: {m:,}": inputs.synthetic(folder, m, sizes.d) for m, _ in sizes.growing}
-    counts = [count for _, count in sizes.growing]
-    jobs = {
-        name: pool.job(sizes.growing_k, "float16", runs=count)
-        for (name, pool), count in zip(pools.items(), counts, strict=True)
-    }
-    found = in_turn(jobs, max(counts), done, strict=True)
-    return section([(pool, found[name]) for name, pool in pools.items()], sizes.growing_k)
+    k, runs = sizes.growing_k, dict(sizes.growing)
+    pools = {f"growth: {m:,}": inputs.synthetic(folder, m, sizes.d) for m in runs}
+    jobs = {name: pool.job(k, "float16", runs=runs[pool.m]) for name, pool in pools.items()}
+    found = in_turn(jobs, max(runs.values()), done, strict=True)
+    return section([(pool, found[name]) for name, pool in pools.items()], k)
 
 
 def section(points: Sequence[Point], k: int) -> Section:
     """Returns the section with the measured figures."""
+    earlier: list[Any] = [(), *points[:-1]]
     return Section(
         title="Growth with the pool",
         verdict=verdict(points),
         basis=f"Synthetic, rows of length {points[0][0].d}, one signal, k = {k:,}.",
-        body=(table(rows(points, k), HEADER), NOTES),
+        body=(table([_row(k, *point, *before) for point, before in zip(points, earlier, strict=True)], HEADER), NOTES),
         plots={PLOT: plot(points)},
         failures=[f"{pool}: {reason}" for pool, found in points if (reason := parted(found))],
     )
@@ -57,18 +54,11 @@ def verdict(points: Sequence[Point]) -> str:
     return kept("time grows no faster than linearly in the number of items.", broken, told)
 
 
-def rows(points: Sequence[Point], k: int) -> list[list[str]]:
-    """Returns a table row for each number of items."""
-    lines = []
-    for i, (pool, found) in enumerate(points):
-        notes = found.notes
-        line = [f"{pool.m:,}", notes["columns"], f"{notes['computed']:,}", found.spread(), found.size]
-        line.append(f"{1e9 * found.median() / pool.m / k:.3g}")
-        if i:
-            before, shorter = points[i - 1]
-            line += [f"{ratio(found, shorter):.2f}", f"{pool.m / before.m:g}"]
-        lines.append(line)
-    return lines
+def _row(k: int, pool: Input, found: Runs, before: Input | None = None, shorter: Runs | None = None) -> list[str]:
+    """Returns the table row of a number of items, beside the next smaller one."""
+    notes, each = found.notes, f"{1e9 * found.median() / pool.m / k:.3g}"
+    row = [f"{pool.m:,}", notes["columns"], f"{notes['computed']:,}", found.spread(), found.size, each]
+    return [*row, f"{ratio(found, shorter):.2f}", f"{pool.m / before.m:g}"] if before and shorter else row
 
 
 def plot(points: Sequence[Point]) -> Any:

@@ -4,11 +4,10 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.runner.report import Section, kept, listed, table, withheld
+from bench.runner.report import Section, kept, listed, table
 from bench.runner.runs import Runs, in_turn, parted, ratio
 from bench.scale import inputs
-from bench.scale.inputs import Input
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Input, Sizes
 
 # Batches must be faster by this factor if k is this share of m; they must never be slower.
 SHARE, FASTER = 0.05, 1.5
@@ -53,10 +52,8 @@ class Measured:
     @property
     def of_picks(self) -> float:
         """Ratio without the preparation."""
-        ours, single = (
-            statistics.median(run.seconds - run.figure("prepare") for run in self.found[name].runs)
-            for name in (OURS, SINGLE)
-        )
+        both = (self.found[name].runs for name in (SINGLE, OURS))
+        single, ours = (statistics.median(run.seconds - run.figure("prepare") for run in runs) for runs in both)
         return single / ours
 
     def __str__(self) -> str:
@@ -65,8 +62,7 @@ class Measured:
 
 def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
     """Measures the section of rows in memory."""
-    pool = inputs.alpaca(folder, sizes.quick)
-    wanted = [(pool, k, count) for k, count in sizes.shares]
+    wanted = [(inputs.alpaca(folder, sizes.quick), k, count) for k, count in sizes.shares]
     wanted += [(inputs.synthetic(folder, m, sizes.d), k, count) for m, k, count in sizes.synthetic]
     measured = []
     for pool, k, count in wanted:
@@ -110,7 +106,7 @@ def row(found: Measured) -> list[str]:
     ours, single = found.found[OURS], found.found[SINGLE]
     first = [str(found.pool), f"{found.k:,}", f"{found.k / found.pool.m:.3g}"]
     if found.wrong:
-        return withheld(first, found.wrong, HEADER)
+        return [*first, f"withheld: {found.wrong}"]
     computed, (least, most) = ours.notes["computed"], found.ratios
     several = f"{least:.2f} to {most:.2f}" if len(ours.runs) > 1 else ""
     # The plain float64 loop of small pools stores no columns.

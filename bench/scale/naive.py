@@ -4,12 +4,14 @@ All in float32, without a certificate: the simplest code for rows that do not fi
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.runner.ceilings import spans
 from gip_gpu.backends.numpy.products import Streamed
 from gip_gpu.data.rows import Rows
 from gip_gpu.data.single_rows import CHUNK, SingleRows
@@ -20,14 +22,8 @@ Single = NDArray[np.float32]
 
 
 def loop(row: Callable[[int], Single], column: Callable[[Single, Single], None], G: NDArray[Any], picks: int) -> Any:
-    """Returns the indices of the picks and the seconds of each.
-
-    Args:
-        row: returns the unit row of an item, (d,).
-        column: writes the products of all rows with a vector (d,) into an array (m,).
-        G: (m, n) scores.
-        picks: number of picks.
-    """
+    """Returns the indices of the picks by scores G (m, n), and the seconds of each; `row` returns the unit row of an
+    item, (d,), `column` writes the products of all rows with such a vector into an array (m,)."""
     W = np.ascontiguousarray(G.T, np.float32)
     phi, product, score = (np.empty(len(G), np.float32) for _ in range(3))
     left = np.ones(len(G), np.float32)
@@ -51,12 +47,7 @@ def converted(F: str) -> tuple[Any, Any, list[float]]:
     """Returns row and column functions with gip_gpu's reading and conversion, and seconds of passes of these alone."""
     single = SingleRows(Rows(open_matrix(F)), 0)
     streamed = Streamed(single)
-    passes = []
-    for _ in range(3):
-        began = time.perf_counter()
-        for _ in streamed._chunks():
-            pass
-        passes.append(time.perf_counter() - began)
+    passes = spans(lambda: deque(streamed._chunks(), 0), 3)
     return lambda s: single.take([s])[0], streamed.column, passes
 
 

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from bench.runner import child
-from bench.runner.report import Section, table, withheld
+from bench.runner.report import Section, table
 from bench.runner.runs import Run, Runs, parted, ratio
 from bench.scale import inputs
-from bench.scale.sizes import Done, Sizes
+from bench.scale.inputs import Done, Sizes
 from gip_gpu.api.selection import Selection
 from gip_gpu.system.cpu import cores
 
@@ -36,12 +36,11 @@ def measure(sizes: Sizes, folder: Path, done: Done) -> Section:
     for count in sizes.processes:
         launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), *arguments)
         commands[str(count)] = (max(1, cores() // count), launch)
-    found = {name: Runs() for name in commands}
+    found, threads = {name: Runs() for name in commands}, {name: count for name, (count, _) in commands.items()}
     for _ in range(sizes.runs):
-        for name, (threads, command) in commands.items():
-            found[name].runs.append(once(command, threads, folder))
+        for name, (count, command) in commands.items():
+            found[name].runs.append(once(command, count, folder))
             done(f"processes: {name}")
-    threads = {name: count for name, (count, _) in commands.items()}
     return section(f"{pool}, self-compression, k = {sizes.processes_k:,}; {cores()} cores.", found, threads)
 
 
@@ -51,7 +50,7 @@ def section(basis: str, found: dict[str, Runs], threads: dict[str, int]) -> Sect
     for name, of_name in found.items():
         first = [name, str(threads[name])]
         if reason := parted(alone, of_name):
-            rows.append(withheld(first, reason, HEADER))
+            rows.append([*first, f"withheld: {reason}"])
             failures.append(f"{name} processes: {reason}")
             continue
         against = "" if name == ALONE else f"{ratio(alone, of_name):.2f} x"
@@ -61,11 +60,7 @@ def section(basis: str, found: dict[str, Runs], threads: dict[str, int]) -> Sect
 
 
 def once(command: tuple[str, ...], threads: int, folder: Path) -> Run:
-    """Runs a command that selects, once.
-
-    Raises:
-        RuntimeError: the command failed.
-    """
+    """Runs a command that selects, once; raises RuntimeError if it fails."""
     target = folder / "chosen.npz"
     target.unlink(missing_ok=True)
     began = time.perf_counter()

@@ -9,7 +9,7 @@ import click
 from bench.runner.command import Request, suite
 from bench.runner.report import Report, Section, write
 from bench.scale import checkpoint, file, growth, inmemory, processes
-from bench.scale.sizes import FULL, QUICK, Done, Sizes
+from bench.scale.inputs import FULL, QUICK, Done, Sizes
 
 SECTIONS: dict[str, Callable[[Sizes, Path, Done], Section]] = {
     "file": file.measure,

@@ -57,47 +57,32 @@ class Line:
 
 @dataclass(frozen=True)
 class Constants:
-    """Constants measured on this machine.
+    """Constants measured on this machine."""
 
-    Attributes:
-        m, d: rows of the largest pool, and their length.
-        step: seconds of a step, by rows.
-        column: seconds of a column in a batch, by rows.
-        refresh: seconds of a refresh, by rows.
-        lookahead: seconds of a look ahead, for each column wanted and item of the working set.
-        batch: mean number of columns of a batch.
-        served: mean number of picks that a batch served.
-        spread: step times of the smallest pool, as multiples of their mean, without delayed steps.
-        held_up: share of the time of all steps that the delayed ones took.
-        link: costs of a message between two processes.
-        star: median seconds of an exchange, by number of ranks.
-        pools: median seconds of a step, by rows of the pool.
-    """
-
+    # Rows of the largest pool, and their length.
     m: int
     d: int
-    step: Line
-    column: Line
-    refresh: Line
-    lookahead: float
-    batch: int
-    served: float
-    spread: tuple[float, ...]
-    held_up: float
-    link: Link
-    star: dict[int, float]
-    pools: dict[int, float]
+    step: Line  # seconds of a step, by rows
+    column: Line  # seconds of a column in a batch, by rows
+    refresh: Line  # seconds of a refresh, by rows
+    lookahead: float  # seconds of a look ahead, for each column wanted and item of the working set
+    batch: int  # mean number of columns of a batch
+    served: float  # mean number of picks that a batch served
+    spread: tuple[float, ...]  # step times of the smallest pool, as multiples of their mean, without delayed steps
+    held_up: float  # share of the time of all steps that the delayed ones took
+    link: Link  # costs of a message between two processes
+    star: dict[int, float]  # median seconds of an exchange, by number of ranks
+    pools: dict[int, float]  # median seconds of a step, by rows of the pool
 
 
 def measure(quick: bool, done: Callable[[str], None] = lambda piece: None) -> Constants:
     """Measures all constants; calls `done` after each piece."""
     case, rounds = pools.find(POOL, quick), 60 if quick else 1000
     F, _ = pools.load(case)
-    k, timed = min(case.k, case.m // 10), []
+    k, timed, told = min(case.k, case.m // 10), [], {}
     for parts in PARTS:
         timed.append(local.measure(F[: case.m // parts], k))
         done(f"pool of {len(F) // parts:,}")
-    told = {}
     for ranks in RANKS:
         told[ranks] = exchange(ranks, rounds)
         done(f"{ranks} ranks")
@@ -116,28 +101,20 @@ def constants(timed: Sequence[Times], told: dict[int, dict[str, list[float]]], k
     ordered = np.sort(smallest.steps)
     kept = ordered[: max(1, round(HELD_UP * len(ordered)))]
     return Constants(
-        m=largest.m,
-        d=largest.d,
+        m=largest.m, d=largest.d,
         step=Line.through([(pool.m, median(pool.steps)) for pool in timed]),
         column=Line.through([(pool.m, median(spent / n for n, spent, _ in pool.batches)) for pool in timed]),
         refresh=Line.through([(pool.m, median(pool.refreshes)) for pool in timed]),
         lookahead=sum(looked for _, _, looked in largest.batches) / sum(wanted) / largest.working,
-        batch=max(1, round(mean(wanted))),
-        served=k / len(largest.batches),
-        spread=tuple((kept / kept.mean()).tolist()),
-        held_up=1 - float(kept.sum() / ordered.sum()),
-        link=link,
+        batch=max(1, round(mean(wanted))), served=k / len(largest.batches),
+        spread=tuple((kept / kept.mean()).tolist()), held_up=1 - float(kept.sum() / ordered.sum()), link=link,
         star={ranks: median(times["star"]) for ranks, times in told.items()},
         pools={pool.m: median(pool.steps) for pool in timed},
-    )
+    )  # fmt: skip
 
 
 def exchange(ranks: int, rounds: int) -> dict[str, list[float]]:
-    """Measures the seconds of exchanges between `ranks` real processes on this machine.
-
-    Raises:
-        RuntimeError: a process failed.
-    """
+    """Measures the seconds of exchanges between `ranks` real processes; raises RuntimeError if one of them fails."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.runner.child", "bench.schedule.exchange", "run"]
         rest = (ranks, str(Path(folder) / "store"), rounds)

@@ -4,23 +4,21 @@ The messages are those of `gip_gpu.distributed`, pickled and sent through its `C
 rank and a report from each. The ranks do no work on rows.
 """
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from bench.runner.ceilings import spans
+
 # Messages in a burst: it takes one round trip, and the overhead of a message for each further one.
 BURST = 64
+# Warm-up rounds.
+WARM = 20
 
 
 def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]:
-    """Takes part in the exchanges as one rank, in its own process.
-
-    Returns:
-        On rank 0: "star", the seconds of each exchange; for two ranks also "burst", the seconds of bursts of picks with
-        one report at the end.
-    """
+    """Takes part in the exchanges as one rank, in its own process; rank 0 returns "star", the seconds of each exchange,
+    and for two ranks "burst", the seconds of bursts of picks with one report at the end."""
     import torch
     from torch import distributed
 
@@ -54,19 +52,9 @@ def run(rank: int, ranks: int, file: str, rounds: int) -> dict[str, list[float]]
                     star.tell("update", *pick)
                 star.ask("update", *pick)
 
-            told["star"] = seconds(lambda: star.ask("update", *pick), rounds)
+            told["star"] = spans(lambda: star.ask("update", *pick), rounds, WARM)
             if ranks == 2:
-                told["burst"] = seconds(burst, rounds // 4)
+                told["burst"] = spans(burst, rounds // 4, WARM)
             star.ask("release")
     distributed.destroy_process_group()
     return told
-
-
-def seconds(action: Callable[[], object], rounds: int) -> list[float]:
-    """Returns the seconds of each round, after 20 warm-up rounds."""
-    spans = []
-    for _ in range(rounds + 20):
-        began = time.perf_counter()
-        action()
-        spans.append(time.perf_counter() - began)
-    return spans[20:]

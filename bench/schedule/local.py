@@ -1,8 +1,8 @@
 """Local work of a rank: real selections by the NumPy backend with every step and batch timed."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -20,30 +20,22 @@ from gip_gpu.signals import self_compression
 
 @dataclass
 class Times:
-    """Seconds of one selection.
+    """Seconds of one selection."""
 
-    Attributes:
-        m, d: rows and their length.
-        working: items that a look ahead simulates.
-        steps: seconds of each step with a cached column.
-        batches: columns computed at once, seconds of their product, seconds of their look ahead.
-        refreshes: seconds of each refresh.
-    """
-
+    # Rows and their length.
     m: int
     d: int
-    working: int
-    steps: list[float] = field(default_factory=list)
+    working: int  # items that a look ahead simulates
+    steps: list[float] = field(default_factory=list)  # seconds of each step with a cached column
+    # Columns computed at once, seconds of their product, seconds of their look ahead.
     batches: list[tuple[int, float, float]] = field(default_factory=list)
-    refreshes: list[float] = field(default_factory=list)
+    refreshes: list[float] = field(default_factory=list)  # seconds of each refresh
 
 
 @contextmanager
 def watched(times: Times) -> Iterator[None]:
     """Records the seconds of the parts of selections in `times`, inside a `with` block."""
-    advance, refresh = MatchingPursuit.advance, MatchingPursuit.refresh
-    speculate, columns = NumpyResidual.speculate, NumpyBackend.columns
-    looked = 0.0
+    advance, looked = MatchingPursuit.advance, 0.0
 
     def timed_advance(stepper: MatchingPursuit, state: State, until: int) -> Reason:
         while state.t < until:
@@ -54,31 +46,28 @@ def watched(times: Times) -> Iterator[None]:
             times.steps.append(time.perf_counter() - began)
         return Reason.DONE
 
-    def timed_refresh(stepper: MatchingPursuit, state: State) -> None:
-        began = time.perf_counter()
-        refresh(stepper, state)
-        times.refreshes.append(time.perf_counter() - began)
+    def timed(method: Callable[..., Any], note: Callable[..., None]) -> Callable[..., Any]:
+        def call(owner: Any, *args: Any) -> Any:
+            began = time.perf_counter()
+            found = method(owner, *args)
+            note(time.perf_counter() - began, *args)
+            return found
 
-    def timed_speculate(residual: NumpyResidual, *args: Any) -> list[int]:
+        return call
+
+    def note_look(seconds: float, *_: Any) -> None:
         nonlocal looked
-        began = time.perf_counter()
-        found = speculate(residual, *args)
-        looked = time.perf_counter() - began
-        return found
+        looked = seconds
 
-    def timed_columns(backend: NumpyBackend, indices: Sequence[int], out: NDArray[Any]) -> None:
-        began = time.perf_counter()
-        columns(backend, indices, out)
-        times.batches.append((len(indices), time.perf_counter() - began, looked))
+    def note_batch(seconds: float, indices: Sequence[int], _: NDArray[Any]) -> None:
+        times.batches.append((len(indices), seconds, looked))
 
-    with ExitStack() as patches:
-        for owner, name, timed in (
-            (MatchingPursuit, "advance", timed_advance),
-            (MatchingPursuit, "refresh", timed_refresh),
-            (NumpyResidual, "speculate", timed_speculate),
-            (NumpyBackend, "columns", timed_columns),
-        ):
-            patches.enter_context(mock.patch.object(owner, name, timed))
+    refresh = timed(MatchingPursuit.refresh, lambda seconds, _: times.refreshes.append(seconds))
+    with (
+        mock.patch.multiple(MatchingPursuit, advance=timed_advance, refresh=refresh),
+        mock.patch.object(NumpyResidual, "speculate", timed(NumpyResidual.speculate, note_look)),
+        mock.patch.object(NumpyBackend, "columns", timed(NumpyBackend.columns, note_batch)),
+    ):
         yield
 
 

@@ -1,6 +1,5 @@
 """Simulation of a run, message by message: each rank has a clock, and work takes a time drawn from measured ones."""
 
-import heapq
 import math
 from dataclasses import dataclass
 
@@ -16,17 +15,11 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass
 class Run:
-    """A simulated run.
+    """A simulated run."""
 
-    Attributes:
-        schedule: the schedule.
-        seed: seed of the drawn times.
-        drawn: draw times and picks a batch at random; False: use their means.
-    """
-
-    schedule: Schedule
-    seed: int = 0
-    drawn: bool = True
+    schedule: Schedule  # the schedule
+    seed: int = 0  # seed of the drawn times
+    drawn: bool = True  # draw times and picks a batch at random; False: use their means
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
@@ -36,10 +29,7 @@ class Run:
         self.spread = np.array(self.schedule.spread if self.drawn and self.schedule.spread else (1.0,))
 
     def seconds(self, k: int) -> float:
-        """Returns the time at which rank 0 has decided k picks.
-
-        Refreshes take place as in the model, batches when a pick was not foreseen.
-        """
+        """Returns the time at which rank 0 has decided k picks; a pick that was not foreseen begins a batch."""
         plan, until = self.schedule, 0.0
         refresh = plan.every
         for t in range(k):
@@ -96,10 +86,8 @@ def _star_down(clocks: Clocks, link: Link, send: float) -> None:
 
 def _star_up(clocks: Clocks, link: Link, size: float) -> None:
     clocks[1:] += busy(link, size)
-    arrivals = (clocks[1:] + link.latency).tolist()
-    heapq.heapify(arrivals)
-    while arrivals:
-        clocks[0] = max(clocks[0], heapq.heappop(arrivals)) + busy(link, size)
+    for arrival in sorted((clocks[1:] + link.latency).tolist()):
+        clocks[0] = max(clocks[0], arrival) + busy(link, size)
 
 
 def _tree_down(clocks: Clocks, link: Link, send: float) -> None:

@@ -10,5 +10,7 @@ from gip_gpu.report import demo
 with TemporaryDirectory() as folder:
     demo.run(Path(folder))
     with Image.open(Path(folder) / "demo.png") as figure:
-        small = figure.convert("RGB").resize((900, 570), Image.Resampling.LANCZOS).quantize(32)
+        small = (
+            figure.convert("RGB").resize((figure.width // 2, figure.height // 2), Image.Resampling.LANCZOS).quantize(32)
+        )
 small.save(Path(__file__).with_name("demo.png"), optimize=True)

@@ -5,8 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from gip_gpu.api.progress import Progress, check_progress
 from gip_gpu.data.missing_values import as_on_nan
+from gip_gpu.data.user_arrays import as_indices
+from gip_gpu.problem.constraints import Constraints, as_dedup, as_groups
 from gip_gpu.problem.options import Options, as_sign
 from gip_gpu.strategies.choose import columns_options
 from gip_gpu.strategies.setting import PRECISIONS
@@ -35,6 +39,10 @@ class SelectOptions:
     standardize: str | None = None
     on_exhausted: str = "restart"
     initial: Any = None
+    exclude: Any = None
+    groups: Any = None
+    group_limits: Any = None
+    dedup: float | None = None
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_every: int | float | None = None
     progress: Progress = None
@@ -44,6 +52,7 @@ class SelectOptions:
         one_of("columns", self.columns, columns_options())
         flag("normalize", self.normalize)
         as_on_nan(self.on_nan)
+        as_dedup(self.dedup)
         check_progress(self.progress)
         # Building the property checks its values.
         self.how  # noqa: B018
@@ -59,6 +68,15 @@ class SelectOptions:
     def drops(self) -> bool:
         """Whether rows that are not finite are left out."""
         return as_on_nan(self.on_nan)
+
+    def constraints(self, m: int, k: int) -> Constraints:
+        """Returns the constraints on k picks from m rows.
+
+        Raises:
+            TypeError, ValueError: an invalid value of exclude, groups or group_limits.
+        """
+        exclude = np.sort(as_indices(self.exclude, m, "exclude"))
+        return Constraints(exclude, as_groups(self.groups, self.group_limits, m, k), as_dedup(self.dedup))
 
     @property
     def settings(self) -> dict[str, Any]:

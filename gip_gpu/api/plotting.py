@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,21 @@ def plot_picks(
     Args:
         gains, explained: (k,), one value per pick.
         rounds: number of picks made before each round began.
-        path: file to write the figure to, or None.
+        path: file to write the figure to, in the format of its suffix, or None.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: matplotlib writes no format of this suffix.
     """
     try:
+        from matplotlib.backend_bases import FigureCanvasBase
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plotting needs matplotlib: pip install "gip_gpu[plot]"') from error
+    suffix = "" if path is None else Path(path).suffix.removeprefix(".").lower()
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path is not None and suffix not in formats:
+        raise ValueError(f"path is {os.fspath(path)!r}; its suffix must be one of {', '.join(sorted(formats))}")
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     picks = np.arange(1, len(gains) + 1)
@@ -43,5 +53,5 @@ def plot_picks(
         axes.grid(alpha=0.3)
     if path is not None:
         with atomic_write(path) as file:
-            figure.savefig(file, dpi=150, format=os.fspath(path).rpartition(".")[2])
+            figure.savefig(file, dpi=150, format=suffix)
     return figure

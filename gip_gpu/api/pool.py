@@ -12,6 +12,7 @@ from gip_gpu.api.prepared import PreparedRows
 from gip_gpu.api.progress import Progress
 from gip_gpu.api.request import ask
 from gip_gpu.api.selection import Selection
+from gip_gpu.problem.constraints import Limits
 from gip_gpu.sources import Matrix, places
 
 
@@ -78,6 +79,10 @@ class Pool:
         standardize: str | None = None,
         on_exhausted: str = "restart",
         initial: ArrayLike | None = None,
+        exclude: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        group_limits: Limits | None = None,
+        dedup: float | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | float | None = None,
         progress: Progress = None,
@@ -93,6 +98,10 @@ class Pool:
             standardize=standardize,
             on_exhausted=on_exhausted,
             initial=initial,
+            exclude=exclude,
+            groups=groups,
+            group_limits=group_limits,
+            dedup=dedup,
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
             progress=progress,

@@ -15,7 +15,7 @@ from gip_gpu.api.options import SelectOptions
 from gip_gpu.api.progress import reporting
 from gip_gpu.api.request import Request
 from gip_gpu.api.result import Outcome, selection_of
-from gip_gpu.api.score_checks import Traits, check, check_order, sign_matters
+from gip_gpu.api.score_checks import Traits, check, check_left, check_order, sign_matters
 from gip_gpu.api.selection import Selection
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.devices import resolve
@@ -24,8 +24,9 @@ from gip_gpu.checkpoint.writer import CheckpointWriter
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.missing_values import Kept, keep_finite
 from gip_gpu.data.user_arrays import as_matrix
-from gip_gpu.gram.columns import Columns, LazyColumns
+from gip_gpu.gram.columns import Columns
 from gip_gpu.greedy import loop
+from gip_gpu.greedy.admission import Admission
 from gip_gpu.greedy.float64.stepper import Float64Stepper
 from gip_gpu.greedy.projection import Projection
 from gip_gpu.greedy.state import State
@@ -113,7 +114,8 @@ class PreparedRows:
         traits = self._checked(request, name, prior is None)
         writer = None
         if request.saving is not None:
-            subject = checkpoint.subject(self.rows, request.scores, how, request.initial, prior)
+            limits = request.constraints.digest
+            subject = checkpoint.subject(self.rows, request.scores, how, request.initial, prior, limits)
             writer = CheckpointWriter(*request.saving, subject)
         m, d = self.rows.shape
         n = 0 if request.scores is None else request.scores.shape[1]
@@ -143,15 +145,20 @@ class PreparedRows:
         else:
             stepper = self._in_float64(state, problem, demand) if built is None else _stepper(built, state, problem)
             with reporting(request.options.progress, request.k, resumed) as report, writer or nullcontext():
-                timings = loop.run(stepper, state, how.on_exhausted, report, writer)
+                visits = 0 if built is None else built.backend.visits
+                admission = Admission(request.constraints, self.rows, state) if request.constraints else None
+                timings = loop.run(stepper, state, how.on_exhausted, report, writer, admission)
+            if built is not None and built.backend.device_loop:
+                timings["host_visits"] = built.backend.visits - visits
             carried = stepper.carry(state) if state.projecting else None
         columns = None if built is None else built.columns
         if columns is not None:
             computed = columns.computed - (computed if columns is held else 0)
-        if isinstance(columns, LazyColumns) and columns.whole:
+        if columns is not None and columns.whole:
             plan = self._changed(plan)
         done = time.perf_counter()
         check_order(state, traits)
+        check_left(state)
         return selection_of(
             state,
             problem,

@@ -13,6 +13,7 @@ from gip_gpu.checkpoint.settings import Saving, as_saving
 from gip_gpu.data.missing_values import Kept, keep_finite
 from gip_gpu.data.standardize import Standardization, standardized
 from gip_gpu.data.user_arrays import as_initial, as_scores
+from gip_gpu.problem.constraints import Constraints
 from gip_gpu.sources import places
 from gip_gpu.validation.settings import LARGEST, as_count
 
@@ -26,6 +27,7 @@ class Request:
         k: number of picks.
         options: options of the call, checked against the scores.
         initial: (c,) int64, rows chosen already.
+        constraints: constraints on the picks.
         saving: path and interval of the checkpoints, None without.
         view: the rows of the pool that take part, None for all.
         input: record of how the given rows and scores were prepared.
@@ -35,6 +37,7 @@ class Request:
     k: int
     options: SelectOptions
     initial: NDArray[np.int64]
+    constraints: Constraints
     saving: Saving | None
     view: Kept | None
     input: Input
@@ -83,6 +86,10 @@ def ask(
     if scores is not None and view is not None:
         scores = scores[view.indices]
     count, first = counted(k, options.initial, m, kept)
+    constraints = options.constraints(m, count)
+    if kept is not None:
+        constraints = constraints.among(kept.indices, kept.places_of)
+    constraints.check(count, m if kept is None else len(kept), first)
     saving = as_saving(options.checkpoint, options.checkpoint_every, [*reads, *places(G)])
     done = before
     if scores is not None and before is not None:
@@ -95,7 +102,7 @@ def ask(
             )
     elif scores is not None and how.standardize is not None:
         scores, done = standardized(scores, how.standardize)
-    return Request(scores, count, options, first, saving, view, Input(m, kept, done))
+    return Request(scores, count, options, first, constraints, saving, view, Input(m, kept, done))
 
 
 def counted(k: Any, initial: Any, m: int, kept: Kept | None) -> tuple[int, NDArray[np.int64]]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.data.rows import Rows
-from gip_gpu.exceptions import ScoreSignWarning, TiedScoresWarning, warn
+from gip_gpu.exceptions import ConstraintWarning, ScoreSignWarning, TiedScoresWarning, warn
 from gip_gpu.greedy.state import State
 from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.problem.options import Options
@@ -121,12 +121,22 @@ def check_order(state: State, traits: Traits | None) -> None:
     if state.ending != "in order" or (traits is not None and not (traits.lowest.any() or traits.highest.any())):
         return
     picks = state.t - max(state.rounds[-1], state.first)
-    if picks and state.m - state.t + picks > 1:
+    if picks and state.remaining + picks > 1:
         warn(
             f"the last {picks} of {state.t - state.first} picks are rows in order: nothing distinguishes the items "
             "left by then, for their scores are zero, of the sign that does not count, or used up; on_exhausted='stop' "
             "leaves such picks out",
             TiedScoresWarning,
+        )
+
+
+def check_left(state: State) -> None:
+    """Warns if constraints have left no item for some of the picks."""
+    if state.t < state.k and state.blocked and not state.remaining:
+        warn(
+            f"the constraints leave no row after {state.t - state.first} of {state.k - state.first} picks: the others "
+            "are near-duplicates of picks, or belong to full groups",
+            ConstraintWarning,
         )
 
 

@@ -11,6 +11,7 @@ from gip_gpu.api.request import ask
 from gip_gpu.api.selection import Selection
 from gip_gpu.data.device_arrays import DeviceMatrix, on_gpu
 from gip_gpu.data.user_arrays import as_matrix
+from gip_gpu.problem.constraints import Limits
 from gip_gpu.sources import Matrix, places
 
 
@@ -33,6 +34,10 @@ def select(
     on_nan: str = "error",
     on_exhausted: str = "restart",
     initial: ArrayLike | None = None,
+    exclude: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    group_limits: Limits | None = None,
+    dedup: float | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | float | None = None,
     progress: Progress = None,
@@ -102,6 +107,16 @@ def select(
         initial: indices that are already chosen, in this order, as if they were the first picks of the first round.
             They are projected out, and the result holds only the k picks after them, so that `k + len(initial) <= m`.
             An item that adds nothing to those before it is only removed from the pool. A `Selection` is accepted too.
+        exclude: indices that are never picked, or a `Selection`. They do not count in `explained`; a fitted query takes
+            them into account.
+        groups: (m,) label of each row, any values that compare: the source of a row, its topic, its cluster.
+        group_limits: fewest and most picks from a group: a pair for all groups, or a mapping from labels to pairs. An
+            int is a count, a float a share of k (a minimum is rounded up, a maximum down), None no limit. Each pick is
+            the one with the largest score among those that leave the limits satisfiable: once only the picks that the
+            minimums ask for are left, only their groups are admitted. Rows of `initial` count for no group.
+        dedup: a cosine, such as 0.95: after a pick, and after the rows of `initial`, rows whose cosine with it is at
+            least as large are out, by exact comparison of the rows as float64 holds them. This costs a pass over F in
+            float64 for each pick.
         checkpoint: path of a file that the run writes at each `checkpoint_every`, when it ends, and when Ctrl-C or
             SIGTERM ends it (a second signal ends it at once). If the file exists, the run resumes from it, also with
             another k or on another device: it takes the first k picks from the file and computes those that are
@@ -119,6 +134,7 @@ def select(
         OSError: the checkpoint cannot be written; the one before it is intact.
 
     Warns:
+        gip_gpu.exceptions.ConstraintWarning: `groups` or `dedup` leave no row for the last picks.
         gip_gpu.exceptions.ScoreSignWarning: see `sign`.
         gip_gpu.exceptions.TiedScoresWarning: scores are the same for all items, or picks were taken in the order of
             rows because nothing distinguishes them.
@@ -149,6 +165,10 @@ def select(
         standardize=standardize,
         on_exhausted=on_exhausted,
         initial=initial,
+        exclude=exclude,
+        groups=groups,
+        group_limits=group_limits,
+        dedup=dedup,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
         progress=progress,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.api import selection_file
 from gip_gpu.api.certificate import Certificate
+from gip_gpu.api.notebook import as_html
 from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.read_only import ReadOnlyArrays
 from gip_gpu.greedy.projection import LazyField
@@ -57,7 +58,8 @@ class Selection(ReadOnlyArrays, Sequence[int]):
             print "none".
         certificate: the evidence that the indices are those of the float64 reference.
         plan: the decisions made before the run.
-        timings: seconds by part.
+        timings: seconds by part; on a GPU also "host_visits", the number of times in the run that the device waited for
+            the host or the host for the device: copies, waits, launches that are in no graph.
         peak_bytes: the largest resident size of the process so far, a GPU's memory not included; 0 where the system
             does not report it.
         range_share: share of ||G||^2 in the range of F, if a query was fitted; else None.
@@ -204,6 +206,9 @@ class Selection(ReadOnlyArrays, Sequence[int]):
             f"  {self.plan.objective}, {self.plan.kept} on {self.plan.device} ({self.plan.backend}), "
             f"{seconds:.3g} s, {self.work}, peak {memory.readable(self.peak_bytes)}"
         )
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def _prepared(self) -> str:
         said = () if self.preparation is None else self.preparation.said

@@ -72,6 +72,16 @@ class Backend(ABC):
         return HostCosts(m, d, n)
 
     @property
+    def computes_columns(self) -> bool:
+        """Whether the device computes Gram columns on demand without the host (`gip_gpu.gram.ring`)."""
+        return False
+
+    @property
+    def visits(self) -> int:
+        """Number of times that the device has waited for the host, or the host for the device; 0 without a device."""
+        return 0
+
+    @property
     def largest_norm(self) -> float:
         """Largest norm of a row."""
         return self.rows_of.largest

@@ -59,6 +59,10 @@ class Residual(ABC):
     def window(self, floor: float) -> NDArray[np.int64]:
         """Returns the ascending indices of the items left with ||W~_j||^2 >= floor; all items left for a floor of 0."""
 
+    def block(self, indices: NDArray[np.int64]) -> None:
+        """Makes these items ineligible; only a selection with constraints needs it."""
+        raise ValueError("these arrays take no constraints on the picks")
+
     @abstractmethod
     def update(self, index: int | None, column: Any, residual: Floats) -> float:
         """Updates W~ -= column * square * residual.

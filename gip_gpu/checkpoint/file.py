@@ -34,11 +34,17 @@ def subject(
     options: Options,
     initial: NDArray[np.int64],
     prior: Projection | None = None,
+    constraints: str | None = None,
 ) -> Stored:
-    """Returns the identity of a selection: fingerprints of F and G and all settings that affect the picks, by name."""
+    """Returns the identity of a selection: fingerprints of F and G and all settings that affect the picks, by name.
+
+    `constraints` is `Constraints.digest`.
+    """
     sizes = *rows.shape, 0 if scores is None else scores.shape[1]
     F, G = fingerprint.of_matrix(rows.values), None if scores is None else fingerprint.of_matrix(scores)
-    return described(sizes, F, G, options, rows.normalize, initial, prior)
+    found = described(sizes, F, G, options, rows.normalize, initial, prior)
+    # Files written before there were constraints lack the entry.
+    return found if constraints is None else {**found, "constraints": constraints}
 
 
 def described(

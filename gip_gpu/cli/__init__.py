@@ -1,4 +1,4 @@
-"""The command line, `gip-gpu`: score, select, plan, demo.
+"""The command line, `gip-gpu`: score, select, plan, report, demo.
 
 Exit status: 0 done; 1 unexpected failure; 2 usage or bad input; 130 interrupted; 143 terminated.
 """
@@ -17,6 +17,7 @@ import gip_gpu
 from gip_gpu.cli.demo import demo
 from gip_gpu.cli.launched import leading
 from gip_gpu.cli.plan import plan
+from gip_gpu.cli.report import report
 from gip_gpu.cli.score import score
 from gip_gpu.cli.select import select
 
@@ -27,7 +28,7 @@ def commands() -> None:
     """Choose the most informative examples of a pool by Greedy Information Projection."""
 
 
-for command in (score, select, plan, demo):
+for command in (score, select, plan, report, demo):
     commands.add_command(command)
 
 
@@ -44,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            commands.main(arguments, prog_name="gip-gpu", standalone_mode=False)
+            # The arguments, for a report of the command itself.
+            given = list(sys.argv[1:] if arguments is None else arguments)
+            commands.main(given, prog_name="gip-gpu", standalone_mode=False, obj=given)
     except (KeyboardInterrupt, click.Abort):
         return _failed("interrupted", 130)
     except click.ClickException as error:

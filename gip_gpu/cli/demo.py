@@ -14,11 +14,14 @@ from gip_gpu.cli.values import share as share_of
 @click.option(
     "-o", "--out", "--output", "out", type=FILE, default="gip-gpu-demo", show_default=True, help="Folder to write to."
 )
-@click.option("--share", type=share_of, default="0.05", show_default=True, help="Share of the pool: 0.05 or 5%.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the embedding.")
-@click.option("--quiet", is_flag=True, help="Print nothing, only write chosen.jsonl and demo.png.")
+@click.option("--share", type=share_of, default="0.025", show_default=True, help="Share of the pool: 0.025 or 2.5%.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the pools.")
+@click.option("--quiet", is_flag=True, help="Print nothing, only write the files.")
 def demo(out: Path, share: float, seed: int, quiet: bool) -> None:
-    """Choose from the docstrings of Python's standard library; compare with random and top-k choice."""
+    """Choose handwritten digits to learn from; compare with random choices, k-means and top-k.
+
+    Writes chosen.jsonl, demo.png and report.html, the report of the choice. Needs no network.
+    """
     from gip_gpu.report.demo import run
 
     if quiet:

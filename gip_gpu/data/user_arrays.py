@@ -197,7 +197,7 @@ def as_query(Q: Any, d: int, m: int | None = None) -> NDArray[np.float64]:
 
 
 def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
-    """Converts `initial` to (n,) int64 indices; None and an empty sequence give none.
+    """Converts `initial`, as `as_indices` does.
 
     Args:
         initial: indices of rows, or a selection.
@@ -205,31 +205,46 @@ def as_initial(initial: Any, m: int, k: int) -> NDArray[np.int64]:
         k: number of picks wanted in addition.
 
     Raises:
-        TypeError: the values are not indices; bools are not.
-        ValueError: not 1-d, out of range, a duplicate, or too many.
+        TypeError, ValueError: as `as_indices`; too many.
     """
-    wanted = "initial must be a 1-d sequence of indices of rows, all different"
-    if isinstance(initial, (str, bytes, Set, Mapping)):
-        raise TypeError(f"initial is {reprlib.repr(initial)} ({type(initial).__name__}); {wanted}")
+    indices = as_indices(initial, m, "initial")
+    if k + len(indices) > m:
+        raise ValueError(f"k is {k} and initial has {len(indices)}; together they must be at most m = {m}")
+    return indices
+
+
+def as_indices(given: Any, m: int, name: str) -> NDArray[np.int64]:
+    """Converts indices of rows to (n,) int64; None and an empty sequence give none.
+
+    Args:
+        given: indices of rows, or a selection.
+        m: number of rows.
+        name: of the argument, for messages.
+
+    Raises:
+        TypeError: the values are not indices; bools are not.
+        ValueError: not 1-d, out of range, or a duplicate.
+    """
+    wanted = f"{name} must be a 1-d sequence of indices of rows, all different"
+    if isinstance(given, (str, bytes, Set, Mapping)):
+        raise TypeError(f"{name} is {reprlib.repr(given)} ({type(given).__name__}); {wanted}")
     try:
-        array = as_array(() if initial is None else initial, "initial")
+        array = as_array(() if given is None else given, name)
     except TypeError as error:
         raise TypeError(f"{error}; {wanted}") from None
     if array.ndim != 1:
-        raise ValueError(f"initial has shape {array.shape}; {wanted}")
+        raise ValueError(f"{name} has shape {array.shape}; {wanted}")
     if not len(array):
         return np.empty(0, np.int64)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"initial has dtype {array.dtype}; {wanted}, ints")
+        raise TypeError(f"{name} has dtype {array.dtype}; {wanted}, ints")
     outside = np.flatnonzero((array < 0) | (array >= m))
     if len(outside):
-        raise ValueError(f"initial has {array[outside[0]]} at place {outside[0]}; {wanted}, from 0 to {m - 1}")
+        raise ValueError(f"{name} has {array[outside[0]]} at place {outside[0]}; {wanted}, from 0 to {m - 1}")
     indices = array.astype(np.int64)
     again = np.setdiff1d(np.arange(len(indices)), np.unique(indices, return_index=True)[1])
     if len(again):
-        raise ValueError(f"initial has {indices[again[0]]} at place {again[0]} for the second time; {wanted}")
-    if k + len(indices) > m:
-        raise ValueError(f"k is {k} and initial has {len(indices)}; together they must be at most m = {m}")
+        raise ValueError(f"{name} has {indices[again[0]]} at place {again[0]} for the second time; {wanted}")
     return indices
 
 

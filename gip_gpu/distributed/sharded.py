@@ -86,6 +86,9 @@ class ShardedPursuit:
     def best(self) -> float:
         return float(np.max([report.best for report in self.reports]))
 
+    def block(self, indices: Indices) -> None:
+        raise ValueError("a selection among processes takes no constraints on the picks")
+
     def update(self, state: State, pick: Pick, index: int | None, column: Any) -> float:
         self.reports = self.communicator.ask("update", index, pick.residual, pick.gain)
         return math.fsum(report.energy for report in self.reports)

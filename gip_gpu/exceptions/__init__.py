@@ -5,9 +5,16 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["CutTextWarning", "MissingScoresWarning", "ScoreSignWarning", "ScoreWarning", "TiedScoresWarning"]
+__all__ = [
+    "ConstraintWarning", "CutTextWarning", "MissingScoresWarning", "ScoreSignWarning", "ScoreWarning",
+    "TiedScoresWarning",
+]  # fmt: skip
 
 PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
+
+
+class ConstraintWarning(UserWarning):
+    """Constraints on the picks leave fewer of them than were asked for."""
 
 
 class ScoreWarning(UserWarning):

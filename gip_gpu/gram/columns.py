@@ -30,11 +30,13 @@ class Columns(Protocol):
 
     Attributes:
         computed: columns computed so far.
-        seconds: time spent on them.
+        seconds: time spent on them, as far as the host measures it.
+        whole: whether the whole matrix has replaced columns on demand.
     """
 
     computed: int
     seconds: float
+    whole: bool
 
     def get(self, index: int) -> Any:
         """Returns the column of an item, (m,), or None if it is not stored."""
@@ -63,7 +65,7 @@ class GramColumns:
         start = time.perf_counter()
         self.matrix = backend.gram()
         backend.place(range(backend.m), range(backend.m))
-        self.computed = backend.m
+        self.computed, self.whole = backend.m, False
         self.seconds = time.perf_counter() - start
 
     def get(self, index: int) -> Any:
@@ -108,7 +110,7 @@ class ColumnCache(ABC):
         self.next = self.touched = 0
         # A batch leaves room for the unused columns of the one before.
         self.batch = BatchSize(slots // 2)
-        self.computed = 0
+        self.computed, self.whole = 0, False
         # All seconds, and those without one-time work.
         self.seconds = self.making = 0.0
 
@@ -175,7 +177,6 @@ class LazyColumns(ColumnCache):
     def __init__(self, backend: Backend, slots: int, keep: bool = False, gram_seconds: float = 0.0) -> None:
         super().__init__(backend, slots, keep)
         self.backend, self.gram_seconds = backend, gram_seconds
-        self.whole = False
 
     def begin(self) -> None:
         super().begin()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gip_gpu.backends.gpu.backend import GpuBackend
 from gip_gpu.backends.gpu.layout import Code, HeaderF64, HeaderI64, Record
 from gip_gpu.gram.columns import Columns
+from gip_gpu.gram.ring import RingColumns
 from gip_gpu.greedy import decision
 from gip_gpu.greedy.state import Pick, Reason, State, Stored
 from gip_gpu.numerics import error_bounds
@@ -19,6 +20,9 @@ REASONS = {
     Code.DONE: Reason.DONE,
     Code.NEED_REFRESH: Reason.NEED_REFRESH,
     Code.EXHAUSTED: Reason.EXHAUSTED,
+    # The Gram matrix has replaced columns on demand.
+    Code.RUNNING: Reason.COLUMNS,
+    Code.LISTED: Reason.COLUMNS,
 }
 
 
@@ -51,6 +55,9 @@ class DeviceMatchingPursuit:
         self.backend.begin_pursuit(state.scores.shape[1])
         self.columns.begin()
         self.round = -1
+
+    def block(self, state: State, indices: Indices) -> None:
+        self.backend.block(indices)
 
     def take(self, state: State, indices: Indices) -> None:
         self.replay(state, indices)
@@ -102,9 +109,12 @@ class DeviceMatchingPursuit:
         places[[HeaderI64.REASON, HeaderI64.ARRIVED, HeaderI64.COUNT]] = 0
         places[[HeaderI64.PICKS, HeaderI64.BASE]] = state.t
         places[HeaderI64.UNTIL], places[HeaderI64.EXCESS] = until, state.excess
-        backend.run(self.columns.table())
+        if isinstance(self.columns, RingColumns):
+            self.columns.run(state.k - state.t)
+        else:
+            backend.run(self.columns.table())
         self._report(state)
-        code = Code(int(backend.places[HeaderI64.REASON]))
+        code = backend.code()
         if code is Code.DIVERGED:
             raise decision.diverged(state.t, backend.largest_norm)
         if code is Code.EMPTY_WINDOW:

@@ -78,7 +78,7 @@ class Judge:
 
     def first(self, state: State) -> Window:
         """Returns a window of the first item left; all items tie."""
-        first, count = state.first_left(1), state.m - state.t
+        first, count = state.first_left(1), state.remaining
         W, ones = state.scores_of(first) / state.unit, np.ones(1)
         value = float(self.roots(W, ones)[0])
         return Window(first, W, ones, ones, count, tied=count, top=value, rival=value)

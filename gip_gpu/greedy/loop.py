@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gip_gpu.greedy.admission import Admission
 from gip_gpu.greedy.state import Reason, State, Stored
 from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.numerics import ties
@@ -57,10 +58,12 @@ def run(
     on_exhausted: str,
     progress: Notify | None = None,
     writer: Writer | None = None,
+    admission: Admission | None = None,
 ) -> dict[str, float]:
     """Fills `state` with its k picks, or fewer if `on_exhausted` is "stop".
 
-    With a checkpoint writer the run resumes from the stored checkpoint and saves its own to the same file.
+    With a checkpoint writer the run resumes from the stored checkpoint and saves its own to the same file. With
+    constraints, `admission` says which items may be picked; the picks are fewer if no item is left.
 
     Returns:
         Seconds by part: "columns", "refresh" and "steps".
@@ -69,12 +72,21 @@ def run(
     refreshing = 0.0
     stepper.begin(state)
     stored = None if writer is None else writer.stored
-    after = _After(stepper, state, progress, writer)
-    going = _begin_round(stepper, state, on_exhausted) if stored is None else _resume(stepper, state, stored, after)
+    after = _After(stepper, state, progress, writer, admission)
+    if admission is not None and stored is None:
+        admission.update()
+    going = (
+        _begin_round(stepper, state, on_exhausted, admission)
+        if stored is None
+        else _resume(stepper, state, stored, after)
+    )
     last, vain = -1, 0
     stride = max(stepper.stride, (state.k - state.first) // REPORTS)
-    while going and state.t < state.k:
+    after.admit()
+    while going and state.t < state.k and state.remaining:
         until = min(state.k, state.t + stride) if progress else state.k
+        if admission is not None:
+            until = min(until, state.t + admission.horizon())
         reason = stepper.advance(state, until if writer is None else min(until, writer.until(state)))
         if reason is Reason.NEED_REFRESH:
             last, vain = state.t, vain + 1 if state.t == last else 0
@@ -92,12 +104,13 @@ def run(
                 # No item can be picked: no score is positive, or the rows are zero.
                 state.rounds.pop()
                 if on_exhausted == "restart":
-                    _take_in_order(state)
+                    _take_in_order(state, admission)
                 break
             if on_exhausted == "continue":
                 _continue_literally(stepper, state, after)
                 break
-            going = on_exhausted == "restart" and _begin_round(stepper, state, on_exhausted)
+            going = on_exhausted == "restart" and _begin_round(stepper, state, on_exhausted, admission)
+        after.admit()
         after.steps()
     if state.t < state.k:
         state.ending = "exhausted"
@@ -116,6 +129,14 @@ class _After:
     state: State
     progress: Notify | None
     writer: Writer | None
+    admission: Admission | None
+
+    def admit(self) -> None:
+        """Takes out the items that the picks so far exclude."""
+        if self.admission is not None:
+            out = self.admission.update()
+            if len(out):
+                self.stepper.block(self.state, out)
 
     def steps(self) -> None:
         state = self.state
@@ -133,8 +154,10 @@ class _After:
 def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bool:
     """Resumes from a checkpoint; returns whether the certified loop continues."""
     state.restore(stored)
+    if after.admission is not None:
+        after.admission.resume()
     if state.ending == "in order":
-        _take_in_order(state)
+        _take_in_order(state, after.admission)
     elif state.ending == "literal":
         _continue_literally(stepper, state, after)
     elif state.t < state.k and not state.ending:
@@ -143,7 +166,7 @@ def _resume(stepper: Stepper, state: State, stored: Stored, after: _After) -> bo
     return not state.ending
 
 
-def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
+def _begin_round(stepper: Stepper, state: State, on_exhausted: str, admission: Admission | None) -> bool:
     """Starts a round on the original scores of the items left; returns whether there is anything to pick."""
     prior = None if state.rounds else state.prior
     initial = state.initial[state.t :]
@@ -154,7 +177,7 @@ def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     if scale == 0:
         state.skip(initial)
         if on_exhausted != "stop":
-            _take_in_order(state)
+            _take_in_order(state, admission)
         return False
     state.rounds.append(state.t)
     state.unit = float(2.0 ** np.frexp(scale)[1]) if state.objective.scaled else 1.0
@@ -171,14 +194,24 @@ def _begin_round(stepper: Stepper, state: State, on_exhausted: str) -> bool:
     return True
 
 
-def _take_in_order(state: State) -> None:
+def _take_in_order(state: State, admission: Admission | None = None) -> None:
     """Picks the items left in index order: their scores are all zero, so they tie, and projection changes nothing."""
-    left = state.m - state.t
-    taken = state.first_left(state.k - state.t)
-    span = slice(state.t, state.t + len(taken))
     if not state.ending:
         state.ending = "in order"
         state.rounds.append(state.t)
+    if admission is None:
+        _take_first(state, state.k - state.t)
+        return
+    admission.update()
+    while state.t < state.k and state.remaining:
+        _take_first(state, min(state.k - state.t, admission.horizon()))
+        admission.update()
+
+
+def _take_first(state: State, count: int) -> None:
+    """Picks the first `count` items left."""
+    left, taken = state.remaining, state.first_left(count)
+    span = slice(state.t, state.t + len(taken))
     state.indices[span] = taken
     state.gains[span] = 0
     state.weights[span] = 0
@@ -201,6 +234,10 @@ def _continue_literally(stepper: Stepper, state: State, after: _After) -> None:
     for t in range(state.k):
         gains = np.einsum("jn,jn->j", W, W)
         if t >= made:
+            if after.admission is not None:
+                after.admission.update()
+            if not state.left.any():
+                break
             candidates = np.where(state.left, gains, -np.inf)
             index, tied = ties.first_best(candidates, scale)
             gain = candidates[index]

@@ -86,6 +86,9 @@ class PursuitArrays(Forecast, Protocol):
     def window(self, state: State, best: float, noise: float) -> PursuitWindow:
         """Returns the items in doubt, if the largest norm is `best` and float64 rounds a norm by up to `noise`."""
 
+    def block(self, indices: Indices) -> None:
+        """Makes these items ineligible."""
+
     def update(self, state: State, pick: Pick, index: int | None, column: Any) -> float:
         """Projects a pick out of W~, after A and the bounds are updated; returns ||W~||^2 over the round's pool.
 
@@ -101,7 +104,7 @@ class LocalRescored:
     def __init__(self, arrays: "LocalPursuit", state: State, window: Indices, floor: float) -> None:
         self.arrays, self.indices, self.count = arrays, window, len(window)
         self.rows, self.residuals = decision.rescore(arrays, state, window)
-        self.outside = decision.beyond(state, floor) if len(window) < state.m - state.t else 0.0
+        self.outside = decision.beyond(state, floor) if len(window) < state.remaining else 0.0
 
     def row(self, position: int) -> Floats:
         # If the candidates fill several blocks, only the rows of the last block are stored.
@@ -154,6 +157,9 @@ class LocalPursuit:
     def window(self, state: State, best: float, noise: float) -> LocalWindow:
         return LocalWindow(self, state, best, noise)
 
+    def block(self, indices: Indices) -> None:
+        self.residual.block(indices)
+
     def update(self, state: State, pick: Pick, index: int | None, column: Any) -> float:
         return self.residual.update(index, column, pick.residual)
 
@@ -185,6 +191,9 @@ class MatchingPursuit:
 
     def refresh(self, state: State) -> None:
         state.error = self.arrays.refresh(state)
+
+    def block(self, state: State, indices: Indices) -> None:
+        self.arrays.block(indices)
 
     def take(self, state: State, indices: Indices) -> None:
         self.replay(state, indices)

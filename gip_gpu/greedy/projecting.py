@@ -55,6 +55,11 @@ class Projecting(ProjectingRound):
             state.pending = None
         return Reason.DONE
 
+    def block(self, state: State, indices: Indices) -> None:
+        self.items.drop(indices)
+        # One of them may have set the floor.
+        self.best = self.items.rate(self._doubt(state))
+
     def _choose(self, state: State) -> Reason | None:
         """Sets `state.pending` to the exact argmax and returns None, or returns the reason why it cannot."""
         while True:
@@ -141,7 +146,7 @@ class Projecting(ProjectingRound):
         value = float(values[position])
         norm = self.judge.root(value)
         rival = max(window.rival, float(np.delete(values + noises, position).max(initial=0.0)))
-        if window.count < state.m - state.t:
+        if window.count < state.remaining:
             rival = max(rival, self._outside(floor))
         index = int(window.indices[position])
         # The rounding of a pick's distance enters all later steps, so it must not depend on the width of the window.

@@ -122,7 +122,8 @@ class ProjectingRound:
             phi, _ = projector.project(row, W[0], q)
             self._count(state, index, W[0], phi, q, self._length(float(distances[0])))
         self.items.restore(projector.A, projector.S, None)
-        self.items.drop(indices)
+        # With constraints, items are out that are not among the picks.
+        self.items.drop(np.union1d(indices, np.flatnonzero(state.pool & ~state.left)) if state.blocked else indices)
 
     def carry(self, state: State) -> Stored:
         """Returns what this round has projected out, in the units of the rows and of the gains as given."""

@@ -65,7 +65,8 @@ class State:
         measures: (m,) float64, squares of the scale of float64 rounding: `squares`; for a ratio, `squares` over the
             squared lengths of the rows (`ties.ratio_scale`).
         m, n: items, signals.
-        left: (m,) bool, items not chosen yet.
+        left: (m,) bool, items not chosen yet that constraints allow.
+        blocked: number of items that constraints have taken out.
         pool: (m,) bool, items that were left when the round began; `explained` is over them.
         energy: ||G||^2 over `pool`.
         k: picks to make, and t: picks made; both count those of `initial`.
@@ -98,6 +99,7 @@ class State:
     excess: int = 0
     refreshes: int = 0
     emptied: int = -1
+    blocked: int = 0
     pending: Pick | None = None
     rounds: list[int] = field(default_factory=list)
     ending: str = ""
@@ -125,6 +127,11 @@ class State:
         self.pool[:] = self.left
         largest = float(self.measures.max(where=self.left, initial=0.0))
         return largest, float(np.where(self.left, self.squares, 0.0).sum())
+
+    @property
+    def remaining(self) -> int:
+        """Number of items left."""
+        return int(self.m - self.t - self.blocked)
 
     def first_left(self, count: int) -> NDArray[np.int64]:
         """Returns the first `count` of the items left, ascending."""

@@ -41,6 +41,9 @@ class Stepper(Protocol):
     def advance(self, state: State, until: int) -> Reason:
         """Takes as many whole steps as it can, up to `until` picks in all, and returns the reason why it stopped."""
 
+    def block(self, state: State, indices: NDArray[np.int64]) -> None:
+        """Makes these items, which are not left any more, ineligible; no pick is pending."""
+
     def take(self, state: State, indices: NDArray[np.int64]) -> None:
         """Projects these items out before the first refresh of a round, whatever their scores, and records them."""
 

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
@@ -28,8 +27,6 @@ GRAM_COLUMNS = "Gram columns"
 
 # Working sets of a lookahead: the share of the pool, and the most bytes of their rows. The second is for little memory.
 WORKING_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
-# Working sets if rows stream, where it pays to foresee more.
-STREAMED_SETS = ((1 / 12, 256 << 20), (1 / 12, 16 << 20))
 # With a given share of the pool in the working set, one in (FORESEEN sqrt(share)) picks is not foreseen, and the rest
 # of its batch is of little use. Fitted to the times of pools of 7 and 52 thousand items, with self-compression and with
 # random scores.
@@ -195,14 +192,14 @@ class HostCosts:
         }
 
     def layouts(self) -> tuple[Layout, ...]:
-        def ahead(sets: Iterable[tuple[float, int]], resident: bool) -> list[Layout]:
-            sizes = [min(int(self.m * share), most // (4 * self.d)) for share, most in sets]
+        def ahead(resident: bool) -> list[Layout]:
+            sizes = [min(int(self.m * share), most // (4 * self.d)) for share, most in WORKING_SETS]
             return [Layout(min(self.m, max(1024, size)), resident, least=16) for size in dict.fromkeys(sizes)]
 
         # Without room for a working set and a batch, each pick costs a matrix-vector product.
         return (
-            *ahead(WORKING_SETS, True),
-            *ahead(STREAMED_SETS, False),
+            *ahead(True),
+            *ahead(False),
             Layout(most=1),
             Layout(resident=False, most=1),
         )

@@ -17,8 +17,10 @@ GIVEN_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
 STEPS = 4096
 # Picks from one missing column to the next: on that H200 632 columns were missing in 1,494 picks of 7,473 items.
 PICKS_A_MISS = 2.4
-# Columns of a batch.
-BATCH = 128
+# Columns of a batch, and batches of which the host hears together.
+BATCH, BATCHES_A_VISIT = 128, 16
+# Halvings of a threshold in the choice of a batch, and the seconds of each, a reduction over a block.
+HALVINGS, HALVING = 30, 0.3e-6
 # Values of F that are uploaded or cast at a time; two such chunks alternate.
 CHUNK = 2 << 20
 
@@ -54,7 +56,7 @@ class DeviceRates:
         barrier: seconds of a barrier over all blocks of a cooperative launch.
         launch: seconds from one kernel of a graph to the next.
         visit: seconds of a return to the host: the header and the records read, steps launched.
-        miss: seconds of the host's work for a pick without a column, including the visit.
+        miss: seconds of the host's work for a pick without a column, including the visit, if rows stream past.
         pick: seconds of the host's work for a pick that it decides.
     """
 
@@ -229,5 +231,16 @@ class GpuCosts:
         return self._rest_seconds(k, precision, True) + self.gram_kernel_seconds(precision)
 
     def lazy_seconds(self, k: int, precision: str, layout: Layout, rates: Rates | None = None, slots: int = 0) -> float:
-        batch = self.columns_seconds(BATCH, precision, layout.resident) + self.chip.miss
+        batch = self.columns_seconds(BATCH, precision, layout.resident) + self.listing_seconds(layout.resident)
         return self._rest_seconds(k, precision, layout.resident) + k / PICKS_A_MISS * batch
+
+    def listing_seconds(self, resident: bool = True) -> float:
+        """Predicts the seconds from a missing column to the product of its batch.
+
+        The device lists the batch by itself, in two scans of scores and slots and the choice of a threshold; if rows
+        stream past, the host does.
+        """
+        if not resident:
+            return self.chip.miss
+        scans = 2 * self.m * 8 / self.chip.memory
+        return scans + 3 * self.chip.launch + HALVINGS * HALVING + self.chip.visit / BATCHES_A_VISIT

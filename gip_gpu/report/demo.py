@@ -1,284 +1,197 @@
-"""Demo: a selection from the docstrings of Python's standard library, which every machine has."""
+"""Demo: which handwritten digits to label, if a classifier may learn from few?"""
 
-import ast
 import json
-import platform
-import re
-import sys
-import sysconfig
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gip_gpu import metrics
-from gip_gpu.api.select import select
 from gip_gpu.api.selection import Selection
-from gip_gpu.signals import self_compression
+from gip_gpu.report.comparison import (
+    DRAWS,
+    EVEN,
+    KMEANS,
+    NEAR,
+    OURS,
+    PLAIN,
+    RANDOM,
+    SPLITS,
+    TOP,
+    Measured,
+    accuracy,
+    choose,
+    compare,
+    one_thread,
+)  # fmt: skip
+from gip_gpu.report.digits import COPIED, Digits, digits, picture
+from gip_gpu.report.html import write
 from gip_gpu.system import memory
 from gip_gpu.system.atomic_write import Together, check_target
 from gip_gpu.system.files import suffix_of
 
-INSTALL = 'the demo needs scikit-learn and matplotlib: pip install "gip_gpu[demo]"'
-DIMENSIONS = 192
-RANDOM_SEEDS = 5
-SHOWN = 8
-# Tests, and packages that hold tests, samples or other projects' code rather than documentation.
-SKIPPED = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "pydoc_data", "_vendor", "site-packages"}
-OURS, RANDOM, TOP = "gip_gpu", "random", "top-k by score"
-
-Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Docstring:
-    """One item of the pool: qualified name, the module it is in, and its text."""
-
-    name: str
-    module: str
-    text: str
+INSTALL = 'the demo needs scikit-learn, jinja2 and matplotlib: pip install "gip_gpu[demo]"'
+COLOURS = {
+    OURS: "#0b6e4f", PLAIN: "#6fb39b", RANDOM: "#e08e0b", EVEN: "#f2c14e", KMEANS: "#4e79a7", TOP: "#b3261e"
+}  # fmt: skip
+COMMANDS = """\
+gip-gpu embed data.jsonl -o embeddings.npy
+gip-gpu select embeddings.npy --scores self-compression -k 5% -o chosen.npz
+gip-gpu report chosen.npz --embeddings embeddings.npy --rows data.jsonl -o report.html"""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The choices of one selector, several if it is random, and the share explained after each pick."""
-
-    name: str
-    sets: list[Indices]
-    curves: NDArray[np.float64]
-
-
-def run(out: Path, *, share: float = 0.05, seed: int = 0) -> str:
-    """Runs the demo, writes `chosen.jsonl` and `demo.png` to the folder `out` and returns the report.
+def run(out: Path, *, share: float = 0.025, seed: int = 0) -> str:
+    """Runs the demo, writes `chosen.jsonl`, `demo.png` and `report.html` to the folder `out`, and returns the summary.
 
     Args:
         out: folder, created if missing; earlier results in it are overwritten.
         share: share of the pool to choose, in (0, 1).
-        seed: random seed of the embedding.
+        seed: random seed of the pools and of the random choices.
 
     Raises:
-        ImportError: scikit-learn or matplotlib is not installed.
-        ValueError: share is out of range, `out` cannot be written, or the standard library has no source files.
+        ImportError: scikit-learn, jinja2 or matplotlib is not installed.
+        ValueError: share is out of range, or `out` cannot be written.
     """
     try:
+        import jinja2  # noqa: F401
         import matplotlib.figure
-        import sklearn.decomposition  # noqa: F401
+        import sklearn.datasets  # noqa: F401
     except ImportError as error:
         raise ImportError(INSTALL) from error
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; it must lie in (0, 1)")
-    rows_path, figure_path = _targets(out)
-
+    rows_path, figure_path, report_path = _targets(out)
+    pool = digits(seed)
+    k = round(share * len(pool.images))
+    if k < 10:
+        raise ValueError(f"share is {share}; it must give at least 10 of the {len(pool.images):,} images")
+    sizes = [size for size in (k // 2, k, 2 * k, 4 * k) if 10 <= size <= len(pool.images) // 2]
     seconds: dict[str, float] = {}
-    with _timed(seconds, "reading"):
-        pool = standard_library_docstrings()
-    k = round(share * len(pool))
-    if k < 2:
-        raise ValueError(f"share is {share}; it must give at least 2 of the {len(pool):,} docstrings")
-    with _timed(seconds, "embedding"):
-        F = embed([f"{item.name}\n{item.text}" for item in pool], seed=seed)
-    with _timed(seconds, "scoring"):
-        scores = self_compression(F)
-    with _timed(seconds, "selection"):
-        selection = select(F, scores, k)
-
-    generators = map(np.random.default_rng, range(RANDOM_SEEDS))
-    sets = {
-        OURS: [selection.indices],
-        RANDOM: [generator.choice(len(pool), k, replace=False) for generator in generators],
-        TOP: [np.argsort(-scores, kind="stable")[:k]],
-    }
-    choices = [
-        Choice(name, drawn, np.array([metrics.explained_curve(F, scores, chosen) for chosen in drawn]))
-        for name, drawn in sets.items()
-    ]
+    with one_thread(), _timed(seconds, "selection"):
+        selection = choose(pool, k)
+    with _timed(seconds, "comparison"):
+        table = compare(sizes, seed)
+    with _timed(seconds, "report"):
+        write(
+            selection, report_path, pool.embeddings, texts=[picture(pool, i) for i in range(len(pool.images))],
+            groups=[f"digit {label}" for label in pool.labels], title=f"{k} of {len(pool.images):,} handwritten digits",
+            command="gip-gpu demo", near=NEAR,
+            notes=("Images of 8 x 8 pixels; a third of the pool are near-copies. Scores: one column a digit.",),
+        )  # fmt: skip
     with Together() as together:
         with together.open(rows_path) as file:
             for rank, i in enumerate(selection):
-                item = {"name": pool[i].name, "module": pool[i].module, "doc": pool[i].text}
-                gains = {"score": float(scores[i]), "gain": float(selection.gains[rank]), "rank": rank}
-                file.write((json.dumps({**item, **gains}, ensure_ascii=False) + "\n").encode())
+                item = {"rank": rank, "row": i, "digit": int(pool.labels[i]), "copy": i >= pool.originals,
+                        "gain": float(selection.gains[rank]), "pixels": pool.images[i].round(4).tolist()}  # fmt: skip
+                file.write((json.dumps(item) + "\n").encode())
         with together.open(figure_path) as file:
-            plot(matplotlib.figure.Figure, F, choices, selection).savefig(file, format="png", dpi=150)
-    return _report(pool, F, choices, selection, seconds, (rows_path, figure_path))
-
-
-def standard_library_docstrings(folder: Path | None = None) -> list[Docstring]:
-    """Returns the docstrings of the public modules of the standard library, with their classes and functions.
-
-    The source files are parsed, not imported: imports have side effects. Files are sorted by name; inside a file the
-    order is that of the source.
-
-    Args:
-        folder: folder of the source files; by default that of this interpreter.
-
-    Raises:
-        ValueError: the folder has no source files, as in frozen or zipped installations.
-    """
-    root = Path(sysconfig.get_path("stdlib")) if folder is None else folder
-    found: list[Docstring] = []
-    for path in _source_files(root):
-        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old code has invalid escapes
-            tree = ast.parse(path.read_bytes())
-        found.extend(Docstring(name, module, text) for name, text in _docstrings(tree, module))
-    if not found:
-        raise ValueError(f"{root} has no source files of the standard library, whose docstrings the demo reads")
-    return found
-
-
-def embed(texts: Sequence[str], *, seed: int = 0) -> NDArray[np.float32]:
-    """Computes latent semantic embeddings of texts: hashed words and pairs of words, tf-idf, truncated SVD.
-
-    Returns:
-        (len(texts), d) float32 rows of unit length; d is 192, or less for fewer texts.
-    """
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
-
-    steps = make_pipeline(
-        HashingVectorizer(ngram_range=(1, 2), n_features=2**14, alternate_sign=False, norm=None, dtype=np.float32),
-        TfidfTransformer(sublinear_tf=True),
-        TruncatedSVD(min(DIMENSIONS, len(texts) - 1), random_state=seed),
-        Normalizer(),
-    )
-    words = [re.sub(r"[._]", " ", text) for text in texts]  # split qualified names into words
-    return np.asarray(steps.fit_transform(words), dtype=np.float32)
+            figure = plot(matplotlib.figure.Figure, pool, selection, table, seed)
+            figure.savefig(file, format="png", dpi=150)
+    return _summary(pool, k, table, selection, seconds, (rows_path, figure_path, report_path))
 
 
 def plot(
-    new_figure: Callable[..., Any],
-    F: NDArray[np.float32],
-    choices: Sequence[Choice],
-    selection: Selection,
+    new_figure: Callable[..., Any], pool: Digits, selection: Selection, table: dict[str, dict[int, Measured]], seed: int
 ) -> Any:
-    """Plots explained share and gains over the picks, and the positions of each choice in the pool."""
-    colours = {OURS: "#0b6e4f", RANDOM: "#e08e0b", TOP: "#b3261e"}
-    figure = new_figure(figsize=(12, 7.6), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15))
-    curves, gains = top.subplots(1, 2, width_ratios=(1.6, 1))
-
-    picks = np.arange(1, len(selection) + 1)
-    drawn = min(len(picks), F.shape[1] - 1)  # with d rows, any choice explains all
-    for choice in choices:
-        left = 1 - choice.curves.mean(axis=0)[:drawn]
-        curves.loglog(picks[:drawn], left, color=colours[choice.name], label=choice.name, linewidth=2)
-    curves.set(xlabel="rows chosen", ylabel="share not explained", title="What the choice leaves unexplained")
-    curves.legend(frameon=False)
-    gains.semilogy(picks, selection.gains, color=colours[OURS], linewidth=1.5)
-    for start in selection.rounds[1:]:
-        gains.axvline(start + 0.5, color="grey", linestyle=":", linewidth=1)
-    gains.set(xlabel="rows chosen", ylabel=r"gain $\|W_s\|^2$", title="Information gained by each pick")
-    for axes in (curves, gains):
+    """Plots accuracy and near-copies over the number of picks, and the first picks beside a random choice."""
+    figure = new_figure(figsize=(12, 6.9), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.7, 1))
+    left, right = top.subplots(1, 2)
+    for name, by_size in table.items():
+        sizes, style = list(by_size), {"color": COLOURS[name], "label": name, "linewidth": 2.6 if name == OURS else 1.6}
+        left.plot(sizes, [by_size[k].accuracy for k in sizes], marker="o", **style)
+        right.plot(sizes, [by_size[k].copies for k in sizes], marker="o", **style)
+    left.set(xlabel="images chosen", ylabel="accuracy", title="A classifier trained on the choice, 500 test images")
+    right.set(xlabel="images chosen", ylabel="share", title="Picks that nearly repeat another pick")
+    top.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-
-    plane = _principal_plane(F)
-    panels = bottom.subplots(1, len(choices), sharex=True, sharey=True)
-    for axes, choice in zip(panels, choices, strict=True):
-        chosen = plane[choice.sets[0]]
-        axes.scatter(*plane.T, s=3, color="#c9ced6", linewidths=0)
-        axes.scatter(*chosen.T, s=14, color=colours[choice.name], linewidths=0.3, edgecolors="white")
-        cosine = metrics.mean_pairwise_cosine(F, choice.sets[0])
-        axes.set(title=f"{choice.name}: mean cosine {cosine:.3f}", xticks=[], yticks=[])
+    shown = 3 * (min(36, len(selection)) // 3)
+    rows = {
+        "chosen first by gip_gpu": selection.indices[:shown],
+        "random": np.random.default_rng((seed, 0)).choice(len(pool.images), shown, replace=False),
+    }
+    for axes, (name, chosen) in zip(bottom.subplots(1, 2), rows.items(), strict=True):
+        strip = np.pad(pool.images[chosen].reshape(-1, 8, 8), ((0, 0), (1, 1), (1, 1)))
+        lines = [np.concatenate(list(strip[at : at + shown // 3]), axis=1) for at in range(0, shown, shown // 3)]
+        axes.imshow(np.concatenate(lines), cmap="gray_r", interpolation="nearest", vmin=0, vmax=1)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(name, loc="left", fontsize=11)
         axes.spines[:].set_visible(False)
-    bottom.suptitle(f"{len(selection)} of {len(F):,} docstrings on the two main directions of the pool")
     return figure
 
 
-def _targets(out: Path) -> tuple[Path, Path]:
-    rows, figure = out / "chosen.jsonl", out / "demo.png"
+def _targets(out: Path) -> tuple[Path, Path, Path]:
+    rows, figure, report = out / "chosen.jsonl", out / "demo.png", out / "report.html"
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make folder {out}: {error.strerror}") from error
-    for path in (rows, figure):
+    for path in (rows, figure, report):
         check_target(path, (suffix_of(path),), overwrite=True)
-    return rows, figure
+    return rows, figure, report
 
 
-def _source_files(root: Path) -> Iterator[Path]:
-    public = sorted(name for name in sys.stdlib_module_names if not name.startswith("_"))
-    for name in public:
-        inside = sorted((root / name).rglob("*.py")) if (root / name).is_dir() else [root / f"{name}.py"]
-        for path in inside:
-            if path.is_file() and SKIPPED.isdisjoint(path.relative_to(root).parts):
-                yield path
-
-
-def _docstrings(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    text = ast.get_docstring(node) if isinstance(node, (ast.Module, *kinds)) else None
-    if text:
-        yield name, text
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, kinds):
-            yield from _docstrings(child, f"{name}.{child.name}")
-
-
-def _principal_plane(F: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Returns (m, 2) coordinates on the two main directions of the rows."""
-    centred = F.astype(np.float64) - F.mean(axis=0, dtype=np.float64)
-    plane: NDArray[np.float64] = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
-    return plane
-
-
-def _report(
-    pool: Sequence[Docstring],
-    F: NDArray[np.float32],
-    choices: Sequence[Choice],
-    selection: Selection,
-    seconds: dict[str, float],
-    written: Sequence[Path],
-) -> str:
+def _summary(
+    pool: Digits, k: int, table: dict[str, dict[int, Measured]], selection: Selection, seconds: dict[str, float],
+    written: tuple[Path, ...],
+) -> str:  # fmt: skip
     from tabulate import tabulate
 
-    modules = [item.module for item in pool]
-    k = len(selection)
-    few = min(20, k)
-
-    def row(choice: Choice) -> list[str]:
-        needed = (choice.curves < 0.999).sum(axis=1) + 1
-        cosines = [metrics.mean_pairwise_cosine(F, chosen) for chosen in choice.sets]
-        covered = [metrics.coverage(modules, chosen) for chosen in choice.sets]
-        return [
-            choice.name if len(choice.sets) == 1 else f"{choice.name}, mean of {len(choice.sets)}",
-            f"{choice.curves[:, few - 1].mean():.2%}",
-            f"{choice.curves[:, -1].mean():.2%}",
-            f"{needed.mean():.0f}" if needed.max() <= k else f"over {k}",
-            f"{np.mean(cosines):.4f}",
-            f"{np.mean(covered):.0f}",
-        ]
-
-    header = ["choice", f"explained by {few}", f"by all {k}", "rows for 99.9 %", "mean cosine", "modules"]
-    table = tabulate([row(choice) for choice in choices], header, disable_numparse=True)
-    first = [(rank, pool[i].name, _brief(pool[i].text)) for rank, i in enumerate(selection.indices[:SHOWN])]
+    sizes = list(table[OURS])
+    by_size = tabulate(
+        [[name, *(f"{by_size[size].accuracy:.1%}" for size in sizes)] for name, by_size in table.items()],
+        ["test accuracy, trained on", *(f"{size} images" for size in sizes)], disable_numparse=True,
+    )  # fmt: skip
+    spread = tabulate(
+        [[name, f"{at[k].copies:.1%}", f"{at[k].distance:.3f}", f"{at[k].far:.3f}"] for name, at in table.items()],
+        [f"{k} images", "near-copies among them", "distance to nearest pick", "of the farthest 1 %"],
+        disable_numparse=True,
+    )  # fmt: skip
+    everything = accuracy(pool, np.arange(len(pool.images)))
     spent = ", ".join(f"{part} {span:.2g} s" for part, span in seconds.items())
     return "\n".join(
         [
-            f"{len(pool):,} docstrings of {len(set(modules))} modules of Python {platform.python_version()}, "
-            f"embedded in {F.shape[1]} dimensions, scored by self-compression",
-            f"\n{table}\n",
-            tabulate(first, ["rank", "chosen first", "says"], disable_numparse=True),
+            f"{len(pool.images):,} images of handwritten digits, {len(pool.images) - pool.originals} of them "
+            f"near-copies of {COPIED}; means of {SPLITS} pools and {DRAWS} random choices from each",
+            f"\n{by_size}\n\n{spread}\n",
+            f"trained on all {len(pool.images):,}: {everything:.1%}",
+            *_findings(table, k),
             f"\ntime: {spent}; peak memory of it all: {memory.readable(selection.peak_bytes)}",
             f"certificate: {selection.certificate}",
             f"written: {', '.join(map(str, written))}",
+            f"\nOn your own data:\n{COMMANDS}",
         ]
     )
 
 
-def _brief(text: str) -> str:
-    line = text.strip().splitlines()[0]
-    return line if len(line) <= 60 else f"{line[:59]}…"
+def _findings(table: dict[str, dict[int, Measured]], k: int) -> list[str]:
+    """Returns sentences on where the choice wins and where it does not, from the figures alone."""
+    sizes = list(table[OURS])
+    lines = []
+    for rival in (RANDOM, EVEN, KMEANS):
+        lead = {size: table[OURS][size].accuracy - table[rival][size].accuracy for size in sizes}
+        won = [str(size) for size in sizes if lead[size] > 0.01]
+        lost = [str(size) for size in sizes if lead[size] < -0.01]
+        lines.append(
+            f"against {rival}: better with {', '.join(won) or 'no number of'} images, worse with "
+            f"{', '.join(lost) or 'none'}, else within a point"
+        )
+    ours, chance = table[OURS][k].distance, table[RANDOM][k].distance
+    nearer = (
+        "nearer to the picks than"
+        if ours < chance - 0.01
+        else "farther from the picks than"
+        if ours > chance + 0.01
+        else "as near to the picks as"
+    )
+    lines.append(f"the pool is {nearer} to a random choice ({ours:.3f} and {chance:.3f})")
+    return lines
 
 
 @contextmanager

@@ -106,4 +106,11 @@ class Lazy(Strategy):
 
     @classmethod
     def build(cls, backend: Backend, plan: Plan, keep: bool) -> Columns:
+        if backend.computes_columns:
+            # Not for those who have no GPU: imports take time.
+            from gip_gpu.backends.gpu.backend import GpuBackend
+            from gip_gpu.gram.ring import RingColumns
+
+            assert isinstance(backend, GpuBackend)
+            return RingColumns(backend, plan.cache, keep, plan.gram_seconds)
         return LazyColumns(backend, plan.cache, keep, plan.gram_seconds)

@@ -30,3 +30,21 @@ def products(
     stride = out.strides[0] // out.itemsize
     arguments = (left, left_inverse, rows, inverse, out, int64(count), int64(m), int32(d), int64(stride))
     kernel(tile.products_grid(count, m), (tile.threads,), arguments)
+
+
+def listed(
+    rows: Any,
+    inverse: Any,
+    columns: Any,
+    held: Any,
+    header_i64: Any,
+    size: int,
+    multiply: str,
+    storage: str,
+    chip: Chip,
+) -> None:
+    """Computes the columns of the batch that the device has listed, of up to `size`, into their slots of `columns`."""
+    m, d = rows.shape
+    tile = tuned(tuning.CUDA, chip.capability)[multiply]
+    kernel = cuda_source.kernel("gram", "listed", tile.macros(multiply, storage))
+    kernel(tile.products_grid(size, m), (tile.threads,), (rows, inverse, columns, held, header_i64, int64(m), int32(d)))

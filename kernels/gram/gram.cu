@@ -139,22 +139,31 @@ constexpr int SLAB_ROWS = TILE / SLABS;
 constexpr int STAGES_BYTES = 4 * PANEL, SLAB_BYTES = SLAB_ROWS * PITCH * 4;
 constexpr int MEMORY = STAGES_BYTES > SLAB_BYTES ? STAGES_BYTES : SLAB_BYTES;
 
-// Rows first..first+TILE-1 of an operand; `wide`: every row is aligned to 16 bytes.
+// Rows first..first+TILE-1 of an operand; `wide`: every row is aligned to 16 bytes. With `items`, row i is that of item
+// items[i].
+template <bool GATHERED>
 struct Operand {
     const INPUT* rows;
     const float* inverse;
     long long first, count;
     int d;
     bool wide;
+    const int* items;
 
-    __device__ __forceinline__ Operand(const INPUT* rows, const float* inverse, long long first, long long count, int d)
+    __device__ __forceinline__ Operand(const INPUT* rows, const float* inverse, long long first, long long count, int d,
+                                       const int* items = nullptr)
         : rows(rows), inverse(inverse), first(first), count(count), d(d),
-          wide(d % CHUNK == 0 && reinterpret_cast<unsigned long long>(rows) % 16 == 0) {}
+          wide(d % CHUNK == 0 && reinterpret_cast<unsigned long long>(rows) % 16 == 0), items(items) {}
+
+    __device__ __forceinline__ long long place(int row) const {
+        if constexpr (GATHERED) return items[first + row];
+        else return first + row;
+    }
 
     // CHUNK elements of a row from element k on, zeros beyond the ends.
     __device__ __forceinline__ uint4 chunk(int row, int k) const {
         if (first + row >= count || k >= d) return make_uint4(0, 0, 0, 0);
-        const INPUT* item = rows + (first + row) * d + k;
+        const INPUT* item = rows + place(row) * d + k;
         if (wide) return *reinterpret_cast<const uint4*>(item);
         constexpr int PER_WORD = 4 / sizeof(INPUT);
         unsigned word[4] = {};
@@ -172,9 +181,12 @@ struct Operand {
 
     __device__ __forceinline__ void put_scale(float* scale) const {
         for (int row = threadIdx.x; row < TILE; row += BLOCK)
-            scale[row] = first + row < count ? inverse[first + row] : 0;
+            scale[row] = first + row < count ? inverse[place(row)] : 0;
     }
 };
+
+typedef Operand<false> Rows;
+typedef Operand<true> Items;
 
 __device__ __forceinline__ void put_stage(char* panel, const uint4 (&stage)[LOADS]) {
 #pragma unroll
@@ -182,7 +194,8 @@ __device__ __forceinline__ void put_stage(char* panel, const uint4 (&stage)[LOAD
         put_chunk(panel, threadIdx.x / CHUNKS + load * (BLOCK / CHUNKS), threadIdx.x % CHUNKS, stage[load]);
 }
 
-__device__ __forceinline__ void multiply(Sums& sums, const Operand& left, const Operand& right, char* memory) {
+template <class Left, class Right>
+__device__ __forceinline__ void multiply(Sums& sums, const Left& left, const Right& right, char* memory) {
     uint4 a[LOADS], b[LOADS];
     left.fetch(a, 0);
     right.fetch(b, 0);
@@ -207,8 +220,8 @@ __device__ __forceinline__ void multiply(Sums& sums, const Operand& left, const 
 // Writes rows of the tile, each by one warp to a row of `out`. If `mirrored`, it also writes the same numbers to their
 // transposed places, again one warp for each row of `out`. On the diagonal only the mirror writes the lower triangle,
 // so that the matrix is symmetric to the bit.
-template <int SLAB>
-__device__ __forceinline__ void write(const Sums& sums, const Operand& left, const Operand& right, float* slab,
+template <int SLAB, class Left, class Right>
+__device__ __forceinline__ void write(const Sums& sums, const Left& left, const Right& right, float* slab,
                                       const float* left_scale, const float* right_scale, OUTPUT* out, long long pitch,
                                       bool mirrored) {
     constexpr int FIRST = SLAB * SLAB_ROWS;  // row of the tile
@@ -242,7 +255,8 @@ __device__ __forceinline__ void write(const Sums& sums, const Operand& left, con
 }
 
 // `pitch`: entries from one row of `out` to the next.
-__device__ __forceinline__ void tile(const Operand& left, const Operand& right, OUTPUT* out, long long pitch,
+template <class Left, class Right>
+__device__ __forceinline__ void tile(const Left& left, const Right& right, OUTPUT* out, long long pitch,
                                      bool mirrored) {
     SHARED(uint4, memory, MEMORY / 16);
     SHARED(float, left_scale, TILE);
@@ -282,7 +296,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) gram(const INPUT* ro
                                                                  long long m, int d, long long first_tile) {
     long long down, across;
     place_of(first_tile + blockIdx.x, (m + TILE - 1) / TILE, down, across);
-    tile(Operand(rows, inverse, down * TILE, m, d), Operand(rows, inverse, across * TILE, m, d), out, m, true);
+    tile(Rows(rows, inverse, down * TILE, m, d), Rows(rows, inverse, across * TILE, m, d), out, m, true);
 }
 
 // Computes out (count, m), rows `stride` apart, from left (count, d) and rows (m, d), on a grid of tiles: x across, y
@@ -290,6 +304,18 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) gram(const INPUT* ro
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     products(const INPUT* left, const float* left_inverse, const INPUT* rows, const float* inverse, OUTPUT* out,
              long long count, long long m, int d, long long stride) {
-    tile(Operand(left, left_inverse, (long long)blockIdx.y * TILE, count, d),
-         Operand(rows, inverse, (long long)blockIdx.x * TILE, m, d), out, stride, false);
+    tile(Rows(left, left_inverse, (long long)blockIdx.y * TILE, count, d),
+         Rows(rows, inverse, (long long)blockIdx.x * TILE, m, d), out, stride, false);
+}
+
+// Computes the columns of the batch that the device has listed into its slots of `columns`, on a grid for a batch that
+// may be larger. Returns at once unless the header says that a batch is listed.
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
+    listed(const INPUT* rows, const float* inverse, OUTPUT* columns, const int* held, const long long* header_i64,
+           long long m, int d) {
+    if (header_i64[HEADER_I64_REASON] != CODE_LISTED) return;
+    const long long count = header_i64[HEADER_I64_BATCH], first = header_i64[HEADER_I64_FIRST];
+    if ((long long)blockIdx.y * TILE >= count) return;
+    tile(Items(rows, inverse, (long long)blockIdx.y * TILE, count, d, held + first),
+         Rows(rows, inverse, (long long)blockIdx.x * TILE, m, d), columns + first * m, m, false);
 }

@@ -10,6 +10,11 @@ by writes up to a d of about 300 for 2 bytes or 600 for 4, and by arithmetic bey
 import triton
 import triton.language as tl
 
+from gip_gpu.backends.gpu.layout import Code, HeaderI64
+
+REASON, FIRST, BATCH = (tl.constexpr(int(place)) for place in (HeaderI64.REASON, HeaderI64.FIRST, HeaderI64.BATCH))
+LISTED = tl.constexpr(int(Code.LISTED))
+
 
 @triton.jit
 def _tile(left, right, left_at, right_at, left_count, right_count, d, TILE: tl.constexpr, WIDE: tl.constexpr,
@@ -95,3 +100,34 @@ def products(left, left_inverse, rows, inverse, out, count, m, d, stride, TILE: 
     starts = out + column + (row + b)[:, None] * tl.cast(stride, tl.int64)
     inside = (b < count - row)[:, None] & (j < m - column)[None, :]
     tl.store(starts + j[None, :], entry, mask=inside)
+
+
+@triton.jit
+def listed(rows, inverse, columns, held, header_i64, m, d, stride, TILE: tl.constexpr, WIDE: tl.constexpr,
+           DEPTH: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr):  # fmt: skip
+    """Computes the Gram columns of the batch that the device has listed, into its slots of `columns`.
+
+    Returns at once unless the header says that a batch is listed; the grid may be that of a larger batch.
+    """
+    if tl.load(header_i64 + REASON) == LISTED:
+        count, first, p = tl.load(header_i64 + BATCH), tl.load(header_i64 + FIRST), tl.program_id(0).to(tl.int64)
+        tiles = tl.cdiv(m, WIDE)
+        row, column = (p // tiles) * TILE, (p % tiles) * WIDE
+        if row < count:
+            b, j = tl.arange(0, TILE), tl.arange(0, WIDE)
+            real, inside = b < count - row, j < m - column
+            item = tl.load(held + first + row + b, mask=real, other=0).to(tl.int64)
+            left, right = rows + item * d, rows + column * d
+            total = tl.zeros((TILE, WIDE), tl.float32)
+            for start in range(0, d, DEPTH):
+                c = start + tl.arange(0, DEPTH)
+                x = tl.load(left[:, None] + c[None, :], mask=real[:, None] & (c[None, :] < d), other=0.0)
+                y = tl.load(right + j[None, :] * d + c[:, None], mask=inside[None, :] & (c[:, None] < d), other=0.0)
+                if WIDEN:
+                    x, y = x.to(tl.float32), y.to(tl.float32)
+                total = tl.dot(x, y, total, input_precision=PRECISION)
+            by_row = tl.load(inverse + item, mask=real, other=0.0)
+            by_column = tl.load(inverse + column + j, mask=inside, other=0.0)
+            entry = (total * (by_row[:, None] * by_column[None, :])).to(columns.dtype.element_ty)
+            starts = columns + column + (first + row + b)[:, None] * tl.cast(stride, tl.int64)
+            tl.store(starts + j[None, :], entry, mask=real[:, None] & inside[None, :])

@@ -32,6 +32,18 @@ def products(
     )  # fmt: skip
 
 
+def listed(
+    rows: Any, inverse: Any, columns: Any, held: Any, header_i64: Any, size: int, multiply: str, capability: int
+) -> None:
+    """Computes the columns of the batch that the device has listed, of up to `size`, into their slots of `columns`."""
+    m, d = rows.shape
+    tile = tuned(tuning.TRITON, capability).tile(multiply, d)
+    gram_triton.listed[(tile.batch_programs(size, m),)](
+        rows, inverse, columns, held, header_i64, m, d, columns.stride(0), TILE=tile.batch_tile, WIDE=tile.tile,
+        DEPTH=tile.depth, **_factors(rows, multiply), num_warps=tile.warps, num_stages=tile.stages, **FUSED,
+    )  # fmt: skip
+
+
 def _factors(rows: Any, multiply: str) -> dict[str, Any]:
     """Returns the precision constants of the kernels; Triton's interpreter multiplies bf16 as float32."""
     return {"PRECISION": "tf32" if multiply == "tf32" else "ieee", "WIDEN": multiply == "bf16" and not rows.is_cuda}

@@ -250,8 +250,9 @@ __device__ __forceinline__ void choose(const Arrays& all, State& state, double* 
     __syncthreads();
 }
 
-// Grid: any number of blocks that are resident together. `in_shared`: W, score and weight of a block's items are in
-// dynamic shared memory during the launch, (SIGNALS + 2) * 4 bytes for each of ceil(m / blocks) items.
+// Returns at once if the header holds a reason to stop. Grid: any number of blocks that are resident together.
+// `in_shared`: W, score and weight of a block's items are in dynamic shared memory during the launch, (SIGNALS + 2) * 4
+// bytes for each of ceil(m / blocks) items.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     loop(long long m, int d, const ROWS* rows, const double* norms, const double* scores, double* A, float* W,
          float* score, float* weight, const int* slots, const COLUMN* columns, float* best, double* energy,
@@ -261,6 +262,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     SHARED(double, w, SIGNALS);
     SHARED(float, factors, SIGNALS);
     SHARED(Best, bests, WARPS);
+    // Nobody writes it before the last barrier.
+    const long long entered = header_i64[HEADER_I64_REASON];
+    if (entered != CODE_RUNNING && entered != CODE_LISTED) return;
     const Arrays all = {m, d, rows, norms, scores, A, slots, best, energy, candidate_index, candidate_value,
                         header_f64, header_i64, record};
     State& state = states[0];

@@ -7,11 +7,14 @@ from gip_gpu.kernels.architectures import alike
 
 @dataclass(frozen=True)
 class TritonLoop:
-    """Values of triton_launch.py: CUDA graphs of steps."""
+    """CUDA graphs of steps of the Triton backend."""
 
     # Steps of a graph, and graphs started before the host checks: a missing column leaves at most half of them idle.
     graph_steps: int = 8
     graphs_ahead: int = 16
+    # Steps before a batch of columns: a batch lasts for some 2 to 4 picks, and a kernel without work takes about a
+    # microsecond.
+    batch_steps: int = 4
 
 
 TRITON = alike(TritonLoop())

@@ -41,8 +41,9 @@ CANDIDATES, TIES, ARRIVED = (
     tl.constexpr(int(place)) for place in (HeaderI64.CANDIDATES, HeaderI64.TIES, HeaderI64.ARRIVED)
 )
 RUNNING, DONE, NEED_COLUMN = (tl.constexpr(int(code)) for code in (Code.RUNNING, Code.DONE, Code.NEED_COLUMN))
-NEED_REFRESH, EXHAUSTED, DIVERGED, EMPTY_WINDOW = (
-    tl.constexpr(int(code)) for code in (Code.NEED_REFRESH, Code.EXHAUSTED, Code.DIVERGED, Code.EMPTY_WINDOW)
+NEED_REFRESH, EXHAUSTED, DIVERGED, EMPTY_WINDOW, LISTED = (
+    tl.constexpr(int(code))
+    for code in (Code.NEED_REFRESH, Code.EXHAUSTED, Code.DIVERGED, Code.EMPTY_WINDOW, Code.LISTED)
 )
 AT_INDEX, AT_GAIN, AT_RIVAL = (tl.constexpr(int(place)) for place in (Record.INDEX, Record.GAIN, Record.RIVAL))
 AT_CANDIDATES, AT_TIES, AT_ENERGY, AT_WEIGHTS = (
@@ -138,7 +139,8 @@ def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, ca
          DEPTH: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, CHUNK: tl.constexpr):  # fmt: skip
     """Finds the window, rescores it and chooses, in the last of the PARTS programs. WIDE: SIGNALS to a power of two."""
     p = tl.program_id(0).to(tl.int64)
-    if tl.load(header_i64 + REASON) == RUNNING:
+    entered = tl.load(header_i64 + REASON)
+    if (entered == RUNNING) | (entered == LISTED):
         if (tl.load(header_i64 + PENDING) < 0) & (tl.load(header_i64 + PICKS) < tl.load(header_i64 + UNTIL)):
             _, _, _, floor = _norms(best, header_f64, PARTS, PARTS_BLOCK, SIGNALS)
             # Rounded to nearest: every float32 score that reaches the floor reaches the threshold.

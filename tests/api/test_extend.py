@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gip_gpu import Selection, extend, select
+from tests.support.emulated import device_options
 from tests.support.initial_items import KINDS, assert_rest, expect, problem
 
 KEPT = [(objective, options) for objective, options in KINDS if "query" not in options]
@@ -96,16 +97,7 @@ def test_old_files_load_but_cannot_be_extended(tmp_path):
 
 @pytest.mark.parametrize("backend", ["triton", "cupy"])
 def test_backends(backend, request):
-    from gip_gpu import backends
-
-    run = {"device": "cuda", "backend": backend}
-    if backends.missing(backend, "cuda"):
-        if backend == "cupy":
-            request.getfixturevalue("cupy_on_cpu")
-        elif why := backends.missing(backend, "cpu"):
-            pytest.skip(why)
-        else:
-            run["device"] = "cpu"
+    run = device_options(backend, request)
     # Triton's interpreter is slow.
     for objective in ("lr",) if backend == "triton" else ("mp", "lr", "entropy"):
         F, G, F_new, G_new = halves(objective, m=45)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gip_gpu import Pool, select
 from gip_gpu.reference import greedy, matching_pursuit
+from tests.support.emulated import device_options
 from tests.support.initial_items import KINDS, assert_rest, expect, problem
 
 
@@ -40,16 +41,7 @@ BACKENDS = [("cupy", objective) for objective, _ in KINDS[::2]] + [("triton", o)
 @pytest.mark.slow
 @pytest.mark.parametrize(("backend", "objective"), BACKENDS)
 def test_backends(backend, objective, request):
-    from gip_gpu import backends
-
-    run = {"device": "cuda", "backend": backend}
-    if backends.missing(backend, "cuda"):
-        if backend == "cupy":
-            request.getfixturevalue("cupy_on_cpu")
-        elif why := backends.missing(backend, "cpu"):
-            pytest.skip(why)
-        else:
-            run["device"] = "cpu"
+    run = device_options(backend, request)
     F, G = problem(objective, m=40)
     options = dict(KINDS[::2])[objective]
     initial = [30, 3, 1, 21]

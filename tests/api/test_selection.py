@@ -532,6 +532,13 @@ def test_files_of_earlier_versions(problem, tmp_path, suffix):
     assert extend(loaded, F[:50], G[:50], 5) == extend(chosen, F[:50], G[:50], 5)
 
 
+@pytest.mark.parametrize("name", ["chosen", "chosen.xyz", ".png"])
+def test_a_plot_needs_a_suffix_that_names_a_format(problem, tmp_path, name):
+    with pytest.raises(ValueError, match=r"path is '.*'; its suffix must be one of .*, pdf, .*, png, "):
+        problem[2].plot(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_plot(problem, tmp_path, cone):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     figure = problem[2].plot(tmp_path / "chosen.png")

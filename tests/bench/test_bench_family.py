@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 import gip_gpu
-from bench.family import entries, suite, textbook
+from bench.family import entries, suite
 from bench.family.entries import DPP, ENTRIES
-from bench.family.session import TEXTBOOK, Session
-from bench.family.suite import main
+from bench.family.suite import TEXTBOOK, Session, main
+from bench.plain import loops
 from bench.runner import command, pools
 from bench.runner.runs import Job, Run, Runs
 from gip_gpu.reference import brute_force
@@ -110,7 +110,7 @@ def test_an_unknown_name_is_refused():
 @pytest.mark.parametrize(("d", "k"), [(30, 20), (8, 40)])
 def test_the_textbook_is_greedy_on_the_determinant(d, k):
     F = np.random.default_rng(d).normal(size=(60, d)).astype(np.float16)
-    picks = textbook.greedy_map(F, k, 0.01).tolist()
+    picks = loops.projecting(F, None, k, "entropy", 0.01).tolist()
     assert picks == brute_force(F, None, k, objective="entropy", epsilon=0.01).tolist()
     assert picks == gip_gpu.select(F, None, k, objective="entropy", epsilon=0.01, device="cpu").indices.tolist()
 
@@ -201,7 +201,7 @@ def test_a_textbook_without_the_memory_is_not_run(session, monkeypatch):
     measured = session()
     monkeypatch.setattr(memory, "available", lambda: 10_000)
     measured.found[TEXTBOOK] = Runs()
-    measured.found[TEXTBOOK].add(Job(textbook.run, (True,), textbook.needed_bytes(100, 10, 3)))
+    measured.found[TEXTBOOK].add(Job(entries.run_textbook, (True,), entries.textbook_bytes(100, 10, 3)))
     shown = cells(suite.dpp(measured, measured.dpp))
     assert shown[1][1:] == ["not run: needs 21.6 kB, 10 kB free", "", "", ""]
     assert measured.failures() == []

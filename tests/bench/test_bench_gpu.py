@@ -1,6 +1,6 @@
 """The GPU benchmark without a GPU: all of it at tiny sizes, under Triton's interpreter and on a stand-in for CuPy.
 
-No test here reaches `TorchTimer` and the parts of `TorchLibrary` for a GPU. `pytest -m gpu` runs the script.
+No test here reaches the parts of `TorchLibrary` for a GPU. `pytest -m gpu` runs the script.
 """
 
 import ctypes

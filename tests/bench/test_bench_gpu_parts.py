@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from bench.gpu import equivalence, family, kernels, lazy, selections, suite
+from bench.gpu import kernels, selections, suite
 from bench.gpu.budget import Budget
 from bench.gpu.cases import TINY
 from bench.gpu.results import Results
@@ -112,9 +112,9 @@ def test_unused_time_is_passed_on():
         (kernels.steps, 2 * 2),
         (selections.selections, 2 + 1 + 1),
         (kernels.grams, 4),
-        (lazy.lazy, 2),
-        (family.family, 5),
-        (equivalence.equivalence, 4 * 2),
+        (selections.lazy, 2),
+        (selections.family, 5),
+        (selections.equivalence, 4 * 2),
     ],
 )
 def test_backends_take_turns(monkeypatch, part, pieces):
@@ -122,7 +122,7 @@ def test_backends_take_turns(monkeypatch, part, pieces):
     order = []
 
     def do(self, what, action, *args, backend=""):
-        if not backend or action in (selections._placed, lazy._upload):
+        if not backend or action in (selections._placed, selections.upload):
             return None if action is selections.plain else action(*args)
         order.append(backend)
         return None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.plain import loops
-from bench.plain.sweep import OBJECTIVES, Point
+from bench.plain.suite import OBJECTIVES, Point
 
 
 def test_examples():

@@ -10,11 +10,9 @@ from click.testing import CliRunner
 from bench.runner import child, command, pools
 from bench.runner.report import Section
 from bench.runner.runs import Run, Runs, in_turn
-from bench.scale import checkpoint, file, growth, inmemory, inputs, naive, processes, sizes
+from bench.scale import checkpoint, file, growth, inmemory, inputs, naive, processes
 from bench.scale import suite as program
-from bench.scale.inputs import Input
-from bench.scale.pool import BLOCK, DUPLICATES, embeddings, ratings
-from bench.scale.sizes import QUICK
+from bench.scale.inputs import BLOCK, DUPLICATES, QUICK, Input, embeddings, ratings
 
 POOL = Input("synthetic", Path("F.npy"), Path("G.npy"), 1000, 10, 1)
 
@@ -313,7 +311,7 @@ def test_checkpoints_are_told_with_what_they_cost():
 
 
 def test_the_full_sizes_are_those_that_are_claimed():
-    full = sizes.FULL
+    full = inputs.FULL
     assert (full.large, full.d, full.large_k) == (1_000_000, 256, 2000)
     assert (2600, 3) in full.shares
     assert [m for m, _ in full.growing] == [10**4, 10**5, 10**6]

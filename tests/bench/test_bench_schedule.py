@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench.schedule import constants, local, report
+from bench.schedule import constants, local, suite
 from bench.schedule.constants import Line
-from bench.schedule.report import ALLOWED, Compared
 from bench.schedule.simulate import Run
-from bench.schedule.suite import main
+from bench.schedule.suite import ALLOWED, Compared, main
 from gip_gpu.planning.cluster_schedule import Schedule, tailed
 from gip_gpu.planning.hardware import Link
 
@@ -60,8 +59,8 @@ def test_with_variation_the_model_is_close_and_the_mean_is_not(tree):
     assert abs(compared.ratio - 1) < 0.1
     even = replace(plan, spread=()).seconds(1500) / 1500
     assert compared.simulated > 1.2 * even
-    assert "does not hold" in report.verdict([replace(compared, simulated=compared.modelled * (1 + 2 * ALLOWED))])
-    assert "It holds" in report.verdict([compared])
+    assert "does not hold" in suite.verdict([replace(compared, simulated=compared.modelled * (1 + 2 * ALLOWED))])
+    assert "It holds" in suite.verdict([compared])
 
 
 def test_a_batch_serves_what_the_model_says():

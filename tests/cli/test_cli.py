@@ -155,7 +155,10 @@ def test_plan_of_an_objective(run: Run) -> None:
 
 def test_help_and_version(run: Run) -> None:
     assert run("--version").out == f"gip-gpu {gip_gpu.__version__}\n"
-    for line, words in (("--help", ("select", "plan", "demo")), ("select --help", ("--scores", "--rows-out"))):
+    for line, words in (
+        ("--help", ("select", "plan", "report", "demo")),
+        ("select --help", ("--scores", "--rows-out")),
+    ):
         result = run(line)
         assert result.status == 0
         assert all(word in result.out for word in words)

@@ -48,7 +48,7 @@ def test_a_percentage_is_a_share(pool: Files, run: Run) -> None:
 
 
 def test_short_help(run: Run) -> None:
-    for line in ("-h", "select -h", "plan -h", "demo -h"):
+    for line in ("-h", "select -h", "plan -h", "report -h", "demo -h"):
         assert run(line) == run(line.replace("-h", "--help"))
         assert run(line).status == 0
 

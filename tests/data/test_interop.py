@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gip_gpu import Pool, select
-from gip_gpu.backends.gpu import backend as gpu
+from gip_gpu.backends.gpu import rows as gpu
 from gip_gpu.data import device_arrays
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu, to_host
 from gip_gpu.data.rows import Rows

@@ -207,7 +207,7 @@ def test_a_finite_row_beyond_float64_is_no_missing_value():
 def test_rows_on_a_gpu(at_once, triton_in_interpreter, monkeypatch):
     """Torch CPU tensors are stand-ins for GPU tensors, which stay on the device."""
     torch = pytest.importorskip("torch")
-    for module in ("gip_gpu.api.select", "gip_gpu.api.prepared", "gip_gpu.backends.gpu.backend"):
+    for module in ("gip_gpu.api.select", "gip_gpu.api.prepared", "gip_gpu.backends.gpu.rows"):
         monkeypatch.setattr(sys.modules[module], "on_gpu", lambda value: isinstance(value, torch.Tensor))
     given, options = torch.from_numpy(F), {"device": "cpu", "backend": "triton"}
     if at_once:

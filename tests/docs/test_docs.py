@@ -129,7 +129,7 @@ class Runner:
     def shell(self, block, fails):
         assert not fails, "errors of commands are not compared"
         printed = ""
-        for line in block.text.splitlines():
+        for line in block.text.replace("\\\n", "").splitlines():
             words = shlex.split(line, comments=True)
             if not words:
                 continue
@@ -316,7 +316,12 @@ def test_site_has_every_public_name(site):
     own = (name for name, value in vars(reference).items() if getattr(value, "__module__", "") == reference.__name__)
     public |= {f"gip_gpu.reference.{name}" for name in own if not name.startswith("_")}
     public |= {"gip_gpu.sources.open_matrix", "gip_gpu.sources.Source", "gip_gpu.sources.Part"}
-    public |= {"gip_gpu.distributed.select", "gip_gpu.backends.register", "gip_gpu.backends.base.Backend"}
+    public |= {
+        "gip_gpu.report.write",
+        "gip_gpu.distributed.select",
+        "gip_gpu.backends.register",
+        "gip_gpu.backends.base.Backend",
+    }
     assert public <= ids, public - ids
     headings = "".join(re.findall(r"<h\d[^>]*>.*?</h\d>", text, re.DOTALL))
     for name in signals.__all__:

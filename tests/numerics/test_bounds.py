@@ -6,9 +6,10 @@ import pytest
 from gip_gpu import select, signals
 from gip_gpu.backends.numpy.items import NumpyItems
 from gip_gpu.greedy.matching_pursuit import MatchingPursuit
-from gip_gpu.greedy.state import Reason, State
+from gip_gpu.greedy.state import State
 from gip_gpu.numerics import error_bounds
 from gip_gpu.reference import matching_pursuit
+from tests.support.stepping import check_each_pick
 
 pytestmark = pytest.mark.usefixtures("float32_loop", "all_threads")
 
@@ -34,16 +35,8 @@ class Checks:
 
 @pytest.fixture
 def checked(monkeypatch):
-    checks, advance = Checks(), MatchingPursuit.advance
-
-    def one_by_one(stepper, state, until):
-        reason = Reason.DONE
-        while state.t < until and reason is Reason.DONE:
-            reason = advance(stepper, state, state.t + 1)
-            checks.check(stepper, state)
-        return reason
-
-    monkeypatch.setattr(MatchingPursuit, "advance", one_by_one)
+    checks = Checks()
+    check_each_pick(monkeypatch, MatchingPursuit, checks.check)
     return checks
 
 

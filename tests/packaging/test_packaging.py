@@ -62,7 +62,7 @@ def files_below(folder: Path) -> set[str]:
 def compare(wheel: Path, tree: Path) -> dict[str, list[str]]:
     """Returns the differences between the files of a wheel and those that the tree must ship."""
     kernels = [f for f in files_below(tree / "kernels") if f.endswith((".py", ".cu", ".cuh"))]
-    modules = [f for f in files_below(tree / "gip_gpu") if f.endswith(".py")]
+    modules = [f for f in files_below(tree / "gip_gpu") if f.endswith((".py", ".css", ".jinja", ".js"))]
     wanted = {f"gip_gpu/kernels/{f}" for f in kernels} | {f"gip_gpu/{f}" for f in [*modules, "py.typed"]}
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     return {"missing": sorted(wanted - found), "unexpected": sorted(found - wanted)}

@@ -119,7 +119,7 @@ class Host:
         self.score, self.weight = np.empty(self.m, np.float32), np.empty(self.m, np.float32)
         self.candidate_index, self.candidate_value = np.full(self.m, -1 << 60), np.empty((self.m, 1 + n))
         self.best, self.energy = np.empty(self.blocks, np.float32), np.empty(self.blocks)
-        self.header_f64, self.header_i64 = np.empty(HeaderF64.RESIDUAL + n), np.full(16, -1 << 60)
+        self.header_f64, self.header_i64 = np.empty(HeaderF64.RESIDUAL + n), np.full(layout.PLACES, -1 << 60)
         self.record = np.empty((self.steps, Record.WEIGHTS + n))
         self.round = -1
         self.loop = compiled("loop", n, self.threads, rows=self.rows, columns=self.kind, **self.how)

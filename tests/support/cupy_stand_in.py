@@ -76,6 +76,10 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
+class CUDADriverError(RuntimeError):
+    pass
+
+
 class Device:
     """One small GPU. Its attributes are named as cupy.cuda.Device names them."""
 
@@ -96,21 +100,46 @@ class Device:
         pass
 
     def synchronize(self):
-        pass
+        assert Stream.capturing is None, "a wait during a capture"
+
+
+class Graph:
+    """Captured launches, with the arguments of the capture."""
+
+    def __init__(self, launches):
+        self.launches = launches
+
+    def launch(self):
+        assert Stream.capturing is None, "a graph started during a capture"
+        for function, arguments in self.launches:
+            function.emulate(*arguments)
 
 
 class Stream:
+    # Launches of the capture that is going on; None: none is.
+    capturing: ClassVar[list | None] = None
+    entered: ClassVar[list["Stream"]] = []
+
     def __init__(self, non_blocking):
         assert non_blocking
 
     def __enter__(self):
+        self.entered.append(self)
         return self
 
     def __exit__(self, *_):
-        pass
+        self.entered.pop()
 
     def synchronize(self):
-        pass
+        assert Stream.capturing is None, "a wait during a capture"
+
+    def begin_capture(self):
+        assert self.entered[-1] is self, "CuPy captures the launches in the current stream"
+        Stream.capturing = []
+
+    def end_capture(self):
+        launches, Stream.capturing = Stream.capturing, None
+        return Graph(launches)
 
 
 class Function:
@@ -129,6 +158,12 @@ class Function:
             assert isinstance(arg, (Array, np.int32, np.int64, np.float32, np.float64)), (
                 f"{self.name} takes no {type(arg)}"
             )
+        if Stream.capturing is not None:
+            Stream.capturing.append((self, (grid, block, args, shared_mem)))
+            return
+        self.emulate(grid, block, args, shared_mem)
+
+    def emulate(self, grid, block, args, shared_mem):
         self.LAUNCHES.append((self.name, grid[0]))
         kinds = self.module.program.parameters(self.name)
         plain = [self.plain(kind, arg) for kind, arg in zip(kinds, args, strict=True)]
@@ -156,7 +191,9 @@ class Function:
 
 class RawModule:
     def __init__(self, *, code, options, enable_cooperative_groups=False):
-        (op,) = (op for op in ("cast", "family", "gram", "loop", "refresh") if code == cuda_source.expanded(op))
+        (op,) = (
+            op for op in ("batch", "cast", "family", "gram", "loop", "refresh") if code == cuda_source.expanded(op)
+        )
         assert options[0] == "-std=c++17"
         macros = dict(option.removeprefix("-D").split("=", 1) for option in options[1:])
         self.cooperative = enable_cooperative_groups
@@ -198,6 +235,7 @@ def installed(monkeypatch, free=1 << 30):
     cuda = types.ModuleType("cupy.cuda")
     cuda.Device, cuda.Stream, cuda.runtime, cuda.cublas = Device, Stream, runtime, cublas
     cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
+    cuda.driver = types.SimpleNamespace(CUDADriverError=CUDADriverError)
     cuda.device = types.SimpleNamespace(get_cublas_handle=lambda: "cublas")
     cuda.UnownedMemory = lambda address, size, owner, number: owner.values
     cuda.MemoryPointer = lambda memory, offset: memory

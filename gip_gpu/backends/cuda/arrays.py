@@ -1,7 +1,9 @@
 """Device memory through CuPy."""
 
+import logging
 import weakref
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import cupy
@@ -9,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.system import memory
+
+log = logging.getLogger("gip_gpu")
 
 # CuPy has no bfloat16: its bits are stored as uint16, and the kernels interpret them.
 CUPY_DTYPES = {
@@ -41,6 +45,7 @@ class CupyArrays:
         with self.device:
             self.streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
         self.buffers: list[Any] = [None, None]
+        self.visits = 0
 
     def device_scope(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.device
@@ -74,15 +79,18 @@ class CupyArrays:
             return int(free + cupy.get_default_memory_pool().free_bytes())
 
     def put(self, target: Any, values: NDArray[Any]) -> None:
+        self.visits += 1
         target[...] = cupy.asarray(values)
 
     def get(self, array: Any) -> NDArray[Any]:
+        self.visits += 1
         host: NDArray[Any] = cupy.asnumpy(array)
         return host.copy()
 
     def stage(self, number: int, target: Any, values: NDArray[Any]) -> None:
         import cupyx
 
+        self.visits += 1
         buffer = self.buffers[number]
         if buffer is None or buffer.size < target.size or buffer.dtype != target.dtype:
             buffer = self.buffers[number] = cupyx.empty_pinned(target.size, target.dtype)
@@ -128,7 +136,32 @@ class CupyArrays:
         return stream
 
     def synchronize(self) -> None:
+        self.visits += 1
         self.device.synchronize()
+
+    def as_fp64(self, array: Any) -> Any:
+        return array.view(np.float64)
+
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
+    def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
+        launches()
+        self.device.synchronize()
+        # CuPy captures no launch in the default stream, where the graph runs.
+        with self.streams[0] as stream:
+            try:
+                stream.begin_capture()
+                launches()
+                graph = stream.end_capture()
+            except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
+                # An old driver captures no cooperative launch. Launches one by one do the same, and nobody waits.
+                log.info("launches are not captured in a graph: %s", error)
+                with suppress(cupy.cuda.runtime.CUDARuntimeError):
+                    stream.end_capture()
+                return launches
+        replay: Callable[[], None] = graph.launch
+        return replay
 
     def double(self, array: Any, kind: str) -> Any:
         if kind == "bf16":
@@ -136,9 +169,11 @@ class CupyArrays:
         return array.astype(np.float64)
 
     def take(self, array: Any, indices: NDArray[np.int64]) -> Any:
+        self.visits += 1
         return array[cupy.asarray(indices)]
 
     def scatter(self, array: Any, indices: NDArray[np.int64], values: NDArray[Any]) -> None:
+        self.visits += 1
         array[cupy.asarray(indices)] = cupy.asarray(values)
 
     def top(self, score: Any, slots: Any, count: int) -> NDArray[np.int64]:

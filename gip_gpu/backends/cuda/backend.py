@@ -7,6 +7,7 @@ import numpy as np
 from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.backend import GpuBackend, too_old
 from gip_gpu.kernels.architectures import tuned
+from gip_gpu.kernels.batch import cuda_launch as batch_launch
 from gip_gpu.kernels.cast import cuda_launch as cast_launch
 from gip_gpu.kernels.family import cuda_launch as family_launch
 from gip_gpu.kernels.family import tuning as family_tuning
@@ -17,6 +18,7 @@ from gip_gpu.numerics import error_bounds
 from gip_gpu.system import cuda_driver
 
 if TYPE_CHECKING:
+    from gip_gpu.backends.gpu.backend import Ring
     from gip_gpu.backends.gpu.items import GpuItems
     from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 
@@ -80,7 +82,26 @@ class CupyBackend(GpuBackend):
             self.arrays,
         )  # fmt: skip
 
+    def _start(self, columns: Any) -> None:
+        pass
+
     def _run(self, columns: Any) -> None:
+        self.arrays.visits += 1
+        self._steps(columns)
+
+    def _choose_batch(self, ring: "Ring", size: int, room: int) -> None:
+        batch_launch.choose(
+            self.score, self.slots, ring.held, ring.piece_keys, self.candidate_index, self.header_i64, size, room,
+            self.arrays,
+        )  # fmt: skip
+
+    def _listed_products(self, ring: "Ring", size: int) -> None:
+        gram_launch.listed(
+            self.products, self.inverse, ring.columns, ring.held, self.header_i64, size, self.multiply, self.storage,
+            self.arrays,
+        )  # fmt: skip
+
+    def _steps(self, columns: Any) -> None:
         self.loop.run(
             self.stored, self.norms, self.scores, self.A, self.W, self.score, self.weight, self.slots, columns,
             self.best, self.energy, self.candidate_index, self.candidate_value, self.header_f64, self.header_i64,

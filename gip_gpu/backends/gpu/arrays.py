@@ -1,5 +1,6 @@
 """Interface of the array library of a GPU backend."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -8,7 +9,14 @@ from numpy.typing import NDArray
 
 
 class Arrays(Protocol):
-    """Memory of a device, from torch or CuPy. Kinds are "fp16", "bf16", "fp32", "fp64", "int32", "int64"."""
+    """Memory of a device, from torch or CuPy. Kinds are "fp16", "bf16", "fp32", "fp64", "int32", "int64".
+
+    Attributes:
+        visits: number of copies between host and device and of waits for the device, so far. Backends add the launches
+            that are in no graph.
+    """
+
+    visits: int
 
     def free(self) -> int:
         """Returns the bytes that can be allocated."""
@@ -42,6 +50,19 @@ class Arrays(Protocol):
 
     def synchronize(self) -> None:
         """Waits until the device has finished all its work."""
+
+    def as_fp64(self, array: Any) -> Any:
+        """Returns an int64 array as float64, the same bits in the same memory."""
+
+    def address(self, array: Any) -> int:
+        """Returns the address of the first element."""
+
+    def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
+        """Captures launches of kernels in a graph; returns a function that starts them all at once.
+
+        It makes the launches once before, so that they are compiled; the caller sees to it that they have nothing to
+        do.
+        """
 
     def double(self, array: Any, kind: str) -> Any:
         """Returns a float64 copy of an array of `kind`."""

@@ -204,6 +204,7 @@ class GpuItems(Items):
         self.arrays.put(self.weights, weights.astype(np.float32))
         self.arrays.put(self.metric, metric.astype(np.float32))
         backend = self.backend
+        self.arrays.visits += len(self.launches)
         streaming = not backend.resident and move is not None
         if streaming:
             self.arrays.synchronize()
@@ -226,6 +227,7 @@ class GpuItems(Items):
     def candidates(self, floor: float) -> tuple[NDArray[np.int64], Floats, Floats]:
         with self.arrays.device_scope():
             self.count[:] = 0
+            self.arrays.visits += 1
             self.backend._family_candidates(self, max(floor, 0.0))
             count = int(self.arrays.get(self.count)[0])
             found, value = self.arrays.get(self.candidate_index[:count]), self.arrays.get(self.candidate_value[:count])

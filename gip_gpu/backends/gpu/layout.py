@@ -18,8 +18,18 @@ The device arrays of a selection (n signals, m items, rows of length d):
     candidate_index  (m,)    int64, the candidates of a step, in any order
     candidate_value  (m, 1 + n) float64, their exact gains and residuals
     header_f64       (HEADER_F64_RESIDUAL + n,) float64, numbers of the selection at the places of `HeaderF64`
-    header_i64       (16,)   int64, numbers of the selection at the places of `HeaderI64`
+    header_i64       (PLACES,) int64, numbers of the selection at the places of `HeaderI64`
     record           (steps, RECORD_WEIGHTS + n) float64, the record of each pick
+
+If the device computes missing columns by itself, in batches, they form a ring: consecutive slots, the oldest first.
+
+    held             (slots,) int32, the item whose column is in each slot; -1: none
+    piece_keys       (pieces,) int64, the largest key of each piece of the items
+    nominees         (m,)    int64, keys of the items that may belong to a batch, in any order; shares `candidate_index`
+    chosen           (LARGEST_BATCH,) int64, keys of the items of a batch, without the pending pick, in any order
+
+The key of an item with a positive score and no column is its score's bits above those of 2^32 - 1 - item, so that the
+larger of two keys has the larger score, or the lower index among equal ones; other items have key 0.
 """
 
 from enum import IntEnum
@@ -60,6 +70,14 @@ class HeaderI64(IntEnum):
     CANDIDATES = 8  # of the pending pick
     TIES = 9
     ARRIVED = 10  # of the grid barrier
+    FIRST = 11  # the first slot of the last batch
+    BATCH = 12  # its columns
+    NEXT = 13  # the slot after them
+    COMPUTED = 14  # columns of all batches
+    BATCHES = 15  # batches
+    THRESHOLD = 16  # the smallest key of a nominee
+    NOMINEES = 17  # items with this key or a larger one
+    TICKET = 18  # blocks that have listed their items
 
 
 class Code(IntEnum):
@@ -72,6 +90,7 @@ class Code(IntEnum):
     EXHAUSTED = 4
     DIVERGED = 5
     EMPTY_WINDOW = 6  # no candidate, though items are eligible: a fault
+    LISTED = 7  # as RUNNING; the next kernel computes the columns of a batch, the pending pick's among them
 
 
 class Record(IntEnum):
@@ -85,6 +104,11 @@ class Record(IntEnum):
     ENERGY = 5  # ||W~||^2 over the pool after the pick
     WEIGHTS = 6  # from here: the residual
 
+
+# Length of `header_i64`.
+PLACES = 24
+# Most columns of a batch, and most pieces of the items: what the program that chooses a batch holds at once.
+LARGEST_BATCH, PIECES = 256, 1024
 
 CONSTANTS = {
     "U32": error_bounds.U32,
@@ -105,4 +129,5 @@ def macros() -> dict[str, str]:
         for prefix, kind in (("HEADER_F64", HeaderF64), ("HEADER_I64", HeaderI64), ("CODE", Code), ("RECORD", Record))
         for place in kind
     }
-    return {**places, **{name: float(value).hex() for name, value in CONSTANTS.items()}}
+    sizes = {"LARGEST_BATCH": str(LARGEST_BATCH), "PIECES": str(PIECES)}
+    return {**places, **sizes, **{name: float(value).hex() for name, value in CONSTANTS.items()}}

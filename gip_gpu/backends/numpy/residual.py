@@ -83,6 +83,11 @@ class NumpyResidual(Residual):
         found = (self.score.reshape(-1, CELL)[cells] >= threshold).nonzero()
         return cells[found[0]] * CELL + found[1]
 
+    def block(self, indices: NDArray[np.int64]) -> None:
+        self.eligible[indices] = self.score[indices] = 0
+        cells = np.unique(indices // CELL)
+        self.cells[cells] = self.score.reshape(-1, CELL)[cells].max(axis=1)
+
     def update(self, index: int | None, column: Array, residual: NDArray[np.float64]) -> float:
         weights = (residual * self.square).astype(np.float32)
         if index is not None:

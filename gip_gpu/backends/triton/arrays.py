@@ -2,6 +2,7 @@
 
 import warnings
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -38,6 +39,7 @@ class TorchArrays:
         self.capability = 10 * major + minor
         self.streams = [torch.cuda.Stream(self.device) for _ in range(2)] if self.cuda else []
         self.buffers: list[Any] = [None, None]
+        self.visits = 0
 
     def device_scope(self) -> AbstractContextManager[Any]:
         return torch.cuda.device(self.device) if self.cuda else nullcontext()
@@ -60,14 +62,17 @@ class TorchArrays:
         return int(free + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device))
 
     def put(self, target: Any, values: NDArray[Any]) -> None:
+        self.visits += 1
         target.copy_(_tensor(values))
 
     def get(self, array: Any) -> NDArray[Any]:
+        self.visits += 1
         host = array.cpu()
         # A copy even if the device is the CPU itself.
         return np.array((host.float() if host.dtype == torch.bfloat16 else host).numpy())
 
     def stage(self, number: int, target: Any, values: NDArray[Any]) -> None:
+        self.visits += 1
         if not self.cuda:
             np.copyto(target.numpy(), values, casting="same_kind")
             return
@@ -113,19 +118,41 @@ class TorchArrays:
         return torch.cuda.stream(self.streams[number]) if self.cuda else nullcontext()
 
     def synchronize(self) -> None:
+        self.visits += 1
         if self.cuda:
             torch.cuda.synchronize(self.device)
+
+    def as_fp64(self, array: Any) -> Any:
+        return array.view(torch.float64)
+
+    def address(self, array: Any) -> int:
+        return int(array.data_ptr())
+
+    def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
+        launches()
+        if not self.cuda:
+            return launches
+        torch.cuda.synchronize(self.device)
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: other threads may allocate during the capture.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            launches()
+        replay: Callable[[], None] = graph.replay
+        return replay
 
     def double(self, array: Any, kind: str) -> Any:
         return array.to(torch.float64, copy=True)
 
     def take(self, array: Any, indices: NDArray[np.int64]) -> Any:
+        self.visits += 1
         return array[_tensor(indices).to(self.device)]
 
     def scatter(self, array: Any, indices: NDArray[np.int64], values: NDArray[Any]) -> None:
+        self.visits += 1
         array[_tensor(indices).to(self.device)] = _tensor(values).to(self.device)
 
     def top(self, score: Any, slots: Any, count: int) -> NDArray[np.int64]:
+        self.visits += 1
         open_ = torch.where(slots < 0, score, torch.zeros((), device=self.device))
         values, items = torch.topk(open_, min(count, len(open_)))
         best: NDArray[np.int64] = items[values > 0].cpu().numpy()

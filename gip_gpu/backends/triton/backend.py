@@ -8,11 +8,13 @@ import os
 from typing import Any, ClassVar
 
 from gip_gpu.backends.gpu.arrays import Arrays
-from gip_gpu.backends.gpu.backend import GpuBackend, too_old
+from gip_gpu.backends.gpu.backend import GpuBackend, Ring, too_old
 from gip_gpu.backends.gpu.items import GpuItems
+from gip_gpu.backends.gpu.layout import Code, HeaderI64
 from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 from gip_gpu.kernels.architectures import tuned
 from gip_gpu.kernels.family import tuning as family_tuning
+from gip_gpu.kernels.loop import tuning as loop_tuning
 from gip_gpu.kernels.refresh import tuning as refresh_tuning
 from gip_gpu.kernels.step import tuning as step_tuning
 from gip_gpu.numerics import error_bounds
@@ -74,12 +76,9 @@ class TritonBackend(GpuBackend):
         return tuned(step_tuning.TRITON, self.arrays.capability).programs(self.m)
 
     def _begin(self) -> None:
-        from gip_gpu.kernels.loop.triton_launch import StepGraphs
-
         empty = self.arrays.empty
         self.inverses = 1 / self.norms
         self.best, self.energy = empty((self.parts,), "fp32"), empty((self.parts,), "fp64")
-        self.steps = StepGraphs(self.header_i64, self.arrays.capability)
 
     def _refresh(self, rows: Any, first: int, count: int, largest: Any) -> None:
         from gip_gpu.kernels.refresh import triton_launch
@@ -105,8 +104,51 @@ class TritonBackend(GpuBackend):
             self.arrays.capability,
         )  # fmt: skip
 
+    def _start(self, columns: Any) -> None:
+        # No pick has a slot yet, so that it only scores.
+        self.arrays.visits += 1
+        self._update(columns)
+
+    def _take(self, count: int, columns: Any) -> None:
+        """Launches `count` steps."""
+        for _ in range(count):
+            self._pick()
+            self._update(columns)
+
+    def _steps(self, columns: Any) -> None:
+        self._take(tuned(loop_tuning.TRITON, self.arrays.capability).batch_steps, columns)
+
     def _run(self, columns: Any) -> None:
-        self.steps.run(self._pick, self._update, columns)
+        values, key = tuned(loop_tuning.TRITON, self.arrays.capability), (self.arrays.address(columns),)
+        if key not in self.graphs:
+            self._idle()
+            self.graphs[key] = self.arrays.captured(lambda: self._take(values.graph_steps, columns))
+            self._load()
+        self._start(columns)
+        ahead = 1
+        while True:
+            for _ in range(ahead):
+                self.graphs[key]()
+            if int(self.arrays.get(self.header_i64[HeaderI64.REASON : HeaderI64.REASON + 1])[0]) != Code.RUNNING:
+                return
+            # As long as no column is missing, the host checks less and less often.
+            ahead = min(2 * ahead, values.graphs_ahead)
+
+    def _choose_batch(self, ring: Ring, size: int, room: int) -> None:
+        from gip_gpu.kernels.batch import triton_launch
+
+        triton_launch.choose(
+            self.score, self.slots, ring.held, ring.piece_keys, self.candidate_index, ring.chosen, self.header_i64,
+            size, room, self.arrays.capability,
+        )  # fmt: skip
+
+    def _listed_products(self, ring: Ring, size: int) -> None:
+        from gip_gpu.kernels.gram import triton_launch
+
+        triton_launch.listed(
+            self.products, self.inverse, ring.columns, ring.held, self.header_i64, size, self.multiply,
+            self.arrays.capability,
+        )  # fmt: skip
 
     def items(self, rules: Rules, n: int) -> Items:
         made = super().items(rules, n)

@@ -114,6 +114,13 @@ class Float64Stepper(HandOver):
         # All rows of norm 1 tie for the first pick by distance.
         self.ahead, self.careful, self.caution = AHEAD, int(self.rules.measure == "distance"), 1
 
+    def block(self, state: State, indices: Indices) -> None:
+        if self.active is not None:
+            self.active.block(state, indices)
+            return
+        self.arrays.block(indices)
+        self.arrays.rate()
+
     def advance(self, state: State, until: int) -> Reason:
         while state.t < until:
             if self.active is not None:

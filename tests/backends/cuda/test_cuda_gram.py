@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from gip_gpu.backends.gpu.layout import macros
 from gip_gpu.kernels.gram.tuning import CUDA, CudaTile
 from gip_gpu.numerics.error_bounds import U32, dot_error
 from tests.support.cuda_on_cpu.emulator import AVAILABLE, WHY_NOT, build, sanitizer_environment
@@ -78,7 +79,7 @@ def bound(d, output):
 def gram(rows, inverse, precision, output, tuning, launches=1, seed=0):
     m, d = rows.shape
     out = empty((m, m), output)
-    program = build("gram", tuning.macros(precision, output))
+    program = build("gram", {**macros(), **tuning.macros(precision, output)})
     edges = [tuning.tiles(m) * i // launches for i in range(launches + 1)]
     for first, end in pairwise(edges):
         if end > first:
@@ -90,7 +91,7 @@ def products(left, left_inverse, rows, inverse, precision, output):
     count, m, d = len(left), *rows.shape
     out, tuning = empty((count, m + 3), output), CUDA[80][precision]
     args = [left, left_inverse, rows, inverse, out, count, m, d, m + 3]
-    program = build("gram", tuning.macros(precision, output))
+    program = build("gram", {**macros(), **tuning.macros(precision, output)})
     program.launch("products", tuning.products_grid(count, m), tuning.threads, args)
     assert np.isnan(values(out, output)[:, m:]).all()
     return values(out, output)[:, :m]
@@ -159,7 +160,7 @@ def test_every_tile_has_one_number(group, side):
     tuning = CudaTile(tile=32, stage_bytes=32, warps_down=1, warps_across=1, group=group)
     m = 32 * side - 5
     rows, ones = np.ones((m, 1), np.float16), np.ones(m, np.float32)
-    program = build("gram", tuning.macros("fp16", "fp16"))
+    program = build("gram", {**macros(), **tuning.macros("fp16", "fp16")})
     written = []
     for tile in range(tuning.tiles(m)):
         out = np.zeros((m, m), np.float16)
@@ -179,7 +180,7 @@ def test_entries_beyond_31_bits(tmp_path):
     rows, exact = stored(rows_of(m, 1), precision)
     inverse = inverse_norms(exact)
     out = np.memmap(tmp_path / "gram", np.float16, "w+", shape=(m, m))
-    program = build("gram", tuning.macros(precision, "fp16"))
+    program = build("gram", {**macros(), **tuning.macros(precision, "fp16")})
     height = min(tuning.group, -(-m // tuning.tile))
     corner = height * -(-m // tuning.tile) - height * (height - 1) // 2 - height
     for tile in (tuning.tiles(m) - 1, corner):
@@ -195,10 +196,12 @@ SANITIZED = """
 import sys
 import numpy as np
 from tests.support.cuda_on_cpu.emulator import build
+from gip_gpu.backends.gpu.layout import macros
 from gip_gpu.kernels.gram.tuning import CudaTile
 sanitize, precision = sys.argv[1:]
 tuning = CudaTile(tile=64, warps_down=1, warps_across=2)
-program = build("gram", tuning.macros(precision, "fp32"), sanitize=sanitize, threads=sanitize == "thread")
+defines = {**macros(), **tuning.macros(precision, "fp32")}
+program = build("gram", defines, sanitize=sanitize, threads=sanitize == "thread")
 for m, d in ((70, 41), (70, 32)):
     rows = np.full((m, d), 0.5, np.float32 if precision == "fp32" else np.float16)
     inverse = np.ones(m, np.float32)

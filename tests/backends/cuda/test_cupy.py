@@ -84,7 +84,7 @@ def test_rows_given_in_16_bits_are_multiplied_as_they_are(cupy, pool, precision)
 
     F, G = pool
     chosen = check(F.astype(np.float16), G, 40, precision=precision, columns="lazy")
-    assert "products" in dict(cupy_stand_in.Function.LAUNCHES)
+    assert "listed" in dict(cupy_stand_in.Function.LAUNCHES)
     # Exact products: the bound is that of float32 sums, and hardly any item is in doubt.
     if precision != "fp16":
         assert chosen.certificate.candidates.mean() < 2
@@ -175,3 +175,19 @@ def test_default_backend_for_cuda(cupy, pool, monkeypatch):
     assert backends.load(None, "cuda").name == "cupy"
     assert devices.resolve("auto") == "cuda"
     assert select(*pool, 5).plan.backend == "cupy"
+
+
+def test_launches_that_cannot_be_captured_are_made_one_by_one(cupy, pool, monkeypatch):
+    from tests.support import cupy_stand_in
+
+    call = cupy_stand_in.Function.__call__
+
+    def refused(self, *args, **options):
+        if cupy_stand_in.Stream.capturing is not None:
+            raise cupy.cuda.driver.CUDADriverError("CUDA_ERROR_NOT_PERMITTED: operation not permitted")
+        call(self, *args, **options)
+
+    monkeypatch.setattr(cupy_stand_in.Function, "__call__", refused)
+    F, G = pool
+    check(F, G, 20, precision="fp32", columns="lazy")
+    assert cupy_stand_in.Stream.capturing is None

@@ -97,7 +97,7 @@ def test_every_precision_gives_the_reference(F, precision):
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_embeddings_that_do_not_fit_are_streamed(F, objective, monkeypatch):
-    from gip_gpu.backends.gpu import backend as gpu
+    from gip_gpu.backends.gpu import rows as gpu
     from gip_gpu.planning import gpu_costs
     from tests.support import cupy_stand_in
 

@@ -12,11 +12,11 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these selections run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
 from gip_gpu import Pool, select, signals
-from gip_gpu.backends.gpu import backend as gpu
+from gip_gpu.backends.gpu import rows as gpu
 from gip_gpu.backends.gpu.layout import HeaderF64
 from gip_gpu.backends.triton.backend import TritonBackend
 from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
-from gip_gpu.greedy.state import Reason, State
+from gip_gpu.greedy.state import State
 from gip_gpu.kernels.architectures import alike
 from gip_gpu.kernels.gram import tuning as gram
 from gip_gpu.kernels.loop import tuning as loop
@@ -27,6 +27,7 @@ from gip_gpu.planning import gpu_costs
 from gip_gpu.planning.gpu_costs import GpuCosts
 from gip_gpu.reference import matching_pursuit
 from gip_gpu.strategies.choose import make_plan
+from tests.support.stepping import check_each_pick
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 COLUMNS = ("gram", "lazy")
@@ -326,16 +327,8 @@ class Checks:
 
 @pytest.fixture
 def checked(monkeypatch):
-    checks, advance = Checks(), DeviceMatchingPursuit.advance
-
-    def one_by_one(stepper, state, until):
-        reason = Reason.DONE
-        while state.t < until and reason is Reason.DONE:
-            reason = advance(stepper, state, state.t + 1)
-            checks.check(stepper.backend, state)
-        return reason
-
-    monkeypatch.setattr(DeviceMatchingPursuit, "advance", one_by_one)
+    checks = Checks()
+    check_each_pick(monkeypatch, DeviceMatchingPursuit, lambda stepper, state: checks.check(stepper.backend, state))
     return checks
 
 

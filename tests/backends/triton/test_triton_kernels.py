@@ -12,7 +12,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("these kernels run in Triton's interpreter: set TRITON_INTERPRET=1", allow_module_level=True)
 
-from gip_gpu.backends.gpu.layout import Code, HeaderF64, HeaderI64, Record
+from gip_gpu.backends.gpu.layout import PLACES, Code, HeaderF64, HeaderI64, Record
 from gip_gpu.kernels.gram import gram_triton
 from gip_gpu.kernels.refresh.refresh_triton import refresh
 from gip_gpu.kernels.step import step_triton
@@ -183,7 +183,7 @@ def launch_update(m, n, W, columns, weight, *, slot, residual=None, square=1.0, 
     blocks = -(-m // block)
     each = -(-blocks // programs)
     parts = -(-blocks // each)
-    header_f64, header_i64 = poison(HeaderF64.RESIDUAL + n, kind="fp64"), torch.full((16,), -99)
+    header_f64, header_i64 = poison(HeaderF64.RESIDUAL + n, kind="fp64"), torch.full((PLACES,), -99)
     header_f64[HeaderF64.SQUARE], header_i64[HeaderI64.SLOT], header_i64[HeaderI64.REASON] = square, slot, reason
     if residual is not None:
         header_f64[HeaderF64.RESIDUAL :] = torch.from_numpy(residual)
@@ -281,7 +281,7 @@ class Device:
         self.candidate_index, self.candidate_value = torch.full((m,), -9), poison(m, 1 + n, kind="fp64")
         self.record = poison(until, Record.WEIGHTS + n, kind="fp64")
         self.header_f64 = torch.zeros(HeaderF64.RESIDUAL + n, dtype=torch.float64)
-        self.header_i64 = torch.zeros(16, dtype=torch.int64)
+        self.header_i64 = torch.zeros(PLACES, dtype=torch.int64)
         norms = np.linalg.norm(self.G, axis=1)
         self.header_f64[HeaderF64.SCALE], self.header_f64[HeaderF64.SQUARE] = norms.max(), 1.0
         self.header_f64[HeaderF64.ERROR] = error_bounds.cast_error(norms.max()) + error_bounds.float64_error(
@@ -595,7 +595,10 @@ def test_update_reads_columns_beyond_2_31_entries(far):
     entries = array[2 * stride : 2 * stride + m] = rng.uniform(-1, 1, m).astype(np.float16)
     columns = SimpleNamespace(stride=lambda _: stride, data_ptr=columns.data_ptr, tensor=columns)
     W = np.ones((1, m), np.float32)
-    header_f64, header_i64 = torch.ones(HeaderF64.RESIDUAL + 1, dtype=torch.float64), torch.zeros(16, dtype=torch.int64)
+    header_f64, header_i64 = (
+        torch.ones(HeaderF64.RESIDUAL + 1, dtype=torch.float64),
+        torch.zeros(PLACES, dtype=torch.int64),
+    )
     header_i64[HeaderI64.SLOT] = 2
     step_triton.update[(1,)](
         m, torch.from_numpy(W), columns.tensor, stride, torch.ones(m), poison(m), poison(1), poison(1, kind="fp64"),
@@ -612,7 +615,7 @@ def test_update_writes_a_residual_beyond_2_31_entries(far):
     # A single program takes the first items.
     step_triton.update[(1,)](
         m, W, torch.ones(64), m, torch.ones(64), score, poison(1), poison(1, kind="fp64"), header_f64,
-        torch.zeros(16, dtype=torch.int64), 1, SIGNALS=3, BLOCK=64,
+        torch.zeros(PLACES, dtype=torch.int64), 1, SIGNALS=3, BLOCK=64,
     )  # fmt: skip
     np.testing.assert_array_equal(array[2 * m : 2 * m + 64], given - 1)
     np.testing.assert_array_equal(array[:64], -1)

@@ -1,0 +1,145 @@
+"""Admission: the items that constraints still allow, as a selection makes its picks."""
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gip_gpu.data.rows import Rows
+from gip_gpu.greedy.state import State
+from gip_gpu.numerics.error_bounds import U64
+from gip_gpu.problem.constraints import Constraints
+
+Indices = NDArray[np.int64]
+
+
+class Admission:
+    """Items that may be picked, by the constraints and the picks so far.
+
+    Constraints only take items out: an item that is not admitted never is again.
+
+    Args:
+        constraints: the constraints.
+        rows: the exact rows.
+        state: the selection, before its first pick.
+    """
+
+    def __init__(self, constraints: Constraints, rows: Rows, state: State) -> None:
+        self.constraints, self.rows, self.state = constraints, rows, state
+        # Picks looked at so far: for near-duplicates, where those of `initial` count, and for groups.
+        self.looked, self.counted = 0, state.first
+        if constraints.groups is not None:
+            self.counts = np.zeros(len(constraints.groups.labels), np.int64)
+
+    def horizon(self) -> int:
+        """Returns the number of picks, at least 1, during which no further item can lose admission."""
+        if self.constraints.dedup is not None:
+            return 1
+        if self.constraints.groups is None:
+            return self.state.k
+        groups, owed = self.constraints.groups, self._owed()
+        spare = self.state.k - self.state.t - int(owed.sum())
+        # Until a group may be full, or only owed picks may be left.
+        room = (groups.most if spare > 0 else self.counts + owed) - self.counts
+        room = room[self._sizes() > 0]
+        return max(1, min(int(room[room > 0].min(initial=self.state.k)), spare if spare > 0 else self.state.k))
+
+    def update(self) -> Indices:
+        """Takes out the items that the picks since the last call exclude; returns them, ascending.
+
+        The first call takes out what the constraints exclude from the start.
+        """
+        state, constraints = self.state, self.constraints
+        out = np.zeros(state.m, bool)
+        out[constraints.exclude] = True
+        if constraints.dedup is not None:
+            for index in state.indices[self.looked : state.t].tolist():
+                out |= near(self.rows, index, constraints.dedup, state.left & ~out)
+            self.looked = state.t
+        if constraints.groups is not None and state.t > self.counted:
+            codes = constraints.groups.codes[state.indices[self.counted : state.t]]
+            self.counts += np.bincount(codes + 1, minlength=len(self.counts) + 1)[1:]
+            self.counted = state.t
+        out &= state.left
+        state.left[out] = False
+        if constraints.groups is not None:
+            # After near-duplicates are out: their groups may have no item left that is owed.
+            closed = self._closed()
+            full = state.left & closed[constraints.groups.codes + 1]
+            state.left[full] = False
+            out |= full
+        found = np.flatnonzero(out)
+        state.blocked += len(found)
+        return found
+
+    def resume(self) -> None:
+        """Takes out what the picks of a checkpoint exclude; `state` has them, and the stepper has not begun."""
+        state, made = self.state, self.state.t
+        state.t = state.rounds[-1] if state.rounds else 0
+        # They were not left when the last round began.
+        state.pool[self.update()] = False
+        state.t = made
+        self.update()
+
+    def _sizes(self) -> Indices:
+        """Returns the items left of each group, (g,)."""
+        groups = self.constraints.groups
+        assert groups is not None
+        sizes: Indices = np.bincount(groups.codes[self.state.left] + 1, minlength=len(self.counts) + 1)[1:]
+        return sizes
+
+    def _owed(self) -> Indices:
+        """Returns the picks that each group lacks, (g,), as far as it has items."""
+        groups = self.constraints.groups
+        assert groups is not None
+        owed: Indices = np.minimum(np.maximum(groups.least - self.counts, 0), self._sizes())
+        return owed
+
+    def _closed(self) -> NDArray[np.bool_]:
+        """Flags "no group" and each group from which nothing may be picked now, (1 + g,)."""
+        groups = self.constraints.groups
+        assert groups is not None
+        owed = self._owed()
+        only_owed = self.state.k - self.state.t <= int(owed.sum())
+        full = (self.counts >= groups.most) | (only_owed & (owed == 0))
+        return np.concatenate([[only_owed], full])
+
+
+def near(rows: Rows, index: int, cosine: float, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Flags the items (m,) whose cosine with this one is at least `cosine`; a zero row has none.
+
+    The cosine is that of the rows as float64 holds them, compared exactly.
+
+    Args:
+        rows: the exact rows.
+        index: the item, which is not flagged.
+        cosine: the threshold, in (0, 1].
+        among: (m,) the items that are asked about.
+    """
+    found = np.zeros(len(among), bool)
+    row = rows.take([index])[0]
+    length = float(np.linalg.norm(row))
+    if not length:
+        return found
+    # Rounding of a product of rows and of their lengths, with room.
+    off = 4 * (len(row) + 4) * U64
+    for start, stop in rows.bounds():
+        block = rows.block(start, stop)
+        lengths = np.linalg.norm(block, axis=1)
+        ahead = (block @ row) - cosine * length * lengths
+        sure = off * length * lengths
+        own = among[start:stop] & (lengths > 0)
+        found[start:stop] = own & (ahead > sure)
+        for place in np.flatnonzero(own & (np.abs(ahead) <= sure)).tolist():
+            alike = np.array_equal(block[place], row)
+            found[start + place] = alike or _reaches(block[place], row, cosine)
+    found[index] = False
+    return found
+
+
+def _reaches(a: NDArray[np.float64], b: NDArray[np.float64], cosine: float) -> bool:
+    """Compares a . b with cosine ||a|| ||b|| in exact arithmetic, for a . b > 0."""
+    x, y = [Fraction(value) for value in a.tolist()], [Fraction(value) for value in b.tolist()]
+    product = sum((p * q for p, q in zip(x, y, strict=True)), Fraction(0))
+    lengths = sum((p * p for p in x), Fraction(0)) * sum((q * q for q in y), Fraction(0))
+    return product > 0 and product * product >= Fraction(cosine) ** 2 * lengths
