@@ -1,4 +1,4 @@
-"""The command line, `gip-gpu`: run, embed, select, plan, report, demo.
+"""The command line, `gip-gpu`: run, embed, score, select, plan, report, demo.
 
 Exit status: 0 done; 1 unexpected failure; 2 usage or bad input; 130 interrupted; 143 terminated.
 """
@@ -19,6 +19,7 @@ from gip_gpu.cli.embed import embed
 from gip_gpu.cli.plan import plan
 from gip_gpu.cli.report import report
 from gip_gpu.cli.run import run
+from gip_gpu.cli.score import score
 from gip_gpu.cli.select import select
 from gip_gpu.system.launched import leading
 
@@ -29,7 +30,7 @@ def commands() -> None:
     """Choose the most informative examples of a pool by Greedy Information Projection."""
 
 
-for command in (run, embed, select, plan, report, demo):
+for command in (run, embed, score, select, plan, report, demo):
     commands.add_command(command)
 
 

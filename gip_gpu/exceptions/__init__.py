@@ -5,7 +5,10 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["ConstraintWarning", "DataWarning", "ScoreSignWarning", "ScoreWarning", "TiedScoresWarning"]
+__all__ = [
+    "ConstraintWarning", "CutTextWarning", "DataWarning", "MissingScoresWarning", "ScoreSignWarning", "ScoreWarning",
+    "TiedScoresWarning",
+]  # fmt: skip
 
 PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 
@@ -32,6 +35,14 @@ class ScoreSignWarning(ScoreWarning):
 
 class TiedScoresWarning(ScoreWarning):
     """Scores do not distinguish items, so ties, and with them the order of rows, decide picks."""
+
+
+class MissingScoresWarning(ScoreWarning):
+    """A signal has no score for some rows, NaN: `select` refuses them, or leaves them out by `on_nan="drop"`."""
+
+
+class CutTextWarning(ScoreWarning):
+    """A signal has read only a part of some rows, which are longer than its window."""
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -16,7 +16,7 @@ Limits = Pair | Mapping[Any, Pair]
 
 
 @dataclass(frozen=True, eq=False)
-class Groups:
+class GroupLimits:
     """Numbers of picks that are allowed and wanted from each group.
 
     Attributes:
@@ -42,7 +42,7 @@ class Constraints:
     """
 
     exclude: Indices
-    groups: Groups | None = None
+    groups: GroupLimits | None = None
     dedup: float | None = None
 
     def __bool__(self) -> bool:
@@ -127,7 +127,7 @@ def as_dedup(dedup: Any) -> float | None:
     return float(dedup)
 
 
-def as_groups(groups: Any, limits: Any, m: int, k: int) -> Groups | None:
+def as_groups(groups: Any, limits: Any, m: int, k: int) -> GroupLimits | None:
     """Converts `groups` and `group_limits` of `gip_gpu.select`.
 
     Args:
@@ -167,7 +167,7 @@ def as_groups(groups: Any, limits: Any, m: int, k: int) -> Groups | None:
         pairs = dict.fromkeys(range(len(names)), limits)
     for at, pair in pairs.items():
         least[at], most[at] = _pair(pair, names[at], m, k)
-    return Groups(names, codes.reshape(-1).astype(np.int64), least, most)
+    return GroupLimits(names, codes.reshape(-1).astype(np.int64), least, most)
 
 
 def _pair(pair: Any, name: str, m: int, k: int) -> tuple[int, int]:

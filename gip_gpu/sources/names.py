@@ -11,6 +11,9 @@ ROW_NUMBERS = {"index", "row", "line", "no", "nr", "number", "key", "unnamed 0",
     f"{what} {number}" for what in ("row", "line") for number in ("index", "number", "no", "nr", "num")
 }
 
+# The array of scores in a .npz of `gip-gpu score`, which also has their names.
+SCORES = "scores"
+
 NO_NAMES = "key is {key!r}, but {path} is no .npz or other file with named arrays or columns"
 
 
@@ -138,7 +141,8 @@ def choose_array(
 ) -> Origin:
     """Chooses as `choose` does from a file of arrays."""
     name = choose(path, what, request, matrices, plain, held)
-    return Origin(request, what, (name,), held, tuple(plain), name in matrices and len(held) > 1)
+    matrix = name in matrices and len(held) > 1 and name != SCORES
+    return Origin(request, what, (name,), held, tuple(plain), matrix)
 
 
 def choose_columns(

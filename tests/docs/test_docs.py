@@ -46,6 +46,7 @@ NOT_RUN = {
     "installs packages": {"README.md", "docs/index.md"},
     "takes minutes": {"docs/benchmarks.md"},
     "loads a model": {"docs/data-sets.md"},
+    "needs a model": {"docs/scoring.md"},
 }
 VARIES = {
     "with the Python version": {"docs/tutorial.md"},
@@ -53,7 +54,10 @@ VARIES = {
 }
 SLOW = {"docs/distributed.md", "docs/tutorial.md"}
 # Modules that pages need beyond the extra `test`.
-NEEDS = {"docs/distributed.md": ("torch.distributed", "many processes need torch")}
+NEEDS = {
+    "docs/distributed.md": ("torch.distributed", "many processes need torch"),
+    "docs/scoring.md": ("openai", "a judge needs openai"),
+}
 
 FAILURE = re.compile(r"^\w+(Error|Warning): ", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
