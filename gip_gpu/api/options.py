@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from gip_gpu.api.progress import Progress, check_progress
+from gip_gpu.data.center import as_center
 from gip_gpu.data.missing_values import as_on_nan
 from gip_gpu.problem.options import Options, as_sign
 from gip_gpu.strategies.choose import columns_options
@@ -27,6 +28,7 @@ class SelectOptions:
     columns: str = "auto"
     memory_limit: int | float | str | None = None
     normalize: bool = True
+    center: bool | str = False
     on_nan: str = "error"
     objective: str | None = None
     epsilon: float = 0.0
@@ -43,6 +45,7 @@ class SelectOptions:
         one_of("precision", self.precision, PRECISIONS)
         one_of("columns", self.columns, columns_options())
         flag("normalize", self.normalize)
+        as_center(self.center)
         as_on_nan(self.on_nan)
         check_progress(self.progress)
         # Building the property checks its values.

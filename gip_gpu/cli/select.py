@@ -18,7 +18,7 @@ from gip_gpu.cli import jsonl
 from gip_gpu.cli.id_checks import Ids
 from gip_gpu.cli.ids import names_a_file, read_ids
 from gip_gpu.cli.launched import launched, leading
-from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
+from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, center_options, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
 from gip_gpu.cli.values import count, interval
 from gip_gpu.data.missing_values import as_on_nan, keep_finite
@@ -61,6 +61,7 @@ SELF_COMPRESSION = "self-compression"
 @ON_NAN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Keep the lengths of the embeddings' rows.")
+@center_options
 @click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run resumes from it.")
 @click.option("--checkpoint-every", type=interval, help="Picks (an int), or seconds (60.0 or 60s).  [default: 60.0]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
@@ -68,7 +69,7 @@ SELF_COMPRESSION = "self-compression"
 def select(
     embeddings: Path, scores: Path | None, k: int | float | str, output: Path | None, rows: Path | None,
     rows_out: Path | None, no_check_rows: bool, ids: str | None, key: str | None, scores_key: str | None,
-    no_normalize: bool, checkpoint: Path | None, force: bool, quiet: bool, **options: Any,
+    no_normalize: bool, center: bool | str, checkpoint: Path | None, force: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS, most informative first.
 
@@ -111,7 +112,7 @@ def select(
     if quiet:
         warnings.simplefilter("ignore")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
-    options.update(normalize=not no_normalize, progress=shown or None)
+    options.update(normalize=not no_normalize, center=center, progress=shown or None)
     pool_rows: jsonl.Lines | None = None
     pool_ids: Ids | None = None
 
@@ -135,7 +136,7 @@ def select(
             if pool_ids is not None:
                 outputs.check_ids(pool_ids)
         if compressed:
-            G = _self_compression(F, normalize=not no_normalize, on_nan=options["on_nan"])
+            G = _self_compression(F, normalize=not no_normalize, center=center, on_nan=options["on_nan"])
         return F, G
 
     def finish(selection: Selection) -> None:
@@ -153,13 +154,15 @@ def select(
         finish(chosen)
 
 
-def _self_compression(F: NDArray[Any] | Source, *, normalize: bool, on_nan: str) -> NDArray[np.float64]:
+def _self_compression(
+    F: NDArray[Any] | Source, *, normalize: bool, center: bool | str, on_nan: str
+) -> NDArray[np.float64]:
     """Returns self-compression scores (m,) of the rows that take part, NaN for the others."""
     kept = keep_finite(F, None) if as_on_nan(on_nan) else None
     if kept is None:
-        return gip_gpu.signals.self_compression(F, normalize=normalize)
+        return gip_gpu.signals.self_compression(F, normalize=normalize, center=center)
     scores = np.full(kept.m, np.nan)
-    scores[kept.indices] = gip_gpu.signals.self_compression(kept.view(F), normalize=normalize)
+    scores[kept.indices] = gip_gpu.signals.self_compression(kept.view(F), normalize=normalize, center=center)
     return scores
 
 

@@ -94,6 +94,7 @@ class Agreed:
         hosts: host name of each rank.
         input: record of how the rows and scores of all ranks were prepared.
         traits: traits of the scores of all ranks, None without scores.
+        fingerprints: of F and of the scores as given, None without scores.
     """
 
     sizes: list[int]
@@ -105,6 +106,7 @@ class Agreed:
     hosts: list[str]
     input: Input
     traits: Traits | None
+    fingerprints: tuple[str, str | None]
 
     @property
     def offsets(self) -> list[int]:
@@ -128,6 +130,7 @@ def _agree(communicator: Communicator, member: Member) -> Agreed:
         communicator.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
     finite, options = _finite(hellos), member.options
     k, initial = counted(member.k, member.initial, m if finite is None else finite.m, finite)
+    F, G = _fingerprints(communicator, sizes)
     done = None if options.standardize is None else scores.standardize(communicator, options.standardize, sizes)
     traits = scores.check(communicator, sizes, options.how, sign_given=options.sign is not None) if n else None
     keeps_columns = member.objective.keeps_columns(options.how.sign)
@@ -141,6 +144,7 @@ def _agree(communicator: Communicator, member: Member) -> Agreed:
         hosts=[hello.host for hello in hellos],
         input=Input(m if finite is None else finite.m, finite, done),
         traits=traits,
+        fingerprints=(F, G if n else None),
     )
 
 
@@ -183,7 +187,7 @@ def _lead(communicator: Communicator, member: Member, began: float) -> Selection
     check_order(state, agreed.traits)
     timings = {"prepare": prepared - began, **timings, "total": time.perf_counter() - began}
     outcome = Outcome(carried, plan, timings, computed, resumed)
-    return selection_of(state, None, outcome, options.how, rows, agreed.input)
+    return selection_of(state, None, outcome, options.how, rows, agreed.input, agreed.fingerprints)
 
 
 def _state(communicator: Communicator, member: Member, agreed: Agreed, total: int, rows: ShardedRows) -> ShardedState:
@@ -203,12 +207,22 @@ def _state(communicator: Communicator, member: Member, agreed: Agreed, total: in
 def _writer(communicator: Communicator, member: Member, agreed: Agreed) -> SharedCheckpointWriter:
     """Returns the checkpoint writer of this selection, which has read the checkpoint to resume from."""
     assert member.saving is not None
-    parts = communicator.ask_each([("fingerprints", (offset,)) for offset in agreed.offsets[:-1]])
-    F, G = (fingerprint.joined(of_ranks) for of_ranks in zip(*parts, strict=True))
+    F, G = agreed.fingerprints
+    if member.options.standardize is not None:
+        # A checkpoint names the standardised scores.
+        G = _fingerprints(communicator, agreed.sizes)[1]
     sizes = agreed.offsets[-1], member.rows.shape[1], member.n
-    scored = None if member.scores is None else G
+    scored = G if member.n else None
     of = checkpoint.described(sizes, F, scored, member.options.how, member.rows.normalize, agreed.initial)
     return SharedCheckpointWriter(communicator, *member.saving, of)
+
+
+def _fingerprints(communicator: Communicator, sizes: Sequence[int]) -> tuple[str, str]:
+    """Returns the fingerprints of F and of the scores, as they are now, of all ranks, `sizes` rows each."""
+    offsets: list[int] = np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist()
+    parts = communicator.ask_each([("fingerprints", (offset,)) for offset in offsets])
+    F, G = (fingerprint.joined(of_ranks) for of_ranks in zip(*parts, strict=True))
+    return F, G
 
 
 def _finite(hellos: Sequence[Hello]) -> Kept | None:

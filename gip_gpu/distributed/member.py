@@ -93,6 +93,11 @@ class Member(OwnScores):
                 f"query is {options.query!r}, which fits the scores to all rows in one process; with many it must be "
                 "'direct'"
             )
+        if options.center is not False:
+            raise ValueError(
+                f"center is {options.center!r}, which needs the mean row of all processes; with many it must be False: "
+                "subtract the mean row from F before"
+            )
         # Rank 0 checks whether they are rows of the pool.
         self.initial = as_initial(options.initial, sys.maxsize, 0)
         reads = [*places(F), *places(G)]
