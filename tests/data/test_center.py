@@ -14,6 +14,7 @@ from gip_gpu.data.center import CONE, CentredRows, centred, measure
 from gip_gpu.data.device_arrays import DeviceMatrix
 from gip_gpu.data.rows import Rows
 from gip_gpu.numerics import exact_sums
+from gip_gpu.planning.cpu_costs import HostCosts
 from gip_gpu.sources import open_matrix
 
 RNG = np.random.default_rng(3)
@@ -122,13 +123,15 @@ def test_same_bits_from_array_file_shards_and_blocks(objective, tmp_path, monkey
     same_bits(whole, select(CONE_ROWS, SCORES, 40, **how))
 
 
-def test_streamed_within_a_memory_limit(tmp_path):
-    F = (RNG.standard_normal((20_000, 384)) + 1).astype(np.float16)
-    g = RNG.random(20_000)
-    np.save(tmp_path / "F.npy", F)
-    limited = select(tmp_path / "F.npy", g, 9, device="cpu", memory_limit="42MB", center=True)
-    assert not limited.plan.resident
-    assert limited == select(F, g, 9, device="cpu", center=True)
+def test_streamed(tmp_path, monkeypatch):
+    layouts = HostCosts.layouts
+    monkeypatch.setattr(HostCosts, "layouts", lambda costs: [way for way in layouts(costs) if not way.resident])
+    np.save(tmp_path / "F.npy", CONE_ROWS)
+    how = {"device": "cpu", "columns": "lazy", "center": True, "sign": "any"}
+    for objective in ("mp", "omp"):
+        streamed = select(tmp_path / "F.npy", SCORES, 25, objective=objective, **how)
+        assert not streamed.plan.resident
+        same_bits(streamed, select(CONE_ROWS, SCORES, 25, objective=objective, **how))
 
 
 def test_duplicates_and_dependent_rows():
