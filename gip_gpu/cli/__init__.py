@@ -1,6 +1,7 @@
-"""The command line, `gip-gpu`: select, plan, demo.
+"""The command line, `gip-gpu`: select, verify, plan, demo.
 
-Exit status: 0 done; 1 unexpected failure; 2 usage or bad input; 130 interrupted; 143 terminated.
+Exit status: 0 done; 1 unexpected failure, or a selection that `verify` found to differ; 2 usage or bad input;
+130 interrupted; 143 terminated.
 """
 
 import os
@@ -18,6 +19,7 @@ from gip_gpu.cli.demo import demo
 from gip_gpu.cli.launched import leading
 from gip_gpu.cli.plan import plan
 from gip_gpu.cli.select import select
+from gip_gpu.cli.verify import verify
 
 
 @click.group("gip-gpu", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +28,7 @@ def commands() -> None:
     """Choose the most informative examples of a pool by Greedy Information Projection."""
 
 
-for command in (select, plan, demo):
+for command in (select, verify, plan, demo):
     commands.add_command(command)
 
 
@@ -43,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            commands.main(arguments, prog_name="gip-gpu", standalone_mode=False)
+            # A command that ends by `Context.exit` has its status returned.
+            status = commands.main(arguments, prog_name="gip-gpu", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
         return _failed("interrupted", 130)
     except click.ClickException as error:
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"not enough memory: {error}", 1)
     except Exception as error:
         return _failed(f"{type(error).__name__}: {error} (GIP_GPU_DEBUG=1 shows where)", 1)
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from numpy.typing import NDArray
 
 import gip_gpu
@@ -20,15 +19,13 @@ from gip_gpu.cli.ids import names_a_file, read_ids
 from gip_gpu.cli.launched import launched, leading
 from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, center_options, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
+from gip_gpu.cli.self_compression import SELF_COMPRESSION, self_compression_scores
 from gip_gpu.cli.values import count, interval
-from gip_gpu.data.missing_values import as_on_nan, keep_finite
 from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
 from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.sources import Source, open_matrix
 from gip_gpu.system.files import state_of, suffix_of
 from gip_gpu.validation.settings import as_count
-
-SELF_COMPRESSION = "self-compression"
 
 
 @click.command()
@@ -136,7 +133,7 @@ def select(
             if pool_ids is not None:
                 outputs.check_ids(pool_ids)
         if compressed:
-            G = _self_compression(F, normalize=not no_normalize, center=center, on_nan=options["on_nan"])
+            G = self_compression_scores(F, normalize=not no_normalize, center=center, on_nan=options["on_nan"])
         return F, G
 
     def finish(selection: Selection) -> None:
@@ -152,18 +149,6 @@ def select(
         with _going_on_from(checkpoint):
             chosen = gip_gpu.select(F, G, k, checkpoint=checkpoint, **options)
         finish(chosen)
-
-
-def _self_compression(
-    F: NDArray[Any] | Source, *, normalize: bool, center: bool | str, on_nan: str
-) -> NDArray[np.float64]:
-    """Returns self-compression scores (m,) of the rows that take part, NaN for the others."""
-    kept = keep_finite(F, None) if as_on_nan(on_nan) else None
-    if kept is None:
-        return gip_gpu.signals.self_compression(F, normalize=normalize, center=center)
-    scores = np.full(kept.m, np.nan)
-    scores[kept.indices] = gip_gpu.signals.self_compression(kept.view(F), normalize=normalize, center=center)
-    return scores
 
 
 def _rows_and_ids(
