@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 GAIN = 1e-9
 # Float32 residuals give the explained share: its absolute error, and the share of the largest energy so far where
 # residuals have grown beyond the scores.
-SHARE, GROWN = 1e-3, 0.02
+SHARE, GROWN = 1e-3, 0.01
 
 
 class Claims:

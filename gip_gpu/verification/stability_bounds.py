@@ -1,7 +1,7 @@
 """Bounds on the movement of scores when scores or embeddings change, from the picks alone.
 
-Notation: rows f_j of norm 1, or at most L; scores G_j; residuals W_j = G_j - A'f_j with the projection A (d, n) of the c
-picks before a pick in its round; S, the rows of these picks. A tilde marks changed values, a prime transposes. The pick
+Notation: rows f_j of norm 1, or at most L; scores G_j; residuals W_j = G_j - A'f_j with the projection A (d, n) of the
+c picks before a pick in its round; S, the rows of these picks. A tilde marks changed values, a prime transposes. A pick
 stays the argmax if its lead, ||W_s|| - ||W_j|| for every other item j, exceeds the movement of both norms. The
 certificate bounds the lead from below, `||W_s|| (1 - sqrt(1 - margin))`, so no other item has to be looked at. If this
 holds for all picks up to one, the changed selection begins with them. The positive part of a residual moves no further
@@ -37,6 +37,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# Largest norm of a unit row as computed, and of a row f for which I - f f' lengthens no vector.
+UNIT, CONTRACTS = 1 + 1e-12, math.sqrt(2)
+
 
 def score_moves(e: float, picks: int, largest: float) -> Floats:
     """Bounds the movement of a residual under matching pursuit for 0 to `picks` - 1 picks before.
@@ -46,10 +49,10 @@ def score_moves(e: float, picks: int, largest: float) -> Floats:
         picks: number of picks of the round.
         largest: largest norm of a row; 1 for unit rows.
     """
-    before = np.arange(picks)
-    grown = np.sqrt(before) if largest <= 1 + 1e-12 else largest * before
+    before = np.arange(picks, dtype=np.float64)
+    grown = np.sqrt(before) if largest <= UNIT else largest * before
     moves: Floats = e * (1 + max(1.0, largest) * grown)
-    return moves
+    return moves if largest <= CONTRACTS else np.full(picks, math.inf)
 
 
 def projected_score_moves(e: float, rows: Floats, epsilon: float) -> Floats:
@@ -80,6 +83,8 @@ def embedding_moves(h: float, rows: Floats, residuals: Floats, largest: float) -
         residuals: (c, n) their residuals.
         largest: largest norm of a row, also after the movement.
     """
+    if largest > CONTRACTS:
+        return np.full(len(rows), math.inf)
     A, D = np.zeros((rows.shape[1], residuals.shape[1])), 0.0
     found = np.empty(len(rows))
     for place, (row, residual) in enumerate(zip(rows, residuals, strict=True)):
