@@ -43,7 +43,7 @@ class Claims:
             share: explained share after the pick.
         """
         selection, of = self.selection, path.of
-        noise = self._noise(path, step)
+        noise = self.noise(path, step)
         gain, recorded = step.value**2 * of.gain_unit, float(selection.gains[t])
         rounding = (2 * step.value * noise + noise**2) * of.gain_unit
         error = abs(recorded - gain)
@@ -72,7 +72,7 @@ class Claims:
             return f"the share explained after it is recorded as {told:.6g}, and is {share:.6g}"
         return ""
 
-    def _noise(self, path: Path, step: Step) -> float:
+    def noise(self, path: Path, step: Step) -> float:
         """Returns a bound on the rounding of the root of the pick's score."""
         rules = path.of.rules
         if rules.measure == "distance":

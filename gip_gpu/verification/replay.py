@@ -58,12 +58,14 @@ class Replay:
     Attributes:
         selection, inputs: to replay.
         verdicts: for each pick.
+        leads: for each pick a lower bound on the lead of the root of its score over every other item, as gains are.
         problems: differences that belong to no pick.
     """
 
     selection: Selection
     inputs: Inputs
     verdicts: list[Verdict] = field(default_factory=list)
+    leads: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -127,6 +129,7 @@ class Replay:
             else:
                 verdict = Verdict(HOLDS)
             self.verdicts.append(verdict)
+            self.leads.append(0.0)
         self.left[picks] = False
 
     def _best_of_all(self) -> float:
@@ -259,6 +262,8 @@ class Replay:
             if wrong and verdict.code != DIFFERS:
                 verdict = Verdict(DIFFERS, wrong)
             self.verdicts.append(verdict)
+            high = max(0.0, float(found.highs[place])) + self.claims.noise(path, step)
+            self.leads.append(max(0.0, step.value - high) * math.sqrt(path.of.gain_unit))
             path.largest_root = max(path.largest_root, step.value)
             path.take(x[int(np.searchsorted(close, pick))], own[int(np.searchsorted(close, pick))], self.squares[pick])
             touched = True

@@ -16,6 +16,7 @@ from gip_gpu.sources import Matrix
 from gip_gpu.validation.settings import LARGEST
 from gip_gpu.verification import stability_bounds
 from gip_gpu.verification.inputs import Inputs, inputs_of
+from gip_gpu.verification.replay import Replay
 from gip_gpu.verification.rounded import RoundedRows, largest_move
 from gip_gpu.verification.stability_result import SecondRun, Stability
 
@@ -37,9 +38,10 @@ def stability(
     """Finds the picks that would change if scores moved by a given noise, or embeddings were rounded.
 
     The certificate's margins show the leading picks that no such change alters, by bounds that need the picks' rows
-    and, for rounded embeddings, one pass over F (`gip_gpu.verification.stability_bounds` derives them). If they do not
-    cover all picks, selections from changed input show what happens to the others: one from rounded embeddings, or
-    `runs` with random noise. These are examples; only picks counted as certain are proved.
+    and, for rounded embeddings, one pass over F (`gip_gpu.verification.stability_bounds` derives them). Margins of runs
+    in float32 bound the leads loosely; where they do not suffice for all picks, a replay of the selection computes the
+    leads themselves. If these do not suffice either, selections from changed input show what happens to the others: one
+    from rounded embeddings, or `runs` with random noise. These are examples; only picks counted as certain are proved.
 
     Args:
         selection, F, G: as in `gip_gpu.verify`.
@@ -78,21 +80,32 @@ def stability(
     )
     leads = np.sqrt(selection.gains) * (1 - np.sqrt(1 - selection.certificate.margins))
     reach, why = _reach(selection, inputs, noise, changed)
-    # A lead within the tie rule is none.
-    sure = leads > 2 * reach + 4 * ties.TIE * np.sqrt(selection.gains)
-    certain = len(sure) if sure.all() else int(sure.argmin())
-    if certain < len(sure) and not why:
+    by_margins = certain = _leading(selection, leads, reach)
+    k = len(selection)
+    if certain < k and np.isfinite(reach).any():
+        replay = Replay(selection, inputs)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            replay.run()
+        leads = np.maximum(leads, replay.leads)
+        certain = _leading(selection, leads, reach)
+    if certain < k and not why:
         why = "its lead is smaller than the change"
         if selection.certificate.ties[certain] > 1:
             why = f"{selection.certificate.ties[certain]} items tie"
         elif certain in selection.rounds[1:]:
             why = "a new round begins, when scores are exhausted"
     made = _second_runs(selection, inputs, noise, changed, embeddings, count, seed, device, memory_limit)
-    reruns = tuple(made) if certain < len(sure) and count else ()
-    kept = np.where(np.arange(len(sure)) < certain, 1.0, np.nan)
+    reruns = tuple(made) if certain < k and count else ()
+    kept = np.where(np.arange(k) < certain, 1.0, np.nan)
     if reruns:
         kept = np.mean([np.isin(selection.indices, run.indices) for run in reruns], axis=0)
-    return Stability(what, len(sure), certain, leads, reach, kept, reruns, "" if certain == len(sure) else why)
+    return Stability(what, k, certain, by_margins, leads, reach, kept, reruns, "" if certain == k else why)
+
+
+def _leading(selection: Selection, leads: Floats, reach: Floats) -> int:
+    """Returns the number of leading picks whose leads exceed the movement of two scores, and the tie rule."""
+    sure = leads > 2 * reach + 4 * ties.TIE * np.sqrt(selection.gains)
+    return len(sure) if sure.all() else int(sure.argmin())
 
 
 def _reach(selection: Selection, inputs: Inputs, noise: float, changed: RoundedRows | None) -> tuple[Floats, str]:

@@ -32,18 +32,21 @@ class Stability(ReadOnlyArrays):
     Attributes:
         what: the change, in words.
         k: number of picks.
-        certain: number of leading picks that no such change alters, by the certificate's margins.
-        leads: (k,) float64, lead of each pick over every other item, from its margin: a difference of roots of scores.
-        reach: (k,) float64, bound on the change of such a difference; infinite where the certificate does not suffice.
+        certain: number of leading picks that no such change alters.
+        by_margins: number of them that the certificate's margins show.
+        leads: (k,) float64, lower bound on the lead of each pick over every other item, a difference of roots of
+            scores: from its margin or, where these do not suffice for all picks, from a replay of the selection.
+        reach: (k,) float64, bound on the change of such a difference; infinite where there is none.
         kept: (k,) float64, share of the second runs that chose the pick, at any position; 1 without such runs for picks
             that are certain, NaN for others.
         runs: second runs, which are examples of the change; none if all picks are certain.
-        why: reason why the certificate does not suffice for the first pick in doubt, "" if it suffices for all.
+        why: reason why no bound suffices for the first pick in doubt, "" if it suffices for all.
     """
 
     what: str
     k: int
     certain: int
+    by_margins: int
     leads: NDArray[np.float64]
     reach: NDArray[np.float64]
     kept: NDArray[np.float64]
@@ -76,7 +79,10 @@ class Stability(ReadOnlyArrays):
         """Returns rows of (quantity, value)."""
         found = [
             ("change", self.what),
-            ("certain picks", f"{self.certain:,} of {self.k:,}, by the certificate's margins"),
+            (
+                "certain picks",
+                f"{self.certain:,} of {self.k:,}, {self.by_margins:,} of them by the certificate's margins",
+            ),
         ]
         if self.first_in_doubt is not None:
             found.append(("first pick in doubt", f"{self.first_in_doubt:,}: {self.why}"))

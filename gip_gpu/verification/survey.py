@@ -47,7 +47,8 @@ class Found:
     Attributes:
         rivals: (t + 1,) lower bounds on the largest root of a score of the eligible items other than the pick; -1 if
             there are none.
-        tops: (t + 1,) the largest roots of scores of the other items, as computed.
+        tops, highs: (t + 1,) the largest roots of scores of the other items, as computed, and upper bounds on them that
+            include the slack within a tie.
         energies: (t + 1,) sum of the squared residuals, or of the distances, over the pool.
         close: for each pick the items that may be the argmax, ascending, at most `MOST` of the lowest indices and of
             the largest values each.
@@ -55,6 +56,7 @@ class Found:
 
     rivals: Floats
     tops: Floats
+    highs: Floats
     energies: Floats
     close: list[Indices]
 
@@ -85,7 +87,8 @@ class Items:
             panel: its picks.
         """
         t, (m, d) = len(panel.picks), self.rows.shape
-        found = Found(np.full(t + 1, -1.0), np.full(t + 1, -1.0), np.zeros(t + 1), [])
+        nothing = np.full(t + 1, -1.0)
+        found = Found(nothing, nothing, nothing, np.zeros(t + 1), [])
         close = [list[tuple[int, float]]() for _ in range(t)]
         place = np.full(m, t + 1)
         place[panel.picks] = np.arange(t)
@@ -152,6 +155,7 @@ class Items:
         others = np.where(sure & ~mine, values - noise, -1.0)
         found.rivals = np.maximum(found.rivals, others.max(axis=0))
         found.tops = np.maximum(found.tops, np.where(eligible & ~mine, values, -1.0).max(axis=0))
+        found.highs = np.maximum(found.highs, np.where(eligible & ~mine, values + noise, -1.0).max(axis=0))
         wanted = np.array([step.value for step in panel.steps])
         bars = wanted * (1 - 8 * ties.TIE) - self._own_noise(path, panel, wanted)
         upper = np.where(eligible & ~mine, values + noise, -np.inf)[:, :t]
