@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.api.selection import Selection
-from gip_gpu.verification.path import Path, Step
+from gip_gpu.verification.path import PickStep, RoundPath
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Claims:
         self.selection, self.factor = selection, factor
         self.largest_gain_error = self.grown = 0.0
 
-    def compare(self, t: int, path: Path, step: Step, rival: float, share: float) -> str:
+    def compare(self, t: int, path: RoundPath, step: PickStep, rival: float, share: float) -> str:
         """Returns the difference between the recorded and the replayed values of pick t, in words; "" for none.
 
         Args:
@@ -72,7 +72,7 @@ class Claims:
             return f"the share explained after it is recorded as {told:.6g}, and is {share:.6g}"
         return ""
 
-    def noise(self, path: Path, step: Step) -> float:
+    def noise(self, path: RoundPath, step: PickStep) -> float:
         """Returns a bound on the rounding of the root of the pick's score."""
         rules = path.of.rules
         if rules.measure == "distance":

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.numerics import ties
 from gip_gpu.numerics.error_bounds import U64
-from gip_gpu.verification.path import Path
+from gip_gpu.verification.path import RoundPath
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -31,7 +31,7 @@ class Verdict:
     rival: int = -1
 
 
-def judged(path: Path, x: Floats, W: Floats, distances: Floats, squares: Floats) -> tuple[Floats, Floats, Floats]:
+def judged(path: RoundPath, x: Floats, W: Floats, distances: Floats, squares: Floats) -> tuple[Floats, Floats, Floats]:
     """Returns the compared values of items, their slack within a tie, and bounds on their rounding, (c,) each.
 
     The values are roots of scores, or nats with a metric; the slacks are those of `gip_gpu.numerics.ties`. The rounding
@@ -60,7 +60,7 @@ def judged(path: Path, x: Floats, W: Floats, distances: Floats, squares: Floats)
     return values, ties.slack(values, terms), 2 * noises
 
 
-def verdict(path: Path, pick: int, indices: Indices, x: Floats, scores: Floats, squares: Floats) -> Verdict:
+def verdict(path: RoundPath, pick: int, indices: Indices, x: Floats, scores: Floats, squares: Floats) -> Verdict:
     """Returns the verdict on a pick among items that may be the argmax.
 
     Args:
@@ -124,13 +124,13 @@ def _of_others(values: Floats) -> Floats:
     return found
 
 
-def _distance_noise(path: Path, distances: Floats, squares: Floats) -> Floats:
+def _distance_noise(path: RoundPath, distances: Floats, squares: Floats) -> Floats:
     """Returns a bound on the rounding of exact distances."""
     root = path.root_noise
     noise: Floats = 4 * root * np.sqrt(squares) * (np.sqrt(distances) + root * np.sqrt(squares)) + 8 * U64 * squares
     return noise
 
 
-def score_root(path: Path, value: float) -> float:
+def score_root(path: RoundPath, value: float) -> float:
     """Returns the root of the score that belongs to a value of `judged`."""
     return value if path.metric is None else math.sqrt(max(0.0, -math.expm1(-2 * value)))

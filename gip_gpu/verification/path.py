@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scale:
+class RoundScale:
     """Constants of a round.
 
     Attributes:
@@ -51,7 +51,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Step:
+class PickStep:
     """One pick of a path.
 
     Attributes:
@@ -73,7 +73,7 @@ class Step:
 
 
 @dataclass
-class Path:
+class RoundPath:
     """State of a round after some picks.
 
     Attributes:
@@ -86,7 +86,7 @@ class Path:
             rounding that A has collected, norm of A, sum of the norms of its steps.
     """
 
-    of: Scale
+    of: RoundScale
     n: int
     d: int
     metric: QueryMetric | None
@@ -103,7 +103,7 @@ class Path:
         if self.metric is not None:
             self.metric.restart()
 
-    def copy(self) -> "Path":
+    def copy(self) -> "RoundPath":
         """Returns an independent copy."""
         return copy.deepcopy(self)
 
@@ -128,7 +128,7 @@ class Path:
         q = rules.ridge + distances
         return norms / np.sqrt(np.where(q > ties.DEPENDENT * squares, q, np.inf))
 
-    def take(self, x: Floats, scores: Floats, square: float) -> Step:
+    def take(self, x: Floats, scores: Floats, square: float) -> PickStep:
         """Projects out the item with this row x (d,), scores (n,) in the round's unit and squared length."""
         rules = self.of.rules
         W, distances = self.exact(scores[None], x[None], np.array([square]))
@@ -136,7 +136,7 @@ class Path:
         q = rules.ridge + distance if rules.projects else 1 / self.of.square
         value = float(self.roots(W, distances, np.array([square]))[0])
         if rules.projects and q <= ties.DEPENDENT * square:
-            return Step(np.zeros(self.d), np.zeros(self.n), 1.0, W[0], distance, 0.0, True)
+            return PickStep(np.zeros(self.d), np.zeros(self.n), 1.0, W[0], distance, 0.0, True)
         phi, g = self.projector.project(x, W[0], q)
         moved = float(np.linalg.norm(W[0])) * (math.sqrt(distance) if rules.projects else 1.0) / q
         self.moved += moved
@@ -146,7 +146,7 @@ class Path:
             self.least = min(self.least, math.sqrt(q / square))
         if self.metric is not None:
             self.metric.explain(phi, q, rules.ridge)
-        return Step(g, W[0] / q, q, W[0], distance, value)
+        return PickStep(g, W[0] / q, q, W[0], distance, value)
 
     @property
     def spread(self) -> float:

@@ -22,8 +22,8 @@ from gip_gpu.verification import judge
 from gip_gpu.verification.claims import Claims
 from gip_gpu.verification.inputs import Inputs
 from gip_gpu.verification.judge import DIFFERS, HOLDS, ROUNDING, Verdict
-from gip_gpu.verification.path import Path, Scale, Step
-from gip_gpu.verification.survey import PANEL, Found, Items, Panel, pass_noise
+from gip_gpu.verification.path import PickStep, RoundPath, RoundScale
+from gip_gpu.verification.survey import PANEL, Panel, PoolItems, Survey, pass_noise
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -100,7 +100,7 @@ class Replay:
             initial = self.inputs.request.initial if not number else np.empty(0, np.int64)
             yield Segment(start, stop, initial, bool(none) and stop == k)
 
-    def _scale(self, first: bool) -> Scale:
+    def _scale(self, first: bool) -> RoundScale:
         """Returns the constants of a round of the items left."""
         problem, rows = self.inputs.problem, self.inputs.rows
         objective, square = problem.objective, float(4.0**rows.exponent)
@@ -111,7 +111,7 @@ class Replay:
         unit = float(2.0 ** np.frexp(scale)[1]) if objective.scaled and scale else 1.0
         rules = Rules(objective.measure, objective.projects, problem.sign == "positive", problem.epsilon / square)
         fitted = FITTED if problem.range_share is not None else 0.0
-        return Scale(objective, rules, problem.sign, square, unit, scale / unit, fitted)
+        return RoundScale(objective, rules, problem.sign, square, unit, scale / unit, fitted)
 
     def _judge_in_order(self, segment: Segment) -> None:
         """Judges picks that were taken in the order of rows because no score was left."""
@@ -148,8 +148,10 @@ class Replay:
         first = segment.start == 0
         of = self._scale(first)
         n = problem.scores.shape[1]
-        path = Path(of, n, rows.shape[1], None if problem.Q is None else QueryMetric(problem.Q))
-        items = Items(rows, self.squares, problem.scores / of.unit, self.squares.copy(), self.left, self.left.copy())
+        path = RoundPath(of, n, rows.shape[1], None if problem.Q is None else QueryMetric(problem.Q))
+        items = PoolItems(
+            rows, self.squares, problem.scores / of.unit, self.squares.copy(), self.left, self.left.copy()
+        )
         if first and self.inputs.prior is not None:
             self._resume(path, items)
         energy = float(self.first.sum(where=items.pool)) / of.unit**2
@@ -176,7 +178,7 @@ class Replay:
             if last and (segment.stop < len(self.selection) or len(self.selection) < self.selection.plan.k):
                 self._check_exhausted(path, float(found.tops[-1]), segment.stop)
 
-    def _began_anew(self, path: Path, items: Items, best: float) -> bool:
+    def _began_anew(self, path: RoundPath, items: PoolItems, best: float) -> bool:
         """Returns whether a new round began after the initial items, because nothing was left beside them.
 
         The certificate has the same entry for both rounds. Near the floor, the first gain tells them apart.
@@ -192,7 +194,7 @@ class Replay:
         gain = float(roots[0]) ** 2 * path.of.gain_unit
         return floor < 1 + blur and not math.isclose(gain, float(self.selection.gains[0]), rel_tol=1e-3)
 
-    def _resume(self, path: Path, items: Items) -> None:
+    def _resume(self, path: RoundPath, items: PoolItems) -> None:
         """Projects the picks of the selection that this one extends out of the path and of all items."""
         rows, of = self.inputs.rows, path.of
         assert self.inputs.prior is not None
@@ -211,10 +213,10 @@ class Replay:
             if of.rules.projects:
                 items.distances[start:stop] = distances
 
-    def _panel(self, path: Path, picks: Indices) -> Panel:
+    def _panel(self, path: RoundPath, picks: Indices) -> Panel:
         """Projects picks out of the path; returns their steps, with bounds on rounding."""
         scale_down = 2.0**-self.inputs.rows.exponent
-        steps, noises, roots = list[Step](), list[float](), list[float]()
+        steps, noises, roots = list[PickStep](), list[float](), list[float]()
         metrics = None if path.metric is None else list[Floats]()
         x, scores = self.inputs.rows.take(picks) * scale_down, self.inputs.problem.scores[picks] / path.of.unit
         for place, pick in enumerate(picks.tolist()):
@@ -223,7 +225,7 @@ class Replay:
         self._note(path, noises, roots, metrics)
         return Panel(picks, steps, np.array(noises), np.array(roots), metrics)
 
-    def _note(self, path: Path, noises: list[float], roots: list[float], metrics: list[Floats] | None) -> None:
+    def _note(self, path: RoundPath, noises: list[float], roots: list[float], metrics: list[Floats] | None) -> None:
         """Adds the bounds before a step, and the metric."""
         noise = pass_noise(path, path.picks) + path.grown_noise
         noises.append(noise if path.metric is None else noise * path.metric.norm)
@@ -233,7 +235,7 @@ class Replay:
             metrics.append(path.metric.whole)
 
     def _judge_panel(
-        self, path: Path, panel: Panel, found: Found, at: int, touched: bool, energy: float, explained: float
+        self, path: RoundPath, panel: Panel, found: Survey, at: int, touched: bool, energy: float, explained: float
     ) -> float:
         """Judges the picks of a panel; returns what they have explained of a query.
 
@@ -269,14 +271,14 @@ class Replay:
             touched = True
         return explained
 
-    def _floor(self, path: Path, best: float) -> float:
+    def _floor(self, path: RoundPath, best: float) -> float:
         """Returns the best root of a score as a multiple of the floor below which a round is exhausted."""
         if path.of.rules.projects or path.of.rules.positive:
             largest = max(path.largest_root, best)
             return best * path.of.first / (ties.FLOOR * largest * largest) if largest else 0.0
         return best / (ties.FLOOR * path.of.scale) if path.of.scale else 0.0
 
-    def _exhausted_before(self, path: Path, best: float, touched: bool) -> Verdict | None:
+    def _exhausted_before(self, path: RoundPath, best: float, touched: bool) -> Verdict | None:
         """Returns a verdict on a pick of a round whose scores were exhausted before it, or None."""
         if not touched or self.inputs.options.on_exhausted == "continue":
             return None
@@ -285,14 +287,14 @@ class Replay:
             return Verdict(DIFFERS, "the scores of its round were exhausted before it")
         return None
 
-    def _check_exhausted(self, path: Path, best: float, stop: int) -> None:
+    def _check_exhausted(self, path: RoundPath, best: float, stop: int) -> None:
         """Notes a problem if a round ended after pick `stop` - 1 although its scores were not exhausted."""
         singular = path.metric is not None and path.metric.norm >= ties.SINGULAR * (1 - FLOOR_ROUNDING)
         if best > 0 and self._floor(path, best) > 1 + FLOOR_ROUNDING + self._blur(path, best) and not singular:
             ended = "a round began" if stop < len(self.selection) else "the selection ended"
             self.problems.append(f"{ended} after pick {stop - 1}, and the scores before were not exhausted")
 
-    def _blur(self, path: Path, best: float) -> float:
+    def _blur(self, path: RoundPath, best: float) -> float:
         """Returns the rounding of the best root of a score near the floor, as a share of it."""
         return 4 * (path.residual_noise + path.grown_noise) / best if best else 1.0
 

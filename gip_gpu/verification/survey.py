@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gip_gpu.data.rows import Rows
 from gip_gpu.numerics import ties
 from gip_gpu.numerics.error_bounds import U64, dot_error
-from gip_gpu.verification.path import Path, Step
+from gip_gpu.verification.path import PickStep, RoundPath
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -34,14 +34,14 @@ class Panel:
     """
 
     picks: Indices
-    steps: list[Step]
+    steps: list[PickStep]
     noises: Floats
     roots: Floats
     metrics: list[Floats] | None
 
 
 @dataclass
-class Found:
+class Survey:
     """Items before each pick of a panel, and after the last.
 
     Attributes:
@@ -62,7 +62,7 @@ class Found:
 
 
 @dataclass
-class Items:
+class PoolItems:
     """Items of a round: state that the panels carry on.
 
     Attributes:
@@ -79,7 +79,7 @@ class Items:
     left: NDArray[np.bool_]
     pool: NDArray[np.bool_]
 
-    def survey(self, path: Path, panel: Panel) -> Found:
+    def survey(self, path: RoundPath, panel: Panel) -> Survey:
         """Projects a panel's picks out of all items; returns the items that may be the argmax before each.
 
         Args:
@@ -88,7 +88,7 @@ class Items:
         """
         t, (m, d) = len(panel.picks), self.rows.shape
         nothing = np.full(t + 1, -1.0)
-        found = Found(nothing, nothing, nothing, np.zeros(t + 1), [])
+        found = Survey(nothing, nothing, nothing, np.zeros(t + 1), [])
         close = [list[tuple[int, float]]() for _ in range(t)]
         place = np.full(m, t + 1)
         place[panel.picks] = np.arange(t)
@@ -108,10 +108,10 @@ class Items:
         self,
         own: slice,
         columns: Floats,
-        path: Path,
+        path: RoundPath,
         panel: Panel,
         place: Indices,
-        found: Found,
+        found: Survey,
         close: list[list[tuple[int, float]]],
     ) -> None:
         of, rules, t = path.of, path.of.rules, len(panel.picks)
@@ -187,7 +187,7 @@ class Items:
                 counted += np.maximum(residual, 0.0) ** 2
         return np.sqrt(counted if sign == "positive" else energy), energy
 
-    def _own_noise(self, path: Path, panel: Panel, values: Floats) -> Floats:
+    def _own_noise(self, path: RoundPath, panel: Panel, values: Floats) -> Floats:
         """Returns bounds on the rounding of the picks' own values, and their slack within a tie."""
         rules, squares = path.of.rules, self.squares[panel.picks]
         noises = panel.noises[:-1].copy()
@@ -203,7 +203,7 @@ class Items:
         return (noises * own + values * roots) / root + 2 * ties.TIE * (values + terms)
 
 
-def pass_noise(path: Path, since: int) -> float:
+def pass_noise(path: RoundPath, since: int) -> float:
     """Returns a bound on the rounding of a residual in a pass over all items.
 
     A residual loses a column's rounding, dot_error(d) of the pick's step, and one of the difference for each pick.

@@ -52,7 +52,10 @@ VARIES = {
 }
 SLOW = {"docs/distributed.md", "docs/tutorial.md"}
 # Modules that pages need beyond the extra `test`.
-NEEDS = {"docs/distributed.md": ("torch.distributed", "many processes need torch")}
+NEEDS = {
+    "docs/distributed.md": ("torch.distributed", "many processes need torch"),
+    "docs/scikit-learn.md": ("sklearn", "GIPSelector needs scikit-learn"),
+}
 
 FAILURE = re.compile(r"^\w+(Error|Warning): ", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
@@ -313,6 +316,7 @@ def test_site_has_every_public_name(site):
     public |= {f"gip_gpu.reference.{name}" for name in own if not name.startswith("_")}
     public |= {"gip_gpu.sources.open_matrix", "gip_gpu.sources.Source", "gip_gpu.sources.Part"}
     public |= {"gip_gpu.distributed.select", "gip_gpu.backends.register", "gip_gpu.backends.base.Backend"}
+    public |= {"gip_gpu.sklearn.GIPSelector"}
     assert public <= ids, public - ids
     headings = "".join(re.findall(r"<h\d[^>]*>.*?</h\d>", text, re.DOTALL))
     for name in signals.__all__:
