@@ -71,7 +71,7 @@ def plan(
     elsewhere: dict[str, Any] = {"device_kind": device_kind, "network": network, "given": given}
     if devices is not None:
         if center:
-            raise click.UsageError("many processes do not centre; leave --center out with --devices")
+            raise click.UsageError("the plan for --devices has no centring; leave --center out")
         say(table(_cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)), "the plan")
         return
     _check_alone(**elsewhere)

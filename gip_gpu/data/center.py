@@ -3,7 +3,7 @@
 Sentence embeddings lie in a narrow cone: a large share of each is common to all. The mean row is that common part.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,26 @@ def measure(matrix: Any, center: Any, bounds: Iterable[tuple[int, int]], watch: 
     """
     if (center := as_center(center)) is False:
         return None
+    return joined([part_sums(matrix, bounds, watch)], center)
+
+
+@dataclass(frozen=True)
+class PartSums:
+    """Exact sums of some rows, as integers times 2**-`exact_sums.UNIT`.
+
+    Attributes:
+        m: number of rows.
+        columns: sums of the columns.
+        energy: sum of the squared norms.
+    """
+
+    m: int
+    columns: list[int]
+    energy: int
+
+
+def part_sums(matrix: Any, bounds: Iterable[tuple[int, int]], watch: Watch | None = None) -> PartSums:
+    """Returns the exact sums of a part of the rows of a pool; arguments and errors as of `measure`."""
     m, d = matrix.shape
     norms = np.ones(m)
     sums, squares = list[Floats](), list[Floats]()
@@ -101,16 +121,18 @@ def measure(matrix: Any, center: Any, bounds: Iterable[tuple[int, int]], watch: 
         sums += exact_sums.folded(block)
         squares += exact_sums.folded(np.einsum("jd,jd->j", block, block)[:, None])
     bad_rows("F", matrix, norms, zero_allowed=True)
-    mean = _mean(sums, m, d)
-    energy = float(_mean(squares, m, 1)[0])
+    columns = exact_sums.column_sums(np.array(sums)) if sums else [0] * d
+    return PartSums(m, columns, exact_sums.column_sums(np.array(squares))[0] if squares else 0)
+
+
+def joined(parts: Sequence[PartSums], center: bool | str) -> Center:
+    """Returns the center of a pool from the sums of its parts; "auto" decides whether it is subtracted."""
+    m = sum(part.m for part in parts)
+    mean = np.array([exact_sums.mean(sums, m) for sums in zip(*(part.columns for part in parts), strict=True)])
+    energy = exact_sums.mean([part.energy for part in parts], m)
     share = float(mean @ mean) / energy if energy else 0.0
     cone = min(1.0, max(0.0, (share - 1 / m) / (1 - 1 / m))) if m > 1 else 0.0
     return Center(mean, cone, center is True or cone > CONE)
-
-
-def _mean(sums: list[Floats], m: int, d: int) -> Floats:
-    totals = exact_sums.column_sums(np.array(sums)) if sums else [0] * d
-    return np.array([exact_sums.mean([total], m) for total in totals])
 
 
 class CentredRows(Source):

@@ -16,6 +16,7 @@ from gip_gpu.api.score_checks import Traits, check_order
 from gip_gpu.api.selection import Selection
 from gip_gpu.checkpoint import file as checkpoint
 from gip_gpu.checkpoint import fingerprint
+from gip_gpu.data.center import Center, joined
 from gip_gpu.data.missing_values import Kept
 from gip_gpu.distributed import scores
 from gip_gpu.distributed.columns import ShardedColumns
@@ -95,6 +96,7 @@ class Agreed:
         input: record of how the rows and scores of all ranks were prepared.
         traits: traits of the scores of all ranks, None without scores.
         fingerprints: of F and of the scores as given, None without scores.
+        center: the center that was subtracted from the rows, None without.
     """
 
     sizes: list[int]
@@ -107,6 +109,7 @@ class Agreed:
     input: Input
     traits: Traits | None
     fingerprints: tuple[str, str | None]
+    center: Center | None
 
     @property
     def offsets(self) -> list[int]:
@@ -131,6 +134,7 @@ def _agree(communicator: Communicator, member: Member) -> Agreed:
     finite, options = _finite(hellos), member.options
     k, initial = counted(member.k, member.initial, m if finite is None else finite.m, finite)
     F, G = _fingerprints(communicator, sizes)
+    center, largest = _centre(communicator, sizes, options.center, max(hello.largest for hello in hellos))
     done = None if options.standardize is None else scores.standardize(communicator, options.standardize, sizes)
     traits = scores.check(communicator, sizes, options.how, sign_given=options.sign is not None) if n else None
     keeps_columns = member.objective.keeps_columns(options.how.sign)
@@ -139,12 +143,13 @@ def _agree(communicator: Communicator, member: Member) -> Agreed:
         d=d,
         k=k,
         initial=initial,
-        largest=max(hello.largest for hello in hellos),
+        largest=largest,
         by_items=not keeps_columns or not all(hello.columns for hello in hellos),
         hosts=[hello.host for hello in hellos],
         input=Input(m if finite is None else finite.m, finite, done),
         traits=traits,
         fingerprints=(F, G if n else None),
+        center=center,
     )
 
 
@@ -166,6 +171,7 @@ def _lead(communicator: Communicator, member: Member, began: float) -> Selection
     prepared = time.perf_counter()
 
     rows = ShardedRows(communicator, agreed.sizes, agreed.d, normalize=options.normalize, largest=agreed.largest)
+    rows.center = agreed.center
     state = _state(communicator, member, agreed, total, rows)
     computed, resumed = 0, 0 if writer is None else writer.resumed(state.first, total)
     if whole:
@@ -213,8 +219,22 @@ def _writer(communicator: Communicator, member: Member, agreed: Agreed) -> Share
         G = _fingerprints(communicator, agreed.sizes)[1]
     sizes = agreed.offsets[-1], member.rows.shape[1], member.n
     scored = G if member.n else None
-    of = checkpoint.described(sizes, F, scored, member.options.how, member.rows.normalize, agreed.initial)
+    options = member.options
+    of = checkpoint.described(sizes, F, scored, options.how, options.normalize, agreed.initial, center=agreed.center)
     return SharedCheckpointWriter(communicator, *member.saving, of)
+
+
+def _centre(
+    communicator: Communicator, sizes: Sequence[int], center: bool | str, largest: float
+) -> tuple[Center | None, float]:
+    """Centres the rows of all ranks, `sizes` rows each; returns the center, if any, and the largest norm."""
+    if center is False:
+        return None, largest
+    sums = communicator.ask_each([("center_sums", ()) if size else None for size in sizes])
+    found = joined([part for part, size in zip(sums, sizes, strict=True) if size], center)
+    log.info("center=%r: %s", center, found.said)
+    norms = communicator.ask("centre", found)
+    return (found if found.subtracted else None), max(norms)
 
 
 def _fingerprints(communicator: Communicator, sizes: Sequence[int]) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.api.selection import Selection
+from gip_gpu.numerics.error_bounds import U64
 from gip_gpu.verification.path import PickStep, RoundPath
 
 Floats = NDArray[np.float64]
@@ -14,7 +15,7 @@ Floats = NDArray[np.float64]
 GAIN = 1e-9
 # Float32 residuals give the explained share: its absolute error, and the share of the largest energy so far where
 # residuals have grown beyond the scores.
-SHARE, GROWN = 1e-3, 0.01
+SHARE, GROWN, BEYOND = 1e-3, 0.01, 1e30
 
 
 class Claims:
@@ -46,15 +47,16 @@ class Claims:
         noise = self.noise(path, step)
         gain, recorded = step.value**2 * of.gain_unit, float(selection.gains[t])
         rounding = (2 * step.value * noise + noise**2) * of.gain_unit
+        share_lost = GAIN + self._factor_error(path, step)
         error = abs(recorded - gain)
         if gain:
             self.largest_gain_error = max(self.largest_gain_error, error / gain)
-        if not error <= GAIN * gain + rounding:
+        if not error <= share_lost * gain + rounding:
             return f"its gain is recorded as {recorded!r}, and is {gain!r}"
         weights = step.residual * of.unit
         weights = weights if self.factor is None else weights @ self.factor
         size = float(np.linalg.norm(weights))
-        slack = GAIN * size + 2 * path.residual_noise * of.unit * self._reach()
+        slack = share_lost * size + 2 * path.residual_noise * of.unit * self._reach()
         if not np.linalg.norm(weights - selection.weights[t]) <= slack:
             return f"its weights are recorded as {selection.weights[t].tolist()}, and are {weights.tolist()}"
         lead = 1.0
@@ -68,9 +70,20 @@ class Claims:
             return f"its margin is recorded as {margin:.6g}, and is at most {lead:.6g}"
         told = float(selection.explained[t])
         self.grown = max(self.grown, -share)
-        if abs(told - share) > SHARE + GROWN * self.grown:
+        # A residual beyond float32 leaves a share of -inf.
+        if abs(told - share) > SHARE + GROWN * self.grown and (math.isfinite(told) or self.grown < BEYOND):
             return f"the share explained after it is recorded as {told:.6g}, and is {share:.6g}"
         return ""
+
+    def _factor_error(self, path: RoundPath, step: PickStep) -> float:
+        """Bounds the relative error of a gain from the float64 loop of small pools.
+
+        It updates a factor of the chosen Gram columns, whose errors in distances are at most 2 (d + 2 t + 8) u spread^2
+        (`gip_gpu.numerics.error_bounds.factor_errors`); the gain divides by the distance.
+        """
+        if not self.selection.plan.direct or not path.of.rules.projects:
+            return 0.0
+        return min(1.0, 4 * (path.d + 2 * path.picks + 8) * U64 * path.spread**2 / step.q)
 
     def noise(self, path: RoundPath, step: PickStep) -> float:
         """Returns a bound on the rounding of the root of the pick's score."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from gip_gpu import Pool, backends, select, signals
+from gip_gpu import Pool, backends, select, signals, verify
 from gip_gpu.reference import greedy, matching_pursuit
 from tests.support.tied_pools import problems
 
@@ -170,3 +170,11 @@ def test_centred_rows(run, narrow):
         np.testing.assert_array_equal(select(narrow, G, 15, columns=columns, center=True, **run).indices, expected)
     ratio = select(narrow, G, 8, objective="lr", center="auto", **run)
     np.testing.assert_array_equal(ratio.indices, greedy(narrow, G, 8, objective="lr", center=True))
+
+
+def test_verified(run, narrow):
+    G = np.random.default_rng(4).integers(0, 6, 300)
+    for objective in ("mp", "lr"):
+        verdict = verify(select(narrow, G, 12, objective=objective, **run), narrow, G)
+        assert verdict.ok
+        assert len(verdict.holding) == 12

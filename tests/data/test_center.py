@@ -1,6 +1,5 @@
 """Centring: the exact mean row, the same bits from every source, and the reference's picks on centred rows."""
 
-import importlib.util
 from fractions import Fraction
 from itertools import pairwise
 
@@ -269,12 +268,29 @@ def test_rows_on_a_device_are_centred_on_the_host():
     np.testing.assert_array_equal(rows.take([4, 200]), plain.take([4, 200]))
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="many processes need torch")
-def test_many_processes_refuse():
-    from gip_gpu.distributed.member import Member
+def test_a_process_group_of_one(tmp_path):
+    torch = pytest.importorskip("torch.distributed", reason="many processes need torch")
+    from gip_gpu import distributed
 
-    with pytest.raises(ValueError, match="center is True, which needs the mean row of all processes"):
-        Member(None, CONE_ROWS, SCORES, 3, {"center": True})
+    torch.init_process_group("gloo", store=torch.HashStore(), rank=0, world_size=1)
+    try:
+        for objective in ("mp", "lr"):
+            how = {"device": "cpu", "objective": objective, "center": True, "sign": "any"}
+            alone = select(CONE_ROWS, SCORES, 20, **how)
+            found = distributed.select(CONE_ROWS, SCORES, 20, **how)
+            assert found == alone
+            assert found.preparation == alone.preparation
+            assert found.provenance == alone.provenance
+            # One process resumes from the checkpoint of many.
+            path = tmp_path / objective
+            distributed.select(CONE_ROWS, SCORES, 7, checkpoint=path, **how)
+            assert select(CONE_ROWS, SCORES, 20, checkpoint=path, **how) == alone
+            with pytest.raises(ValueError, match="of other centring"):
+                distributed.select(CONE_ROWS, SCORES, 20, checkpoint=path, **{**how, "center": False})
+        with pytest.raises(ValueError, match="F has 3 rows equal to the mean row"):
+            distributed.select(np.ones((3, 4)), [1, 2, 3], 2, device="cpu", center=True)
+    finally:
+        torch.destroy_process_group()
 
 
 def test_command_line(tmp_path, monkeypatch, capsys):
