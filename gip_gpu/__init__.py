@@ -10,7 +10,22 @@ from gip_gpu.api.extend import extend
 from gip_gpu.api.pool import Pool
 from gip_gpu.api.select import select
 from gip_gpu.api.selection import Selection
+from gip_gpu.verification import Stability, Verification, stability, verify
 
 __version__ = "0.1.0"
 
-__all__ = ["Certificate", "Pool", "Selection", "exceptions", "extend", "metrics", "reference", "select", "signals"]
+__all__ = [
+    "Certificate",
+    "Pool",
+    "Selection",
+    "Stability",
+    "Verification",
+    "exceptions",
+    "extend",
+    "metrics",
+    "reference",
+    "select",
+    "signals",
+    "stability",
+    "verify",
+]

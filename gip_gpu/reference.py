@@ -25,13 +25,15 @@ def matching_pursuit(
     k: int,
     *,
     normalize: bool = True,
+    center: bool | str = False,
     on_exhausted: str = "continue",
     initial: Sequence[int] = (),
 ) -> NDArray[np.int64]:
     """Runs greedy matching pursuit, algorithm 1 of arXiv 2603.13790, one Gram column at a time.
 
     Args:
-        F: (m, d) embeddings; cast to float64, then normalised in float64 if `normalize`.
+        F: (m, d) embeddings; cast to float64, then centred by `center` and normalised by `normalize`, both in float64.
+        center: as in `gip_gpu.select`.
         G: (m, n) or (m,) scores.
         k: number of picks, at most m.
         on_exhausted: "continue" is the paper's loop; "restart" and "stop" act as in `gip_gpu.select`.
@@ -45,7 +47,7 @@ def matching_pursuit(
     >>> matching_pursuit([[1, 0], [1, 0], [0, 1]], [3, 2, 1], 3).tolist()
     [0, 1, 2]
     """
-    rows = Rows(F, normalize=normalize)
+    rows = Rows(F, normalize=normalize, center=center)
     m = rows.shape[0]
     X, scores, k = rows.block(0, m), as_scores(G, rows.shape), as_count(k, m)
     one_of("on_exhausted", on_exhausted, ("restart", "stop", "continue"))
@@ -69,7 +71,15 @@ def matching_pursuit(
     return np.array(picks[len(given) :], dtype=np.int64)
 
 
-def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, normalize: bool = True) -> NDArray[np.int64]:
+def greedy_lr(
+    F: ArrayLike,
+    G: ArrayLike,
+    k: int,
+    *,
+    epsilon: float = 0.0,
+    normalize: bool = True,
+    center: bool | str = False,
+) -> NDArray[np.int64]:
     """Runs Greedy LR, algorithm 2 of arXiv 2603.13790, with a correction: as printed, eq. F.6 multiplies where it must
     divide.
 
@@ -77,13 +87,13 @@ def greedy_lr(F: ArrayLike, G: ArrayLike, k: int, *, epsilon: float = 0.0, norma
     Phi + epsilon I. With epsilon 0 it ends at the rank of F.
 
     Args:
-        F, G, k, normalize: as in `matching_pursuit`.
+        F, G, k, normalize, center: as in `matching_pursuit`.
         epsilon: as in `gip_gpu.select`.
 
     >>> greedy_lr([[1, 0], [0.8, 0.6], [0, 1]], [1, 2, 3], 2).tolist()
     [2, 0]
     """
-    rows = Rows(F, normalize=normalize)
+    rows = Rows(F, normalize=normalize, center=center)
     m = rows.shape[0]
     X, R, k = rows.block(0, m) * 2.0**-rows.exponent, as_scores(G, rows.shape), as_count(k, m)
     squares, ridge = np.einsum("jd,jd->j", X, X), as_epsilon(epsilon) * 4.0**-rows.exponent
@@ -117,6 +127,7 @@ def greedy(
     query: str = "direct",
     sign: str = "any",
     normalize: bool = True,
+    center: bool | str = False,
     on_exhausted: str = "restart",
     initial: Sequence[int] = (),
 ) -> NDArray[np.int64]:
@@ -131,8 +142,8 @@ def greedy(
     Args:
         F, G, k: as in `matching_pursuit`; G is None for "entropy".
         objective: "lr", "mi", "entropy" or "omp"; also "mp", for sign="positive".
-        epsilon, query, sign, normalize, on_exhausted, initial: as in `gip_gpu.select`, with the same errors, but
-            without "continue".
+        epsilon, query, sign, normalize, center, on_exhausted, initial: as in `gip_gpu.select`, with the same errors,
+            but without "continue".
 
     Returns:
         Indices in order of choice, int64.
@@ -153,7 +164,7 @@ def greedy(
             "objective is 'mp' and sign 'any', which is matching pursuit: call "
             f"matching_pursuit(F, {scored}, k{form}, on_exhausted={on_exhausted!r})"
         )
-    rows = Rows(F, normalize=normalize)
+    rows = Rows(F, normalize=normalize, center=center)
     m = rows.shape[0]
     scores = None if G is None else as_scores(G, rows.shape)
     exponent = 0 if normalize else int(np.frexp(rows.largest)[1])
@@ -274,6 +285,7 @@ def brute_force(
     epsilon: float = 0.0,
     query: str = "direct",
     normalize: bool = True,
+    center: bool | str = False,
 ) -> NDArray[np.int64]:
     """Runs greedy selection on an objective by its definition: each step tries every item. For a few hundred items.
 
@@ -287,12 +299,12 @@ def brute_force(
     absolutely and others relatively, and the lowest index wins. There is no exhaustion.
 
     Args:
-        F, G, k, objective, epsilon, query, normalize: as in `greedy`.
+        F, G, k, objective, epsilon, query, normalize, center: as in `greedy`.
 
     >>> brute_force([[1, 0], [0.8, 0.6], [0, 1]], [1, 2, 3], 2, objective="lr").tolist()
     [2, 0]
     """
-    rows = Rows(F, normalize=normalize)
+    rows = Rows(F, normalize=normalize, center=center)
     m = rows.shape[0]
     scores = None if G is None else as_scores(G, rows.shape)
     problem = pose(rows, scores, Options(objective, epsilon, query))

@@ -11,6 +11,7 @@ from gip_gpu.api.prepared import PreparedRows
 from gip_gpu.api.progress import Progress
 from gip_gpu.api.request import ask
 from gip_gpu.api.selection import Selection
+from gip_gpu.data.center import Center
 from gip_gpu.data.device_arrays import DeviceMatrix, on_gpu
 from gip_gpu.data.standardize import Standardization
 from gip_gpu.data.user_arrays import as_matrix
@@ -34,6 +35,7 @@ def extend(
     columns: str = "auto",
     memory_limit: int | float | str | None = None,
     normalize: bool | None = None,
+    center: bool | None = None,
     sign: str | None = None,
     on_nan: str = "error",
     checkpoint: str | os.PathLike[str] | None = None,
@@ -49,12 +51,13 @@ def extend(
 
     Args:
         selection: result of `select`, `Pool.select`, `extend` or `Selection.load`. It fixes objective, epsilon, sign
-            and on_exhausted, and for standardize="zscore" the means and deviations, which are those of its own pool.
+            and on_exhausted, and for standardize="zscore" the means and deviations, which are those of its own pool. If
+            its rows were centred, the same center, the mean row of its own pool, is subtracted from the new rows.
         F_new: (m, d) embeddings of the new rows, in any form that `select` takes.
         G_new: (m,) or (m, n) scores of the new rows, for as many signals; None for "entropy".
         k: number of picks, 1 to m, or a share of m: a float in (0, 1), or text such as "5%".
-        normalize, sign: None for the selection's own value; any other value must equal it. An explicit sign="any"
-            silences the warning about negative scores, as in `gip_gpu.select`.
+        normalize, center, sign: None for the selection's own value; any other value must equal it. An explicit
+            sign="any" silences the warning about negative scores, as in `gip_gpu.select`.
         on_nan: as in `gip_gpu.select`, for the new rows.
         device, backend, precision, columns, memory_limit, checkpoint, checkpoint_every, progress: as in
             `gip_gpu.select`.
@@ -64,11 +67,11 @@ def extend(
         the earlier picks explain.
 
     Raises:
-        TypeError, ValueError: bad input, another d, n, normalize or sign, or a selection that cannot be extended: its
-            scores were a fitted query (query "ridge", or "mi" with several columns) or ranks (standardize "rank"),
-            which change as rows join; it ended with items taken in order or by the literal loop; it is the beginning of
-            a longer checkpoint; or the version that saved it did not store the projection. Then select from all rows
-            with `initial`.
+        TypeError, ValueError: bad input, another d, n, normalize, center or sign, or a selection that cannot be
+            extended: its scores were a fitted query (query "ridge", or "mi" with several columns) or ranks (standardize
+            "rank"), which change as rows join; it ended with items taken in order or by the literal loop; it is the
+            beginning of a longer checkpoint; or the version that saved it did not store the projection. Then select
+            from all rows with `initial`.
 
     >>> import gip_gpu
     >>> chosen = gip_gpu.select([[1, 0], [0.8, 0.6]], [3, 2], 1, device="cpu")
@@ -93,6 +96,9 @@ def extend(
     ).choosing(prior.options)
     if normalize is not None and flag("normalize", normalize) != prior.normalize:
         raise ValueError(f"normalize is {normalize}; the selection was made with normalize={prior.normalize}")
+    mean = _center(selection)
+    if center is not None and flag("center", center) != (mean is not None):
+        raise ValueError(f"center is {center}; the selection was made with center={mean is not None}")
     if sign is not None and one_of("sign", sign, SIGNS) != prior.options.sign:
         raise ValueError(f"sign is {sign!r}; the selection was made with sign={prior.options.sign!r}")
     with _naming():
@@ -107,13 +113,18 @@ def extend(
     request = ask(matrix, G_new, k, options, reads=places(F_new), names=NAMES, width=n, before=_standardized(selection))
     whole = F_new if isinstance(matrix, DeviceMatrix) else matrix
     with _naming():
-        rows = PreparedRows(whole if request.view is None else request.view.view(matrix), options)
+        rows = PreparedRows(whole if request.view is None else request.view.view(matrix), options, center=mean)
         return rows.select(request, False, prior, NAMES[1])
 
 
 def _standardized(selection: Selection) -> Standardization | None:
     """Returns the standardization of the selection's scores, or None."""
     return None if selection.preparation is None else selection.preparation.standardized
+
+
+def _center(selection: Selection) -> Center | None:
+    """Returns the center that the selection's rows were reduced by, or None."""
+    return None if selection.preparation is None else selection.preparation.centered
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gip_gpu.api.progress import Progress, check_progress
+from gip_gpu.data.center import as_center
 from gip_gpu.data.missing_values import as_on_nan
 from gip_gpu.data.user_arrays import as_indices
 from gip_gpu.problem.constraints import Constraints, as_dedup, as_groups
@@ -31,6 +32,7 @@ class SelectOptions:
     columns: str = "auto"
     memory_limit: int | float | str | None = None
     normalize: bool = True
+    center: bool | str = False
     on_nan: str = "error"
     objective: str | None = None
     epsilon: float = 0.0
@@ -51,6 +53,7 @@ class SelectOptions:
         one_of("precision", self.precision, PRECISIONS)
         one_of("columns", self.columns, columns_options())
         flag("normalize", self.normalize)
+        as_center(self.center)
         as_on_nan(self.on_nan)
         as_dedup(self.dedup)
         check_progress(self.progress)

@@ -23,10 +23,11 @@ class Pool:
     a pool; its selections run one after another.
 
     Args:
-        F, device, backend, precision, columns, memory_limit, normalize: as in `gip_gpu.select`. F is kept by reference
-            and must not change while the pool is in use.
+        F, device, backend, precision, columns, memory_limit, normalize, center: as in `gip_gpu.select`. F is kept by
+            reference and must not change while the pool is in use.
         on_nan: as in `gip_gpu.select`, for F and for the scores of each selection. If the scores are not finite in
-            further rows, that selection prepares its own rows and does not use the pool's columns.
+            further rows, that selection prepares its own rows, with their own center, and does not use the pool's
+            columns.
 
     Raises:
         TypeError, ValueError: as `gip_gpu.select`.
@@ -46,6 +47,7 @@ class Pool:
         columns: str = "auto",
         memory_limit: int | float | str | None = None,
         normalize: bool = True,
+        center: bool | str = False,
         on_nan: str = "error",
     ) -> None:
         options = SelectOptions(
@@ -55,6 +57,7 @@ class Pool:
             columns=columns,
             memory_limit=memory_limit,
             normalize=normalize,
+            center=center,
             on_nan=on_nan,
         )
         self._places = places(F)
@@ -114,7 +117,7 @@ class Pool:
             self._busy = True
             try:
                 if request.view is not None:
-                    return PreparedRows(request.view.view(values), options).select(request, False)
+                    return PreparedRows(request.view.view(prepared.rows.given), options).select(request, False)
                 return prepared.select(request, True)
             finally:
                 self._busy = False

@@ -20,7 +20,9 @@ from gip_gpu.api.selection import Selection
 from gip_gpu.backends.base import Backend
 from gip_gpu.backends.devices import resolve
 from gip_gpu.checkpoint import file as checkpoint
+from gip_gpu.checkpoint import fingerprint
 from gip_gpu.checkpoint.writer import CheckpointWriter
+from gip_gpu.data.center import Center
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.missing_values import Kept, keep_finite
 from gip_gpu.data.user_arrays import as_matrix
@@ -57,17 +59,19 @@ class PreparedRows:
         F: as in `gip_gpu.select`.
         options: where and how to run, and `normalize`.
         drop: whether to leave out rows that are not finite.
+        center: the center to subtract, that of the selection that will be extended; None for `options.center`.
 
     Attributes:
         options: those given, with device and backend resolved.
         rows: the exact rows.
+        fingerprint: fingerprint of the rows as given.
         kept: the rows of F that take part, None for all.
 
     Raises:
         TypeError, ValueError: as `gip_gpu.select`.
     """
 
-    def __init__(self, F: Any, options: SelectOptions, *, drop: bool = False) -> None:
+    def __init__(self, F: Any, options: SelectOptions, *, drop: bool = False, center: Center | None = None) -> None:
         device = resolve(options.device, options.backend, F)
         self.kind = backends.load(options.backend, device)
         if options.memory_limit is not None:
@@ -81,8 +85,18 @@ class PreparedRows:
             matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
             self.kept = keep_finite(matrix, None)
             F = F if self.kept is None else self.kept.view(matrix)
-        # A plan within a memory limit has no room for a float64 copy.
-        self.rows = self.kind.open(F, normalize=options.normalize, widen=options.memory_limit is None)
+        parts = list[tuple[int, int]]()
+        self.rows = self.kind.open(
+            F,
+            normalize=options.normalize,
+            center=options.center if center is None else center,
+            # A plan within a memory limit has no room for a float64 copy.
+            widen=options.memory_limit is None,
+            watch=lambda block, first: parts.append(fingerprint.of_rows(block, first)),
+        )
+        self.fingerprint = fingerprint.joined(parts)
+        if self.rows.measured is not None:
+            log.info("center=%r: %s", options.center, self.rows.measured.said)
         # Added to the time of the first selection, which waited for it.
         self.waited = time.perf_counter() - began
         self.plan: Plan | None = None
@@ -114,8 +128,9 @@ class PreparedRows:
         traits = self._checked(request, name, prior is None)
         writer = None
         if request.saving is not None:
-            limits = request.constraints.digest
-            subject = checkpoint.subject(self.rows, request.scores, how, request.initial, prior, limits)
+            subject = checkpoint.subject(
+                self.rows, request.scores, how, request.initial, prior, self.fingerprint, request.constraints.digest
+            )
             writer = CheckpointWriter(*request.saving, subject)
         m, d = self.rows.shape
         n = 0 if request.scores is None else request.scores.shape[1]
@@ -168,10 +183,13 @@ class PreparedRows:
                 timings={"prepare": ready - began, "query": posed - ready, **timings, "total": done - began},
                 computed=0 if columns is None else computed,
                 resumed=resumed,
+                constraints=request.constraints.digest,
             ),
             how,
             self.rows,
             request.input,
+            (self.fingerprint, request.fingerprint),
+            prior,
         )
 
     def _state(self, problem: Problem, total: int, request: Request, prior: Projection | None) -> State:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.api.options import SelectOptions
 from gip_gpu.api.result import Input
+from gip_gpu.checkpoint import fingerprint
 from gip_gpu.checkpoint.settings import Saving, as_saving
 from gip_gpu.data.missing_values import Kept, keep_finite
 from gip_gpu.data.standardize import Standardization, standardized
@@ -31,6 +32,7 @@ class Request:
         saving: path and interval of the checkpoints, None without.
         view: the rows of the pool that take part, None for all.
         input: record of how the given rows and scores were prepared.
+        fingerprint: fingerprint of the scores as given, of the rows that take part; None without scores.
     """
 
     scores: NDArray[np.float64] | None
@@ -41,6 +43,7 @@ class Request:
     saving: Saving | None
     view: Kept | None
     input: Input
+    fingerprint: str | None = None
 
 
 def ask(
@@ -91,6 +94,7 @@ def ask(
         constraints = constraints.among(kept.indices, kept.places_of)
     constraints.check(count, m if kept is None else len(kept), first)
     saving = as_saving(options.checkpoint, options.checkpoint_every, [*reads, *places(G)])
+    printed = None if scores is None else fingerprint.of_matrix(scores)
     done = before
     if scores is not None and before is not None:
         scores = before.apply(scores)
@@ -102,7 +106,7 @@ def ask(
             )
     elif scores is not None and how.standardize is not None:
         scores, done = standardized(scores, how.standardize)
-    return Request(scores, count, options, first, constraints, saving, view, Input(m, kept, done))
+    return Request(scores, count, options, first, constraints, saving, view, Input(m, kept, done), printed)
 
 
 def counted(k: Any, initial: Any, m: int, kept: Kept | None) -> tuple[int, NDArray[np.int64]]:

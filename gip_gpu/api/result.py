@@ -6,7 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.api.certificate import Certificate
+from gip_gpu.api.provenance import Provenance
 from gip_gpu.api.selection import Selection
+from gip_gpu.checkpoint.file import digest
+from gip_gpu.data.center import Center
 from gip_gpu.data.missing_values import Kept
 from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.rows import Rows
@@ -33,10 +36,9 @@ class Input:
     kept: Kept | None
     standardized: Standardization | None
 
-    @property
-    def preparation(self) -> Preparation | None:
-        """Preparation that the `Selection` records; None if no row was left out and no score standardised."""
-        return Preparation.of(self.m, 0 if self.kept is None else len(self.kept.dropped), self.standardized)
+    def preparation(self, centered: Center | None) -> Preparation | None:
+        """Returns the preparation that the `Selection` records, for rows reduced by this center; None for none."""
+        return Preparation.of(self.m, 0 if self.kept is None else len(self.kept.dropped), self.standardized, centered)
 
     def rows_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns rows of the input from positions among the rows that take part."""
@@ -51,6 +53,7 @@ class Outcome:
         carried: projection of the stepper; None if it is not known.
         plan: the final plan.
         timings, computed, resumed: as in `Selection`.
+        constraints: fingerprint of the constraints on the picks, None without.
     """
 
     carried: Stored | None
@@ -58,10 +61,18 @@ class Outcome:
     timings: dict[str, float]
     computed: int
     resumed: int
+    constraints: str | None = None
 
 
 def selection_of(
-    state: State, problem: Problem | None, outcome: Outcome, how: Options, rows: Rows, given: Input
+    state: State,
+    problem: Problem | None,
+    outcome: Outcome,
+    how: Options,
+    rows: Rows,
+    given: Input,
+    fingerprints: tuple[str, str | None],
+    prior: Projection | None = None,
 ) -> Selection:
     """Returns the result of a run.
 
@@ -72,6 +83,8 @@ def selection_of(
         how: options that decided which items were chosen.
         rows: the rows that were chosen from.
         given: record of the input that the rows come from.
+        fingerprints: of F and of G, as `Provenance` has them.
+        prior: projection of the selection that this one extends, or None.
     """
     picks = slice(state.first, state.t)
     factor, share = (None, None) if problem is None else (problem.weights, problem.range_share)
@@ -94,5 +107,13 @@ def selection_of(
         projection=projection,
         computed=outcome.computed,
         resumed=outcome.resumed,
-        preparation=given.preparation,
+        preparation=given.preparation(rows.center),
+        provenance=Provenance(
+            *fingerprints,
+            options=how,
+            normalize=rows.normalize,
+            initial=tuple(given.rows_of(state.initial).tolist()),
+            prior=None if prior is None else digest(prior),
+            constraints=outcome.constraints,
+        ),
     )

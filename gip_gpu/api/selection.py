@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gip_gpu.api import selection_file
 from gip_gpu.api.certificate import Certificate
 from gip_gpu.api.notebook import as_html
+from gip_gpu.api.provenance import Provenance
 from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.read_only import ReadOnlyArrays
 from gip_gpu.greedy.projection import LazyField
@@ -68,7 +69,10 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         computed: number of Gram columns computed in this run; 0 where each is computed in the step of its pick.
         resumed: number of picks read from a checkpoint; `timings` and `computed` cover only the others.
         preparation: record of rows left out (`on_nan="drop"`) and of scores standardised before the choice; None
-            without either. `gains`, `weights`, `explained` and the certificate refer to the prepared rows and scores.
+            without either, nor centred rows. `gains`, `weights`, `explained` and the certificate refer to the prepared
+            rows and scores.
+        provenance: fingerprints of the input, and the settings, which `gip_gpu.verify` checks; None if the version that
+            saved the selection did not store them.
     """
 
     indices: NDArray[np.int64]
@@ -84,6 +88,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
     computed: int = 0
     resumed: int = 0
     preparation: Preparation | None = None
+    provenance: Provenance | None = None
 
     @property
     def made(self) -> int:

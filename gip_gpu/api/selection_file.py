@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.api.certificate import Certificate
+from gip_gpu.api.provenance import Provenance
 from gip_gpu.data.preparation import Preparation
 from gip_gpu.data.standardize import METHODS, Standardization
 from gip_gpu.greedy.projection import Projection
@@ -107,6 +108,7 @@ def _split(selection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "computed": selection.computed,
         "resumed": selection.resumed,
         "preparation": None if selection.preparation is None else asdict(selection.preparation),
+        "provenance": None if selection.provenance is None else selection.provenance.encoded(),
     }
     if selection.projection is not None:
         parts, rest["projection"] = selection.projection.split()
@@ -120,7 +122,8 @@ def _join(content: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"meta is {reprlib.repr(rest)}; it must be an object with fields")
     plan = _plan(_entry(rest, "plan"))
     preparation = _preparation(rest["preparation"], plan) if rest.get("preparation") is not None else None
-    indices = _indices(_entry(content, "indices"), plan.m if preparation is None else preparation.rows)
+    m = plan.m if preparation is None else preparation.rows
+    indices = _indices(_entry(content, "indices"), m)
     k = len(indices)
     numbers = {name: _floats(content, name, (k,)) for name in ("gains", "explained", "margins")}
     weights = _floats(content, "weights", (k, plan.n))
@@ -151,6 +154,7 @@ def _join(content: dict[str, Any]) -> dict[str, Any]:
         "resumed": _resumed(rest.get("resumed", 0), k),
         "projection": _projection(content, rest["projection"], plan, preparation) if "projection" in rest else None,
         "preparation": preparation,
+        "provenance": None if rest.get("provenance") is None else Provenance.decoded(rest["provenance"], m),
     }
 
 
@@ -164,15 +168,17 @@ def _plan(stored: Any) -> Plan:
 
 
 def _preparation(stored: Any, plan: Plan) -> Preparation:
-    found = arguments(Preparation, stored, "preparation", leave=("standardized",))
+    found = arguments(Preparation, stored, "preparation", leave=("standardized", "center"))
     rows, dropped = (_count(_entry(found, name), f"preparation: {name}") for name in ("rows", "dropped"))
     if rows - dropped != plan.m:
         raise ValueError(
             f"preparation leaves {rows - dropped} of {rows} rows; they must be {plan.m}, those of the plan"
         )
-    done = _entry(stored, "standardized")
+    done, center, cone = _entry(stored, "standardized"), _center(stored, plan.d), found.get("cone", 0.0)
+    if not 0 <= cone <= 1:
+        raise ValueError(f"preparation: cone is {cone}; it must lie in [0, 1]")
     if done is None:
-        return Preparation(rows, dropped)
+        return Preparation(rows, dropped, None, center, cone)
     how = arguments(Standardization, done, "standardized", leave=("centers", "spreads"))
     method = one_of("standardized: method", how["method"], METHODS)
     columns = (plan.n,) if method == "zscore" else (0,)
@@ -180,7 +186,17 @@ def _preparation(stored: Any, plan: Plan) -> Preparation:
     # Scores are within LARGEST, and a constant column has spread 0.
     _within("standardized: centers", centers, -LARGEST, LARGEST)
     _within("standardized: spreads", spreads, 0, LARGEST, ROUNDING * LARGEST)
-    return Preparation(rows, dropped, Standardization(method, tuple(centers.tolist()), tuple(spreads.tolist())))
+    done = Standardization(method, tuple(centers.tolist()), tuple(spreads.tolist()))
+    return Preparation(rows, dropped, done, center, cone)
+
+
+def _center(stored: dict[str, Any], d: int) -> tuple[float, ...] | None:
+    # Earlier versions did not write it.
+    if stored.get("center") is None:
+        return None
+    mean = _floats(stored, "center", (d,))
+    _within("preparation: center", mean, -LARGEST, LARGEST)
+    return tuple(mean.tolist())
 
 
 def _projection(content: dict[str, Any], stored: Any, plan: Plan, preparation: Preparation | None) -> Projection:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Items, Rules
 from gip_gpu.backends.residual import Residual
+from gip_gpu.data.center import Center, Watch
 from gip_gpu.data.rows import Rows
 from gip_gpu.planning.cpu_costs import Costs, HostCosts
 from gip_gpu.planning.plan import Plan
@@ -57,9 +58,17 @@ class Backend(ABC):
         return ""
 
     @classmethod
-    def open(cls, F: Any, *, normalize: bool, widen: bool = False) -> Rows:
-        """Returns the exact rows of the embeddings F given by a user."""
-        return Rows(F, normalize=normalize, widen=widen)
+    def open(
+        cls,
+        F: Any,
+        *,
+        normalize: bool,
+        center: bool | str | Center = False,
+        widen: bool = False,
+        watch: Watch | None = None,
+    ) -> Rows:
+        """Returns the exact rows of the embeddings F given by a user; arguments as of `Rows`."""
+        return Rows(F, normalize=normalize, center=center, widen=widen, watch=watch)
 
     @classmethod
     def available(cls, device: str) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.checkpoint import fingerprint
+from gip_gpu.data.center import Center
 from gip_gpu.data.rows import Rows
 from gip_gpu.greedy.projection import Projection
 from gip_gpu.greedy.state import Stored
@@ -34,15 +35,17 @@ def subject(
     options: Options,
     initial: NDArray[np.int64],
     prior: Projection | None = None,
+    given: str | None = None,
     constraints: str | None = None,
 ) -> Stored:
     """Returns the identity of a selection: fingerprints of F and G and all settings that affect the picks, by name.
 
-    `constraints` is `Constraints.digest`.
+    `given` is the fingerprint of the rows as given, if the caller knows it; `constraints` is `Constraints.digest`.
     """
     sizes = *rows.shape, 0 if scores is None else scores.shape[1]
-    F, G = fingerprint.of_matrix(rows.values), None if scores is None else fingerprint.of_matrix(scores)
-    found = described(sizes, F, G, options, rows.normalize, initial, prior)
+    F = fingerprint.of_matrix(rows.given) if given is None else given
+    G = None if scores is None else fingerprint.of_matrix(scores)
+    found = described(sizes, F, G, options, rows.normalize, initial, prior, rows.center)
     # Files written before there were constraints lack the entry.
     return found if constraints is None else {**found, "constraints": constraints}
 
@@ -55,6 +58,7 @@ def described(
     normalize: bool,
     initial: NDArray[np.int64],
     prior: Projection | None = None,
+    center: Center | None = None,
 ) -> Stored:
     """As `subject`, from the sizes m, d, n and the fingerprints of F and G."""
     settings = {**asdict(options), "objective": options.choose(G is not None).name}
@@ -65,11 +69,13 @@ def described(
         **settings,
         "normalize": normalize,
         "initial": hashlib.sha256(initial.tobytes()).hexdigest() if len(initial) else None,
-        "prior": None if prior is None else _digest(prior),
+        "prior": None if prior is None else digest(prior),
+        "center": None if center is None else hashlib.sha256(center.mean.tobytes()).hexdigest(),
     }
 
 
-def _digest(prior: Projection) -> str:
+def digest(prior: Projection) -> str:
+    """Returns the SHA-256 of a projection, in hexadecimal."""
     arrays, rest = prior.split()
     content = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for array in arrays.values():

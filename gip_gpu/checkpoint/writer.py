@@ -11,7 +11,11 @@ from gip_gpu.system.atomic_write import remove_leftovers
 from gip_gpu.system.deferred_signals import DeferredSignals
 
 # Names in messages of settings that are stored as digests.
-OTHERS = {"initial": "initial items", "prior": "picks before these rows joined"}
+OTHERS = {
+    "initial": "initial items",
+    "prior": "picks before these rows joined",
+    "center": "centring: rows are centred in one and not in the other, or by another mean row",
+}
 # Approximate seconds between two checks of the clock and of signals.
 LOOK = 0.25
 

@@ -1,6 +1,7 @@
-"""The command line, `gip-gpu`: run, embed, score, select, plan, report, demo.
+"""The command line, `gip-gpu`: run, embed, score, select, verify, plan, report, demo.
 
-Exit status: 0 done; 1 unexpected failure; 2 usage or bad input; 130 interrupted; 143 terminated.
+Exit status: 0 done; 1 unexpected failure, or a selection that `verify` found to differ; 2 usage or bad input;
+130 interrupted; 143 terminated.
 """
 
 import os
@@ -21,6 +22,7 @@ from gip_gpu.cli.report import report
 from gip_gpu.cli.run import run
 from gip_gpu.cli.score import score
 from gip_gpu.cli.select import select
+from gip_gpu.cli.verify import verify
 from gip_gpu.system.launched import leading
 
 
@@ -30,7 +32,7 @@ def commands() -> None:
     """Choose the most informative examples of a pool by Greedy Information Projection."""
 
 
-for command in (run, embed, score, select, plan, report, demo):
+for command in (run, embed, score, select, verify, plan, report, demo):
     commands.add_command(command)
 
 
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             # The arguments, for a report of the command itself.
             given = list(sys.argv[1:] if arguments is None else arguments)
-            commands.main(given, prog_name="gip-gpu", standalone_mode=False, obj=given)
+            # A command that ends by `Context.exit` has its status returned.
+            status = commands.main(given, prog_name="gip-gpu", standalone_mode=False, obj=given)
     except (KeyboardInterrupt, click.Abort):
         return _failed("interrupted", 130)
     except click.ClickException as error:
@@ -66,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"not enough memory: {error}", 1)
     except Exception as error:
         return _failed(f"{type(error).__name__}: {error} (GIP_GPU_DEBUG=1 shows where)", 1)
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -52,6 +52,23 @@ ON_NAN = click.option(
     show_default=True,
     help="error; drop: never choose rows that are not finite, and take -k 5% of the others.",
 )
+
+
+def center_options(command: Command) -> Command:
+    """Adds the options of centring, shared by `select` and `plan`."""
+    for name, value, text in reversed(
+        (
+            ("--center", True, "Subtract the mean row of the embeddings from each of them first."),
+            ("--no-center", False, "Do not.  [default]"),
+            ("--center-auto", "auto", "Subtract it if more than 25 % of the embeddings' energy is common to all."),
+        )
+    ):
+        command = click.option(name, "center", type=click.UNPROCESSED, flag_value=value, default=False, help=text)(
+            command
+        )
+    return command
+
+
 SIGN = click.option(
     "--sign",
     # torchrun's parser also reads the options of the program, and finds --sign ambiguous between two of its own.

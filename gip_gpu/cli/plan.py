@@ -5,10 +5,12 @@ from typing import Any
 
 import click
 
-from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, run_options
+from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, center_options, run_options
 from gip_gpu.cli.output import table
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import count, whole
+from gip_gpu.data.center import Center, measure
+from gip_gpu.data.rows import BLOCK_VALUES
 from gip_gpu.planning.cluster import GIVEN, estimate
 from gip_gpu.planning.gpu_costs import GIVEN_BYTES
 from gip_gpu.planning.hardware import DEVICE_KINDS, LINKS
@@ -32,24 +34,34 @@ KIND = next(iter(DEVICE_KINDS))
 @OBJECTIVE
 @QUERY
 @SIGN
+@center_options
 @click.option("--devices", type=whole, help="Number of devices to split the rows over; they may be elsewhere.")
 @click.option("--device-kind", help=f"{', '.join(DEVICE_KINDS)}.  [default: {KIND}]")
 @click.option("--network", help=f"{', '.join(LINKS)}, or '50GB/s,5us': the link between devices.")
 @click.option("--given", help=f"Format of the rows on them: {', '.join(GIVEN_BYTES)}.  [default: {GIVEN}]")
 def plan(
     embeddings: Path | None, rows: int | None, dim: int | None, signals: int, k: int | float | str, key: str | None,
-    objective: str | None, query: str, sign: str | None, devices: int | None, device_kind: str | None,
-    network: str | None, given: str | None, **options: Any,
+    objective: str | None, query: str, sign: str | None, center: bool | str, devices: int | None,
+    device_kind: str | None, network: str | None, given: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Show the time and memory of a selection from EMBEDDINGS, or from --rows items of length --dim. Selects nothing.
 
     With --devices, estimate them for rows split over that many devices, by a model with figures from datasheets.
+
+    With --center-auto, EMBEDDINGS is read once to find out whether it will be centred.
     """
+    measured: Center | None = None
     if embeddings is not None and (rows, dim) == (None, None):
         limit = options["memory_limit"]
-        m, d = open_matrix(embeddings, key, dimensions=(2,), memory_limit=limit).shape
+        source = open_matrix(embeddings, key, dimensions=(2,), memory_limit=limit)
+        m, d = source.shape
+        if center == "auto":
+            step = max(1, BLOCK_VALUES // d)
+            measured = measure(source, center, ((start, min(start + step, m)) for start in range(0, m, step)))
     elif embeddings is None and rows is not None and dim is not None:
         m, d = rows, dim
+        if center == "auto":
+            raise click.UsageError("--center-auto reads the embeddings; give EMBEDDINGS, or --center or --no-center")
     else:
         raise click.UsageError("give either EMBEDDINGS, or both --rows and --dim")
     options.update(query=query, sign=as_sign(sign))
@@ -58,11 +70,17 @@ def plan(
     n = signals if kind.scored else 0
     elsewhere: dict[str, Any] = {"device_kind": device_kind, "network": network, "given": given}
     if devices is not None:
+        if center:
+            raise click.UsageError("the plan for --devices has no centring; leave --center out")
         say(table(_cluster_table(m, d, n, as_count(k, m), kind, devices, **elsewhere, **options)), "the plan")
         return
     _check_alone(**elsewhere)
+    centres = center is True or (measured is not None and measured.subtracted)
+    # Centred rows are stored in float64.
+    options["given"] = "fp64" if centres else "fp32"
     planned = make_plan(m, d, n, as_count(k, m), measure=True, objective=kind.name, small=True, **options)
-    say(table(planned.table()), "the plan")
+    said = [("embeddings", measured.said if measured is not None else "centred")] if measured or centres else []
+    say(table([*planned.table(), *said]), "the plan")
 
 
 def _check_alone(**elsewhere: str | None) -> None:

@@ -15,7 +15,7 @@ from gip_gpu.cli.bars import bar
 from gip_gpu.cli.config import CONFIG, write_config
 from gip_gpu.cli.constraints import constraint_options, constraints_of
 from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
-from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
+from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, center_options, run_options
 from gip_gpu.cli.output import summary
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import count
@@ -52,6 +52,7 @@ from gip_gpu.system.launched import launched
 @ON_NAN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Keep the lengths of given vectors.")
+@center_options
 @click.option("--group-by", help="A column of DATA whose values are the groups.")
 @constraint_options
 @click.option(

@@ -17,7 +17,7 @@ from gip_gpu.cli import jsonl
 from gip_gpu.cli.constraints import constraint_options, constraints_of, labels_of
 from gip_gpu.cli.id_checks import Ids
 from gip_gpu.cli.ids import names_a_file, read_ids
-from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, run_options
+from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, center_options, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
 from gip_gpu.cli.values import count, interval
 from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
@@ -60,6 +60,7 @@ from gip_gpu.validation.settings import as_count
 @ON_NAN
 @click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
 @click.option("--no-normalize", is_flag=True, help="Keep the lengths of the embeddings' rows.")
+@center_options
 @click.option("--groups", type=FILE, help="The group of each row: .npy, or .txt with one a line.")
 @constraint_options
 @click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run resumes from it.")
@@ -69,7 +70,8 @@ from gip_gpu.validation.settings import as_count
 def select(
     embeddings: Path, scores: Path | None, k: int | float | str, output: Path | None, rows: Path | None,
     rows_out: Path | None, no_check_rows: bool, ids: str | None, key: str | None, scores_key: str | None,
-    no_normalize: bool, groups: Path | None, checkpoint: Path | None, force: bool, quiet: bool, **options: Any,
+    no_normalize: bool, center: bool | str, groups: Path | None, checkpoint: Path | None, force: bool, quiet: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS, most informative first.
 
@@ -115,7 +117,7 @@ def select(
     if launched() and any(value is not None for value in limits.values()):
         raise click.UsageError("a selection among processes takes no constraints; run it in one process")
     shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
-    options.update(normalize=not no_normalize, progress=shown or None)
+    options.update(normalize=not no_normalize, center=center, progress=shown or None)
     pool_rows: Lines | None = None
     pool_ids: Ids | None = None
 
@@ -139,7 +141,7 @@ def select(
             if pool_ids is not None:
                 outputs.check_ids(pool_ids)
         if compressed:
-            G = compressed_scores(F, normalize=not no_normalize, on_nan=options["on_nan"])
+            G = compressed_scores(F, normalize=not no_normalize, center=center, on_nan=options["on_nan"])
         return F, G
 
     def finish(selection: Selection) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.data.center import Center, Watch, centred, measure
 from gip_gpu.data.device_arrays import DeviceMatrix
 from gip_gpu.data.user_arrays import as_matrix, bad_rows
 from gip_gpu.sources.mapped import mapped_file
@@ -18,43 +19,70 @@ WIDENED = 1 << 22
 
 
 class Rows:
-    """Rows of an embedding matrix, cast to float64 and then normalised in float64.
+    """Rows of an embedding matrix, cast to float64, centred if requested, and then normalised in float64.
 
     Args:
         F: (m, d) embeddings, any float or integer type and any strides; kept by reference, never modified.
         normalize: divide each row by its l2 norm.
+        center: subtract the mean row first: True, False, "auto" (`gip_gpu.data.center`), or the center to subtract.
         widen: keep at most `WIDENED` values in float64 for `exact`.
+        watch: called with each block of rows as given, in order, and the index of its first row.
 
     Attributes:
         shape: (m, d).
+        given: F as an array, source or `DeviceMatrix`.
+        values: the rows that are normalised: `given`, or its centred rows in float64.
+        center: the center that was subtracted, or None.
+        measured: the center that was measured, subtracted or not; None with center False.
         norms: (m,) float64, the l2 norms of the input rows.
         file: the file that F maps, which must not change, or None.
         largest: the largest norm of the rows that `take` and `block` return.
 
     Raises:
-        TypeError, ValueError: F is not a finite real (m, d) matrix, or it has a zero row and `normalize` is true.
+        TypeError, ValueError: F is not a finite real (m, d) matrix, or it has a zero row, perhaps after centring, and
+            `normalize` is true.
 
     >>> Rows([[3, 4], [0, 2]]).take([0])
     array([[0.6, 0.8]])
     """
 
-    def __init__(self, F: Any, *, normalize: bool = True, widen: bool = False) -> None:
-        self.values: Any = F if isinstance(F, DeviceMatrix) else as_matrix(F, "F")
+    center: Center | None = None
+
+    def __init__(
+        self,
+        F: Any,
+        *,
+        normalize: bool = True,
+        center: bool | str | Center = False,
+        widen: bool = False,
+        watch: Watch | None = None,
+    ) -> None:
+        self.given: Any = F if isinstance(F, DeviceMatrix) else as_matrix(F, "F")
+        self.shape: tuple[int, int] = self.given.shape
+        found = center if isinstance(center, Center) else measure(self.given, center, self.bounds(), watch)
+        if found is not None and not isinstance(center, Center):
+            # `measure` has shown it all rows.
+            watch = None
+        self.measured = found
+        self.center = found if found is not None and found.subtracted else None
+        self.values: Any = self.given if self.center is None else centred(self.given, self.center.mean)
         self.file = mapped_file(self.values)
         self.normalize = flag("normalize", normalize)
-        self.shape: tuple[int, int] = self.values.shape
         self.norms = np.empty(len(self.values))
         few = widen and isinstance(self.values, np.ndarray) and self.values.size <= WIDENED
         self.widened = np.empty(self.shape) if few else None
         self.kept: NDArray[np.float64] | None = None
         for start, stop in self.bounds():
+            given = self.values[start:stop]
+            if watch is not None:
+                watch(given if self.center is None else self.given[start:stop], start)
             if self.widened is None:
-                block = self.values[start:stop].astype(np.float64, order="C")
+                block = given.astype(np.float64, order="C")
             else:
                 block = self.widened[start:stop]
-                block[:] = self.values[start:stop]
+                block[:] = given
             self.norms[start:stop] = row_norms(block)
-        bad_rows("F", self.values, self.norms, zero_allowed=not normalize)
+        bad_rows("F", self.values, self.norms, zero_allowed=not normalize, centred=self.center is not None)
         self.largest = 1.0 if normalize else float(self.norms.max())
 
     @property

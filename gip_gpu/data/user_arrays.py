@@ -117,8 +117,16 @@ def check_rows_of_scores(scores: tuple[int, ...], shape: tuple[int, int], names:
                          f"row i of {G} belongs to row i of {F}{hint}")  # fmt: skip
 
 
-def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool) -> None:
-    """Raises ValueError if rows are not finite (it names the first five), too large, or zero and not `zero_allowed`."""
+def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed: bool, centred: bool = False) -> None:
+    """Raises ValueError if rows are not finite (it names the first five), too large, or zero and not `zero_allowed`.
+
+    Args:
+        name: name of the rows, for messages.
+        values: the rows.
+        norms: (m,) their norms.
+        zero_allowed: whether zero rows are allowed.
+        centred: whether the mean row was subtracted, so that a zero row equals it.
+    """
     usable = norms <= LARGEST if zero_allowed else (norms <= LARGEST) & (norms > 0)
     if usable.all():
         return
@@ -129,7 +137,15 @@ def bad_rows(name: str, values: Any, norms: NDArray[np.float64], *, zero_allowed
     shown = f"row {row} ({_brief(values[row])})"
     if norms[row] > LARGEST:
         raise ValueError(f"{name} has norm {norms[row]:g} in {shown}; at most {LARGEST:g} is possible")
-    count = int((norms == 0).sum())
+    zero = np.flatnonzero(norms == 0)
+    count = len(zero)
+    if centred:
+        named = ", ".join(map(str, zero[:5].tolist())) + (", ..." if count > 5 else "")
+        raise ValueError(
+            f"{name} has {count} row{'s' * (count > 1)} equal to the mean row ({named}): centring makes zero rows, "
+            "which cannot be normalised; drop such rows, do not centre (center=False, --no-center) or do not normalise "
+            "(normalize=False, --no-normalize)"
+        )
     raise ValueError(f"{name} has a zero row, {shown}, {count} in all, which cannot be normalised; "
                      "drop such rows or do not normalise (normalize=False, --no-normalize)")  # fmt: skip
 

@@ -46,6 +46,7 @@ def select(
     columns: str = "auto",
     memory_limit: int | float | str | None = None,
     normalize: bool = True,
+    center: bool | str = False,
     sign: str | None = None,
     standardize: str | None = None,
     on_nan: str = "error",
@@ -75,6 +76,7 @@ def select(
         columns: "auto" or "lazy".
         query: "direct" only; fitting a query needs all rows in one process.
         objective, epsilon, normalize, sign: as in `gip_gpu.select`; "mi" for one column of scores only.
+        center: as in `gip_gpu.select`; the mean row is that of the rows of all ranks, exact and with the same value.
         standardize: as in `gip_gpu.select`, over the scores of all ranks and with the same values; "rank" sends the
             different values of each column to rank 0, which holds them all.
         on_nan: as in `gip_gpu.select`; a rank may have no row left.
@@ -115,6 +117,7 @@ def select(
         "columns": columns,
         "memory_limit": memory_limit,
         "normalize": normalize,
+        "center": center,
         "sign": sign,
         "standardize": standardize,
         "on_nan": on_nan,

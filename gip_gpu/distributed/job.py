@@ -16,6 +16,7 @@ from gip_gpu.api.score_checks import Traits, check_order
 from gip_gpu.api.selection import Selection
 from gip_gpu.checkpoint import file as checkpoint
 from gip_gpu.checkpoint import fingerprint
+from gip_gpu.data.center import Center, joined
 from gip_gpu.data.missing_values import Kept
 from gip_gpu.distributed import scores
 from gip_gpu.distributed.columns import ShardedColumns
@@ -94,6 +95,8 @@ class Agreed:
         hosts: host name of each rank.
         input: record of how the rows and scores of all ranks were prepared.
         traits: traits of the scores of all ranks, None without scores.
+        fingerprints: of F and of the scores as given, None without scores.
+        center: the center that was subtracted from the rows, None without.
     """
 
     sizes: list[int]
@@ -105,6 +108,8 @@ class Agreed:
     hosts: list[str]
     input: Input
     traits: Traits | None
+    fingerprints: tuple[str, str | None]
+    center: Center | None
 
     @property
     def offsets(self) -> list[int]:
@@ -128,6 +133,8 @@ def _agree(communicator: Communicator, member: Member) -> Agreed:
         communicator.ask_each([None if size else ("stand_in", (d, n)) for size in sizes])
     finite, options = _finite(hellos), member.options
     k, initial = counted(member.k, member.initial, m if finite is None else finite.m, finite)
+    F, G = _fingerprints(communicator, sizes)
+    center, largest = _centre(communicator, sizes, options.center, max(hello.largest for hello in hellos))
     done = None if options.standardize is None else scores.standardize(communicator, options.standardize, sizes)
     traits = scores.check(communicator, sizes, options.how, sign_given=options.sign is not None) if n else None
     keeps_columns = member.objective.keeps_columns(options.how.sign)
@@ -136,11 +143,13 @@ def _agree(communicator: Communicator, member: Member) -> Agreed:
         d=d,
         k=k,
         initial=initial,
-        largest=max(hello.largest for hello in hellos),
+        largest=largest,
         by_items=not keeps_columns or not all(hello.columns for hello in hellos),
         hosts=[hello.host for hello in hellos],
         input=Input(m if finite is None else finite.m, finite, done),
         traits=traits,
+        fingerprints=(F, G if n else None),
+        center=center,
     )
 
 
@@ -162,6 +171,7 @@ def _lead(communicator: Communicator, member: Member, began: float) -> Selection
     prepared = time.perf_counter()
 
     rows = ShardedRows(communicator, agreed.sizes, agreed.d, normalize=options.normalize, largest=agreed.largest)
+    rows.center = agreed.center
     state = _state(communicator, member, agreed, total, rows)
     computed, resumed = 0, 0 if writer is None else writer.resumed(state.first, total)
     if whole:
@@ -183,7 +193,7 @@ def _lead(communicator: Communicator, member: Member, began: float) -> Selection
     check_order(state, agreed.traits)
     timings = {"prepare": prepared - began, **timings, "total": time.perf_counter() - began}
     outcome = Outcome(carried, plan, timings, computed, resumed)
-    return selection_of(state, None, outcome, options.how, rows, agreed.input)
+    return selection_of(state, None, outcome, options.how, rows, agreed.input, agreed.fingerprints)
 
 
 def _state(communicator: Communicator, member: Member, agreed: Agreed, total: int, rows: ShardedRows) -> ShardedState:
@@ -203,12 +213,36 @@ def _state(communicator: Communicator, member: Member, agreed: Agreed, total: in
 def _writer(communicator: Communicator, member: Member, agreed: Agreed) -> SharedCheckpointWriter:
     """Returns the checkpoint writer of this selection, which has read the checkpoint to resume from."""
     assert member.saving is not None
-    parts = communicator.ask_each([("fingerprints", (offset,)) for offset in agreed.offsets[:-1]])
-    F, G = (fingerprint.joined(of_ranks) for of_ranks in zip(*parts, strict=True))
+    F, G = agreed.fingerprints
+    if member.options.standardize is not None:
+        # A checkpoint names the standardised scores.
+        G = _fingerprints(communicator, agreed.sizes)[1]
     sizes = agreed.offsets[-1], member.rows.shape[1], member.n
-    scored = None if member.scores is None else G
-    of = checkpoint.described(sizes, F, scored, member.options.how, member.rows.normalize, agreed.initial)
+    scored = G if member.n else None
+    options = member.options
+    of = checkpoint.described(sizes, F, scored, options.how, options.normalize, agreed.initial, center=agreed.center)
     return SharedCheckpointWriter(communicator, *member.saving, of)
+
+
+def _centre(
+    communicator: Communicator, sizes: Sequence[int], center: bool | str, largest: float
+) -> tuple[Center | None, float]:
+    """Centres the rows of all ranks, `sizes` rows each; returns the center, if any, and the largest norm."""
+    if center is False:
+        return None, largest
+    sums = communicator.ask_each([("center_sums", ()) if size else None for size in sizes])
+    found = joined([part for part, size in zip(sums, sizes, strict=True) if size], center)
+    log.info("center=%r: %s", center, found.said)
+    norms = communicator.ask("centre", found)
+    return (found if found.subtracted else None), max(norms)
+
+
+def _fingerprints(communicator: Communicator, sizes: Sequence[int]) -> tuple[str, str]:
+    """Returns the fingerprints of F and of the scores, as they are now, of all ranks, `sizes` rows each."""
+    offsets: list[int] = np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist()
+    parts = communicator.ask_each([("fingerprints", (offset,)) for offset in offsets])
+    F, G = (fingerprint.joined(of_ranks) for of_ranks in zip(*parts, strict=True))
+    return F, G
 
 
 def _finite(hellos: Sequence[Hello]) -> Kept | None:

@@ -16,6 +16,7 @@ from gip_gpu.backends.devices import resolve
 from gip_gpu.backends.items import Rules
 from gip_gpu.checkpoint import fingerprint
 from gip_gpu.checkpoint.settings import as_saving
+from gip_gpu.data.center import Center, PartSums, part_sums
 from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
 from gip_gpu.data.missing_values import keep_finite
 from gip_gpu.data.rows import Rows
@@ -139,7 +140,23 @@ class Member(OwnScores):
                 f"objective is {self.objective.name!r} with {self.n} signals, whose query is fitted to all rows in one "
                 "process; many processes have 'mp', 'omp', 'lr' and 'entropy', and 'mi' with one signal"
             )
-        self.rows = self.kind.open(F, normalize=self.options.normalize)
+        # Rows that may be centred are normalised when the center is known: a zero row may not stay one.
+        self.rows = self.kind.open(F, normalize=self.options.normalize and self.options.center is False)
+
+    def center_sums(self) -> PartSums:
+        """Returns the exact sums of these rows."""
+        return part_sums(self.rows.given, self.rows.bounds())
+
+    def centre(self, center: Center) -> float:
+        """Subtracts a center from the rows, if it is to be subtracted, and normalises them; returns the largest norm.
+
+        The placeholder row of a process without rows stays.
+        """
+        if not self.m:
+            self.rows = self.kind.open(self.rows.given, normalize=self.options.normalize)
+            return 0.0
+        self.rows = self.kind.open(self.rows.given, normalize=self.options.normalize, center=center)
+        return self.rows.largest
 
     def hello(self) -> Hello:
         own = {entry.name: getattr(self.options, entry.name) for entry in fields(self.options)}
@@ -181,7 +198,7 @@ class Member(OwnScores):
         """Returns the parts of this process in the fingerprints of F and G; `offset` is its first row in the pool."""
         if not self.m:
             return (0, 0), (0, 0)
-        return fingerprint.of_part(self.rows.values, offset), (
+        return fingerprint.of_part(self.rows.given, offset), (
             (0, 0) if self.scores is None else fingerprint.of_part(self.scores, offset)
         )
 

@@ -69,7 +69,7 @@ def load_encoder(
 
 
 def fingerprint_of(texts: str, encoder: Encoder) -> str:
-    """Returns the fingerprint of vectors from that of their texts (`Survey.fingerprint`) and their encoder."""
+    """Returns the fingerprint of vectors from that of their texts (`TextSurvey.fingerprint`) and their encoder."""
     whole = json.dumps([texts, encoder.identity, encoder.width, DTYPE.str])
     return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
 

@@ -1,16 +1,34 @@
 """Admission: the items that constraints still allow, as a selection makes its picks."""
 
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.data.rows import Rows
-from gip_gpu.greedy.state import State
 from gip_gpu.numerics.error_bounds import U64
 from gip_gpu.problem.constraints import Constraints
 
 Indices = NDArray[np.int64]
+
+
+class PicksSoFar(Protocol):
+    """The part of a selection's state that admission reads and changes; `gip_gpu.greedy.state.State` documents it."""
+
+    k: int
+    t: int
+    blocked: int
+    left: NDArray[np.bool_]
+    pool: NDArray[np.bool_]
+    indices: Indices
+    rounds: list[int]
+
+    @property
+    def m(self) -> int: ...
+    @property
+    def first(self) -> int: ...
 
 
 class Admission:
@@ -24,7 +42,7 @@ class Admission:
         state: the selection, before its first pick.
     """
 
-    def __init__(self, constraints: Constraints, rows: Rows, state: State) -> None:
+    def __init__(self, constraints: Constraints, rows: Rows, state: PicksSoFar) -> None:
         self.constraints, self.rows, self.state = constraints, rows, state
         # Picks looked at so far: for near-duplicates, where those of `initial` count, and for groups.
         self.looked, self.counted = 0, state.first
@@ -103,6 +121,46 @@ class Admission:
         only_owed = self.state.k - self.state.t <= int(owed.sum())
         full = (self.counts >= groups.most) | (only_owed & (owed == 0))
         return np.concatenate([[only_owed], full])
+
+
+@dataclass
+class Replayed:
+    """`PicksSoFar` of a finished selection, whose picks are taken again one by one."""
+
+    indices: Indices
+    k: int
+    m: int
+    first: int
+    t: int = 0
+    blocked: int = 0
+    rounds: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.left, self.pool = np.ones(self.m, bool), np.ones(self.m, bool)
+
+
+def admitted_until(constraints: Constraints, rows: Rows, initial: Indices, picks: Indices, k: int) -> Indices:
+    """Returns for each item, (m,), the number of picks after which it may not be picked any more; k if it always may.
+
+    -1 stands for items that were out before the initial ones.
+
+    Args:
+        constraints: the constraints.
+        rows: the exact rows.
+        initial: items chosen before the first pick.
+        picks: the picks made, k of them or fewer.
+        k: picks wanted.
+    """
+    m, first = rows.shape[0], len(initial)
+    state = Replayed(np.concatenate([initial, picks]), k + first, m, first)
+    admission, until = Admission(constraints, rows, state), np.full(m, k)
+    until[admission.update()] = -1
+    for made in range(len(picks) + 1):
+        taken = slice(0, first) if not made else slice(first + made - 1, first + made)
+        state.left[state.indices[taken]] = False
+        state.t = first + made
+        until[admission.update()] = made
+    return until
 
 
 def near(rows: Rows, index: int, cosine: float, among: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -21,6 +21,29 @@ def column_sums(values: NDArray[np.float64]) -> list[int]:
     return [_sum(np.ascontiguousarray(column)) for column in values.T]
 
 
+def folded(values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Returns a few rows (n,) with the exact sums of the columns of (m, n) finite values, at the speed of array passes.
+
+    Each pass takes from all values their part above a common power of two, so that these parts add up without rounding
+    in any order, and leaves an exact rest; the passes end when no rest is left, after one or two for values of similar
+    size.
+
+    Source: Rump, Ogita, Oishi, "Accurate floating-point summation", SIAM J. Sci. Comput. 31 (2008), ExtractVector.
+
+    >>> values = np.array([[1e16], [1.0], [-1e16], [2.0**-60]])
+    >>> column_sums(np.array(folded(values))) == column_sums(values)
+    True
+    """
+    found = []
+    places = int(np.ceil(np.log2(len(values) + 2)))
+    while largest := float(np.abs(values).max(initial=0.0)):
+        unit = 2.0 ** (np.frexp(largest)[1] + places)
+        high = (values + unit) - unit
+        found.append(high.sum(axis=0))
+        values = values - high
+    return found
+
+
 def mean(sums: Sequence[int], count: int) -> float:
     """Returns the mean of `count` values, rounded once, from the exact sums of their parts.
 

@@ -17,13 +17,15 @@ SELF_COMPRESSION = "self-compression"
 Scores = NDArray[Any] | Source | None
 
 
-def compressed_scores(F: Any, *, normalize: bool = True, on_nan: str = "error") -> NDArray[np.float64]:
+def compressed_scores(
+    F: Any, *, normalize: bool = True, center: bool | str = False, on_nan: str = "error"
+) -> NDArray[np.float64]:
     """Returns self-compression scores (m,) of the rows that take part, NaN for the others."""
     kept = keep_finite(F, None) if as_on_nan(on_nan) else None
     if kept is None:
-        return self_compression(F, normalize=normalize)
+        return self_compression(F, normalize=normalize, center=center)
     scores = np.full(kept.m, np.nan)
-    scores[kept.indices] = self_compression(kept.view(F), normalize=normalize)
+    scores[kept.indices] = self_compression(kept.view(F), normalize=normalize, center=center)
     return scores
 
 
@@ -31,7 +33,7 @@ def compressed_scores(F: Any, *, normalize: bool = True, on_nan: str = "error") 
 # the data set, its vectors and the options of the selection.
 SIGNALS: dict[str, Callable[[Records, Any, dict[str, Any]], Scores]] = {
     SELF_COMPRESSION: lambda _, F, options: compressed_scores(
-        F, normalize=options.get("normalize", True), on_nan=options.get("on_nan", "error")
+        F, **{name: options[name] for name in ("normalize", "center", "on_nan") if name in options}
     ),
 }
 

@@ -104,7 +104,7 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Survey:
+class TextSurvey:
     """Facts about all texts, from one pass.
 
     Attributes:
@@ -191,7 +191,7 @@ class Texts:
     def __str__(self) -> str:
         return ", ".join(dict.fromkeys(map(str, self.layouts)))
 
-    def survey(self) -> Survey:
+    def survey(self) -> TextSurvey:
         """Reads all texts once and returns their fingerprint and counts."""
         digest = hashlib.blake2b(digest_size=16)
         empty = repaired = characters = 0
@@ -208,7 +208,7 @@ class Texts:
                 f"{repaired:,} texts hold lone surrogates, which are embedded as U+FFFD; rows stay as they are",
                 DataWarning,
             )
-        return Survey(len(self), empty, repaired, characters, digest.hexdigest())
+        return TextSurvey(len(self), empty, repaired, characters, digest.hexdigest())
 
 
 def _encodable(text: str) -> str:

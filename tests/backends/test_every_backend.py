@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from gip_gpu import Pool, backends, select, signals
-from gip_gpu.reference import matching_pursuit
+from gip_gpu import Pool, backends, select, signals, verify
+from gip_gpu.reference import greedy, matching_pursuit
 from tests.support.tied_pools import problems
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("triton", "cupy")]
@@ -161,3 +161,20 @@ def test_what_a_gpu_cannot_take(on_gpu, narrow):
         select(narrow, np.ones((300, 1025)), 5, **on_gpu)
     with pytest.raises(ValueError, match=r"norm .* in row 7; on a GPU rows must have norms of at least 1e-300"):
         select(narrow * np.where(np.arange(300.0) == 7, 1e-304, 1.0)[:, None], np.ones(300), 5, **on_gpu)
+
+
+def test_centred_rows(run, narrow):
+    G = np.random.default_rng(4).integers(0, 6, 300)
+    expected = matching_pursuit(narrow, G, 15, on_exhausted="restart", center=True)
+    for columns in ("gram", "lazy"):
+        np.testing.assert_array_equal(select(narrow, G, 15, columns=columns, center=True, **run).indices, expected)
+    ratio = select(narrow, G, 8, objective="lr", center="auto", **run)
+    np.testing.assert_array_equal(ratio.indices, greedy(narrow, G, 8, objective="lr", center=True))
+
+
+def test_verified(run, narrow):
+    G = np.random.default_rng(4).integers(0, 6, 300)
+    for objective in ("mp", "lr"):
+        verdict = verify(select(narrow, G, 12, objective=objective, **run), narrow, G)
+        assert verdict.ok
+        assert len(verdict.holding) == 12

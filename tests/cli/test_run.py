@@ -284,3 +284,12 @@ def test_real_text_and_a_real_encoder(folder: Path, run: Run) -> None:
     wanted = gip_gpu.select(stored, gip_gpu.signals.self_compression(stored), 10, device="cpu")
     chosen = (folder / "a.jsonl").read_bytes().splitlines(keepends=True)
     assert len(set(chosen) & {lines[i] for i in wanted}) >= 9
+
+
+def test_centring_is_an_option_that_the_written_file_keeps(folder: Path, run: Run) -> None:
+    for option, center in (("--center", True), ("--center-auto", "auto")):
+        assert run(f"run data.jsonl -k 7 --out chosen.jsonl --device cpu --no-report --force {option}").status == 0
+        wanted = gip_gpu.select(F, None, 7, device="cpu", center=center)
+        assert read(folder / "chosen.jsonl") == [ROWS[i] for i in wanted]
+        assert run("run --config chosen.jsonl.toml --out again.jsonl --force").status == 0
+        assert (folder / "again.jsonl").read_bytes() == (folder / "chosen.jsonl").read_bytes()

@@ -57,6 +57,7 @@ SLOW = {"docs/distributed.md", "docs/tutorial.md"}
 NEEDS = {
     "docs/distributed.md": ("torch.distributed", "many processes need torch"),
     "docs/scoring.md": ("openai", "a judge needs openai"),
+    "docs/scikit-learn.md": ("sklearn", "GIPSelector needs scikit-learn"),
 }
 
 FAILURE = re.compile(r"^\w+(Error|Warning): ", re.MULTILINE)
@@ -322,6 +323,7 @@ def test_site_has_every_public_name(site):
         "gip_gpu.distributed.select",
         "gip_gpu.backends.register",
         "gip_gpu.backends.base.Backend",
+        "gip_gpu.sklearn.GIPSelector",
     }
     assert public <= ids, public - ids
     headings = "".join(re.findall(r"<h\d[^>]*>.*?</h\d>", text, re.DOTALL))

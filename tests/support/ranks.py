@@ -90,6 +90,11 @@ def cases():
         "mi": (F, G, 30, {"objective": "mi"}),
         "entropy": (F, None, 40, {"epsilon": 0.1}),
         "entropy, lengths kept": (F, None, 16, {"normalize": False}),
+        "centred": (F, ratings(), 60, {"center": True}),
+        "centred, lr": (F, G, 40, {"objective": "lr", "center": "auto"}),
+        "centred, lengths kept": (F / np.float32(6), ratings(), 40, {"normalize": False, "center": True}),
+        "centred, values missing": (*lacking(F, ratings()), 40, {"on_nan": "drop", "center": True}),
+        "no cone": (F - F.mean(axis=0), ratings(), 40, {"center": "auto"}),
         "z-scores": (F, uneven_scales(), 60, {"standardize": "zscore", "sign": "positive"}),
         "ranks": (F, uneven_scales(), 60, {"standardize": "rank"}),
         "values missing": (*lacking(F, ratings()), 60, {"on_nan": "drop", "initial": [8, 700]}),
@@ -107,11 +112,11 @@ def cases():
 EMPTY = (0, 0.4, 0, 0.6)
 WITH_EMPTY = (
     *("one signal", "four signals", "lengths kept", "zeros", "all, restarted", "positive", "lr", "lr, lengths kept"),
-    *("omp", "entropy, lengths kept", "z-scores", "ranks", "values missing"),
+    *("omp", "entropy, lengths kept", "z-scores", "ranks", "values missing", "centred", "centred, lengths kept"),
 )
 # For the test that is made often.
 TWO = ("one signal", "lr", "positive")
-FEW = ("one signal", "ties", "all, restarted", "lr", "z-scores", "ranks", "values missing")
+FEW = ("one signal", "ties", "all, restarted", "lr", "z-scores", "ranks", "values missing", "centred")
 
 
 def real():

@@ -55,8 +55,8 @@ class GpuRows(Backend):
     arrays: Arrays
 
     @classmethod
-    def open(cls, F: Any, *, normalize: bool, widen: bool = False) -> Rows:
-        return Rows(DeviceMatrix(F) if on_gpu(F) else F, normalize=normalize)
+    def open(cls, F: Any, *, widen: bool = False, **how: Any) -> Rows:
+        return Rows(DeviceMatrix(F) if on_gpu(F) else F, **how)
 
     @classmethod
     def costs(cls, m: int, d: int, n: int, given: str) -> Costs:

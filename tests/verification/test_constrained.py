@@ -1,0 +1,75 @@
+"""Verification of selections under constraints."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gip_gpu import cli, select, verify
+from gip_gpu.verification import stability
+from tests.support.constrained import problem
+
+LIMITS = {0: (3, 5), 1: (0, 2), 3: (4, None)}
+
+
+def options(codes):
+    return {"groups": codes, "group_limits": LIMITS, "dedup": 0.9, "exclude": [3, 40, 41]}
+
+
+@pytest.mark.parametrize("how", [{}, {"initial": [35, 2]}, {"precision": "fp32"}])
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy"])
+def test_each_pick_holds_and_changes_are_found(objective, how):
+    F, G, codes = problem(np.random.default_rng(3))
+    G = None if objective == "entropy" else G
+    chosen = select(F, G, 20, objective=objective, device="cpu", **how, **options(codes))
+    found = verify(chosen, F, G, **options(codes))
+    assert found.ok
+    assert len(found.table()) > 2
+    with pytest.raises(ValueError, match="made under constraints; pass the same exclude="):
+        verify(chosen, F, G)
+    assert not verify(chosen, F, G, **{**options(codes), "dedup": 0.8}).ok
+    # Two picks in each other's place, and a row that the constraints exclude in place of a pick.
+    swapped = chosen.indices.copy()
+    swapped[[4, 9]] = swapped[[9, 4]]
+    assert not verify(replace(chosen, indices=swapped), F, G, **options(codes)).ok
+    forged = chosen.indices.copy()
+    forged[7] = 40
+    verdict = verify(replace(chosen, indices=forged), F, G, **options(codes))
+    assert not verdict.ok
+    assert "the constraints do not allow it" in str(verdict.findings)
+    with pytest.raises(ValueError, match="under constraints is not known"):
+        stability(chosen, F, G, score_noise=0.1)
+
+
+def test_rounds_rows_in_order_and_fewer_picks():
+    rng = np.random.default_rng(4)
+    F, codes = rng.standard_normal((40, 5)), np.arange(40) % 4
+    how = {"groups": codes, "group_limits": (2, 5), "exclude": [0, 1]}
+    chosen = select(F, None, 16, device="cpu", **how)
+    assert len(chosen.certificate.rounds) > 2
+    assert verify(chosen, F, **how).ok
+    with pytest.warns(UserWarning, match="same|zero|order"):
+        chosen = select(F, np.zeros(40), 8, device="cpu", groups=codes, group_limits=(0, 2))
+    assert verify(chosen, F, np.zeros(40), groups=codes, group_limits=(0, 2)).ok
+    swapped = chosen.indices.copy()
+    swapped[[1, 2]] = swapped[[2, 1]]
+    assert not verify(replace(chosen, indices=swapped), F, np.zeros(40), groups=codes, group_limits=(0, 2)).ok
+    twice = np.repeat(np.eye(3), 4, axis=0)
+    with pytest.warns(UserWarning, match="leave no row"):
+        chosen = select(twice, np.arange(1.0, 13.0), 5, device="cpu", dedup=0.99)
+    assert verify(chosen, twice, np.arange(1.0, 13.0), dedup=0.99).ok
+
+
+def test_on_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    F, _, codes = problem(np.random.default_rng(5))
+    np.save("F.npy", F)
+    np.save("groups.npy", codes)
+    how = "--groups groups.npy --group-max 6 --dedup 0.9"
+    assert cli.main(f"select F.npy -k 12 -o c.npz --quiet {how}".split()) == 0
+    assert cli.main(f"verify c.npz F.npy {how}".split()) == 0
+    assert "verified" in capsys.readouterr().out
+    assert cli.main(["verify", "c.npz", "F.npy"]) == 2
+    assert "--group-max" in capsys.readouterr().err
+    assert Path("c.npz").exists()
