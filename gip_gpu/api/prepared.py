@@ -4,7 +4,7 @@ import os
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,6 @@ class PreparedRows:
     Attributes:
         options: those given, with device and backend resolved.
         rows: the exact rows.
-        fingerprint: fingerprint of the rows as given.
         kept: the rows of F that take part, None for all.
 
     Raises:
@@ -85,16 +84,16 @@ class PreparedRows:
             matrix = DeviceMatrix(F) if on_gpu(F) else as_matrix(F, "F")
             self.kept = keep_finite(matrix, None)
             F = F if self.kept is None else self.kept.view(matrix)
-        parts = list[tuple[int, int]]()
+        printed = fingerprint.Background()
         self.rows = self.kind.open(
             F,
             normalize=options.normalize,
             center=options.center if center is None else center,
             # A plan within a memory limit has no room for a float64 copy.
             widen=options.memory_limit is None,
-            watch=lambda block, first: parts.append(fingerprint.of_rows(block, first)),
+            watch=printed.add,
         )
-        self.fingerprint = fingerprint.joined(parts)
+        self._printed = printed.result
         if self.rows.measured is not None:
             log.info("center=%r: %s", options.center, self.rows.measured.said)
         # Added to the time of the first selection, which waited for it.
@@ -105,9 +104,14 @@ class PreparedRows:
         # Float64 rows of the plain float64 loop.
         self.exact: NDArray[np.float64] | None = None
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Fingerprint of the rows as given, which a thread has computed."""
+        return self._printed()
+
     def __getstate__(self) -> dict[str, Any]:
         # The float64 rows can be recomputed from `rows`.
-        state = {**self.__dict__, "exact": None}
+        state = {**self.__dict__, "exact": None, "fingerprint": self.fingerprint, "_printed": None}
         if not self.kind.portable:
             state.update(backend=None, columns=None, plan=None)
         return state

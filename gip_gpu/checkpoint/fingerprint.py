@@ -1,8 +1,10 @@
 """Fingerprints of matrices: 128 bits that depend on every value and the order of rows, but not on the block size."""
 
 import hashlib
+import os
 from collections.abc import Iterable
-from functools import lru_cache
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ Words = NDArray[np.uint64]
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 STEPS = (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB))
 LAST_SHIFT = np.uint64(31)
+# Most blocks that wait for the thread of `Background`.
+WAITING = 3
 SEEDS = 0x6769705F67707531, 0x6769705F67707532
 
 
@@ -89,6 +93,38 @@ def joined(parts: Iterable[tuple[int, int]]) -> str:
     """
     first, second = _sum(parts)
     return f"{first:016x}{second:016x}"
+
+
+class Background:
+    """Fingerprint of a matrix that a thread computes while its blocks are used for other work.
+
+    >>> import numpy as np
+    >>> F, found = np.arange(12.0).reshape(4, 3), Background()
+    >>> found.add(F[:1], 0)
+    >>> found.add(F[1:], 1)
+    >>> found.result() == of_matrix(F)
+    True
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[Future[tuple[int, int]]] = []
+
+    def add(self, block: NDArray[Any], first_index: int) -> None:
+        """Adds consecutive rows, as `of_rows`; they must not change before `result`."""
+        if len(self._parts) >= WAITING:
+            # Blocks of a file are freed once they are hashed.
+            self._parts[-WAITING].result()
+        self._parts.append(_thread(os.getpid()).submit(of_rows, block, first_index))
+
+    def result(self) -> str:
+        """Returns the fingerprint of all rows added."""
+        return joined(part.result() for part in self._parts)
+
+
+@cache
+def _thread(process: int) -> ThreadPoolExecutor:
+    """Returns the thread of a process, its own after a fork."""
+    return ThreadPoolExecutor(1, thread_name_prefix="gip_gpu-fingerprint")
 
 
 def _sum(parts: Iterable[tuple[int, int]]) -> tuple[int, int]:
