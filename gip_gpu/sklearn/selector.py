@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from gip_gpu.api.select import select
+from gip_gpu.problem.constraints import Limits
 from gip_gpu.signals import self_compression
 from gip_gpu.validation.settings import one_of
 
@@ -25,7 +26,8 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         k: number of rows: an int, a share of the rows (a float in (0, 1)), or text such as "5%".
-        objective, epsilon, query, sign, standardize, normalize, center, on_exhausted: as in `gip_gpu.select`.
+        objective, epsilon, query, sign, standardize, normalize, center, on_exhausted, dedup: as in `gip_gpu.select`.
+        group_limits: as in `gip_gpu.select`, for the `groups` that are passed to `fit`.
         device, backend, precision, columns, memory_limit: as in `gip_gpu.select`.
         scores: scores of the rows, unless `sample_scores` is passed to `fit`. None: the rows alone decide (objective
             "entropy"). "labels": one column for each class in y, 1 for its rows and 0 for all others. "target": y, of
@@ -60,6 +62,8 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         normalize: bool = True,
         center: bool | str = False,
         on_exhausted: str = "restart",
+        dedup: float | None = None,
+        group_limits: Limits | None = None,
         device: str = "auto",
         backend: str | None = None,
         precision: str = "auto",
@@ -76,13 +80,15 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.normalize = normalize
         self.center = center
         self.on_exhausted = on_exhausted
+        self.dedup = dedup
+        self.group_limits = group_limits
         self.device = device
         self.backend = backend
         self.precision = precision
         self.columns = columns
         self.memory_limit = memory_limit
 
-    def fit(self, X: Any, y: Any = None, *, sample_scores: Any = None) -> "GIPSelector":
+    def fit(self, X: Any, y: Any = None, *, sample_scores: Any = None, groups: Any = None) -> "GIPSelector":
         """Chooses rows.
 
         Args:
@@ -90,6 +96,7 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             y: (m,) targets; used with scores "labels" and "target" only.
             sample_scores: (m,) or (m, n) scores of the rows, in any form that `gip_gpu.select` takes as G. A pipeline
                 passes them on by metadata routing: `GIPSelector(...).set_fit_request(sample_scores=True)`.
+            groups: (m,) labels of the rows, for `group_limits`; passed on in the same way.
 
         Returns:
             self.
@@ -99,7 +106,7 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         rows = validate_data(self, X, dtype="numeric")
         settings = {name: value for name, value in self.get_params(deep=False).items() if name != "scores"}
-        self.selection_ = select(rows, self._scores(rows, y, sample_scores), **settings)
+        self.selection_ = select(rows, self._scores(rows, y, sample_scores), groups=groups, **settings)
         self.ranking_ = self.selection_.indices
         self._rows = len(rows)
         return self

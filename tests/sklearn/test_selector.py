@@ -99,8 +99,19 @@ def test_parameters_are_those_of_select():
 
     own = set(GIPSelector().get_params())
     ours = set(inspect.signature(gip_gpu.select).parameters)
-    # F and G go to fit; rows that are not finite are refused; and these belong to long runs.
-    assert ours - own == {"F", "G", "on_nan", "initial", "checkpoint", "checkpoint_every", "progress"}
+    # Data go to fit; rows that are not finite are refused; and the others belong to long runs.
+    data = {"F", "G", "groups", "exclude", "initial"}
+    assert ours - own == data | {"on_nan", "checkpoint", "checkpoint_every", "progress"}
+        "F",
+        "G",
+        "groups",
+        "exclude",
+        "on_nan",
+        "initial",
+        "checkpoint",
+        "checkpoint_every",
+        "progress",
+    }
     assert own - ours == {"scores"}
 
 
@@ -117,6 +128,13 @@ def test_scores_from_targets():
     own = gip_gpu.signals.self_compression(X, center=True)
     found = GIPSelector(k=8, device="cpu", scores="self-compression", center=True).fit(X)
     assert found.selection_ == gip_gpu.select(X, own, 8, device="cpu", center=True, sign="any")
+
+
+def test_constraints():
+    groups = np.arange(len(X)) % 3
+    selector = GIPSelector(k=9, device="cpu", dedup=0.9, group_limits=(2, 4)).fit(X, groups=groups)
+    wanted = gip_gpu.select(X, None, 9, device="cpu", dedup=0.9, groups=groups, group_limits=(2, 4))
+    assert selector.selection_ == wanted
 
 
 def test_clone_and_set_params():

@@ -40,9 +40,10 @@ def test_the_batch_has_the_best_items_without_a_column(m, size, room, kind):
     batches.check(before, after, size, room)
 
 
+@pytest.mark.slow
 def test_pieces_longer_than_a_block(monkeypatch):
     monkeypatch.setattr(tuning, "TRITON", alike(replace(tuning.TRITON[80], block=2, chunk=64)))
-    before = batches.listing(3000, 32, 64, "positive")
+    before = batches.listing(2100, 32, 64, "positive")
     after = deepcopy(before)
     choose(after, 32, 64)
     batches.check(before, after, 32, 64)
