@@ -177,7 +177,8 @@ def _picking(pick: TritonPick) -> Iterator[Build]:
                 continue
             fixed = {"SIGNALS": signals, "WIDE": _power(signals), "MEASURE": measure, "POSITIVE": positive,
                      "PROJECTS": score != "norm, positive", "CHUNK": pick.chunk, **_parts(648)}  # fmt: skip
-            yield build(pick_triton.decide, f"{score}, {signals} signals", {}, fixed, pick.warps)
+            what = f"{score}, {signals} signals"
+            yield build(pick_triton.decide, what, {}, fixed, pick.warps, maxnreg=pick.registers)
     for given in GIVEN:
         for projects in (True, False):
             what, types = f"rows in {given}{'' if projects else ', not projected'}", {"rows": POINTERS[given]}
@@ -231,7 +232,8 @@ def _of_size_one(chip: int) -> Iterator[Build]:
             pick.warps,
         ),
     ):
-        yield build(fn, "all sizes 1", types, constants, warps, aligned=False, tiny=True)
+        options = {"maxnreg": pick.registers} if fn is pick_triton.decide else {}
+        yield build(fn, "all sizes 1", types, constants, warps, aligned=False, tiny=True, **options)
 
 
 def _distance_tile(family: TritonFamily) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Stepper for lr, omp, entropy and sign="positive" on a GPU: the device makes the picks that are beyond doubt."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,9 @@ class DeviceProjecting(Projecting):
 
     Arguments as of `Projecting`; with a metric, or if rows stream from the host, the host makes all picks.
     """
+
+    # A run of the device costs the host a few copies, whether it makes one pick or some.
+    stride: ClassVar[int] = 16
 
     def __init__(self, backend: GpuBackend, state: State, epsilon: float, sign: str, Q: Floats | None = None) -> None:
         super().__init__(backend, state, epsilon, sign, Q)

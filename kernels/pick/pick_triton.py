@@ -114,6 +114,20 @@ def _judged(at, count, candidate_index, candidate_value, row_squares, each, resi
     return found, TIE * WIDER * (found + terms), above(noise), far, square, safe | (real == 0)
 
 
+@triton.jit
+def _rounding(picks_f64, picks_i64, PROJECTS: tl.constexpr):
+    """Returns the estimates of float64 rounding before a pick, `gip_gpu.greedy.judging.Rounding`."""
+    drift, projected = tl.load(picks_f64 + DRIFT), tl.load(picks_f64 + PROJECTED)
+    root_unit, largest_root = tl.load(picks_f64 + ROOT_UNIT), tl.load(picks_f64 + LARGEST_ROOT)
+    spread, root_noise = tl.cast(1.0, tl.float64), tl.cast(0.0, tl.float64)
+    if PROJECTS:
+        before = tl.load(picks_i64 + ROUND).to(tl.float64)
+        spread = spread_of(before, tl.load(picks_f64 + INVERSE_LEAST))
+        root_noise = root_error(root_unit, before, spread)
+    residual = spread * noise_of(drift, tl.load(picks_f64 + DOT_ERROR), projected, tl.load(picks_f64 + SCALE))
+    return residual, root_noise, root_unit * largest_root * largest_root * tl.load(picks_f64 + INVERSE_FIRST)
+
+
 # `each` is 0 or 1. Triton would specialise the integer 1 to a constant and compile a second kernel.
 @triton.jit(do_not_specialize=["each"])
 def decide(m, d, parts, candidate_index, candidate_value, count, row_squares, each, weight, weights, picks_f64,
@@ -127,7 +141,6 @@ def decide(m, d, parts, candidate_index, candidate_value, count, row_squares, ea
         WIDE: SIGNALS to a power of two.
     """
     if tl.load(picks_i64 + REASON) == RUNNING:
-        best, farthest = lowest_bound(parts, PARTS, PARTS_BLOCK), tl.load(picks_f64 + FARTHEST)
         picks, base, listed = tl.load(picks_i64 + PICKS), tl.load(picks_i64 + BASE), tl.load(count)
         # All threads have read the values that one of them overwrites next; so too for each barrier before stores.
         tl.debug_barrier()
@@ -136,18 +149,7 @@ def decide(m, d, parts, candidate_index, candidate_value, count, row_squares, ea
             at = tl.arange(0, PARTS_BLOCK)
             energy = tl.sum(tl.load(parts + 2 * at + 1, mask=at < PARTS, other=0.0))
             tl.store(record + (picks - 1 - base) * (AT_WEIGHTS + SIGNALS) + AT_ENERGY, energy)
-        drift, projected = tl.load(picks_f64 + DRIFT), tl.load(picks_f64 + PROJECTED)
-        scale, dot = tl.load(picks_f64 + SCALE), tl.load(picks_f64 + DOT_ERROR)
-        largest_root, first = tl.load(picks_f64 + LARGEST_ROOT), tl.load(picks_f64 + FIRST)
-        root_unit = tl.load(picks_f64 + ROOT_UNIT)
-        before = tl.load(picks_i64 + ROUND).to(tl.float64)
-        spread, root_noise = tl.cast(1.0, tl.float64), tl.cast(0.0, tl.float64)
-        if PROJECTS:
-            spread = spread_of(before, tl.load(picks_f64 + INVERSE_LEAST))
-            root_noise = root_error(root_unit, before, spread)
-        residual_noise = spread * noise_of(drift, dot, projected, scale)
-        grown = root_unit * largest_root * largest_root * tl.load(picks_f64 + INVERSE_FIRST)
-
+        residual_noise, root_noise, grown = _rounding(picks_f64, picks_i64, PROJECTS)
         sure, unsafe = tl.cast(-1.0, tl.float64), tl.cast(0, tl.int32)
         for start in range(0, listed, CHUNK):
             at = start + tl.arange(0, CHUNK)
@@ -175,6 +177,11 @@ def decide(m, d, parts, candidate_index, candidate_value, count, row_squares, ea
             distance = tl.maximum(distance, tl.max(tl.where(near, far, 0.0)))
             square = tl.maximum(square, tl.max(tl.where(near, squares, 0.0)))
 
+        # Loaded again: numbers that live across the loops would take many registers.
+        tl.debug_barrier()
+        best, farthest = lowest_bound(parts, PARTS, PARTS_BLOCK), tl.load(picks_f64 + FARTHEST)
+        picks, base = tl.load(picks_i64 + PICKS), tl.load(picks_i64 + BASE)
+        largest_root, first = tl.load(picks_f64 + LARGEST_ROOT), tl.load(picks_f64 + FIRST)
         error, far_error = tl.load(picks_f64 + ERROR), tl.load(picks_f64 + DISTANCE_ERROR)
         largest = tl.load(picks_f64 + LARGEST_RESIDUAL)
         always = tl.minimum(tl.load(picks_i64 + ALWAYS), listed)
@@ -212,6 +219,9 @@ def decide(m, d, parts, candidate_index, candidate_value, count, row_squares, ea
             tl.store(weight + item, 0.0)
 
             # The bounds of `Projecting._widen` and `ProjectingRound._count`.
+            drift, projected = tl.load(picks_f64 + DRIFT), tl.load(picks_f64 + PROJECTED)
+            scale, dot = tl.load(picks_f64 + SCALE), tl.load(picks_f64 + DOT_ERROR)
+            root_unit, before = tl.load(picks_f64 + ROOT_UNIT), tl.load(picks_i64 + ROUND)
             ridge, gamma = tl.load(picks_f64 + RIDGE), tl.load(picks_f64 + GAMMA)
             inverse_least, own_square = tl.load(picks_f64 + INVERSE_LEAST), tl.load(picks_f64 + OWN_SQUARE)
             q, length = tl.load(picks_f64 + PLAIN_Q), tl.cast(1.0, tl.float64)
@@ -234,12 +244,14 @@ def decide(m, d, parts, candidate_index, candidate_value, count, row_squares, ea
             moved = above(norm * length * inverse_q)
             projected = above(projected + moved)
             drift = above(drift_after(drift, projected, moved))
+            spread = tl.cast(1.0, tl.float64)
             square = tl.where(own_square > 0, own_square, square)
             inverse_least = tl.maximum(inverse_least, above(root(square) * inverse_root_q))
             if PROJECTS:
                 far_error = above(distance_error(far_error, gamma, unit, inverse_q, distance, farthest))
-                spread = spread_of(before + 1, inverse_least)
-                root_noise = root_error(root_unit, before + 1, spread)
+                picked = (before + 1).to(tl.float64)
+                spread = spread_of(picked, inverse_least)
+                root_noise = root_error(root_unit, picked, spread)
             residual_noise = spread * noise_of(drift, dot, projected, scale)
             norm_error, flushed = tl.load(picks_f64 + NORM_ERROR), tl.load(picks_f64 + FLUSHED_NORM)
             tl.debug_barrier()
@@ -259,7 +271,7 @@ def decide(m, d, parts, candidate_index, candidate_value, count, row_squares, ea
             tl.store(picks_f64 + UNIT, unit)
             tl.store(picks_f64 + Q, q)
             tl.store(picks_i64 + PICKS, picks + 1)
-            tl.store(picks_i64 + ROUND, before.to(tl.int64) + 1)
+            tl.store(picks_i64 + ROUND, before + 1)
             tl.store(picks_i64 + EXCESS, excess)
             tl.store(picks_i64 + ALWAYS, always)
             tl.store(picks_i64 + UNSETTLED, tl.cast(1, tl.int64))

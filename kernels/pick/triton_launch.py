@@ -43,7 +43,7 @@ def decide(
         len(weight), d, parts, candidate_index, candidate_value, count, row_squares, int(len(row_squares) > 1), weight,
         weights, picks_f64, picks_i64, record, SIGNALS=n, WIDE=_power(n), MEASURE=measure, PROJECTS=projects,
         POSITIVE=positive, PARTS=len(parts), PARTS_BLOCK=_power(len(parts)), CHUNK=values.chunk,
-        num_warps=values.warps, **FUSED,
+        num_warps=values.warps, maxnreg=values.registers, **FUSED,
     )  # fmt: skip
 
 

@@ -20,6 +20,9 @@ class TritonPick:
     columns: int = 64
     # Warps of a program.
     warps: int = 4
+    # Registers of a thread of `decide`, one program that has a multiprocessor to itself. Without a limit ptxas takes 64
+    # to 72, as if several programs had to fit, and spills 8 bytes.
+    registers: int = 128
 
     def parts(self, d: int) -> int:
         """Returns the programs of `remaining` and of `lifted`."""

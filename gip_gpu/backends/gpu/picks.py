@@ -97,9 +97,9 @@ class DevicePicks:
         return self.arrays.captured(lambda: self.backend._device_pick(self))
 
     def records(self, count: int) -> Floats:
-        """Returns the records (count, RECORD_WEIGHTS + n) of the picks of the last run, and rates the items' energy.
+        """Returns the records (count, RECORD_WEIGHTS + n) of the picks of the last run.
 
-        The device records the energy after a pick when it decides the next one.
+        The device records the energy after a pick when it decides the next one; that after the last one is of `rated`.
         """
         with self.arrays.device_scope():
             records: Floats = self.arrays.get(self.record[:count])
