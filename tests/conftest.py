@@ -130,6 +130,7 @@ def cupy_on_cpu(monkeypatch):
     from gip_gpu.kernels.architectures import alike
     from gip_gpu.kernels.family import tuning as family
     from gip_gpu.kernels.loop import tuning as loop
+    from gip_gpu.kernels.pick import tuning as pick
     from gip_gpu.kernels.refresh import tuning as refresh
     from tests.support import cupy_stand_in
     from tests.support.cuda_on_cpu.emulator import AVAILABLE, WHY_NOT
@@ -138,7 +139,7 @@ def cupy_on_cpu(monkeypatch):
         pytest.skip(WHY_NOT)
     monkeypatch.delitem(sys.modules, "gip_gpu.backends.cuda.arrays", raising=False)
     monkeypatch.setattr(devices, "_driver_devices", lambda: 1)
-    for tuning in (family, loop, refresh):
+    for tuning in (family, loop, pick, refresh):
         monkeypatch.setattr(tuning, "CUDA", alike(dataclasses.replace(tuning.CUDA[80], threads=64)))
     cuda_source.module.cache_clear()
     cupy_stand_in.Function.LAUNCHES.clear()

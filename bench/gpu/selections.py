@@ -22,15 +22,16 @@ from bench.model.a100 import selection_seconds
 from bench.runner.runs import first_difference
 from gip_gpu import backends
 from gip_gpu.data.device_arrays import format_of
-from gip_gpu.planning.cpu_costs import Layout, entry_bytes
-from gip_gpu.planning.gpu_costs import A100, GIVEN_BYTES, GpuCosts, multiplied_as
+from gip_gpu.planning.cpu_costs import Layout, Steps, entry_bytes
+from gip_gpu.planning.gpu_costs import A100, GIVEN_BYTES, PICK_KERNELS, GpuCosts, multiplied_as
 from gip_gpu.planning.plan import Plan
+from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.system import memory
 
 COLUMNS = ("gram", "lazy")
 # Host memory of the part "lazy", in float32 copies of the pool: the pool, and a library's conversion of it.
 COPIES = 2
-# Dependent kernels of a pick of another objective: four products with S, three passes over the items or the window.
+# Dependent kernels of a pick that the host decides: four products with S, three passes over the items or the window.
 LAUNCHES = 10
 
 
@@ -214,8 +215,10 @@ def by_objective(session: Session, case: Case, name: str) -> None:
     def told(chosen: Any) -> Any:
         (m, d), plan = case.shape, chosen.plan
         costs = GpuCosts(m, d, plan.n, format_of(case.F))
-        work = Phase(bytes=case.k * m * d * GIVEN_BYTES[costs.given], launches=LAUNCHES * case.k)
-        model = costs.stepwise_seconds(case.k, plan.precision, Layout(), None)
+        steps = Steps.of(OBJECTIVES[case.objective], case.options.get("sign", "any"))
+        launches = LAUNCHES if steps.metric else PICK_KERNELS[steps.project]
+        work = Phase(bytes=case.k * m * d * GIVEN_BYTES[costs.given], launches=launches * case.k)
+        model = costs.stepwise_seconds(case.k, plan.precision, Layout(), None, steps)
         return (work,), model, {**proof_of(chosen), "rounds": list(chosen.certificate.rounds)}
 
     names = ("family", f"{case.title}, k = {case.k:,}", f"{case.objective}, {name}")

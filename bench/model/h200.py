@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bench.model.a100 import selection_seconds
 from bench.runner.report import paragraphs, table
 from gip_gpu.planning.cluster import duration
-from gip_gpu.planning.cpu_costs import Layout
+from gip_gpu.planning.cpu_costs import Layout, Steps
 from gip_gpu.planning.gpu_costs import GpuCosts
 from gip_gpu.planning.hardware import DEVICE_KINDS
 
@@ -20,8 +20,9 @@ NOTES = """\
 Measured: one NVIDIA H200, 2026-11-27, as [gpu.md](gpu.md) describes. Predicted: `gip_gpu/planning/gpu_costs.py` with
 the datasheet of an H200. The model's host costs (a visit, a missing column, a pick that the host decides) are fitted to
 these same runs: ratios near 1 in the lower rows show that one number fits all of them, not that the model predicted it.
-The rows with a whole Gram matrix are not part of that fit. The model ignores the host's work before the first step, and
-candidates that are rescored one after the other."""
+The rows with a whole Gram matrix are not part of that fit. In these runs the host decided every pick of lr, omp,
+entropy and mp with sign="positive"; since then the device makes those beyond doubt, and no GPU has run that. The model
+ignores the host's work before the first step, and candidates that are rescored one after the other."""
 
 
 class Measured(NamedTuple):
@@ -56,7 +57,9 @@ def predicted(run: Measured, backend: str) -> float:
     """Returns the model's seconds for an H200."""
     costs = GpuCosts(*run.shape, run.given, chip=H200)
     if run.columns == "none":
-        return replace(costs, graph=backend == "triton").stepwise_seconds(run.k, run.precision, Layout(), None)
+        # The host decided every pick, as it still does if there is a metric.
+        steps = Steps(project=True, metric=True)
+        return replace(costs, graph=backend == "triton").stepwise_seconds(run.k, run.precision, Layout(), None, steps)
     return selection_seconds(costs, backend, run.columns, run.precision, run.k)
 
 

@@ -14,6 +14,7 @@ from gip_gpu.kernels.cast import tuning as cast_tuning
 from gip_gpu.kernels.family import tuning as family_tuning
 from gip_gpu.kernels.gram import tuning as gram_tuning
 from gip_gpu.kernels.loop import tuning as loop_tuning
+from gip_gpu.kernels.pick import tuning as pick_tuning
 from gip_gpu.kernels.refresh import tuning as refresh_tuning
 
 
@@ -51,7 +52,7 @@ def maker(op: str, defines: dict[str, Any], dynamic: int = 0) -> Any:
 def builds(chip: int) -> Iterator[Build]:
     """Yields every kernel with a chip's tuning values: each type with each range of signals, not each pair of types."""
     cast, loop, refresh = (tuned(each.CUDA, chip) for each in (cast_tuning, loop_tuning, refresh_tuning))
-    family = tuned(family_tuning.CUDA, chip)
+    family, pick = tuned(family_tuning.CUDA, chip), tuned(pick_tuning.CUDA, chip)
     for kind, tile in tuned(gram_tuning.CUDA, chip).items():
         for stored in STORED:
             make = maker("gram", tile.macros(kind, stored))
@@ -80,6 +81,11 @@ def builds(chip: int) -> Iterator[Build]:
             score, multiply = scores[(2 * turn + other) % 5], ("fp16", "bf16", "fp32", "tf32")[(turn + 2 * other) % 4]
             measure, positive, _, _ = SCORES[score]
             make = maker("family", family.macros(signals, given, multiply, measure, positive))
-            yield Build("step", f"{score}, {signals} signals, rows in {multiply}", family.threads, make)
-            for kernel in ("candidates", "distances"):
+            for kernel in ("step", "gated_step"):
+                yield Build(kernel, f"{score}, {signals} signals, rows in {multiply}", family.threads, make)
+            for kernel in ("candidates", "distances", "gated_candidates", "gated_distances"):
                 yield Build(kernel, f"{signals} signals, rows in {given}", family.threads, make)
+            # Matching pursuit projects nothing out of the rows.
+            make = maker("pick", pick.macros(signals, given, measure, score != "norm, positive", positive))
+            for kernel in ("decide", "remaining", "lifted", "project"):
+                yield Build(kernel, f"{score}, {signals} signals, rows in {given}", pick.threads, make)

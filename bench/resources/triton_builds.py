@@ -20,6 +20,9 @@ from gip_gpu.kernels.family import tuning as family_tuning
 from gip_gpu.kernels.family.tuning import TritonFamily
 from gip_gpu.kernels.gram import gram_triton
 from gip_gpu.kernels.gram import tuning as gram_tuning
+from gip_gpu.kernels.pick import pick_triton
+from gip_gpu.kernels.pick import tuning as pick_tuning
+from gip_gpu.kernels.pick.tuning import TritonPick
 from gip_gpu.kernels.refresh import refresh_triton
 from gip_gpu.kernels.refresh import tuning as refresh_tuning
 from gip_gpu.kernels.step import step_triton
@@ -27,19 +30,22 @@ from gip_gpu.kernels.step import tuning as step_tuning
 
 POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "fp32": "*fp32", "fp64": "*fp64", "tf32": "*fp32"}
 # Types of arguments by name; types that differ by kernel or variant are passed to `build`.
-DOUBLES = ("norms", "inverses", "scores", "A", "candidate_value", "header_f64", "record", "energy", "largest")
+DOUBLES = ("norms", "inverses", "scores", "A", "candidate_value", "header_f64", "record", "energy", "largest",
+           "picks_f64", "phi", "g", "g_squares", "row_squares")  # fmt: skip
 COMMON = {
     **dict.fromkeys(("W", "weight", "score", "best", "inverse", "left_inverse"), "*fp32"),
     **dict.fromkeys((*DOUBLES, "parts", "scales", "S", "partial"), "*fp64"),
     **dict.fromkeys(("h", "weights", "metric", "distance", "upper"), "*fp32"),
     **dict.fromkeys(("dr", "dd", "a", "b", "shrink", "floor"), "fp32"),
-    **dict.fromkeys(("header_i64", "candidate_index", "arrived", "piece_keys", "nominees", "chosen"), "*i64"),
+    **dict.fromkeys(
+        ("header_i64", "candidate_index", "arrived", "piece_keys", "nominees", "chosen", "picks_i64"), "*i64"
+    ),
     **dict.fromkeys(("m", "stride", "first"), "i64"),
-    **dict.fromkeys(("d", "blocks", "count", "moves", "pieces", "wanted", "room", "span"), "i32"),
+    **dict.fromkeys(("d", "blocks", "count", "moves", "pieces", "wanted", "room", "span", "each"), "i32"),
     **dict.fromkeys(("slots", "held"), "*i32"),
 }
 # Kernels whose count is an array.
-LISTS = ("candidates", "distances")
+LISTS = ("candidates", "distances", "gated_candidates", "gated_distances", "decide")
 
 
 def build(
@@ -114,6 +120,7 @@ def builds(chip: int) -> Iterator[Build]:
             yield build(refresh_triton.refresh, what, types, fixed, refresh.warps)
     yield from _batch(tuned(batch_tuning.TRITON, chip))
     yield from _projecting(tuned(family_tuning.TRITON, chip))
+    yield from _picking(tuned(pick_tuning.TRITON, chip))
     yield from _of_size_one(chip)
 
 
@@ -146,14 +153,45 @@ def _projecting(family: TritonFamily) -> Iterator[Build]:
             what = f"{score}, {signals} signals, rows in {kind}{_ragged(aligned)}"
             types = {"rows": POINTERS[kind]}
             yield build(family_triton.step, what, types, fixed, family.warps, aligned=aligned)
+            if not metric:
+                yield build(family_triton.gated_step, what, types, fixed, family.warps, aligned=aligned)
         for given in (("fp16", "fp64"), ("bf16", "fp32"))[turn % 2]:
             wide, depth = family.window_tile(signals)
             fixed = {"SIGNALS": signals, "WIDE": wide, "BLOCK": family.window_block, "DEPTH": depth}
             what, types = f"{signals} signals, rows in {given}", {"rows": POINTERS[given]}
             yield build(family_triton.candidates, what, types, fixed, family.warps)
+            gated = {**fixed, "MEASURE": "distance" if signals == 1 else "ratio", **_parts(family.most_programs)}
+            yield build(family_triton.gated_candidates, what, types, gated, family.warps)
     for given in GIVEN:
         what, types, fixed = f"rows in {given}", {"rows": POINTERS[given]}, {"SIGNALS": 3, **_distance_tile(family)}
-        yield build(family_triton.distances, what, types, fixed, family.warps)
+        for fn in (family_triton.distances, family_triton.gated_distances):
+            yield build(fn, what, types, fixed, family.warps)
+
+
+def _picking(pick: TritonPick) -> Iterator[Build]:
+    """Yields the kernels of a pick by the device: each type, each score and each range of signals."""
+    for signals in SIGNALS:
+        for score, (measure, positive, metric, used) in SCORES.items():
+            # Matching pursuit projects nothing out of the rows.
+            if metric or signals not in used:
+                continue
+            fixed = {"SIGNALS": signals, "WIDE": _power(signals), "MEASURE": measure, "POSITIVE": positive,
+                     "PROJECTS": score != "norm, positive", "CHUNK": pick.chunk, **_parts(648)}  # fmt: skip
+            what = f"{score}, {signals} signals"
+            yield build(pick_triton.decide, what, {}, fixed, pick.warps, maxnreg=pick.registers)
+    for given in GIVEN:
+        for projects in (True, False):
+            what, types = f"rows in {given}{'' if projects else ', not projected'}", {"rows": POINTERS[given]}
+            tile = {"SIGNALS": 3, "PROJECTS": projects, "ROWS": pick.rows, "COLUMNS": pick.columns,
+                    **_parts(pick.parts(768))}  # fmt: skip
+            yield build(pick_triton.project, what, types, tile, pick.warps)
+        tile = {"WIDE": pick.wide, "DEPTH": pick.depth}
+        yield build(pick_triton.remaining, f"rows in {given}", {"rows": POINTERS[given]}, tile, pick.warps)
+    yield build(pick_triton.lifted, "any sizes", {}, {"WIDE": pick.wide, "DEPTH": pick.depth}, pick.warps)
+
+
+def _parts(count: int) -> dict[str, int]:
+    return {"PARTS": count, "PARTS_BLOCK": _power(count)}
 
 
 def _of_size_one(chip: int) -> Iterator[Build]:
@@ -167,7 +205,8 @@ def _of_size_one(chip: int) -> Iterator[Build]:
     projecting = {**one, **score, "ITEMS": family.items, "DEPTH": family.ragged}
     listing = {**one, "BLOCK": family.window_block, "DEPTH": family.window_values}
     types = dict.fromkeys(("rows", "columns", "left", "out"), "*fp32")
-    batch = tuned(batch_tuning.TRITON, chip)
+    batch, pick = tuned(batch_tuning.TRITON, chip), tuned(pick_tuning.TRITON, chip)
+    tall = {"WIDE": pick.wide, "DEPTH": pick.depth}
     listed = {"PIECE": 1, "BLOCK": batch.block, "CHUNK": batch.chunk, "COMPARED": batch.compared, "SIZE": 1}
     for fn, constants, warps in (
         (gram_triton.gram, tiled, tile.warps),
@@ -181,8 +220,20 @@ def _of_size_one(chip: int) -> Iterator[Build]:
         (family_triton.step, projecting, family.warps),
         (family_triton.candidates, listing, family.warps),
         (family_triton.distances, {**one, **_distance_tile(family)}, family.warps),
+        (family_triton.gated_step, projecting, family.warps),
+        (family_triton.gated_candidates, {**listing, **score}, family.warps),
+        (family_triton.gated_distances, {**one, **_distance_tile(family)}, family.warps),
+        (pick_triton.decide, {**one, **score, "PROJECTS": True, "CHUNK": pick.chunk}, pick.warps),
+        (pick_triton.remaining, tall, pick.warps),
+        (pick_triton.lifted, tall, pick.warps),
+        (
+            pick_triton.project,
+            {**one, **tall, "PROJECTS": True, "ROWS": pick.rows, "COLUMNS": pick.columns},
+            pick.warps,
+        ),
     ):
-        yield build(fn, "all sizes 1", types, constants, warps, aligned=False, tiny=True)
+        options = {"maxnreg": pick.registers} if fn is pick_triton.decide else {}
+        yield build(fn, "all sizes 1", types, constants, warps, aligned=False, tiny=True, **options)
 
 
 def _distance_tile(family: TritonFamily) -> dict[str, int]:

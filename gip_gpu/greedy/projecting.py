@@ -1,4 +1,6 @@
-"""Stepper for lr, mi, omp, entropy and sign="positive": the host decides each pick, a backend passes over the items.
+"""Stepper for lr, mi, omp, entropy and sign="positive": the host decides picks, a backend passes over the items.
+
+`gip_gpu.greedy.device_projecting` lets a GPU make the picks that are beyond doubt.
 
 As in `gip_gpu.greedy.matching_pursuit`, float32 arrays with error bounds show which items can be the argmax, and
 float64 decides among those. Here an item has two float32 values, the residual W~_j and the distance d2~_j of its row
@@ -21,15 +23,12 @@ from gip_gpu.greedy.projecting_round import ProjectingRound
 from gip_gpu.greedy.state import Pick, Reason, State
 from gip_gpu.greedy.window import Judged, Window, narrowed
 from gip_gpu.numerics import error_bounds, ties
-from gip_gpu.numerics.error_bounds import DIVERGED, U32
+from gip_gpu.numerics.error_bounds import DIVERGED, OFF
 from gip_gpu.problem.objectives import MEASURES
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-# Bounds are computed in float32. On a GPU, roots and divisions have errors of 2 units in the last place: a lower and an
-# upper bound together are off by less than this share of themselves, or of the largest distance.
-OFF = 32 * U32
 # Dependent items found one by one before a refresh drops all of them at once.
 DROPPED = 8
 # Distances fall by this factor once the picks nearly span the rows; bounds by the largest one are then recomputed.

@@ -17,13 +17,16 @@ def stepper_for(backend: Backend, columns: Columns | None, state: State, problem
         columns: Gram columns; None if the column of a pick is computed in its step.
         state, problem: of the selection.
     """
-    if columns is None:
-        return Projecting(backend, state, problem.epsilon, problem.sign, problem.Q)
     if backend.device_loop:
         # Not for those who have no GPU: imports take time.
         from gip_gpu.backends.gpu.backend import GpuBackend
+        from gip_gpu.greedy.device_projecting import DeviceProjecting
         from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
 
         assert isinstance(backend, GpuBackend)
+        if columns is None:
+            return DeviceProjecting(backend, state, problem.epsilon, problem.sign, problem.Q)
         return DeviceMatchingPursuit(backend, columns)
+    if columns is None:
+        return Projecting(backend, state, problem.epsilon, problem.sign, problem.Q)
     return MatchingPursuit(LocalPursuit(backend, state.n), columns)

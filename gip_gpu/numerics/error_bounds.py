@@ -21,6 +21,9 @@ TINY32 = 2.0**-126
 TINY16 = 2.0**-25
 # Norm of a residual that grows without end: rows of norm above sqrt(2) are amplified, not projected out.
 DIVERGED = 2.0**60
+# Bounds of scores are computed in float32. On a GPU, roots and divisions have errors of 2 units in the last place: a
+# lower and an upper bound together are off by less than this share of themselves, or of the largest distance.
+OFF = 32 * U32
 LARGEST32 = float(np.finfo(np.float32).max)
 
 

@@ -21,6 +21,11 @@ PICKS_A_MISS = 2.4
 BATCH, BATCHES_A_VISIT = 128, 16
 # Halvings of a threshold in the choice of a batch, and the seconds of each, a reduction over a block.
 HALVINGS, HALVING = 30, 0.3e-6
+# Picks of a projecting objective after which the host hears of them, if none is in doubt; kernels of such a pick, with
+# and without rows that are projected; and the assumed share of picks in doubt, which the host makes: not measured.
+PICKS_A_VISIT = 64
+PICK_KERNELS = {True: 7, False: 4}
+DOUBTFUL = 0.05
 # Values of F that are uploaded or cast at a time; two such chunks alternate.
 CHUNK = 2 << 20
 
@@ -130,9 +135,9 @@ class GpuCosts:
 
     def stepwise(self, layout: Layout, precision: str) -> dict[str, int]:
         parts = self._shared(precision, layout.resident)
-        # Distance, bound and inverse norm of each item. S, a product that changes it, a chunk of rows in float64 and
-        # its product with S, partial sums.
-        parts[ITEMS] = parts.pop("scores and residual") + (2 * 4 + 8) * self.m
+        # Distance, bound, inverse norm and squared norm of each item. S, a product that changes it, a chunk of rows in
+        # float64 and its product with S, partial sums.
+        parts[ITEMS] = parts.pop("scores and residual") + (2 * 4 + 2 * 8) * self.m
         parts["projector"] = 2 * 8 * self.d * self.d + 3 * 8 * self.d * min(self.m, chunk_rows(self.d)) + (1 << 19)
         return parts
 
@@ -145,7 +150,15 @@ class GpuCosts:
         # S is read three times and written once.
         projector = 32 * self.d * self.d / self.chip.memory
         upload = self.m * self.d * GIVEN_BYTES[self.given] / self.chip.upload
-        return upload + k * (column + projector + self.host_seconds())
+        return upload + k * (column + projector + self.decision_seconds(layout, steps))
+
+    def decision_seconds(self, layout: Layout, steps: Steps) -> float:
+        """Predicts the seconds of the decision of a pick: by the host, or mostly by the device."""
+        if steps.metric or not layout.resident:
+            return self.host_seconds()
+        # Each kernel waits for the one before, and reads its numbers from the header and then from an array.
+        device = PICK_KERNELS[steps.project] * (self.chip.launch + 2 * self.chip.missed)
+        return device + DOUBTFUL * self.host_seconds() + self.chip.visit / PICKS_A_VISIT
 
     def layouts(self) -> tuple[Layout, ...]:
         return Layout(least=64), Layout(resident=False, least=1)

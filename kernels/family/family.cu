@@ -1,6 +1,9 @@
 // The passes of a pick if the step computes its column: `step` over all items, `candidates` and `distances` over the
-// window. Arrays as in gip_gpu/backends/gpu/items.py; gip_gpu/backends/items.py defines their values and the score's
+// window. A host that decides the pick launches them with numbers as arguments. If the device decides, `gated_step`,
+// `gated_candidates` and `gated_distances` do the same with numbers from its header (kernels/pick), and return at once
+// unless its reason is RUNNING. Arrays as in gip_gpu/backends/gpu/items.py; gip_gpu/backends/items.py defines their values and the score's
 // bounds.
+#include "../rated.cuh"
 #include "../rescore.cuh"
 
 #if defined(MEASURE_RATIO)
@@ -180,14 +183,13 @@ struct Part {
 //
 // parts[2 block] is the largest lower bound of an eligible item's score, -1 if there is none; NaN counts as infinite.
 // parts[2 block + 1] is ||W||^2 over the items with weight >= 0, or the sum of their distances.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-    step(long long m, int d, const INPUT* rows, const float* inverse, const float* h, const float* weights,
-         const float* metric, float* W, float* distance, const float* weight, float* upper, double* parts,
-         long long first, long long count, float residual_doubt, float distance_doubt, float a, float b, float shrink) {
+__device__ __forceinline__ void step_items(long long m, int d, const INPUT* rows, const float* inverse, const float* h,
+                                           const float* weights, const float* metric, float* W, float* distance,
+                                           const float* weight, float* upper, double* parts, long long first,
+                                           long long count, const ErrorBounds& doubt, float shrink) {
     SHARED(Part, scratch, WARPS);
     const int lane = threadIdx.x % 32;
     const bool wide = d % CHUNK == 0 && aligned(rows) && aligned(h);
-    const ErrorBounds doubt = {residual_doubt, distance_doubt, a, b};
     Part own = {-1.0f, 0.0};
     const long long warp = (long long)blockIdx.x * WARPS + threadIdx.x / 32, stride = 32ll * gridDim.x * WARPS;
     for (long long start = 32 * warp; start < count; start += stride) {
@@ -213,6 +215,24 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     if (threadIdx.x == 0) parts[2 * blockIdx.x] = own.lower, parts[2 * blockIdx.x + 1] = own.energy;
 }
 
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    step(long long m, int d, const INPUT* rows, const float* inverse, const float* h, const float* weights,
+         const float* metric, float* W, float* distance, const float* weight, float* upper, double* parts,
+         long long first, long long count, float residual_doubt, float distance_doubt, float a, float b, float shrink) {
+    step_items(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count,
+               {residual_doubt, distance_doubt, a, b}, shrink);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    gated_step(long long m, int d, const INPUT* rows, const float* inverse, const float* h, const float* weights,
+               float* W, float* distance, const float* weight, float* upper, double* parts, const double* picks_f64,
+               const long long* picks_i64, float a, float b) {
+    if (picks_i64[PICK_I64_REASON] != CODE_RUNNING) return;
+    step_items(m, d, rows, inverse, h, weights, nullptr, W, distance, weight, upper, parts, 0, m,
+               {(float)picks_f64[PICK_F64_RESIDUAL_BOUND], (float)picks_f64[PICK_F64_DISTANCE_BOUND], a, b},
+               (float)picks_f64[PICK_F64_SHRINK]);
+}
+
 // `candidates` lists the window, one warp for each item; a window has a few items, seldom thousands.
 
 constexpr int SCANNED_AT_ONCE = 4;  // items of a lane with loads in flight at once
@@ -221,10 +241,10 @@ constexpr int SCANNED_AT_ONCE = 4;  // items of a lane with loads in flight at o
 // and its 1 + SIGNALS values to `candidate_value`: the distance, then the exact residual scores - A x, x = row / norm *
 // factor. The distance is ||x||^2 if S is the identity; else `distances` writes it. `rows` are as given. All items are
 // summed in the same order.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-    candidates(long long m, int d, const ROWS* rows, const double* norms, const double* scores, const double* A,
-               const float* weight, const float* upper, long long* candidate_index, double* candidate_value,
-               long long* count, double floor, double factor, int identity) {
+__device__ __forceinline__ void list_items(long long m, int d, const ROWS* rows, const double* norms,
+                                           const double* scores, const double* A, const float* weight,
+                                           const float* upper, long long* candidate_index, double* candidate_value,
+                                           long long* count, double floor, double factor, bool identity) {
     const int lane = threadIdx.x % 32;
     const long long span = 32 * SCANNED_AT_ONCE, stride = span * gridDim.x * WARPS;
     for (long long start = span * ((long long)blockIdx.x * WARPS + threadIdx.x / 32); start < m; start += stride) {
@@ -260,6 +280,27 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             }
         }
     }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    candidates(long long m, int d, const ROWS* rows, const double* norms, const double* scores, const double* A,
+               const float* weight, const float* upper, long long* candidate_index, double* candidate_value,
+               long long* count, double floor, double factor, int identity) {
+    list_items(m, d, rows, norms, scores, A, weight, upper, candidate_index, candidate_value, count, floor, factor,
+               identity);
+}
+
+// `parts` has the results of `step` for each of `blocks`. `identity`: the distances are not needed.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    gated_candidates(long long m, int d, const ROWS* rows, const double* norms, const double* scores, const double* A,
+                     const float* weight, const float* upper, const double* parts, long long* candidate_index,
+                     double* candidate_value, long long* count, const double* picks_f64, const long long* picks_i64,
+                     long long blocks, double factor, int identity) {
+    SHARED(Rated, scratch, WARPS);
+    if (picks_i64[PICK_I64_REASON] != CODE_RUNNING) return;
+    const double best = rated(scratch, parts, blocks).lower;
+    list_items(m, d, rows, norms, scores, A, weight, upper, candidate_index, candidate_value, count,
+               projecting_floor(best, picks_f64[PICK_F64_FARTHEST], !HAS_RESIDUAL), factor, identity);
 }
 
 // `distances` computes ||S'x||^2 of the candidates. Most of its time is reading S from the second-level cache: a single
@@ -298,10 +339,10 @@ __device__ __forceinline__ double squares_of(int columns, const ROWS* row, doubl
 
 // `partial` holds `room` values; `ticket` is zero before and after. If there is room, blocks share a candidate. The
 // sums and their order are the same either way, and for every item, so identical rows get identical bits.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-    distances(int d, const ROWS* rows, const double* norms, const double* S, const long long* candidate_index,
-              double* candidate_value, const long long* count, double* partial, long long room,
-              unsigned long long* ticket, double factor) {
+__device__ __forceinline__ void measure_items(int d, const ROWS* rows, const double* norms, const double* S,
+                                              const long long* candidate_index, double* candidate_value,
+                                              const long long* count, double* partial, long long room,
+                                              unsigned long long* ticket, double factor) {
     SHARED(double, x, PIECE);
     SHARED(double, sums, THREADS);
     SHARED(int, last, 1);
@@ -326,4 +367,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         candidate_value[candidate * (1 + SIGNALS)] = sum;
     }
     if (threadIdx.x == 0) ticket[0] = 0;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    distances(int d, const ROWS* rows, const double* norms, const double* S, const long long* candidate_index,
+              double* candidate_value, const long long* count, double* partial, long long room,
+              unsigned long long* ticket, double factor) {
+    measure_items(d, rows, norms, S, candidate_index, candidate_value, count, partial, room, ticket, factor);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    gated_distances(int d, const ROWS* rows, const double* norms, const double* S, const long long* candidate_index,
+                    double* candidate_value, const long long* count, double* partial, long long room,
+                    unsigned long long* ticket, const long long* picks_i64, double factor) {
+    if (picks_i64[PICK_I64_REASON] != CODE_RUNNING) return;
+    measure_items(d, rows, norms, S, candidate_index, candidate_value, count, partial, room, ticket, factor);
 }

@@ -1,4 +1,7 @@
-"""The passes over the items of the projecting objectives, where the host decides: `step`, and the window in float64.
+"""The passes over the items of the projecting objectives: `step`, and the window in float64.
+
+`step`, `candidates` and `distances` are launched by a host that decides a pick. If the device decides, `gated_step`,
+`gated_candidates` and `gated_distances` do the same with numbers from its header (`kernels/pick`).
 
 Arrays: `gip_gpu/backends/gpu/items.py`; the bounds are derived in `gip_gpu/greedy/projecting.py` and
 `gip_gpu/numerics/error_bounds.py`. No kernel uses float64 roots or divisions, which are calls that spill: `scales`
@@ -8,8 +11,15 @@ holds inverse norms.
 import triton
 import triton.language as tl
 
-from gip_gpu.kernels.bounds_triton import interval, positive, ratio_interval
+from gip_gpu.backends.gpu.layout import Code, PickF64, PickI64
+from gip_gpu.kernels.bounds_triton import interval, lowest_bound, positive, projecting_floor, ratio_interval
 from gip_gpu.kernels.exact_triton import double
+
+REASON, RUNNING = tl.constexpr(int(PickI64.REASON)), tl.constexpr(int(Code.RUNNING))
+RESIDUAL_BOUND, DISTANCE_BOUND, SHRINK, FARTHEST = (
+    tl.constexpr(int(place))
+    for place in (PickF64.RESIDUAL_BOUND, PickF64.DISTANCE_BOUND, PickF64.SHRINK, PickF64.FARTHEST)
+)
 
 
 @triton.jit
@@ -40,11 +50,10 @@ def _measured(m, W, metric, items, inside, SIGNALS: tl.constexpr, ITEMS: tl.cons
     return squares
 
 
-# `moves` is 0 or 1. Triton would specialise the integer 1 to a constant and compile a second kernel.
-@triton.jit(do_not_specialize=["moves"])
-def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count, moves, dr, dd, a, b,
-         shrink, SIGNALS: tl.constexpr, MEASURE: tl.constexpr, POSITIVE: tl.constexpr, METRIC: tl.constexpr,
-         ITEMS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
+@triton.jit
+def _step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count, moves, dr, dd, a, b,
+          shrink, SIGNALS: tl.constexpr, MEASURE: tl.constexpr, POSITIVE: tl.constexpr, METRIC: tl.constexpr,
+          ITEMS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
     """Projects a pick out of W~ and d2~ of items first to first + count, with these rows, and bounds their scores.
 
     If `moves` is 0, no row is read, and `weights` and `shrink` are 0. Programs take blocks of ITEMS in turn, so that at
@@ -105,6 +114,29 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
     tl.store(parts + 2 * p + 1, tl.sum(energy))
 
 
+# `moves` is 0 or 1. Triton would specialise the integer 1 to a constant and compile a second kernel.
+@triton.jit(do_not_specialize=["moves"])
+def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count, moves, dr, dd, a, b,
+         shrink, SIGNALS: tl.constexpr, MEASURE: tl.constexpr, POSITIVE: tl.constexpr, METRIC: tl.constexpr,
+         ITEMS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
+    """Makes the step of a pick that the host has decided, with its numbers as arguments; see `_step`."""
+    _step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count, moves, dr, dd, a, b,
+          shrink, SIGNALS, MEASURE, POSITIVE, METRIC, ITEMS, DEPTH, WIDE)  # fmt: skip
+
+
+@triton.jit
+def gated_step(m, d, rows, inverse, h, weights, W, distance, weight, upper, parts, picks_f64, picks_i64, a, b,
+               SIGNALS: tl.constexpr, MEASURE: tl.constexpr, POSITIVE: tl.constexpr, ITEMS: tl.constexpr,
+               DEPTH: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
+    """Makes the step of a pick that the device has decided; see `_step`. Returns at once unless the device decides."""
+    if tl.load(picks_i64 + REASON) == RUNNING:
+        dr = tl.load(picks_f64 + RESIDUAL_BOUND).to(tl.float32)
+        dd = tl.load(picks_f64 + DISTANCE_BOUND).to(tl.float32)
+        shrink = tl.load(picks_f64 + SHRINK).to(tl.float32)
+        _step(m, d, rows, inverse, h, weights, weights, W, distance, weight, upper, parts, 0, m, 1, dr, dd, a, b,
+              shrink, SIGNALS, MEASURE, POSITIVE, False, ITEMS, DEPTH, WIDE)  # fmt: skip
+
+
 @triton.jit
 def _rescore(item, d, rows, scales, scores, A, candidate_index, candidate_value, count, SIGNALS: tl.constexpr,
              WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
@@ -136,8 +168,8 @@ def _rescore(item, d, rows, scales, scores, A, candidate_index, candidate_value,
 
 
 @triton.jit
-def candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_index, candidate_value, count,
-               SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+def _candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_index, candidate_value, count,
+                SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """Lists the items with an upper bound of at least `floor`, with exact residuals, and distances as long as S is I.
 
     x = row * scale is exact up to one rounding. A program takes BLOCK items and rescores its own candidates.
@@ -152,6 +184,28 @@ def candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_in
         _rescore(item, d, rows, scales, scores, A, candidate_index, candidate_value, count, SIGNALS, WIDE, DEPTH)
         marked = marked & (items != item)
         open_ -= 1
+
+
+@triton.jit
+def candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_index, candidate_value, count,
+               SIGNALS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+    """Lists the candidates of a pick for the host, with the floor as argument; see `_candidates`."""
+    _candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_index, candidate_value, count, SIGNALS,
+                WIDE, BLOCK, DEPTH)  # fmt: skip
+
+
+@triton.jit
+def gated_candidates(m, d, rows, scales, scores, A, weight, upper, parts, candidate_index, candidate_value, count,
+                     picks_f64, picks_i64, SIGNALS: tl.constexpr, MEASURE: tl.constexpr, WIDE: tl.constexpr,
+                     BLOCK: tl.constexpr, DEPTH: tl.constexpr, PARTS: tl.constexpr,
+                     PARTS_BLOCK: tl.constexpr):  # fmt: skip
+    """Lists the candidates of a pick for the device; see `_candidates`. Returns at once unless the device decides."""
+    if tl.load(picks_i64 + REASON) == RUNNING:
+        best = lowest_bound(parts, PARTS, PARTS_BLOCK)
+        # Rounded to nearest: every float32 bound that reaches the floor reaches that too.
+        floor = projecting_floor(best, tl.load(picks_f64 + FARTHEST), MEASURE).to(tl.float32)
+        _candidates(m, d, rows, scales, scores, A, weight, upper, floor, candidate_index, candidate_value, count,
+                    SIGNALS, WIDE, BLOCK, DEPTH)  # fmt: skip
 
 
 @triton.jit
@@ -170,9 +224,9 @@ def _share(row, scale, d, S, low, WIDE: tl.constexpr, DEPTH: tl.constexpr):
 
 
 @triton.jit
-def distances(d, rows, scales, S, candidate_index, candidate_value, count, partial, arrived, SIGNALS: tl.constexpr,
-              PARTIAL: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PLACES: tl.constexpr,
-              SHARES: tl.constexpr):  # fmt: skip
+def _distances(d, rows, scales, S, candidate_index, candidate_value, count, partial, arrived, SIGNALS: tl.constexpr,
+               PARTIAL: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PLACES: tl.constexpr,
+               SHARES: tl.constexpr):  # fmt: skip
     """Computes exact distances ||S'x||^2 of the listed items, which replace ||x||^2.
 
     S is read once for each candidate, which takes one multiprocessor 50 microseconds at d = 768 and 1.5 milliseconds at
@@ -211,3 +265,22 @@ def distances(d, rows, scales, S, candidate_index, candidate_value, count, parti
                         tl.load(partial + place[:, None] * shares + at[None, :], mask=held, other=0.0), axis=1
                     )
                 tl.store(candidate_value + place * (SIGNALS + 1), sums, mask=place < listed)
+
+
+@triton.jit
+def distances(d, rows, scales, S, candidate_index, candidate_value, count, partial, arrived, SIGNALS: tl.constexpr,
+              PARTIAL: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr, PLACES: tl.constexpr,
+              SHARES: tl.constexpr):  # fmt: skip
+    """Computes the distances of the candidates for the host; see `_distances`."""
+    _distances(d, rows, scales, S, candidate_index, candidate_value, count, partial, arrived, SIGNALS, PARTIAL, WIDE,
+               DEPTH, PLACES, SHARES)  # fmt: skip
+
+
+@triton.jit
+def gated_distances(d, rows, scales, S, candidate_index, candidate_value, count, partial, arrived, picks_i64,
+                    SIGNALS: tl.constexpr, PARTIAL: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr,
+                    PLACES: tl.constexpr, SHARES: tl.constexpr):  # fmt: skip
+    """Computes the distances for the device; see `_distances`. Returns at once unless the device decides."""
+    if tl.load(picks_i64 + REASON) == RUNNING:
+        _distances(d, rows, scales, S, candidate_index, candidate_value, count, partial, arrived, SIGNALS, PARTIAL,
+                   WIDE, DEPTH, PLACES, SHARES)  # fmt: skip

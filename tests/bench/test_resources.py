@@ -63,6 +63,7 @@ def test_every_kernel_compiles_for_every_chip_without_spills(compiled):
     }
     for names in kernels.values():
         names |= {"gram", "products", "listed", "nominate", "choose", "step", "candidates", "distances"}
+        names |= {"gated_step", "gated_candidates", "gated_distances", "decide", "remaining", "lifted", "project"}
     for language, found in compiled.items():
         for chip in (80, 90, 100):
             assert {kernel for kernel, _, of, *_ in found if of == chip} == kernels[language]
@@ -86,7 +87,8 @@ def test_the_table_is_that_of_these_kernels(compiled):
 ASSEMBLY = """
 import json, sys
 from bench.resources import suite as resources
-kernels = ("pick", "update", "nominate", "choose", "step", "candidates", "distances", "refresh")
+kernels = ("pick", "update", "nominate", "choose", "step", "candidates", "distances", "refresh", "gated_step",
+           "gated_candidates", "gated_distances", "decide", "remaining", "lifted", "project")
 print(json.dumps([resources.assembly("Triton", kernels),
                   resources.assembly("CUDA C++", ("loop", "refresh", "cast")),
                   resources.assembly("Triton", kernels, form="ttgir")]))
@@ -144,7 +146,9 @@ def test_no_warp_of_a_triton_program_overtakes_another(assembled):
 
 @pytest.mark.slow
 def test_barriers_on_both_sides_of_a_ticket(assembled):
-    tickets = {name: ttgir for name, ttgir in assembled[2].items() if name.startswith(("pick", "distances"))}
+    tickets = {
+        name: ttgir for name, ttgir in assembled[2].items() if name.startswith(("pick", "distances", "gated_distances"))
+    }
     assert len(tickets) > 10
     assert {name: found for name, ttgir in tickets.items() if (found := triton_replicas.loose_tickets(ttgir))} == {}
 

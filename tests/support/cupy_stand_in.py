@@ -192,7 +192,9 @@ class Function:
 class RawModule:
     def __init__(self, *, code, options, enable_cooperative_groups=False):
         (op,) = (
-            op for op in ("batch", "cast", "family", "gram", "loop", "refresh") if code == cuda_source.expanded(op)
+            op
+            for op in ("batch", "cast", "family", "gram", "loop", "pick", "refresh")
+            if code == cuda_source.expanded(op)
         )
         assert options[0] == "-std=c++17"
         macros = dict(option.removeprefix("-D").split("=", 1) for option in options[1:])

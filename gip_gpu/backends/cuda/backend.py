@@ -13,6 +13,8 @@ from gip_gpu.kernels.family import cuda_launch as family_launch
 from gip_gpu.kernels.family import tuning as family_tuning
 from gip_gpu.kernels.gram import cuda_launch as gram_launch
 from gip_gpu.kernels.loop import cuda_launch as loop_launch
+from gip_gpu.kernels.pick import cuda_launch as pick_launch
+from gip_gpu.kernels.pick import tuning as pick_tuning
 from gip_gpu.kernels.refresh import cuda_launch as refresh_launch
 from gip_gpu.numerics import error_bounds
 from gip_gpu.system import cuda_driver
@@ -20,6 +22,7 @@ from gip_gpu.system import cuda_driver
 if TYPE_CHECKING:
     from gip_gpu.backends.gpu.backend import Ring
     from gip_gpu.backends.gpu.items import GpuItems
+    from gip_gpu.backends.gpu.picks import DevicePicks
     from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 
 
@@ -158,3 +161,31 @@ class CupyBackend(GpuBackend):
         )  # fmt: skip
         if not items.identity:
             self.family.distances(self.stored, self.norms, items.S, *listed, self.partial, self.ticket, self.factor)
+
+    def _pick_parts(self) -> int:
+        return tuned(pick_tuning.CUDA, self.arrays.capability).parts(self.d)
+
+    def _device_pick(self, picks: "DevicePicks") -> None:
+        items, rules, kernels = picks.items, picks.items.rules, self._pick_kernels(picks.items)
+        given, header = (self.stored, self.norms), (picks.picks_f64, picks.picks_i64)
+        listed = (items.candidate_index, items.candidate_value, items.count)
+        kernels.candidates(
+            *given, items.scores, items.A, items.S, items.weight, items.upper, items.parts, *listed, self.partial,
+            self.ticket, *header, self.factor,
+        )  # fmt: skip
+        kernels.decide(
+            self.d, items.parts, *listed, picks.row_squares, items.weight, items.weights, *header, picks.record
+        )
+        kernels.project(
+            *given, items.S, items.A, items.phi, items.g, picks.g_squares, items.h, picks.record, *header, self.factor
+        )
+        kernels.step(
+            self.products, self.inverse, items.h, items.weights, items.W, items.distance, items.weight, items.upper,
+            items.parts, *header, rules.share,
+        )  # fmt: skip
+
+    def _pick_kernels(self, items: "GpuItems") -> pick_launch.Pick:
+        rules = items.rules
+        return pick_launch.Pick(
+            items.n, self.input_dtype, self.multiply, rules.measure, rules.projects, rules.positive, self.arrays
+        )

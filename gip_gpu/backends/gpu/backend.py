@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.backends.gpu.items import GpuItems
 from gip_gpu.backends.gpu.layout import LARGEST_BATCH, PIECES, PLACES, Code, HeaderF64, HeaderI64, Record
+from gip_gpu.backends.gpu.picks import DevicePicks
 from gip_gpu.backends.gpu.rows import GpuRows, on_device
 from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 from gip_gpu.backends.residual import Pending
@@ -256,6 +257,14 @@ class GpuBackend(GpuRows):
     @abstractmethod
     def _family_candidates(self, items: GpuItems, floor: float) -> None:
         """Lists the items with an upper bound of at least `floor` >= 0, with exact distances and residuals."""
+
+    @abstractmethod
+    def _pick_parts(self) -> int:
+        """Returns the programs or blocks that compute g of a pick, for an array with one value of each."""
+
+    @abstractmethod
+    def _device_pick(self, picks: DevicePicks) -> None:
+        """Launches a pick that the device makes, for a graph: window, decision, projection, step."""
 
     @abstractmethod
     def _begin(self) -> None:

@@ -1,8 +1,9 @@
 """Items of the projecting objectives on a GPU: the launches of each pick, and their arrays.
 
-A pick takes four small products with S by the library and two launches. `step` reads the rows once for the pick's
-column and updates all arrays by item; `candidates` lists the window with exact values. The host reads a few hundred
-bytes after each of the two, and decides.
+A pick that the host decides takes four small products with S by the library and two launches. `step` reads the rows
+once for the pick's column and updates all arrays by item; `candidates` lists the window with exact values. The host
+reads a few hundred bytes after each of the two, and decides. `gip_gpu.backends.gpu.picks` makes picks on the same
+arrays without the host.
 
 The device arrays, in addition to the rows and norms of the backend (n signals, at least one):
 

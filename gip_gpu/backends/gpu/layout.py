@@ -28,6 +28,15 @@ If the device computes missing columns by itself, in batches, they form a ring: 
     nominees         (m,)    int64, keys of the items that may belong to a batch, in any order; shares `candidate_index`
     chosen           (LARGEST_BATCH,) int64, keys of the items of a batch, without the pending pick, in any order
 
+For the projecting objectives `gip_gpu.backends.gpu.items` lists the arrays. If the device makes picks, there are also
+
+    picks_f64        (PICK_NUMBERS,) float64, at the places of `PickF64`
+    picks_i64        (PICK_PLACES,) int64, at the places of `PickI64`
+    record           (steps, RECORD_WEIGHTS + n) float64, as above; gains and rivals in the unit of `judged` values
+    phi, g           (d,)    float64, of the last pick
+    g_squares        (parts,) float64, ||g||^2 by part
+    row_squares      (m,) or (1,) float64, squared norms of the rows x, or that of all of them
+
 The key of an item with a positive score and no column is its score's bits above those of 2^32 - 1 - item, so that the
 larger of two keys has the larger score, or the lower index among equal ones; other items have key 0.
 """
@@ -91,6 +100,7 @@ class Code(IntEnum):
     DIVERGED = 5
     EMPTY_WINDOW = 6  # no candidate, though items are eligible: a fault
     LISTED = 7  # as RUNNING; the next kernel computes the columns of a batch, the pending pick's among them
+    NEED_HOST = 8  # a pick of a projecting objective that is not beyond doubt
 
 
 class Record(IntEnum):
@@ -105,6 +115,53 @@ class Record(IntEnum):
     WEIGHTS = 6  # from here: the residual
 
 
+class PickI64(IntEnum):
+    """Places in `picks_i64`, for the picks of a projecting objective that the device makes."""
+
+    REASON = 0
+    PICKS = 1  # picks made
+    BASE = 2  # picks made when the run began: record 0 is this pick
+    ROUND = 3  # picks projected out in this round
+    EXCESS = 4  # State.excess
+    ALWAYS = 5  # fewest candidates of a pick since the last refresh
+    UNSETTLED = 6  # whether a pick was made since the last refresh
+    ITEM = 7  # the last pick
+    BLOCKED = 8  # State.blocked
+
+
+class PickF64(IntEnum):
+    """Places in `picks_f64`. The first ones change with each pick; attributes are those of `ProjectingRound`."""
+
+    ERROR = 0  # State.error
+    DISTANCE_ERROR = 1
+    DRIFT = 2  # State.drift
+    PROJECTED = 3
+    LARGEST_RESIDUAL = 4
+    INVERSE_LEAST = 5  # 1 / least
+    LARGEST_ROOT = 6
+    RESIDUAL_BOUND = 7  # ErrorBounds.residual
+    DISTANCE_BOUND = 8  # ErrorBounds.distance
+    SHRINK = 9  # RankOneUpdate.shrink
+    UNIT = 10  # h = g / unit
+    Q = 11  # of the last pick
+    FIRST = 12
+    INVERSE_FIRST = 13  # 1 / first
+    FARTHEST = 14  # largest: the largest distance at the last refresh
+    SCALE = 15  # State.scale
+    RIDGE = 16  # Rules.ridge
+    PLAIN_Q = 17  # q of every pick if nothing is projected out of the rows
+    GAMMA = 18  # Items.gamma
+    DOT_ERROR = 19  # error_bounds.dot_error of a row, float64
+    ROOT_UNIT = 20  # 4 U64 sqrt(d)
+    NORM_ERROR = 21  # (2 n + 8) U32
+    FLUSHED_NORM = 22  # sqrt(n TINY32)
+    OWN_SQUARE = 23  # squared norm of a pick's row, for `least`; 0: that in `row_squares`
+    SHARE = 24  # 1 / (ridge + 1)
+    SHARE_ROOT = 25  # its root
+
+
+# Lengths of `picks_i64`, even so that `picks_f64` after it starts at a multiple of 16 bytes, and of `picks_f64`.
+PICK_PLACES, PICK_NUMBERS = 10, len(PickF64)
 # Length of `header_i64`.
 PLACES = 24
 # Most columns of a batch, and most pieces of the items: what the program that chooses a batch holds at once.
@@ -117,17 +174,26 @@ CONSTANTS = {
     "TIE_RELATIVE": ties.RELATIVE,
     "TIE_ABSOLUTE": ties.ABSOLUTE,
     "FLOOR": ties.FLOOR,
+    "TIE": ties.TIE,
+    "DEPENDENT": ties.DEPENDENT,
+    "OFF": error_bounds.OFF,
     "DIVERGED_NORM": error_bounds.DIVERGED,
     "USUAL_WINDOW": USUAL_WINDOW,
 }
 
 
+KINDS: dict[str, type[IntEnum]] = {
+    "HEADER_F64": HeaderF64,
+    "HEADER_I64": HeaderI64,
+    "CODE": Code,
+    "RECORD": Record,
+    "PICK_F64": PickF64,
+    "PICK_I64": PickI64,
+}
+
+
 def macros() -> dict[str, str]:
     """Returns places, codes and constants as C macros; floating-point values as exact hexadecimal literals."""
-    places = {
-        f"{prefix}_{place.name}": str(int(place))
-        for prefix, kind in (("HEADER_F64", HeaderF64), ("HEADER_I64", HeaderI64), ("CODE", Code), ("RECORD", Record))
-        for place in kind
-    }
+    places = {f"{prefix}_{place.name}": str(int(place)) for prefix, kind in KINDS.items() for place in kind}
     sizes = {"LARGEST_BATCH": str(LARGEST_BATCH), "PIECES": str(PIECES)}
     return {**places, **sizes, **{name: float(value).hex() for name, value in CONSTANTS.items()}}

@@ -11,10 +11,12 @@ from gip_gpu.backends.gpu.arrays import Arrays
 from gip_gpu.backends.gpu.backend import GpuBackend, Ring, too_old
 from gip_gpu.backends.gpu.items import GpuItems
 from gip_gpu.backends.gpu.layout import Code, HeaderI64
+from gip_gpu.backends.gpu.picks import DevicePicks
 from gip_gpu.backends.items import ErrorBounds, Items, RankOneUpdate, Rules
 from gip_gpu.kernels.architectures import tuned
 from gip_gpu.kernels.family import tuning as family_tuning
 from gip_gpu.kernels.loop import tuning as loop_tuning
+from gip_gpu.kernels.pick import tuning as pick_tuning
 from gip_gpu.kernels.refresh import tuning as refresh_tuning
 from gip_gpu.kernels.step import tuning as step_tuning
 from gip_gpu.numerics import error_bounds
@@ -197,6 +199,33 @@ class TritonBackend(GpuBackend):
         )
         if not items.identity:
             triton_launch.distances(self.stored, self.scales, items.S, *listed, self.partial, self.arrived, capability)
+
+    def _pick_parts(self) -> int:
+        return tuned(pick_tuning.TRITON, self.arrays.capability).parts(self.d)
+
+    def _device_pick(self, picks: DevicePicks) -> None:
+        from gip_gpu.kernels.pick import triton_launch
+
+        items, rules, capability = picks.items, picks.items.rules, self.arrays.capability
+        given, header = (self.stored, self.scales), (picks.picks_f64, picks.picks_i64)
+        listed = (items.candidate_index, items.candidate_value, items.count)
+        triton_launch.candidates(
+            *given, items.scores, items.A, items.S, items.weight, items.upper, items.parts, *listed, self.partial,
+            self.arrived, *header, measure=rules.measure, projects=rules.projects, capability=capability,
+        )  # fmt: skip
+        triton_launch.decide(
+            self.d, items.parts, *listed, picks.row_squares, items.weight, items.weights, *header, picks.record,
+            measure=rules.measure, projects=rules.projects, positive=rules.positive, capability=capability,
+        )  # fmt: skip
+        triton_launch.project(
+            *given, items.S, items.A, items.phi, items.g, picks.g_squares, items.h, picks.record, *header,
+            projects=rules.projects, capability=capability,
+        )  # fmt: skip
+        triton_launch.step(
+            self.products, self.inverse, items.h, items.weights, items.W, items.distance, items.weight, items.upper,
+            items.parts, *header, share=rules.share, measure=rules.measure, positive=rules.positive,
+            capability=capability,
+        )  # fmt: skip
 
     def _gram(self, rows: Any, out: Any) -> None:
         from gip_gpu.kernels.gram import triton_launch

@@ -135,9 +135,24 @@ def test_a_pool_serves_several_objectives(F):
 
 
 def test_what_is_launched(F):
-    """One `step` for each pick and one at the start; `distances` once a row has been projected out."""
+    """Seven kernels for each pick of the device, and once to compile them; the host rates the items at the start."""
     from tests.support import cupy_stand_in
 
+    G, _ = problem(F, "lr")
+    check(F, G, 10, "lr")
+    names = [name for name, _ in cupy_stand_in.Function.LAUNCHES]
+    assert (names.count("step"), names.count("candidates"), names.count("distances")) == (1, 0, 0)
+    pick = ["gated_candidates", "gated_distances", "decide", "remaining", "lifted", "project", "gated_step"]
+    assert [name for name in names if name in pick] == 11 * pick
+
+
+def test_what_is_launched_if_the_host_decides(F, monkeypatch):
+    """One `step` for each pick and one at the start; `distances` once a row has been projected out."""
+    from gip_gpu.greedy import device_projecting
+    from gip_gpu.greedy.projecting import Projecting
+    from tests.support import cupy_stand_in
+
+    monkeypatch.setattr(device_projecting, "DeviceProjecting", Projecting)
     G, _ = problem(F, "lr")
     check(F, G, 10, "lr")
     names = [name for name, _ in cupy_stand_in.Function.LAUNCHES]

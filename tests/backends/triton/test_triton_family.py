@@ -15,7 +15,12 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 from gip_gpu import reference, select
 from gip_gpu.backends.gpu import backend as gpu
 from gip_gpu.backends.gpu.items import GpuItems
+from gip_gpu.backends.gpu.layout import PickF64, PickI64
+from gip_gpu.backends.gpu.picks import DevicePicks
+from gip_gpu.backends.items import ErrorBounds
 from gip_gpu.backends.triton.backend import TritonBackend
+from gip_gpu.greedy import device_projecting
+from gip_gpu.greedy.projecting import Projecting
 from gip_gpu.kernels.architectures import alike
 from gip_gpu.kernels.family import family_triton
 from gip_gpu.kernels.family import tuning as family_tuning
@@ -505,7 +510,7 @@ def test_more_signals_than_a_kernel_takes():
 class CheckedItems(GpuItems):
     """Items that, after each pick, compare W~ and d2~ with values in extended precision from the picks so far."""
 
-    checks, tightest = 0, np.inf
+    checks, made_by_device, tightest = 0, 0, np.inf
 
     def restart(self, scores, pool):
         super().restart(scores, pool)
@@ -514,7 +519,11 @@ class CheckedItems(GpuItems):
 
     def update(self, move, errors):
         found = super().update(move, errors)
-        ridge, phi, w = self.rules.ridge, self.rows[move.index].copy(), self.residual[move.index].copy()
+        self.examine(move.index, errors, found[0])
+        return found
+
+    def examine(self, index, errors, best):
+        ridge, phi, w = self.rules.ridge, self.rows[index].copy(), self.residual[index].copy()
         q = ridge + phi @ phi
         column = self.rows @ phi
         self.residual -= np.outer(column, w / q)
@@ -531,19 +540,34 @@ class CheckedItems(GpuItems):
         norms = np.linalg.norm(self.residual, axis=1) / np.sqrt(ridge + distances)
         scaled = norms * np.sqrt(1 + ridge)
         # The bounds of a score, in the unit of a denominator of at most 1.
-        assert found[0] <= scaled[left].max() * (1 + 32 * U32)
+        assert best <= scaled[left].max() * (1 + 32 * U32)
         assert (self.upper.numpy()[left] * (1 + 32 * U32) >= scaled[left]).all()
         CheckedItems.checks += 1
-        return found
+
+
+def checked_run(self, most, run=DevicePicks.run):
+    """Makes one pick, and checks the bounds that the device used."""
+    made = run(self, min(most, 1))
+    if made:
+        bounds = ErrorBounds(*self.head[[PickF64.RESIDUAL_BOUND, PickF64.DISTANCE_BOUND]])
+        self.items.examine(int(self.places[PickI64.ITEM]), bounds, self.rated()[0])
+        CheckedItems.made_by_device += 1
+    return made
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("decider", ["host", "device"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_bounds_hold_at_every_step(small_launches, monkeypatch, precision):
+def test_bounds_hold_at_every_step(small_launches, monkeypatch, precision, decider):
     monkeypatch.setattr(gpu, "GpuItems", CheckedItems)
+    monkeypatch.setattr(CheckedItems, "made_by_device", 0)
+    monkeypatch.setattr(DevicePicks, "run", checked_run)
+    if decider == "host":
+        monkeypatch.setattr(device_projecting, "DeviceProjecting", Projecting)
     monkeypatch.setattr(CheckedItems, "tightest", np.inf)
     monkeypatch.setattr(CheckedItems, "checks", 0)
     F = pool(60, 24)
     select(F, scores(F, 2, "lr"), 12, objective="lr", epsilon=0.02, device="cpu", backend="triton", precision=precision)
     assert CheckedItems.checks == 12
+    assert (CheckedItems.made_by_device > 6) == (decider == "device")
     assert CheckedItems.tightest > 1
