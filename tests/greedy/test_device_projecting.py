@@ -201,6 +201,13 @@ def test_picks_in_doubt_are_tried_less_and_less(backend, runs):
     assert len(runs.made) == 3
 
 
+def test_a_device_that_makes_no_picks_is_a_fault(triton_in_interpreter, monkeypatch):
+    monkeypatch.setattr(triton_in_interpreter, "_device_pick", lambda self, picks: None)
+    F = pool(40, 24)
+    with pytest.raises(RuntimeError, match="the device made 0 picks instead of 1: a fault of the backend"):
+        select(F, scores(40, 1, "mp"), 3, sign="positive", backend="triton", device="cpu")
+
+
 class Shadowed(DeviceProjecting):
     """Stepper that makes one pick at a time, and compares it with one of the host from the same items."""
 

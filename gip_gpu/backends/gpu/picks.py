@@ -67,6 +67,9 @@ class DevicePicks:
 
         Returns:
             The number of picks made; `words` holds the state after them.
+
+        Raises:
+            RuntimeError: launches neither made a pick nor gave a reason.
         """
         with self.arrays.device_scope():
             if self.replay is None:
@@ -74,11 +77,13 @@ class DevicePicks:
             self.arrays.put(self.header, self.words)
             self.items.count[:] = 0
             while True:
-                ahead = min(self.ahead, most - self._made())
-                for _ in range(ahead):
+                expected = min(self._made() + self.ahead, most)
+                for _ in range(expected - self._made()):
                     self.replay()
                 self.words[:] = self.arrays.get(self.header)
                 made = self._made()
+                if self.code() is Code.RUNNING and made != expected:
+                    raise RuntimeError(f"the device made {made} picks instead of {expected}: a fault of the backend")
                 if self.code() is not Code.RUNNING or made == most:
                     break
                 # As long as no pick is in doubt, the host reads the header less and less often.
