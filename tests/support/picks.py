@@ -132,8 +132,17 @@ def in_doubt(decision: Decision, doubt: str) -> None:
     elif doubt == "nearly a tie":
         decision.lead_by(5e-13)
     elif doubt == "rounding":
-        head[PickF64.DRIFT] = head[PickF64.SCALE] * decision.lead
-        head[PickF64.ROOT_UNIT] = decision.lead
+        # Less than the lead for each of two items, more for both.
+        values = decision.values()
+        gap = 0.62 * (values[best] - np.delete(values, best).max())
+        spread = 1 + math.sqrt(ROUND) * head[PickF64.INVERSE_LEAST] if decision.projects else 1.0
+        arrays["row_squares"][:] = 1
+        if decision.measure == "distance":
+            head[PickF64.ROOT_UNIT] = gap / math.sqrt(1 + ROUND) / spread
+        elif decision.measure == "ratio":
+            head[PickF64.DRIFT] = gap * math.sqrt(decision.ridge + value[best, 0]) / spread
+        else:
+            head[PickF64.DRIFT] = gap / spread
     elif doubt == "dependent":
         value[other, 0] = ties.DEPENDENT * 0.5 - decision.ridge
     elif doubt == "used up":
