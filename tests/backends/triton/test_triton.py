@@ -13,7 +13,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 
 from gip_gpu import Pool, select, signals
 from gip_gpu.backends.gpu import rows as gpu
-from gip_gpu.backends.gpu.layout import HeaderF64
+from gip_gpu.backends.gpu.layout import Code, HeaderF64, HeaderI64
 from gip_gpu.backends.triton.backend import TritonBackend
 from gip_gpu.greedy.device_pursuit import DeviceMatchingPursuit
 from gip_gpu.greedy.state import State
@@ -236,10 +236,16 @@ def test_odd_sizes(m, d, n):
 
 @pytest.mark.slow
 def test_no_column_is_computed_twice(narrow, monkeypatch):
-    asked, columns = [], TritonBackend.columns
-    monkeypatch.setattr(
-        TritonBackend, "columns", lambda self, indices, out: asked.append(list(indices)) or columns(self, indices, out)
-    )
+    asked, products = [], TritonBackend._listed_products
+
+    def watched(backend, ring, size):
+        products(backend, ring, size)
+        header = backend.header_i64
+        if header[HeaderI64.REASON] == Code.LISTED:
+            first = int(header[HeaderI64.FIRST])
+            asked.append(ring.held[first : first + int(header[HeaderI64.BATCH])].tolist())
+
+    monkeypatch.setattr(TritonBackend, "_listed_products", watched)
     # Room for all of them.
     chosen = assert_same(narrow, scores(narrow, 1), 20, precision="fp32", columns="lazy")
     assert chosen.plan.cache == 200
