@@ -133,7 +133,13 @@ class PreparedRows:
         writer = None
         if request.saving is not None:
             subject = checkpoint.subject(
-                self.rows, request.scores, how, request.initial, prior, self.fingerprint, request.constraints.digest
+                self.rows,
+                request.scores,
+                how,
+                request.initial,
+                prior,
+                self.fingerprint,
+                request.constraints.digest(request.k),
             )
             writer = CheckpointWriter(*request.saving, subject)
         m, d = self.rows.shape
@@ -177,7 +183,7 @@ class PreparedRows:
             plan = self._changed(plan)
         done = time.perf_counter()
         check_order(state, traits)
-        check_left(state)
+        check_left(state, request.constraints)
         return selection_of(
             state,
             problem,
@@ -187,7 +193,7 @@ class PreparedRows:
                 timings={"prepare": ready - began, "query": posed - ready, **timings, "total": done - began},
                 computed=0 if columns is None else computed,
                 resumed=resumed,
-                constraints=request.constraints.digest,
+                constraints=request.constraints.digest(request.k),
             ),
             how,
             self.rows,

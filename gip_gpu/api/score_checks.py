@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gip_gpu.data.rows import Rows
 from gip_gpu.exceptions import ConstraintWarning, ScoreSignWarning, TiedScoresWarning, warn
 from gip_gpu.greedy.state import State
+from gip_gpu.problem.constraints import Constraints
 from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.problem.options import Options
 
@@ -130,8 +131,15 @@ def check_order(state: State, traits: Traits | None) -> None:
         )
 
 
-def check_left(state: State) -> None:
-    """Warns if constraints have left no item for some of the picks."""
+def check_left(state: State, constraints: Constraints) -> None:
+    """Warns if constraints have left no item for some of the picks, or picks that they ask for are not made."""
+    groups = constraints.groups
+    if groups is not None:
+        made = np.bincount(groups.codes[state.indices[state.first : state.t]], minlength=len(groups.labels))
+        short = np.flatnonzero(made < groups.least)
+        if len(short):
+            names = ", ".join(f"{groups.labels[at]}: {made[at]} of {groups.least[at]}" for at in short[:5].tolist())
+            warn(f"the minimums of {len(short)} groups are not met ({names})", ConstraintWarning)
     if state.t < state.k and state.blocked and not state.remaining:
         warn(
             f"the constraints leave no row after {state.t - state.first} of {state.k - state.first} picks: the others "

@@ -13,6 +13,7 @@ from gip_gpu.system.deferred_signals import DeferredSignals
 # Names in messages of settings that are stored as digests.
 OTHERS = {
     "initial": "initial items",
+    "constraints": "constraints on the picks, or of another number of picks under group minimums",
     "prior": "picks before these rows joined",
     "center": "centring: rows are centred in one and not in the other, or by another mean row",
 }
@@ -48,11 +49,13 @@ class CheckpointWriter:
 
     def _compare(self, stored: Stored) -> None:
         names = {"m": "items", "d": "columns of F", "n": "signals"}
-        differing = [name for name in self.of if stored.get(name) != self.of[name]]
+        differing = [name for name in {**self.of, **stored} if stored.get(name) != self.of.get(name)]
         sizes = [f"of {stored[name]} {names[name]}, not {self.of[name]}" for name in differing if name in names]
         matrices = [f"of another {name}" for name in differing if name in ("F", "G")]
         settings = [
-            f"of other {OTHERS[name]}" if name in OTHERS else f"of {name} {stored[name]!r}, not {self.of[name]!r}"
+            f"of other {OTHERS[name]}"
+            if name in OTHERS
+            else f"of {name} {stored.get(name)!r}, not {self.of.get(name)!r}"
             for name in differing
             if name not in (*names, "F", "G")
         ]

@@ -23,6 +23,8 @@ from gip_gpu.pipeline.run import RunResult, Stages, write_chosen
 from gip_gpu.pipeline.scores import SIGNALS
 from gip_gpu.records import check_output
 from gip_gpu.records.writing import ADDED, check_added
+from gip_gpu.report.html.installed import check_installed
+from gip_gpu.system.atomic_write import check_target
 from gip_gpu.system.launched import launched
 
 
@@ -82,7 +84,14 @@ def run(
     written = Path(f"{out}.toml")
     if any(os.path.realpath(path) == os.path.realpath(out) for path in local_files(data)):
         raise click.UsageError(f"{out} is named twice, as data and as the output")
+    page = None if report is False else Path(f"{out}.html")
     check_output(out, overwrite=force)
+    for path in (written, page):
+        if path is not None:
+            check_target(path, (path.suffix,), overwrite=force)
+    if report:
+        # Before the work, not after it.
+        check_installed()
     check_added(add)
     limits = constraints_of(options, group_by, "--group-by")
     text, encoding = text_settings(options), encoder_settings(options)
@@ -103,9 +112,8 @@ def run(
     write_chosen(result, out, add)
     write_config(written, recorded)
     files = [str(out), str(written)]
-    if report is not False:
-        page = _report(result, Path(f"{out}.html"), context, asked=report is True)
-        files += [] if page is None else [str(page)]
+    if page is not None and _report(result, page, context, asked=report is True):
+        files.append(str(page))
     if not quiet:
         say(_summary(result, files), "the summary", note=f"{out} is written")
 

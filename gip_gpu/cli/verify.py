@@ -48,6 +48,9 @@ def verify(
 
     Exit status: 0 if nothing differs, 1 if something does, 2 for input of another shape or kind.
     """
+    if not selection.exists():
+        # Exit status 1 is for a selection that differs.
+        raise click.UsageError(f"{selection}: No such file or directory")
     chosen = Selection.load(selection)
     options, normalize, _ = settings_of(chosen)
     done = chosen.preparation

@@ -12,6 +12,8 @@ from gip_gpu.numerics.error_bounds import U64
 from gip_gpu.problem.constraints import Constraints
 
 Indices = NDArray[np.int64]
+# More picks than any selection has.
+EVER = 1 << 62
 
 
 class PicksSoFar(Protocol):
@@ -140,9 +142,9 @@ class Replayed:
 
 
 def admitted_until(constraints: Constraints, rows: Rows, initial: Indices, picks: Indices, k: int) -> Indices:
-    """Returns for each item, (m,), the number of picks after which it may not be picked any more; k if it always may.
+    """Returns for each item, (m,), the number of picks after which it may not be picked any more.
 
-    -1 stands for items that were out before the initial ones.
+    `EVER` stands for items that always may, -1 for those that were out before the initial ones.
 
     Args:
         constraints: the constraints.
@@ -153,7 +155,7 @@ def admitted_until(constraints: Constraints, rows: Rows, initial: Indices, picks
     """
     m, first = rows.shape[0], len(initial)
     state = Replayed(np.concatenate([initial, picks]), k + first, m, first)
-    admission, until = Admission(constraints, rows, state), np.full(m, k)
+    admission, until = Admission(constraints, rows, state), np.full(m, EVER)
     until[admission.update()] = -1
     for made in range(len(picks) + 1):
         taken = slice(0, first) if not made else slice(first + made - 1, first + made)

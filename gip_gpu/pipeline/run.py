@@ -129,13 +129,18 @@ class Stages:
         return RunResult(records, texts, vectors, scores, selection, groups, seconds)
 
     def _key(self, vectors: Vectors, scores: Scores) -> str:
-        """Returns the fingerprint of all that decides the choice, but k: a longer choice goes on from a shorter one."""
+        """Returns the fingerprint of all that decides the choice, but k: a longer choice goes on from a shorter one.
+
+        Limits of groups may depend on k, so with them each k has its own.
+        """
         if scores is None:
             print_of_scores = None
         else:
             rows = scores if isinstance(scores, Source) else np.asarray(scores)
             print_of_scores = of_matrix(rows if len(rows.shape) == 2 else rows[:, None])
         deciding = {name: value for name, value in self.select.items() if name not in UNDECIDING}
+        if deciding.get("group_limits") is not None:
+            deciding["k"] = self.k
         # A checkpoint belongs to rows of one type.
         rows_of = [vectors.fingerprint, str(vectors.F.dtype)]
         whole = json.dumps([rows_of, print_of_scores, deciding], sort_keys=True, default=_listed)

@@ -20,7 +20,7 @@ class GroupLimits:
     """Numbers of picks that are allowed and wanted from each group.
 
     Attributes:
-        labels: (g,) names of the groups, for messages.
+        labels: (g,) the groups' labels as they print in messages.
         codes: (m,) int64, the group of each item; -1: in no group.
         least, most: (g,) int64, fewest and most picks of each group.
     """
@@ -87,7 +87,7 @@ class Constraints:
         if len(short):
             group = short[0]
             raise ValueError(
-                f"group {groups.labels[group]!r} has {sizes[1:][group]} rows that may be picked, and a minimum of "
+                f"group {groups.labels[group]} has {sizes[1:][group]} rows that may be picked, and a minimum of "
                 f"{groups.least[group]}"
             )
         if groups.least.sum() > k:
@@ -96,12 +96,16 @@ class Constraints:
         if reach < k:
             raise ValueError(f"k is {k}; the maximums of the groups allow {reach} picks")
 
-    @property
-    def digest(self) -> str | None:
-        """Fingerprint for checkpoints; None without constraints."""
+    def digest(self, k: int) -> str | None:
+        """Returns a fingerprint for checkpoints of k picks; None without constraints.
+
+        With minimums, the choice depends on how many picks are left, so another k makes another choice.
+        """
         if not self:
             return None
-        found = hashlib.sha256(repr((self.dedup, self.groups and self.groups.labels)).encode())
+        owed = k if self.groups is not None and self.groups.least.any() else None
+        labels = None if self.groups is None else self.groups.labels
+        found = hashlib.sha256(repr((self.dedup, labels, owed)).encode())
         arrays = [np.sort(self.exclude)]
         if self.groups is not None:
             arrays += [self.groups.codes, self.groups.least, self.groups.most]
@@ -148,29 +152,61 @@ def as_groups(groups: Any, limits: Any, m: int, k: int) -> GroupLimits | None:
             "groups is given without group_limits: a pair (minimum, maximum) for every group, such as (0, 100) or "
             "(0.0, 0.1), or a mapping from labels to pairs"
         )
-    given = np.asarray(groups)
-    if given.shape != (m,):
-        raise ValueError(f"groups has shape {given.shape}; it must have a label for each of {m} rows")
-    if given.dtype.kind == "O":
-        given = np.array([str(label) for label in given.tolist()])
-    labels, codes = np.unique(given, return_inverse=True)
-    names = tuple(str(label) for label in labels.tolist())
-    least, most = np.zeros(len(names), np.int64), np.full(len(names), m, np.int64)
-    by_name = {name: at for at, name in enumerate(names)}
+    given, names = _labels(groups, m)
+    labels = list(given)
+    codes = np.array([given[label] for label in names], np.int64)
+    least, most = np.zeros(len(labels), np.int64), np.full(len(labels), m, np.int64)
     if isinstance(limits, Mapping):
-        unknown = [label for label in limits if str(label) not in by_name]
-        if unknown:
-            some = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-            raise ValueError(f"group_limits has {unknown[0]!r}, which is no label in groups ({some})")
-        pairs = {by_name[str(label)]: pair for label, pair in limits.items()}
+        pairs = {_place(_plain(label), given): pair for label, pair in limits.items()}
     else:
-        pairs = dict.fromkeys(range(len(names)), limits)
+        pairs = dict.fromkeys(range(len(labels)), limits)
     for at, pair in pairs.items():
-        least[at], most[at] = _pair(pair, names[at], m, k)
-    return GroupLimits(names, codes.reshape(-1).astype(np.int64), least, most)
+        least[at], most[at] = _pair(pair, labels[at], m, k)
+    return GroupLimits(tuple(map(repr, labels)), codes, least, most)
 
 
-def _pair(pair: Any, name: str, m: int, k: int) -> tuple[int, int]:
+def _labels(groups: Any, m: int) -> tuple[dict[Any, int], list[Any]]:
+    """Returns the numbers of the labels, in the order of their first rows, and the label of each row."""
+    if isinstance(groups, (list, tuple)):
+        # An array of them would make 1 and "1" the same, and tuples a second axis.
+        rows = [_plain(label) for label in groups]
+    else:
+        array = np.asarray(groups)
+        if array.ndim != 1:
+            raise ValueError(f"groups has shape {array.shape}; it must have a label for each of {m} rows")
+        rows = [_plain(label) for label in array.tolist()]
+    if len(rows) != m:
+        raise ValueError(f"groups has {len(rows)} labels; it must have a label for each of {m} rows")
+    numbers: dict[Any, int] = {}
+    for row, label in enumerate(rows):
+        try:
+            # NaN and pandas.NA are not equal to themselves.
+            missing = label is None or not bool(label == label)
+            numbers.setdefault(label, len(numbers))
+        except TypeError:
+            missing = True
+        if missing:
+            raise ValueError(f"groups has {label!r} in row {row}; each row must have a label, such as text or an int")
+    return numbers, rows
+
+
+def _plain(label: Any) -> Any:
+    """Returns a NumPy scalar as a Python one."""
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _place(label: Any, given: dict[Any, int]) -> int:
+    """Returns the number of a label of `group_limits`; text also stands for the only label that prints so."""
+    if label in given:
+        return given[label]
+    alike = [number for known, number in given.items() if isinstance(label, str) and str(known) == label]
+    if len(alike) == 1:
+        return alike[0]
+    some = ", ".join(map(repr, list(given)[:5])) + (", ..." if len(given) > 5 else "")
+    raise ValueError(f"group_limits has {label!r}, which is no label in groups ({some})")
+
+
+def _pair(pair: Any, name: Any, m: int, k: int) -> tuple[int, int]:
     wanted = "a pair (minimum, maximum) of counts, of shares of k from 0.0 to 1.0, or of None"
     if isinstance(pair, (str, bytes)) or not hasattr(pair, "__len__") or len(pair) != 2:
         raise TypeError(f"the limits of group {name!r} are {pair!r}; they must be {wanted}")
@@ -184,7 +220,7 @@ def _pair(pair: Any, name: str, m: int, k: int) -> tuple[int, int]:
     return low, high
 
 
-def _count(value: Any, k: int, name: str, wanted: str, up: bool) -> int:
+def _count(value: Any, k: int, name: Any, wanted: str, up: bool) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"group {name!r} has {value!r} in its limits; they must be {wanted}")
     if isinstance(value, (int, np.integer)):

@@ -143,7 +143,7 @@ def inputs_of(
             "the selection was made under constraints; pass the same exclude=, groups=, group_limits= and dedup= "
             "(--exclude, --groups, --group-min, --group-max, --dedup)"
         )
-    if request.constraints.digest != limits:
+    if request.constraints.digest(request.k) != limits:
         problems.append("the constraints are not those of the selection")
     recorded = None if done is None else done.center
     if rows.center is not None and recorded != tuple(rows.center.mean.tolist()):

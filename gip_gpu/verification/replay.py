@@ -90,6 +90,8 @@ class Replay:
             else:
                 self._judge_round(segment)
         k = len(self.selection)
+        if k < self.selection.plan.k and self.inputs.options.on_exhausted == "restart" and self.until is None:
+            self.problems.append(f"it has {k} of {self.selection.plan.k} picks, and a selection that restarts has all")
         if not k and self.selection.plan.k:
             self._check_empty()
 

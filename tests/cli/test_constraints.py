@@ -56,6 +56,37 @@ def test_run_by_a_column(run):
     assert "gip-gpu run data.jsonl -k 4" in page
 
 
+def test_another_k_in_the_same_folder(run):
+    how = "data.jsonl --group-by topic --group-min 3 --work W --no-report --quiet"
+    assert run(f"run -k 9 --out a.jsonl {how}")[0] == 0
+    for k in (12, 20):
+        assert run(f"run -k {k} --out {k}.jsonl {how}")[0] == 0
+        assert run(f"run -k {k} --out fresh{k}.jsonl {how.replace('--work W', '')}")[0] == 0
+        assert Path(f"{k}.jsonl").read_bytes() == Path(f"fresh{k}.jsonl").read_bytes()
+    share = how.replace("--group-min 3", "--group-max 40%")
+    assert run(f"run -k 10 --out b.jsonl {share}")[0] == 0
+    assert run(f"run -k 20 --out c.jsonl {share}")[0] == 0
+
+
+def test_nothing_is_overwritten(run, monkeypatch):
+    for name in ("c.jsonl.toml", "c.jsonl.html"):
+        Path(name).write_text("mine")
+        status, _, err = run("run data.jsonl -k 3 --out c.jsonl --quiet")
+        assert status == 2
+        assert name in err
+        assert Path(name).read_text() == "mine"
+        Path(name).unlink()
+    Path("my.toml").write_text('data = ["data.jsonl"]\nk = "3"\nout = "my"\n')
+    status, _, err = run("run --config my.toml --no-report --quiet")
+    assert status == 2
+    assert "my.toml: it exists" in err
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    status, _, err = run("run data.jsonl -k 3 --out d.jsonl --report --quiet")
+    assert status == 2
+    assert 'pip install "gip_gpu[report]"' in err
+    assert not Path("d.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -161,6 +161,57 @@ def test_missing_rows_keep_their_numbers():
     assert chosen.tolist() == kept[select(F[kept], G[kept], 12, **some).indices].tolist()
 
 
+def test_a_checkpoint_holds_for_its_constraints(tmp_path):
+    F, G, codes = problem(np.random.default_rng(16))
+    limits = {"groups": codes, "group_limits": (3, None)}
+    kinds = [{}, {"exclude": [35, 2]}, {"dedup": 0.9}, limits]
+    for i, kind in enumerate(kinds):
+        path = tmp_path / f"{i}.ckpt"
+        select(F, G, 20, device="cpu", checkpoint=path, **kind)
+        for other in kinds:
+            if other is not kind:
+                with pytest.raises(ValueError, match="of other constraints on the picks"):
+                    select(F, G, 20, device="cpu", checkpoint=path, **other)
+    # Minimums are met by the last picks, so that another number of picks is another choice.
+    with pytest.raises(ValueError, match="or of another number of picks under group minimums"):
+        select(F, G, 14, device="cpu", checkpoint=path, **limits)
+    again = select(F, G, 14, device="cpu", checkpoint=tmp_path / "2.ckpt", dedup=0.9)
+    assert again.tolist() == select(F, G, 14, device="cpu", dedup=0.9).tolist()
+
+
+def test_labels_keep_their_types():
+    F, G, _ = problem(np.random.default_rng(17))
+    labels = [(1, "1", 2.5, ("a", 1))[i % 4] for i in range(90)]
+    limits = {1: (4, 4), "1": (0, 0), 2.5: (1, None), ("a", 1): (2, 2)}
+    chosen = select(F, G, 10, device="cpu", groups=labels, group_limits=limits)
+    assert np.bincount(chosen.indices % 4, minlength=4).tolist() == [4, 0, 4, 2]
+    # From the command line, text stands for the label that prints so.
+    whole = select(F, G, 10, device="cpu", groups=np.arange(90) % 3, group_limits={"0": (0, 1), 1: (0, 2)})
+    assert np.bincount(whole.indices % 3).tolist() == [1, 2, 7]
+    single = np.float32([0.1, 0.7])[np.arange(90) % 2]
+    assert np.bincount(
+        select(F, G, 10, device="cpu", groups=single, group_limits={np.float32(0.1): (3, 3)}).indices % 2
+    ).tolist() == [3, 7]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), [1]])
+def test_missing_labels_are_named(missing):
+    F, G, _ = problem(np.random.default_rng(18))
+    labels = ["a"] * 90
+    labels[7] = missing
+    with pytest.raises(ValueError, match="in row 7; each row must have a label"):
+        select(F, G, 5, device="cpu", groups=labels, group_limits=(0, 5))
+
+
+def test_minimums_that_are_not_met_are_told():
+    F = np.random.default_rng(19).standard_normal((40, 3))
+    with pytest.warns(ConstraintWarning, match=r"minimums of \d groups are not met"):
+        chosen = select(
+            F, None, 30, device="cpu", groups=np.arange(40) % 4, group_limits=(5, None), on_exhausted="stop"
+        )
+    assert len(chosen) == 3
+
+
 SHARES = [((0.1, 0.25), (2, 5)), ((0.07, None), (2, 20)), ((0, 1.0), (0, 20)), ((None, 3), (0, 3))]
 
 
@@ -185,7 +236,7 @@ BAD = [
     ({"dedup": "0.9"}, "dedup is '0.9'"),
     ({"groups": LETTERS}, "groups is given without group_limits"),
     ({"group_limits": (0, 1)}, "group_limits is given without groups"),
-    ({"groups": LETTERS[:5], "group_limits": (0, 1)}, r"groups has shape \(5,\); .* 8 rows"),
+    ({"groups": LETTERS[:5], "group_limits": (0, 1)}, "groups has 5 labels; it must have a label for each of 8 rows"),
     ({"groups": LETTERS, "group_limits": {"z": (0, 1)}}, r"group_limits has 'z', which is no label in groups \('a', "),
     ({"groups": LETTERS, "group_limits": (2, 1)}, "group 'a' has a minimum of 2 picks and a maximum of 1"),
     ({"groups": LETTERS, "group_limits": (-1, 1)}, "group 'a' has -1 in its limits"),

@@ -130,6 +130,6 @@ def test_bad_input(pool, run, line, message):
 
 def test_a_missing_selection(pool, run):
     result = run("verify none.npz F.npy")
-    assert result.status == 1
+    assert result.status == 2
     assert "none.npz: No such file or directory" in result.err
     assert "chosen.npz" not in os.listdir()

@@ -42,6 +42,15 @@ def test_each_pick_holds_and_changes_are_found(objective, how):
         stability(chosen, F, G, score_noise=0.1)
 
 
+@pytest.mark.parametrize("objective", ["mp", "lr", "entropy"])
+def test_fewer_picks_than_initial_items(objective):
+    F, G, codes = problem(np.random.default_rng(6))
+    G = None if objective == "entropy" else G
+    for how in ({"exclude": [7]}, {"dedup": 0.9}, {"groups": codes, "group_limits": (0, 2)}):
+        chosen = select(F, G, 4, objective=objective, device="cpu", initial=range(40, 46), **how)
+        assert verify(chosen, F, G, **how).ok
+
+
 def test_rounds_rows_in_order_and_fewer_picks():
     rng = np.random.default_rng(4)
     F, codes = rng.standard_normal((40, 5)), np.arange(40) % 4

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.api.selection import Selection
+from gip_gpu.checkpoint import fingerprint
 from gip_gpu.data.user_arrays import as_matrix, as_scores
+from gip_gpu.exceptions import DataWarning, warn
 from gip_gpu.sources import Source, places
 from gip_gpu.system import memory
 
@@ -65,6 +67,20 @@ class Shown:
         return [values[i] for i in self.indices.tolist()]
 
 
+def _check_fingerprint(selection: Selection, matrix: Any) -> None:
+    """Warns if the embeddings are not those that the selection was made from."""
+    recorded, done = selection.provenance, selection.preparation
+    # The fingerprint is that of the rows that took part.
+    if recorded is None or (done is not None and done.dropped):
+        return
+    if fingerprint.of_matrix(matrix) != recorded.F:
+        warn(
+            "F is not what the selection was made from: its fingerprint differs (other values, another order of rows "
+            "or another type), and the report may be wrong",
+            DataWarning,
+        )
+
+
 def shown(
     selection: Selection, F: Any, G: Any = None, *, score_names: Sequence[str] | None = None, points: int = POINTS
 ) -> Shown:
@@ -93,6 +109,7 @@ def shown(
             f"F has rows of length {d} and the selection was made from rows of length {selection.plan.d}; give the "
             "embeddings that select() was given"
         )
+    _check_fingerprint(selection, matrix)
     if isinstance(points, bool) or not isinstance(points, int) or points < 1:
         raise ValueError(f"points is {points!r}; it must be an int of at least 1, such as points={POINTS}")
     most = max(len(selection), min(points, int(ROOM * memory.available() / (4 * d))))

@@ -8,11 +8,11 @@ from typing import Any
 from gip_gpu.api.selection import Selection
 from gip_gpu.report.html import measures
 from gip_gpu.report.html.inputs import POINTS, Texts, shown
+from gip_gpu.report.html.installed import check_installed
 from gip_gpu.report.html.page import Content, page
 from gip_gpu.report.html.texts import blob, group_names
 from gip_gpu.system.atomic_write import atomic_write, check_target
 
-INSTALL = 'a report needs jinja2 and scikit-learn: pip install "gip_gpu[report]"'
 SUFFIXES = (".html", ".htm")
 
 
@@ -73,11 +73,7 @@ def write(
     ...     path.name, "row 59" in path.read_text()  # texts are compressed
     ('report.html', False)
     """
-    try:
-        import jinja2  # noqa: F401
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise ImportError(INSTALL) from error
+    check_installed()
     if not isinstance(selection, Selection):
         raise TypeError(
             f"selection is a {type(selection).__name__}; it must be a gip_gpu.Selection: the result of select(), or "

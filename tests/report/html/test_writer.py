@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import gip_gpu
+from gip_gpu.exceptions import DataWarning
 from gip_gpu.report import write
 from gip_gpu.report.html import inputs
 from gip_gpu.report.html.texts import OTHER, PICK, as_text
@@ -233,7 +234,10 @@ def test_no_picks_and_a_bad_chosen_row(tmp_path: Path) -> None:
     F = blobs(60)
     chosen = gip_gpu.select(F, F[:, 0] ** 2, 5, device="cpu")
     F[chosen[2]] = np.inf
-    with pytest.raises(ValueError, match="not finite in a chosen row"):
+    with (
+        pytest.raises(ValueError, match="not finite in a chosen row"),
+        pytest.warns(DataWarning, match="F is not what the selection was made from"),
+    ):
         write(chosen, tmp_path / "r.html", F)
 
 
