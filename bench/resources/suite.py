@@ -1,7 +1,9 @@
 """`python -m bench resources`: registers, shared memory, spills and the resulting occupancy of every kernel."""
 
+import hashlib
 import importlib
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from bench.resources.kernels import Build, Resources, measure
@@ -9,6 +11,7 @@ from bench.runner.command import Request, suite
 from bench.runner.report import Report, paragraphs, table
 from gip_gpu.kernels.architectures import ARCHITECTURES
 
+ROOT = Path(__file__).parents[2]
 # Modules whose `builds` yields all kernels of a language; each needs its compiler.
 LANGUAGES = {"Triton": "bench.resources.triton_builds", "CUDA C++": "bench.resources.cuda_builds"}
 HEADER = (
@@ -25,17 +28,15 @@ multiple of 16, except "ragged"; the loop has 52,002 items on 108 multiprocessor
 @suite("resources", "resources.md", names=list(LANGUAGES), quick=None)
 def main(request: Request) -> Report:
     """Compile every kernel for every chip and report its resources; failure: a kernel spills."""
-    from cupy_backends.cuda.libs import nvrtc
-
     found = {language: measured(language) for language in request.names}
-    versions = "Triton {}, NVRTC {}.{}.".format(version("triton"), *nvrtc.getVersion())
     spilled = [
         f"{each.build.kernel} ({each.build.variant}) for sm_{each.chip} spills {each.spilled} bytes"
         for resources in found.values()
         for each in resources
         if each.spilled
     ]
-    text = paragraphs("# Resources of the kernels", NOTE, table(rows(found), HEADER), versions)
+    made = versions(), f"Sources: {sources()}."
+    text = paragraphs("# Resources of the kernels", NOTE, table(rows(found), HEADER), *made)
     return Report(text, spilled)
 
 
@@ -48,6 +49,25 @@ def assembly(language: str, kernels: tuple[str, ...], chip: int = 80, form: str 
     """Returns the PTX of some kernels, or Triton's "ttgir" (code with layouts), by kernel and variant."""
     made = [build for build in builds(language, chip) if build.kernel in kernels]
     return {f"{build.kernel}, {build.variant}": build.make(chip, form) for build in made}
+
+
+def versions() -> str:
+    """Returns the versions of the compilers, as the table tells them."""
+    from cupy_backends.cuda.libs import nvrtc
+
+    return "Triton {}, NVRTC {}.{}.".format(version("triton"), *nvrtc.getVersion())
+
+
+def sources() -> str:
+    """Returns the SHA-256 of all that decides the kernels: their sources and tuning, the layout, bounds, and builds."""
+    parts = [path for path in (ROOT / "kernels").rglob("*") if path.suffix in (".py", ".cu", ".cuh")]
+    package = ("backends/gpu/layout.py", "numerics/error_bounds.py", "numerics/ties.py")
+    parts += [ROOT / "gip_gpu" / name for name in package]
+    parts += [ROOT / "bench" / "resources" / name for name in ("kernels.py", "triton_builds.py", "cuda_builds.py")]
+    found = hashlib.sha256()
+    for path in sorted(parts):
+        found.update(f"{path.relative_to(ROOT).as_posix()}\n".encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def measured(language: str, share: int = 0, shares: int = 1) -> list[Resources]:
