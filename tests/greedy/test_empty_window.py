@@ -22,6 +22,7 @@ from gip_gpu.backends.numpy.residual import NumpyResidual
 from gip_gpu.distributed.shard import ColumnShard, Found, Report
 from gip_gpu.distributed.sharded import ShardedPursuit
 from gip_gpu.greedy import projecting
+from gip_gpu.greedy.device_projecting import DeviceProjecting
 from gip_gpu.greedy.matching_pursuit import MatchingPursuit
 from gip_gpu.greedy.state import Reason, State
 from gip_gpu.problem.objectives import OBJECTIVES
@@ -77,6 +78,8 @@ def without_guard():
 def test_a_warp_that_is_late(pool, triton_in_interpreter, monkeypatch):
     """The fault of the H200: without the guard NumPy raises an error, with it the picks are the reference's."""
     F, G = pool
+    # The host decides each pick, as it did then.
+    monkeypatch.setattr(DeviceProjecting, "advance", projecting.Projecting.advance)
     late = LateWarp(triton_in_interpreter._family_step, every=4)
     monkeypatch.setattr(triton_in_interpreter, "_family_step", lambda *args: late(*args))
     options = {"objective": "lr", "epsilon": 0.01}

@@ -39,6 +39,8 @@ class _Owner:
 class CupyArrays:
     """`gip_gpu.backends.gpu.arrays.Arrays` on a CUDA device."""
 
+    immediate = False
+
     def __init__(self, device: str) -> None:
         self.number = int(device.partition(":")[2] or 0)
         self.device = cupy.cuda.Device(self.number)

@@ -14,9 +14,11 @@ class Arrays(Protocol):
     Attributes:
         visits: number of copies between host and device and of waits for the device, so far. Backends add the launches
             that are in no graph.
+        immediate: whether a launch has finished when it returns, as on a CPU that interprets kernels.
     """
 
     visits: int
+    immediate: bool
 
     def free(self) -> int:
         """Returns the bytes that can be allocated."""

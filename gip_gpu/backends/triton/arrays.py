@@ -35,6 +35,7 @@ class TorchArrays:
         # An explicit number: torch's current device may change during the life of a pool.
         self.device = torch.device(kind, int(number or 0)) if kind == "cuda" else torch.device(kind)
         self.cuda = self.device.type == "cuda"
+        self.immediate = not self.cuda
         major, minor = torch.cuda.get_device_capability(self.device) if self.cuda else (0, 0)
         self.capability = 10 * major + minor
         self.streams = [torch.cuda.Stream(self.device) for _ in range(2)] if self.cuda else []

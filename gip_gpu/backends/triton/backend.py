@@ -131,6 +131,8 @@ class TritonBackend(GpuBackend):
         while True:
             for _ in range(ahead):
                 self.graphs[key]()
+                if self.arrays.immediate and int(self.header_i64[HeaderI64.REASON]) != Code.RUNNING:
+                    break
             if int(self.arrays.get(self.header_i64[HeaderI64.REASON : HeaderI64.REASON + 1])[0]) != Code.RUNNING:
                 return
             # As long as no column is missing, the host checks less and less often.
