@@ -16,7 +16,7 @@ class Provenance:
             and scores standardised (`gip_gpu.checkpoint.fingerprint`); G None without scores.
         options: how the items were chosen.
         normalize: whether rows were divided by their norms.
-        initial: rows of F that counts as chosen before the first pick.
+        initial: rows of F that count as chosen before the first pick.
         prior: SHA-256 of the projection of the selection that this one extends (`gip_gpu.extend`), or None.
         constraints: SHA-256 of the constraints on the picks (`gip_gpu.problem.constraints`), None without.
     """

@@ -38,7 +38,8 @@ def embed(
     on the Hugging Face hub. Several are read as one data set. Rows may be Alpaca, chats of OpenAI or ShareGPT, GSM8K,
     prompts with completions, or a column of text; else --text-column or --text-template say what the text is.
 
-    A run that was killed goes on where it was, and a complete output is left as it is.
+    The same command resumes a run that was killed: it embeds only the rows that are missing. A complete output of the
+    same texts and encoder is not written again.
 
     With torchrun --nproc-per-node 4 -m -- gip_gpu embed ..., each of four processes takes its share of the texts.
     """

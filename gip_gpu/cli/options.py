@@ -77,3 +77,22 @@ SIGN = click.option(
     help="positive: negative residuals do not count; any: they do, without a warning where scores are negative.  "
     "[default: any]",
 )
+
+
+def choice_options(command: Command) -> Command:
+    """Adds the options of the objective and of bad values, shared by `select` and `run`."""
+    for option in reversed(
+        (
+            OBJECTIVE,
+            click.option(
+                "--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query."
+            ),
+            QUERY,
+            SIGN,
+            STANDARDIZE,
+            ON_NAN,
+            click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue."),
+        )
+    ):
+        command = option(command)
+    return command

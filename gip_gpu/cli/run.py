@@ -15,7 +15,7 @@ from gip_gpu.cli.bars import bar
 from gip_gpu.cli.config import CONFIG, write_config
 from gip_gpu.cli.constraints import constraint_options, constraints_of
 from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
-from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, center_options, run_options
+from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
 from gip_gpu.cli.output import summary
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import count
@@ -46,13 +46,7 @@ from gip_gpu.system.launched import launched
 @click.option("--score-column", "score_column", multiple=True, help="A column of DATA that is a score; repeatable.")
 @click.option("--add", multiple=True, help=f"Column to add to the chosen rows; repeatable: {', '.join(ADDED)}.")
 @run_options
-@OBJECTIVE
-@click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
-@QUERY
-@SIGN
-@STANDARDIZE
-@ON_NAN
-@click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
+@choice_options
 @click.option("--no-normalize", is_flag=True, help="Keep the lengths of given vectors.")
 @center_options
 @click.option("--group-by", help="A column of DATA whose values are the groups.")

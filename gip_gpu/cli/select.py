@@ -17,7 +17,7 @@ from gip_gpu.cli import jsonl
 from gip_gpu.cli.constraints import constraint_options, constraints_of, labels_of
 from gip_gpu.cli.id_checks import Ids
 from gip_gpu.cli.ids import names_a_file, read_ids
-from gip_gpu.cli.options import FILE, OBJECTIVE, ON_NAN, QUERY, SIGN, STANDARDIZE, center_options, run_options
+from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
 from gip_gpu.cli.values import count, interval
 from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
@@ -52,13 +52,7 @@ from gip_gpu.validation.settings import as_count
 @click.option("--key", help="Name of the embeddings in a file of several arrays or columns.")
 @click.option("--scores-key", help="Name of the scores in their file, or of columns: a,b,c.")
 @run_options
-@OBJECTIVE
-@click.option("--epsilon", type=float, default=0.0, show_default=True, help="Ridge of the projector and of the query.")
-@QUERY
-@SIGN
-@STANDARDIZE
-@ON_NAN
-@click.option("--on-exhausted", default="restart", show_default=True, help="restart, stop or continue.")
+@choice_options
 @click.option("--no-normalize", is_flag=True, help="Keep the lengths of the embeddings' rows.")
 @center_options
 @click.option("--groups", type=FILE, help="The group of each row: .npy, or .txt with one a line.")

@@ -46,12 +46,11 @@ class HashingEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns the vectors, (texts, width) float32."""
         counts = self._vectorizer.transform(texts)
-        empty = np.flatnonzero(np.diff(counts.indptr) == 0)
         counts.data = np.sign(counts.data) * np.log1p(np.abs(counts.data))
         vectors: NDArray[np.float32] = counts.toarray().astype(np.float32)
-        # Words in one bucket with opposite signs can cancel too.
-        empty = np.union1d(empty, np.flatnonzero(~vectors.any(axis=1)))
-        if len(empty):
+        # A text without words, or one whose words cancel in their buckets.
+        empty = ~vectors.any(axis=1)
+        if empty.any():
             vectors[empty] = self._marker
         return vectors
 

@@ -12,6 +12,7 @@ from gip_gpu.exceptions import DataWarning, warn
 from gip_gpu.records.base import Record, RecordFile
 from gip_gpu.records.layouts import TextLayout, by_column, recognise
 from gip_gpu.records.template import by_template
+from gip_gpu.system.surrogates import encodable
 
 
 class Records:
@@ -174,7 +175,7 @@ class Texts:
             ValueError: a row lacks a field or has one that is no text; the message names file and line.
         """
         for text in self._given():
-            yield text if text.isascii() else _encodable(text)
+            yield text if text.isascii() else encodable(text)
 
     def _given(self) -> Iterator[str]:
         for file, layout in zip(self.records.files, self.layouts, strict=True):
@@ -196,7 +197,7 @@ class Texts:
         digest = hashlib.blake2b(digest_size=16)
         empty = repaired = characters = 0
         for given in self._given():
-            text = given if given.isascii() else _encodable(given)
+            text = given if given.isascii() else encodable(given)
             content = text.encode()
             # With its length in front, so that a text cannot end where another begins.
             digest.update(len(content).to_bytes(8, "little") + content)
@@ -209,11 +210,3 @@ class Texts:
                 DataWarning,
             )
         return TextSurvey(len(self), empty, repaired, characters, digest.hexdigest())
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return text

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gip_gpu.system.surrogates import encodable
+
 # (prompt, answer); the prompt of a plain text is empty.
 Pair = tuple[str, str]
 Examples = Iterable[str] | Iterable[Sequence[str]]
@@ -44,12 +46,3 @@ def _pair(example: Any, row: int, wanted: str, paired: bool) -> Pair:
     ):
         return encodable(example[0]), encodable(example[1])
     raise TypeError(f"examples[{row}] is {example!r:.60}, a {type(example).__name__}; examples must be {wanted}")
-
-
-def encodable(text: str) -> str:
-    """Returns text that UTF-8 can hold: half a surrogate pair becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

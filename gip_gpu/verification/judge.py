@@ -110,9 +110,8 @@ def verdict(path: RoundPath, pick: int, indices: Indices, x: Floats, scores: Flo
         return Verdict(DIFFERS, f"item {first} ties, and the lowest index wins", first)
     if surely[own] and not (before & perhaps).any():
         return Verdict(HOLDS, "", rival)
-    nearest = (
-        rival if surely[own] is False or not (before & perhaps).any() else int(indices[(before & perhaps).argmax()])
-    )
+    # A pick that surely ties is in doubt because of an item before it.
+    nearest = int(indices[(before & perhaps).argmax()]) if surely[own] else rival
     return Verdict(ROUNDING, f"it leads item {nearest} by less than float64 rounding", nearest)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from gip_gpu import Pool, backends, select, signals, verify
+from gip_gpu import Pool, select, signals, verify
 from gip_gpu.reference import greedy, matching_pursuit
+from tests.support.emulated import device_options
 from tests.support.tied_pools import problems
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("triton", "cupy")]
@@ -18,16 +19,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("triton", "cupy"
 def run(request):
     """Options of `select` for one backend."""
     name = request.param
-    if name == "numpy":
-        return {"device": "cpu", "backend": name}
-    if not backends.missing(name, "cuda"):
-        return {"device": "cuda", "backend": name}
-    if name == "cupy":
-        request.getfixturevalue("cupy_on_cpu")
-        return {"device": "cuda", "backend": name}
-    if why := backends.missing(name, "cpu"):
-        pytest.skip(why)
-    return {"device": "cpu", "backend": name}
+    return {"device": "cpu", "backend": name} if name == "numpy" else device_options(name, request)
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ def test_large_null_and_empty_texts(tmp_path: Path) -> None:
 def test_lone_surrogates_are_said(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b"}\n{"text": "\\ud83d\\ude00"}\n')
     texts = Texts(open_records(tmp_path / "a.jsonl"))
-    assert list(texts) == ["a\ufffd\ufffd\ufffdb", "\U0001f600"]
+    assert list(texts) == ["a\ufffdb", "\U0001f600"]
     with pytest.warns(DataWarning, match="1 texts hold lone surrogates"):
         assert texts.survey().repaired == 1
 

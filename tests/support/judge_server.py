@@ -20,7 +20,7 @@ ATTRIBUTES = ("coherence", "correctness", "helpfulness", "difficulty")
 
 @dataclass
 class Answer:
-    """What the server does with one request: a status, headers and a body, after some seconds."""
+    """Response of the server to one request: status, headers and body, sent after a delay in seconds."""
 
     content: str | None = None
     status: int = 200

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from gip_gpu.signals.examples import encodable
 from gip_gpu.signals.judge.costs import token_estimate
 from gip_gpu.signals.judge.pace import Pace
 from gip_gpu.signals.judge.settings import Limits, Server
+from gip_gpu.system.surrogates import encodable
 
 MISSING_EXTRA = 'a judge needs the packages openai and tenacity: pip install "gip_gpu[judge]"'
 # Seconds: the first and the longest wait of the back-off, and the longest that a server may ask for.

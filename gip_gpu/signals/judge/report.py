@@ -1,4 +1,4 @@
-"""Results of a judge: ratings with NaN where they are missing, and what happened."""
+"""Results of a judge: ratings, NaN where they are missing, and the counts and costs of the run."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """What happened in a run.
+    """Counts, tokens, cost and duration of one run of a judge.
 
     Attributes:
         rows: examples.
@@ -49,7 +49,7 @@ class JudgeRatings:
         scores: (m, attributes) float64, NaN in all columns of a row that is missing.
         attributes: names of the columns.
         missing: reason for each missing row.
-        report: what happened.
+        report: counts and costs of the run.
     """
 
     scores: NDArray[np.float64]

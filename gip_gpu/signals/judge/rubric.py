@@ -36,7 +36,7 @@ FIELDS = ("attributes", "low", "high", "example", "format")
 
 @dataclass(frozen=True)
 class Rubric:
-    """What a judge rates, by which scale and with which prompt.
+    """Attributes that a judge rates, the scale of the ratings, and the prompt that asks for them.
 
     Args:
         attributes: names and their descriptions, or names alone; those of the paper by default: coherence, correctness,
