@@ -127,8 +127,10 @@ class RingColumns:
             seconds, picks = time.perf_counter() - start, int(places[HeaderI64.PICKS]) - made
             self.sizes.record(size, picks, seconds)
             self.steps, self.picks, most = self.steps + seconds, self.picks + picks, most - picks
-            self.batches = before + int(places[HeaderI64.BATCHES])
+            done, self.batches = self.batches, before + int(places[HeaderI64.BATCHES])
             going = backend.code() in (Code.RUNNING, Code.LISTED)
+            if going and not picks and self.batches == done:
+                raise RuntimeError("the device made neither a pick nor a batch of columns: a fault of the backend")
             first, ahead = False, min(2 * ahead, BATCHES_A_VISIT)
         self.next = int(places[HeaderI64.NEXT])
         self.computed += int(places[HeaderI64.COMPUTED])

@@ -141,13 +141,6 @@ def cupy(monkeypatch, tmp_path):
             assert self.cooperative == (name in ("barriers", "loop"))
             return super().get_function(name)
 
-    class Capturing(cupy_stand_in.Stream):
-        def begin_capture(self):
-            pass
-
-        def end_capture(self):
-            return SimpleNamespace(launch=lambda: None)
-
     with cupy_stand_in.installed(monkeypatch) as module:
         pool = SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=lambda: None, total_bytes=lambda: 1000)
         properties = {
@@ -163,7 +156,7 @@ def cupy(monkeypatch, tmp_path):
         module.ones, module.outer = on_device(np.ones), on_device(np.outer)
         module.linalg = SimpleNamespace(norm=on_device(np.linalg.norm))
         module.get_default_memory_pool = lambda: pool
-        module.cuda.Event, module.cuda.Stream = Event, Capturing
+        module.cuda.Event = Event
         module.cuda.get_elapsed_time = lambda start, stop: 1e3 * (stop.at - start.at)
         module.cuda.cublas.gemmEx = gemm(cupy_stand_in.gemm_ex)
         runtime = module.cuda.runtime

@@ -67,6 +67,14 @@ def test_columns_serve_later_selections_of_a_pool(pool, sizes):
     np.testing.assert_array_equal(other.indices, matching_pursuit(F, G[:, 1], 10, on_exhausted="restart"))
 
 
+def test_a_device_that_does_nothing_is_an_error(pool, monkeypatch):
+    """Launches without an effect, as of a graph that has captured none of them: the host must not wait for ever."""
+    F, G = pool
+    monkeypatch.setattr(TritonBackend, "run_batches", lambda self, *args, **options: None)
+    with pytest.raises(RuntimeError, match="neither a pick nor a batch of columns"):
+        select(F, G, 5, columns="lazy", **OPTIONS)
+
+
 def test_an_interrupted_batch_is_not_used(pool, sizes, monkeypatch):
     """The columns are listed and not computed: they hold what memory held."""
     F, G = pool
