@@ -12,6 +12,8 @@ from gip_gpu.data.read_only import ReadOnlyArrays
 class Certificate(ReadOnlyArrays):
     """The proof, step by step, that each pick is the float64 argmax. The arrays are read-only.
 
+    Rows of `must_include` were not compared with others: their entries are 0.
+
     Attributes:
         margins: (k,) float64 in [0, 1], lower bound on the lead of each pick over every other item, as a share of its
             own gain (for "mi" of its information). The bound on float64 rounding is subtracted, so 0 means a tie, which

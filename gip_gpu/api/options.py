@@ -10,8 +10,10 @@ import numpy as np
 from gip_gpu.api.progress import Progress, check_progress
 from gip_gpu.data.center import as_center
 from gip_gpu.data.missing_values import as_on_nan
-from gip_gpu.data.user_arrays import as_indices
-from gip_gpu.problem.constraints import Constraints, as_dedup, as_groups
+from gip_gpu.problem.constraints import Constraints, as_dedup
+from gip_gpu.problem.costs import as_costs, as_weights
+from gip_gpu.problem.groups import as_groups
+from gip_gpu.problem.ids import rows_named
 from gip_gpu.problem.options import Options, as_sign
 from gip_gpu.strategies.choose import columns_options
 from gip_gpu.strategies.setting import PRECISIONS
@@ -45,6 +47,11 @@ class SelectOptions:
     groups: Any = None
     group_limits: Any = None
     dedup: float | None = None
+    must_include: Any = None
+    costs: Any = None
+    budget: int | None = None
+    weights: Any = None
+    ids: Any = None
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_every: int | float | None = None
     progress: Progress = None
@@ -72,14 +79,25 @@ class SelectOptions:
         """Whether rows that are not finite are left out."""
         return as_on_nan(self.on_nan)
 
-    def constraints(self, m: int, k: int) -> Constraints:
-        """Returns the constraints on k picks from m rows.
+    def constraints(self, m: int, k: int | None) -> Constraints:
+        """Returns the constraints on k picks from m rows; k None: as many as the budget allows.
 
         Raises:
-            TypeError, ValueError: an invalid value of exclude, groups or group_limits.
+            TypeError, ValueError: an invalid value of one of the constraints.
         """
-        exclude = np.sort(as_indices(self.exclude, m, "exclude"))
-        return Constraints(exclude, as_groups(self.groups, self.group_limits, m, k), as_dedup(self.dedup))
+        costs = as_costs(self.costs, self.budget, m)
+        if k is None and costs is None:
+            raise ValueError(
+                "k is None, which is for a budget: as many rows as it pays for; give k, or costs and budget"
+            )
+        return Constraints(
+            np.sort(rows_named(self.exclude, self.ids, m, "exclude", repeated=True)),
+            as_groups(self.groups, self.group_limits, m, k),
+            as_dedup(self.dedup),
+            rows_named(self.must_include, self.ids, m, "must_include"),
+            costs,
+            as_weights(self.weights, m),
+        )
 
     @property
     def settings(self) -> dict[str, Any]:

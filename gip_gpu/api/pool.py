@@ -12,7 +12,7 @@ from gip_gpu.api.prepared import PreparedRows
 from gip_gpu.api.progress import Progress
 from gip_gpu.api.request import ask
 from gip_gpu.api.selection import Selection
-from gip_gpu.problem.constraints import Limits
+from gip_gpu.problem.groups import Limits
 from gip_gpu.sources import Matrix, places
 
 
@@ -73,7 +73,7 @@ class Pool:
     def select(
         self,
         G: Matrix | None,
-        k: int | float | str,
+        k: int | float | str | None,
         *,
         objective: str | None = None,
         epsilon: float = 0.0,
@@ -86,6 +86,11 @@ class Pool:
         groups: ArrayLike | None = None,
         group_limits: Limits | None = None,
         dedup: float | None = None,
+        must_include: ArrayLike | None = None,
+        costs: ArrayLike | None = None,
+        budget: int | None = None,
+        weights: ArrayLike | None = None,
+        ids: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | float | None = None,
         progress: Progress = None,
@@ -105,6 +110,11 @@ class Pool:
             groups=groups,
             group_limits=group_limits,
             dedup=dedup,
+            must_include=must_include,
+            costs=costs,
+            budget=budget,
+            weights=weights,
+            ids=ids,
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
             progress=progress,

@@ -30,6 +30,7 @@ from gip_gpu.gram.columns import Columns
 from gip_gpu.greedy import loop
 from gip_gpu.greedy.admission import Admission
 from gip_gpu.greedy.float64.stepper import Float64Stepper
+from gip_gpu.greedy.included import rate_included
 from gip_gpu.greedy.projection import Projection
 from gip_gpu.greedy.state import State
 from gip_gpu.greedy.stepper import Stepper
@@ -127,7 +128,8 @@ class PreparedRows:
         """
         began = time.perf_counter() - self.waited
         self.waited = 0.0
-        how, total = request.options.how, len(request.initial) + request.k
+        constraints = request.constraints
+        how, total = request.options.how, len(request.initial) - len(constraints.include) + request.k
         objective = how.choose(request.scores is not None)
         traits = self._checked(request, name, prior is None)
         writer = None
@@ -139,7 +141,7 @@ class PreparedRows:
                 request.initial,
                 prior,
                 self.fingerprint,
-                request.constraints.digest(request.k),
+                constraints.digest(request.k),
             )
             writer = CheckpointWriter(*request.saving, subject)
         m, d = self.rows.shape
@@ -148,7 +150,13 @@ class PreparedRows:
         demand = Demand(m, d, n, request.k, objective, how.sign, how.query, given, keep)
         computed = 0 if self.columns is None else self.columns.computed
         held = self.columns
-        fresh = writer is None and prior is None and not len(request.initial)
+        weighted = constraints.item_weights is not None
+        if weighted and objective.metric and n > 1 and self.kind.device_loop:
+            raise ValueError(
+                "weights or costs are given, and objective is 'mi' with several columns of scores, which takes them on "
+                "the CPU only: pass device='cpu'"
+            )
+        fresh = writer is None and prior is None and not len(request.initial) and not weighted
         plan = self._planned(demand, small=fresh and self._may_run_in_float64(demand))
         if plan.direct:
             log.info("plan: %s", plan)
@@ -171,8 +179,10 @@ class PreparedRows:
             stepper = self._in_float64(state, problem, demand) if built is None else _stepper(built, state, problem)
             with reporting(request.options.progress, request.k, resumed) as report, writer or nullcontext():
                 visits = 0 if built is None else built.backend.visits
-                admission = Admission(request.constraints, self.rows, state) if request.constraints else None
-                timings = loop.run(stepper, state, how.on_exhausted, report, writer, admission)
+                limited = constraints.limiting
+                admission = Admission(constraints, self.rows, state) if limited else None
+                rate = partial(rate_included, problem=problem, rows=self.rows)
+                timings = loop.run(stepper, state, how.on_exhausted, report, writer, admission, rate)
             if built is not None and built.backend.device_loop:
                 timings["host_visits"] = built.backend.visits - visits
             carried = stepper.carry(state) if state.projecting else None
@@ -183,7 +193,7 @@ class PreparedRows:
             plan = self._changed(plan)
         done = time.perf_counter()
         check_order(state, traits)
-        check_left(state, request.constraints)
+        check_left(state, constraints)
         return selection_of(
             state,
             problem,
@@ -193,7 +203,7 @@ class PreparedRows:
                 timings={"prepare": ready - began, "query": posed - ready, **timings, "total": done - began},
                 computed=0 if columns is None else computed,
                 resumed=resumed,
-                constraints=request.constraints.digest(request.k),
+                constraints=constraints.digest(request.k),
             ),
             how,
             self.rows,
@@ -212,6 +222,8 @@ class PreparedRows:
             squares=squares,
             measures=first_measures(problem, self.rows, squares),
             initial=request.initial,
+            included=len(request.constraints.include),
+            item_weights=request.constraints.item_weights,
             prior=None if prior is None else prior.measured(self.rows.exponent),
         )
 

@@ -27,7 +27,7 @@ class Request:
         scores: (m, n) float64, standardised if requested; None without scores.
         k: number of picks.
         options: options of the call, checked against the scores.
-        initial: (c,) int64, rows chosen already.
+        initial: (c,) int64, rows chosen already, and after them those that are included first.
         constraints: constraints on the picks.
         saving: path and interval of the checkpoints, None without.
         view: the rows of the pool that take part, None for all.
@@ -88,11 +88,14 @@ def ask(
     kept = known if view is None else view.among(known)
     if scores is not None and view is not None:
         scores = scores[view.indices]
-    count, first = counted(k, options.initial, m, kept)
-    constraints = options.constraints(m, count)
+    wanted, first = counted(k, options.initial, m, kept)
+    constraints = options.constraints(m, wanted)
     if kept is not None:
         constraints = constraints.among(kept.indices, kept.places_of)
-    constraints.check(count, m if kept is None else len(kept), first)
+    left = m if kept is None else len(kept)
+    count = constraints.most(left, first) if wanted is None else wanted
+    constraints.check(count, left, first)
+    first = np.concatenate([first, constraints.include])
     saving = as_saving(options.checkpoint, options.checkpoint_every, [*reads, *places(G)])
     printed = None if scores is None else fingerprint.of_matrix(scores)
     done = before
@@ -109,16 +112,19 @@ def ask(
     return Request(scores, count, options, first, constraints, saving, view, Input(m, kept, done), printed)
 
 
-def counted(k: Any, initial: Any, m: int, kept: Kept | None) -> tuple[int, NDArray[np.int64]]:
-    """Returns the number of picks, and the positions of the initial rows among the rows that take part."""
+def counted(k: Any, initial: Any, m: int, kept: Kept | None) -> tuple[int | None, NDArray[np.int64]]:
+    """Returns the number of picks, and the positions of the initial rows among the rows that take part.
+
+    The number is None for a k of None: as many as a budget allows.
+    """
     if kept is None:
-        count = as_count(k, m)
-        return count, as_initial(initial, m, count)
+        count = None if k is None else as_count(k, m)
+        return count, as_initial(initial, m, count or 0)
     left = len(kept)
     try:
-        count = as_count(k, left)
+        count = None if k is None else as_count(k, left)
         first = kept.places_of(as_initial(initial, m, 0))
-        if count + len(first) > left:
+        if (count or 0) + len(first) > left:
             raise ValueError(f"k is {count} and initial has {len(first)}; together they must be at most m = {left}")
     except ValueError as error:
         raise ValueError(f"{error}; on_nan='drop' leaves {left} of {m} rows") from error

@@ -112,7 +112,7 @@ def selection_of(
             *fingerprints,
             options=how,
             normalize=rows.normalize,
-            initial=tuple(given.rows_of(state.initial).tolist()),
+            initial=tuple(given.rows_of(state.initial[: state.first]).tolist()),
             prior=None if prior is None else digest(prior),
             constraints=outcome.constraints,
         ),

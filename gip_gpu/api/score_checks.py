@@ -132,7 +132,10 @@ def check_order(state: State, traits: Traits | None) -> None:
 
 
 def check_left(state: State, constraints: Constraints) -> None:
-    """Warns if constraints have left no item for some of the picks, or picks that they ask for are not made."""
+    """Warns if constraints have left no item for some of the picks, or picks that they ask for are not made.
+
+    A budget that is used up is no surprise.
+    """
     groups = constraints.groups
     if groups is not None:
         made = np.bincount(groups.codes[state.indices[state.first : state.t]], minlength=len(groups.labels))
@@ -140,7 +143,7 @@ def check_left(state: State, constraints: Constraints) -> None:
         if len(short):
             names = ", ".join(f"{groups.labels[at]}: {made[at]} of {groups.least[at]}" for at in short[:5].tolist())
             warn(f"the minimums of {len(short)} groups are not met ({names})", ConstraintWarning)
-    if state.t < state.k and state.blocked and not state.remaining:
+    if constraints.costs is None and state.t < state.k and state.blocked and not state.remaining:
         warn(
             f"the constraints leave no row after {state.t - state.first} of {state.k - state.first} picks: the others "
             "are near-duplicates of picks, or belong to full groups",

@@ -11,14 +11,14 @@ from gip_gpu.api.request import ask
 from gip_gpu.api.selection import Selection
 from gip_gpu.data.device_arrays import DeviceMatrix, on_gpu
 from gip_gpu.data.user_arrays import as_matrix
-from gip_gpu.problem.constraints import Limits
+from gip_gpu.problem.groups import Limits
 from gip_gpu.sources import Matrix, places
 
 
 def select(
     F: Matrix,
     G: Matrix | None,
-    k: int | float | str,
+    k: int | float | str | None,
     *,
     device: str = "auto",
     backend: str | None = None,
@@ -39,6 +39,11 @@ def select(
     groups: ArrayLike | None = None,
     group_limits: Limits | None = None,
     dedup: float | None = None,
+    must_include: ArrayLike | None = None,
+    costs: ArrayLike | None = None,
+    budget: int | None = None,
+    weights: ArrayLike | None = None,
+    ids: ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | float | None = None,
     progress: Progress = None,
@@ -58,7 +63,8 @@ def select(
             may also be .csv, .tsv or .jsonl; columns in it that may be embeddings or identifiers count as scores only
             if they are named: `open_matrix(path, "quality,length")`. None: no scores; the embeddings alone decide
             (objective "entropy").
-        k: number of picks, 1 to m, or a share of m: a float in (0, 1), or text such as "5%".
+        k: number of picks, 1 to m, or a share of m: a float in (0, 1), or text such as "5%". None, with a budget: as
+            many as it pays for.
         device: "auto" (the CUDA device that holds F, or the first if one works, else the CPU), "cpu", "cuda" or
             "cuda:1".
         backend: "numpy" (CPU), "triton" or "cupy" (CUDA), a registered name, or None for the device's default: on CUDA
@@ -124,6 +130,18 @@ def select(
         dedup: a cosine, such as 0.95: after a pick, and after the rows of `initial`, rows whose cosine with it is at
             least as large are out, by exact comparison of the rows as float64 holds them. This costs a pass over F in
             float64 for each pick.
+        must_include: indices that are chosen in any case, before all others and in this order. They count for k, for
+            their groups and for the budget; the others are chosen given them. Their entries in the certificate are 0.
+        costs: (m,) cost of each row, such as its number of tokens: ints from 1 to 2^53. Each pick is the one with the
+            largest score per cost among the rows that what is left of the `budget` pays for.
+        budget: what all picks together may cost, an int; sums are exact. The result has fewer than k picks if it is
+            used up before. What group minimums still ask for is set aside.
+        weights: (m,) positive factors of the scores of the rows. Weights over costs are divided by the largest and
+            rounded to float32; they may differ by a factor of 1e10. Gains are those without them, margins with them.
+            For "mi" they multiply the information in nats; on a GPU it then takes a single column of scores. Weights
+            that equal the costs make the plain scores decide, within the budget.
+        ids: (m,) ids of the rows, any values that compare. `exclude` and `must_include` then name rows by them, unless
+            they are a `Selection`. An id of several rows excludes all of them.
         checkpoint: path of a file that the run writes at each `checkpoint_every`, when it ends, and when Ctrl-C or
             SIGTERM ends it (a second signal ends it at once). If the file exists, the run resumes from it, also with
             another k or on another device: it takes the first k picks from the file and computes those that are
@@ -141,7 +159,8 @@ def select(
         OSError: the checkpoint cannot be written; the one before it is intact.
 
     Warns:
-        gip_gpu.exceptions.ConstraintWarning: `groups` or `dedup` leave no row for the last picks.
+        gip_gpu.exceptions.ConstraintWarning: `groups` or `dedup` leave no row for the last picks, or not enough for the
+            minimums.
         gip_gpu.exceptions.ScoreSignWarning: see `sign`.
         gip_gpu.exceptions.TiedScoresWarning: scores are the same for all items, or picks were taken in the order of
             rows because nothing distinguishes them.
@@ -156,6 +175,8 @@ def select(
     array([0, 2])
     >>> select(F, [3.0, 2.9, 1.0, 3.0], k=1, initial=[0], device="cpu").indices
     array([2])
+    >>> select(F, [3.0, 2.9, 1.0, 3.0], k=None, costs=[40, 10, 20, 30], budget=60, device="cpu").indices
+    array([1, 2, 3])
     """
     options = SelectOptions(
         device=device,
@@ -177,6 +198,11 @@ def select(
         groups=groups,
         group_limits=group_limits,
         dedup=dedup,
+        must_include=must_include,
+        costs=costs,
+        budget=budget,
+        weights=weights,
+        ids=ids,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
         progress=progress,

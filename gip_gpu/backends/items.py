@@ -185,9 +185,11 @@ class Items(ABC):
 
     Attributes:
         gamma: bound on the error of one entry of a column x_j . h, for ||h|| <= 1.
+        item_weights: (m,) factors of the scores, at most 1 and exact in float32; None for 1. Set before `restart`.
     """
 
     gamma: float
+    item_weights: Floats | None = None
 
     @abstractmethod
     def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
@@ -220,7 +222,8 @@ class Items(ABC):
     def rate(self, errors: ErrorBounds) -> float:
         """Bounds every eligible item's score; returns the largest lower bound, -1 if no item is eligible.
 
-        The bounds are of ||W_j metric|| (norm), of that over sqrt(a + b d2_j) (ratio), or of d2_j (distance).
+        The bounds are of ||W_j metric|| (norm), of that over sqrt(a + b d2_j) (ratio), or of d2_j (distance). Item
+        weights multiply distances, and their roots the others; with a metric they multiply the information in nats.
         """
 
     @abstractmethod

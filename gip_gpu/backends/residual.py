@@ -36,7 +36,7 @@ class Residual(ABC):
 
     @abstractmethod
     def refresh(
-        self, scores: Floats, unit: float, A: Floats, pool: NDArray[np.bool_], left: NDArray[np.bool_]
+        self, scores: Floats, unit: float, A: Floats, pool: NDArray[np.bool_], weights: NDArray[np.float32]
     ) -> float:
         """Recomputes W~ = G - F A in float64 for all items and rounds it.
 
@@ -45,19 +45,19 @@ class Residual(ABC):
             unit: divisor of the scores.
             A: (n, d) the projection, in that unit.
             pool: (m,) the items that were left when the round began; scores of others may overflow float32.
-            left: (m,) the items that may be picked.
+            weights: (m,) factors of the scores, at most 1; 0 for items that may not be picked.
 
         Returns:
-            The largest exact ||W_j|| of the items left.
+            The largest exact ||W_j|| of the items that may be picked.
         """
 
     @abstractmethod
     def best(self) -> float:
-        """Returns the largest ||W~_j|| over the items left; its square was summed in float32."""
+        """Returns the largest ||W~_j|| over the items left, times the root of its weight; summed in float32."""
 
     @abstractmethod
     def window(self, floor: float) -> NDArray[np.int64]:
-        """Returns the ascending indices of the items left with ||W~_j||^2 >= floor; all items left for a floor of 0."""
+        """Returns the ascending indices of the items left with a weighted ||W~_j||^2 >= floor; all of them for 0."""
 
     def block(self, indices: NDArray[np.int64]) -> None:
         """Makes these items ineligible; only a selection with constraints needs it."""

@@ -1,14 +1,16 @@
 """Options of constraints on the picks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from gip_gpu.api.selection import Selection
 from gip_gpu.cli.options import FILE, Command
-from gip_gpu.cli.values import count
+from gip_gpu.cli.values import count, whole
 from gip_gpu.sources import open_matrix
 from gip_gpu.system.files import reading, suffix_of
 from gip_gpu.validation.settings import is_percentage, percentage
@@ -37,6 +39,8 @@ def constraint_options(command: Command) -> Command:
             click.option("--group-max", type=limit, help="Most picks from each group: 100, or a share of them: 20%."),
             click.option("--dedup", type=float, help="Cosine, such as 0.95, from which a row repeats a pick."),
             click.option("--exclude", type=FILE, help="Rows never to pick: a selection; indices, .npy or .txt."),
+            click.option("--must-include", type=FILE, help="Rows to pick first, in this order, as for --exclude."),
+            click.option("--budget", type=whole, help="What the rows may cost together: 1000000."),
         )
     ):  # fmt: skip
         command = option(command)
@@ -51,18 +55,29 @@ def constraints_of(options: dict[str, Any], grouped: str | None, by: str) -> dic
         grouped: value of the option that says what the groups are, None without.
         by: name of that option, for messages.
     """
-    least, most, excluded = options.pop("group_min"), options.pop("group_max"), options.pop("exclude")
+    least, most = options.pop("group_min"), options.pop("group_max")
+    named = {name: options.pop(name) for name in ("exclude", "must_include")}
     limited = least is not None or most is not None
     if limited and grouped is None:
         raise click.UsageError(f"--group-min and --group-max need {by}, which says what the groups are")
     if grouped is not None and not limited:
         raise click.UsageError(f"{by} needs --group-min or --group-max")
-    made = {"dedup": options.pop("dedup"), "group_limits": (least, most) if limited else None}
-    return {**made, "exclude": None if excluded is None else _rows(excluded)}
+    made = {
+        "group_limits": (least, most) if limited else None,
+        **{name: options.pop(name) for name in ("dedup", "budget")},
+    }
+    rows = {name: None if path is None else _rows(path, f"--{name.replace('_', '-')}") for name, path in named.items()}
+    return {**made, **rows}
 
 
-def _rows(path: Path) -> Any:
-    """Reads the rows that a file names: indices, or those of a selection."""
+def check_k(k: Any, limits: dict[str, Any]) -> None:
+    """Raises a usage error if neither the number of picks is given nor a budget."""
+    if k is None and limits["budget"] is None:
+        raise click.UsageError("missing option '-k', how many; or --budget, for as many as it pays for")
+
+
+def _rows(path: Path, option: str) -> Any:
+    """Reads the rows that the file of an option names: indices, or those of a selection."""
     suffix = suffix_of(path)
     if suffix in SELECTIONS:
         return Selection.load(path).indices
@@ -74,7 +89,7 @@ def _rows(path: Path) -> Any:
             return np.array([int(line) for line in lines], np.int64)
         if suffix == ".npy":
             return np.load(path, allow_pickle=False)
-    raise ValueError(f"--exclude is {path}; it must be a selection, .npz or .json, or indices, .npy or .txt")
+    raise ValueError(f"{option} is {path}; it must be a selection, .npz or .json, or indices, .npy or .txt")
 
 
 def labels_of(path: Path, m: int) -> Any:
@@ -93,3 +108,40 @@ def labels_of(path: Path, m: int) -> Any:
     if len(labels) != m:
         raise ValueError(f"{path} has {len(labels)} groups for {m} rows; it must have one for each row")
     return labels
+
+
+def numbers_of(path: Path, m: int, what: str) -> NDArray[Any]:
+    """Reads a number for each row, a cost or a weight, from a file with one column of numbers.
+
+    Raises:
+        ValueError: there are not m of them.
+    """
+    if suffix_of(path) == ".txt":
+        with reading(path):
+            lines = path.read_text("utf-8").split()
+            try:
+                numbers = np.array([float(line) for line in lines])
+            except ValueError:
+                raise ValueError(f"{path} must hold numbers, one a line") from None
+    else:
+        found = open_matrix(path)
+        numbers = np.asarray(found[:] if hasattr(found, "read") else found)
+        if numbers.ndim == 2 and numbers.shape[1] == 1:
+            numbers = numbers[:, 0]
+    if numbers.shape != (m,):
+        raise ValueError(f"{path} has shape {numbers.shape}; it must have one of the {what} for each of {m} rows")
+    return numbers
+
+
+def as_ints(costs: NDArray[Any], place: Callable[[int], str]) -> NDArray[Any]:
+    """Converts costs that a file or a column holds as floats.
+
+    Raises:
+        ValueError: one is no whole number; the message names its place.
+    """
+    if costs.dtype.kind != "f":
+        return costs
+    bad = np.flatnonzero(~(np.abs(costs) <= 2**53) | (costs != np.round(costs)))
+    if len(bad):
+        raise ValueError(f"{place(int(bad[0]))} has a cost of {costs[bad[0]]}; costs are whole numbers from 1 to 2^53")
+    return costs.astype(np.int64)

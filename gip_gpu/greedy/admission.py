@@ -26,11 +26,10 @@ class PicksSoFar(Protocol):
     pool: NDArray[np.bool_]
     indices: Indices
     rounds: list[int]
+    initial: Indices
 
     @property
     def m(self) -> int: ...
-    @property
-    def first(self) -> int: ...
 
 
 class Admission:
@@ -46,23 +45,34 @@ class Admission:
 
     def __init__(self, constraints: Constraints, rows: Rows, state: PicksSoFar) -> None:
         self.constraints, self.rows, self.state = constraints, rows, state
-        # Picks looked at so far: for near-duplicates, where those of `initial` count, and for groups.
-        self.looked, self.counted = 0, state.first
+        # Picks looked at so far: for near-duplicates, where those of `initial` count; and for groups and the budget,
+        # where those to include count from the start.
+        self.looked, self.counted = 0, len(state.initial)
+        self.included = np.zeros(state.m, bool)
+        self.included[constraints.include] = True
         if constraints.groups is not None:
-            self.counts = np.zeros(len(constraints.groups.labels), np.int64)
+            self.counts = constraints.groups.counts(constraints.include)
+        if constraints.costs is not None:
+            self.spent = sum(constraints.costs.of[constraints.include].tolist())
 
     def horizon(self) -> int:
         """Returns the number of picks, at least 1, during which no further item can lose admission."""
         if self.constraints.dedup is not None:
             return 1
-        if self.constraints.groups is None:
-            return self.state.k
-        groups, owed = self.constraints.groups, self._owed()
-        spare = self.state.k - self.state.t - int(owed.sum())
-        # Until a group may be full, or only owed picks may be left.
-        room = (groups.most if spare > 0 else self.counts + owed) - self.counts
-        room = room[self._sizes() > 0]
-        return max(1, min(int(room[room > 0].min(initial=self.state.k)), spare if spare > 0 else self.state.k))
+        most = self.state.k
+        if self.constraints.groups is not None:
+            groups, owed = self.constraints.groups, self._owed()
+            spare = self._to_come() - int(owed.sum())
+            # Until a group may be full, or only owed picks may be left.
+            room = (groups.most if spare > 0 else self.counts + owed) - self.counts
+            room = room[self._sizes() > 0]
+            most = min(int(room[room > 0].min(initial=most)), spare if spare > 0 else most)
+        if self.constraints.costs is not None:
+            costs, (spare, _) = self.constraints.costs.of, self._purse()
+            dearest = int(costs.max(where=self.state.left, initial=1))
+            # Each pick leaves at least so much.
+            most = min(most, (spare - dearest) // dearest)
+        return max(1, most)
 
     def update(self) -> Indices:
         """Takes out the items that the picks since the last call exclude; returns them, ascending.
@@ -76,21 +86,31 @@ class Admission:
             for index in state.indices[self.looked : state.t].tolist():
                 out |= near(self.rows, index, constraints.dedup, state.left & ~out)
             self.looked = state.t
-        if constraints.groups is not None and state.t > self.counted:
-            codes = constraints.groups.codes[state.indices[self.counted : state.t]]
-            self.counts += np.bincount(codes + 1, minlength=len(self.counts) + 1)[1:]
+        if state.t > self.counted:
+            made = state.indices[self.counted : state.t]
+            if constraints.groups is not None:
+                self.counts += constraints.groups.counts(made)
+            if constraints.costs is not None:
+                self.spent += sum(constraints.costs.of[made].tolist())
             self.counted = state.t
-        out &= state.left
+        out &= state.left & ~self.included
         state.left[out] = False
         if constraints.groups is not None:
             # After near-duplicates are out: their groups may have no item left that is owed.
-            closed = self._closed()
-            full = state.left & closed[constraints.groups.codes + 1]
-            state.left[full] = False
-            out |= full
+            self._close(self._closed()[constraints.groups.codes + 1], out)
+        if constraints.costs is not None:
+            spare, reserved = self._purse()
+            within = reserved[constraints.groups.codes + 1] + spare if constraints.groups is not None else spare
+            self._close(constraints.costs.of > within, out)
         found = np.flatnonzero(out)
         state.blocked += len(found)
         return found
+
+    def _close(self, closed: NDArray[np.bool_], out: NDArray[np.bool_]) -> None:
+        """Takes out the items left that are flagged in `closed`, and flags them in `out`."""
+        closed &= self.state.left & ~self.included
+        self.state.left[closed] = False
+        out |= closed
 
     def resume(self) -> None:
         """Takes out what the picks of a checkpoint exclude; `state` has them, and the stepper has not begun."""
@@ -101,12 +121,15 @@ class Admission:
         state.t = made
         self.update()
 
+    def _to_come(self) -> int:
+        """Returns the number of picks to come by choice."""
+        return self.state.k - max(self.state.t, len(self.state.initial))
+
     def _sizes(self) -> Indices:
-        """Returns the items left of each group, (g,)."""
+        """Returns the items left of each group, (g,), those to include aside."""
         groups = self.constraints.groups
         assert groups is not None
-        sizes: Indices = np.bincount(groups.codes[self.state.left] + 1, minlength=len(self.counts) + 1)[1:]
-        return sizes
+        return groups.counts(np.flatnonzero(self.state.left & ~self.included))
 
     def _owed(self) -> Indices:
         """Returns the picks that each group lacks, (g,), as far as it has items."""
@@ -115,12 +138,22 @@ class Admission:
         owed: Indices = np.minimum(np.maximum(groups.least - self.counts, 0), self._sizes())
         return owed
 
+    def _purse(self) -> tuple[int, Indices]:
+        """Returns what a pick may cost beside the cheapest owed ones; and what an owed one may cost more, (1 + g,)."""
+        costs, groups = self.constraints.costs, self.constraints.groups
+        assert costs is not None
+        spare = costs.budget - self.spent
+        if groups is None:
+            return spare, np.zeros(1, np.int64)
+        sums, dearest = groups.cheapest(self._owed(), costs.of, self.state.left & ~self.included)
+        return spare - sum(sums), np.array([0, *dearest], np.int64)
+
     def _closed(self) -> NDArray[np.bool_]:
         """Flags "no group" and each group from which nothing may be picked now, (1 + g,)."""
         groups = self.constraints.groups
         assert groups is not None
         owed = self._owed()
-        only_owed = self.state.k - self.state.t <= int(owed.sum())
+        only_owed = self._to_come() <= int(owed.sum())
         full = (self.counts >= groups.most) | (only_owed & (owed == 0))
         return np.concatenate([[only_owed], full])
 
@@ -132,7 +165,7 @@ class Replayed:
     indices: Indices
     k: int
     m: int
-    first: int
+    initial: Indices
     t: int = 0
     blocked: int = 0
     rounds: list[int] = field(default_factory=list)
@@ -154,7 +187,7 @@ def admitted_until(constraints: Constraints, rows: Rows, initial: Indices, picks
         k: picks wanted.
     """
     m, first = rows.shape[0], len(initial)
-    state = Replayed(np.concatenate([initial, picks]), k + first, m, first)
+    state = Replayed(np.concatenate([initial, picks]), k + first, m, initial)
     admission, until = Admission(constraints, rows, state), np.full(m, EVER)
     until[admission.update()] = -1
     for made in range(len(picks) + 1):

@@ -77,16 +77,16 @@ def beyond(state: State, floor: float) -> float:
     return norm**2
 
 
-def decide(state: State, gains: Floats, outside: float, noise: float) -> tuple[int, float, float, int] | None:
+def decide(state: State, gains: Floats, outside: float, noise: float) -> tuple[int, float, int] | None:
     """Decides the pick among candidates in ascending order of their items.
 
     Args:
-        gains: (c,) exact scores; changed.
+        gains: (c,) exact scores, weighted; changed.
         outside: upper bound on the scores of all other items.
         noise: of `State.noise`.
 
     Returns:
-        The position, gain and margin of the pick, and how many candidates tie; None if the scores are exhausted.
+        The position and margin of the pick, and how many candidates tie; None if the scores are exhausted.
     """
     position, tied = ties.first_best(gains, state.scale)
     gain = float(gains[position])
@@ -95,7 +95,7 @@ def decide(state: State, gains: Floats, outside: float, noise: float) -> tuple[i
     gains[position] = 0.0
     # The margin excludes the float64 rounding of both scores.
     rival = math.sqrt(max(float(gains.max()), outside)) + 2 * noise
-    return position, gain, max(0.0, 1 - rival * rival / gain), tied
+    return position, max(0.0, 1 - rival * rival / gain), tied
 
 
 def diverged(picks: int, largest_norm: float) -> ValueError:

@@ -28,7 +28,8 @@ class DeviceProjecting(Projecting):
     Rule and bounds are those of `Projecting`. The device returns at a tie, a dependent item, a refresh, the end of a
     round and whatever else it has no rule for, with all arrays as they were before that pick; the host then makes it.
 
-    Arguments as of `Projecting`; with a metric, or if rows stream from the host, the host makes all picks.
+    Arguments as of `Projecting`; with a metric or weights of items, or if rows stream from the host, the host makes all
+    picks.
     """
 
     # A run of the device costs the host a few copies, whether it makes one pick or some.
@@ -37,7 +38,7 @@ class DeviceProjecting(Projecting):
     def __init__(self, backend: GpuBackend, state: State, epsilon: float, sign: str, Q: Floats | None = None) -> None:
         super().__init__(backend, state, epsilon, sign, Q)
         self.device: DevicePicks | None = None
-        if self.metric is None and backend.resident:
+        if self.metric is None and backend.resident and state.item_weights is None:
             assert isinstance(self.items, GpuItems)
             squares = np.ones(1) if self.rows_of.normalize else self.judge.squares(np.arange(state.m))
             self.device = DevicePicks(backend, self.items, squares)

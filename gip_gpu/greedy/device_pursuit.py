@@ -13,6 +13,7 @@ from gip_gpu.greedy import decision
 from gip_gpu.greedy.state import Pick, Reason, State, Stored
 from gip_gpu.numerics import error_bounds
 from gip_gpu.planning.gpu_costs import STEPS
+from gip_gpu.problem.objectives import energies
 
 Indices = NDArray[np.int64]
 
@@ -83,7 +84,7 @@ class DeviceMatchingPursuit:
         else:
             self.round = len(state.rounds)
             scores = np.where(state.pool[:, None], state.scores / state.unit, 0.0)
-            backend.open_round(scores, np.where(state.pool, state.left, -1.0).astype(np.float32), state.A)
+            backend.open_round(scores, np.where(state.pool, state.weights_left(), np.float32(-1)), state.A)
         largest = backend.recompute()
         projected = state.projected(self.square)
         # The device divides a sum by the row's norm; the reference divides its terms: one more rounding each.
@@ -96,6 +97,7 @@ class DeviceMatchingPursuit:
         head[HeaderF64.ENERGY_A] = squared * (1 + 4 * state.A.size * error_bounds.U64)
         head[HeaderF64.GAMMA], head[HeaderF64.SQUARE], head[HeaderF64.SCALE] = backend.gamma, self.square, state.scale
         head[HeaderF64.PROJECTED] = projected
+        head[HeaderF64.REACH] = -1.0 if state.item_weights is None else largest
         # Each term of a product may have two more roundings of the row.
         head[HeaderF64.ROUNDING] = error_bounds.dot_error(backend.d + 2, error_bounds.U64)
         backend.places[:] = 0
@@ -133,10 +135,11 @@ class DeviceMatchingPursuit:
         if made:
             record = self.backend.records(made)
             counted = record[:, [Record.INDEX, Record.CANDIDATES, Record.TIES]].astype(np.int64)
+            residuals = record[:, Record.WEIGHTS :]
             state.record_all(
                 counted[:, 0],
-                record[:, Record.GAIN],
-                record[:, Record.WEIGHTS :],
+                record[:, Record.GAIN] if state.item_weights is None else energies(residuals),
+                residuals,
                 record[:, Record.ENERGY],
                 _margin(record[:, Record.RIVAL], record[:, Record.GAIN]),
                 counted[:, 1],

@@ -71,7 +71,7 @@ class Judge:
 
     def alike(self, state: State) -> bool:
         """Returns whether all items tie to the last bit before any pick, as unit rows without scores do."""
-        if not self.rows.normalize or self.metric is not None or self.rules.positive:
+        if not self.rows.normalize or self.metric is not None or self.rules.positive or state.item_weights is not None:
             return False
         lowest = state.squares.min(where=state.pool, initial=math.inf)
         return bool(lowest == state.squares.max(where=state.pool, initial=0.0))
@@ -136,10 +136,25 @@ class Judge:
         return norms, ties.slack(norms, terms), noises
 
     def judged(self, state: State, window: Window, rounding: Rounding) -> Judged:
-        """Returns the compared values (roots of scores, or nats), their slack within a tie, and their rounding."""
+        """Returns the compared values (roots of scores, or nats), their slack within a tie, and their rounding.
+
+        Weights of the items multiply scores, and nats.
+        """
         if self.metric is not None:
-            return self._told(state, window.indices, window.rows_squared, rounding)
-        return self._norms(state, window.W, window.distances, window.rows_squared, rounding)
+            found = self._told(state, window.indices, window.rows_squared, rounding)
+        else:
+            found = self._norms(state, window.W, window.distances, window.rows_squared, rounding)
+        if state.item_weights is None:
+            return found
+        values, slacks, noises = found
+        factors = self.factors(state, window.indices)
+        return values * factors, slacks * factors, noises * factors
+
+    def factors(self, state: State, indices: Indices) -> Floats:
+        """Returns the factors (c,) of the compared values by the weights of these items."""
+        assert state.item_weights is not None
+        weights = state.item_weights[indices]
+        return weights if self.metric is not None else np.sqrt(weights)
 
     def root(self, value: float) -> float:
         """Returns the root of the score that belongs to a value of `judged`."""

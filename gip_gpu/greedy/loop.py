@@ -15,6 +15,7 @@ from gip_gpu.numerics import ties
 
 # Called with (picks made, k).
 Notify = Callable[[int, int], None]
+Rate = Callable[[State], None]
 
 # Seconds by part of a run that made no pick.
 NO_TIME = {"columns": 0.0, "refresh": 0.0, "steps": 0.0}
@@ -59,11 +60,13 @@ def run(
     progress: Notify | None = None,
     writer: Writer | None = None,
     admission: Admission | None = None,
+    rate: Rate | None = None,
 ) -> dict[str, float]:
     """Fills `state` with its k picks, or fewer if `on_exhausted` is "stop".
 
     With a checkpoint writer the run resumes from the stored checkpoint and saves its own to the same file. With
-    constraints, `admission` says which items may be picked; the picks are fewer if no item is left.
+    constraints, `admission` says which items may be picked; the picks are fewer if no item is left. `rate` records the
+    values of included picks.
 
     Returns:
         Seconds by part: "columns", "refresh" and "steps".
@@ -80,6 +83,8 @@ def run(
         if stored is None
         else _resume(stepper, state, stored, after)
     )
+    if rate is not None and state.included and stored is None:
+        rate(state)
     last, vain = -1, 0
     stride = max(stepper.stride, (state.k - state.first) // REPORTS)
     after.admit()
@@ -238,11 +243,12 @@ def _continue_literally(stepper: Stepper, state: State, after: _After) -> None:
                 after.admission.update()
             if not state.left.any():
                 break
-            candidates = np.where(state.left, gains, -np.inf)
+            weighted = gains if state.item_weights is None else gains * state.item_weights
+            candidates = np.where(state.left, weighted, -np.inf)
             index, tied = ties.first_best(candidates, scale)
             gain = candidates[index]
             candidates[index] = -np.inf
-            state.indices[t], state.gains[t], state.weights[t] = index, gain, W[index]
+            state.indices[t], state.gains[t], state.weights[t] = index, gains[index], W[index]
             state.margins[t] = max(0.0, 1 - max(candidates.max(), 0) / gain) if gain and tied == 1 else 0.0
             state.candidates[t], state.ties[t] = len(W) - t, tied
             state.left[index] = False

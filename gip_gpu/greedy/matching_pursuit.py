@@ -148,7 +148,8 @@ class LocalPursuit:
         return self.backend.rows(indices)
 
     def refresh(self, state: State) -> float:
-        largest = self.residual.refresh(state.scores, state.unit, state.A, state.pool, state.left)
+        largest = self.residual.refresh(state.scores, state.unit, state.A, state.pool, state.weights_left())
+        state.reach = largest
         return error_bounds.cast_error(largest) + state.noise(self.square)
 
     def best(self) -> float:
@@ -241,15 +242,16 @@ class MatchingPursuit:
         if decision.refresh_pays(state, window.count, window.items, best, noise):
             return Reason.NEED_REFRESH
         found = window.rescored()
-        decided = decision.decide(state, energies(found.residuals), found.outside, noise)
+        gains = energies(found.residuals)
+        decided = decision.decide(state, state.weighted(gains.copy(), found.indices), found.outside, noise)
         if decided is None:
             return Reason.EXHAUSTED
-        position, gain, margin, tied = decided
+        position, margin, tied = decided
         state.pending = Pick(
             index=int(found.indices[position]),
             row=found.row(position),
             residual=found.residuals[position],
-            gain=gain,
+            gain=float(gains[position]),
             margin=margin,
             candidates=found.count,
             ties=tied,
@@ -260,6 +262,9 @@ class MatchingPursuit:
 def project_out(arrays: PursuitArrays, state: State, pick: Pick, index: int | None, column: Any) -> float:
     """Updates A, the bounds and the residual for a pick; arguments and result as of `PursuitArrays.update`."""
     norm, moved = decision.add_to_projection(state, pick.row, pick.residual, pick.gain, arrays.square)
+    # No residual that may be picked is longer than the pick's, unless weights have decided.
+    reach = norm if state.item_weights is None else state.reach
     # The bound first: processes answer `update` with their candidates.
-    state.error = error_bounds.step_error(state.error, arrays.gamma, norm, moved)
+    state.error = error_bounds.step_error(state.error, arrays.gamma, reach, moved)
+    state.reach += moved * (1 + arrays.gamma)
     return arrays.update(state, pick, index, column)

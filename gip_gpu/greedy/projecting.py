@@ -144,6 +144,9 @@ class Projecting(ProjectingRound):
         position, tied = ties.first_tied(values, slacks)
         value = float(values[position])
         norm = self.judge.root(value)
+        if state.item_weights is not None:
+            norm = self.judge.root(value / float(self.judge.factors(state, window.indices[[position]])[0]))
+            self.grown_root = max(self.grown_root, norm)
         rival = max(window.rival, float(np.delete(values + noises, position).max(initial=0.0)))
         if window.count < state.remaining:
             rival = max(rival, self._outside(floor))
@@ -167,8 +170,10 @@ class Projecting(ProjectingRound):
         return None
 
     def _outside(self, floor: float) -> float:
-        """Returns the norm, or the information, that no item outside the window exceeds."""
+        """Returns the norm, or the information, that no item outside the window exceeds, weighted."""
         above = max(floor, 0.0) * (1 + OFF)
+        if self.metric is not None and self.items.item_weights is not None:
+            return above
         if self.rules.measure == "distance":
             return math.sqrt(above + OFF * self.largest)
         norm = above * (math.sqrt(self.rules.share[1]) if self.rules.measure == "ratio" else 1.0)
@@ -198,7 +203,7 @@ class Projecting(ProjectingRound):
     def _widen(self, state: State, pick: Pick, move: RankOneUpdate, q: float, unit: float) -> None:
         """Updates the bounds for a step."""
         gamma = self.items.gamma
-        if not self.rules.positive:
+        if not self.rules.positive and state.item_weights is None:
             # No eligible score exceeds the best one, and a metric only grows.
             longest = MEASURES[self.rules.measure].longest(self.top, self.rules.ridge, self.largest)
             self.largest_residual = min(self.largest_residual, longest * (1 + 1e-9))

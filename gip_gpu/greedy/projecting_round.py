@@ -61,6 +61,7 @@ class ProjectingRound:
         # A metric has no unit.
         self.gain_unit = 1.0 if Q is not None else MEASURES[objective.measure].gain_unit(self.square)
         self.items: Items = backend.items(self.rules, state.scores.shape[1])
+        self.items.item_weights = state.item_weights
         self.metric = None if Q is None else QueryMetric(Q)
         self.judge = Judge(self.items, self.rules, sign, self.rows_of, self.scale_down, self.square, self.metric)
 
@@ -90,6 +91,8 @@ class ProjectingRound:
         self.first = self.largest_root = state.scale / (
             math.sqrt(self.rules.ridge + 1) if self.rules.measure == "ratio" else 1.0
         )
+        # With weights, the largest root of a pick's own score.
+        self.grown_root = 0.0
         self.projected = 0.0
         self.picks, self.least, self.looked = 0, 1.0, math.inf
         self.explained = 0.0
@@ -162,7 +165,8 @@ class ProjectingRound:
 
     def _rounding(self, state: State) -> Rounding:
         residual, root = self._noise(state)
-        grown = 4 * U64 * math.sqrt(state.d) * self.largest_root**2 / self.first if self.first else 0.0
+        largest = max(self.largest_root, self.grown_root)
+        grown = 4 * U64 * math.sqrt(state.d) * largest**2 / self.first if self.first else 0.0
         return Rounding(residual, root, grown)
 
     def _doubt(self, state: State) -> ErrorBounds:

@@ -71,6 +71,8 @@ class State:
         energy: ||G||^2 over `pool`.
         k: picks to make, and t: picks made; both count those of `initial`.
         initial: items that count as the first picks of the first round.
+        included: number of the last of these that are picks of the result.
+        item_weights: (m,) factors of the scores, at most 1 and exact in float32; None for 1.
         prior: projection by picks from other rows, before the first round.
         A: (n, d) float64, projected out of the scores in this round: W = G - F A.
         error: e, the bound on ||W~_j - W_j|| over the items left.
@@ -78,6 +80,7 @@ class State:
         scale: root of the largest of `measures` over the items left when the round began, in `unit`: the largest
             ||G_j||; for a ratio, ||G_j|| over the length of the row.
         excess: candidates rescored since the last refresh, beyond the usual window.
+        reach: with item weights, bound on every ||W_j|| that may be picked, in `unit`.
         rounds: for each round the number of picks made before it began.
         emptied: picks made when a window was last empty, -1 if none was (`decision.empty_window`).
         ending: how picks are made after the certified loop: "in order", "literal", or "exhausted" for none.
@@ -90,6 +93,8 @@ class State:
     squares: Floats = field(default_factory=lambda: np.empty(0))
     measures: Floats = field(default_factory=lambda: np.empty(0))
     initial: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    included: int = 0
+    item_weights: Floats | None = None
     prior: "Prior | None" = None
     t: int = 0
     unit: float = 1.0
@@ -97,6 +102,7 @@ class State:
     error: float = 0.0
     drift: float = 0.0
     excess: int = 0
+    reach: float = 0.0
     refreshes: int = 0
     emptied: int = -1
     blocked: int = 0
@@ -157,7 +163,7 @@ class State:
     @property
     def first(self) -> int:
         """Position of the first pick of the result."""
-        return len(self.initial)
+        return len(self.initial) - self.included
 
     @property
     def chosen_rounds(self) -> tuple[int, ...]:
@@ -177,6 +183,15 @@ class State:
     def measures_of(self, indices: NDArray[np.int64]) -> Floats:
         """Returns `measures` of these items, (c,)."""
         return self.measures[indices]
+
+    def weighted(self, scores: Floats, indices: NDArray[np.int64]) -> Floats:
+        """Returns the scores (c,) of these items times their weights; without weights the scores themselves."""
+        return scores if self.item_weights is None else scores * self.item_weights[indices]
+
+    def weights_left(self) -> NDArray[np.float32]:
+        """Returns the weights (m,) of the items left, 0 for the others."""
+        left = self.left.astype(np.float32)
+        return left if self.item_weights is None else left * self.item_weights.astype(np.float32)
 
     def skip(self, indices: NDArray[np.int64]) -> None:
         """Records items of `initial`, with zeros for all other values."""

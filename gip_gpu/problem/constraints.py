@@ -1,52 +1,55 @@
-"""Constraints on the picks: rows to leave out, numbers of picks from groups, near-duplicates."""
+"""Constraints on the picks: rows to leave out or to include, groups, a budget, near-duplicates; weights of scores."""
 
 import hashlib
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gip_gpu.problem.costs import BudgetedCosts, Floats, item_weights
+from gip_gpu.problem.groups import GroupLimits
+
 Indices = NDArray[np.int64]
-# Fewest and most picks: counts, shares of k, or None.
-Pair = tuple[int | float | None, int | float | None]
-Limits = Pair | Mapping[Any, Pair]
 
 
-@dataclass(frozen=True, eq=False)
-class GroupLimits:
-    """Numbers of picks that are allowed and wanted from each group.
-
-    Attributes:
-        labels: (g,) the groups' labels as they print in messages.
-        codes: (m,) int64, the group of each item; -1: in no group.
-        least, most: (g,) int64, fewest and most picks of each group.
-    """
-
-    labels: tuple[str, ...]
-    codes: Indices
-    least: Indices
-    most: Indices
+def _none() -> Indices:
+    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Constraints:
-    """Constraints on the picks of a selection.
+    """Constraints on the picks of a selection, and the weights of its scores.
 
     Attributes:
         exclude: (e,) int64, items that are never picked.
         groups: limits of groups, None without.
         dedup: cosine from which on an item is a near-duplicate of a pick and is not picked after it; None: no limit.
+        include: (r,) int64, items that are the first picks, in this order.
+        costs: costs of the items and the budget, None without.
+        weights: (m,) factors of the scores as given, None without.
     """
 
-    exclude: Indices
+    exclude: Indices = field(default_factory=_none)
     groups: GroupLimits | None = None
     dedup: float | None = None
+    include: Indices = field(default_factory=_none)
+    costs: BudgetedCosts | None = None
+    weights: Floats | None = None
 
     def __bool__(self) -> bool:
-        return bool(len(self.exclude)) or self.groups is not None or self.dedup is not None
+        return self.limiting or bool(len(self.include)) or self.weights is not None
+
+    @property
+    def limiting(self) -> bool:
+        """Whether there are items that may not be picked, now or later."""
+        limits = (self.groups, self.dedup, self.costs)
+        return bool(len(self.exclude)) or any(limit is not None for limit in limits)
+
+    @property
+    def item_weights(self) -> Floats | None:
+        """(m,) factors of the scores, at most 1, weight over cost; None if they are all equal."""
+        return item_weights(self.weights, self.costs)
 
     def among(self, kept: Indices | None, places: Any) -> "Constraints":
         """Returns the constraints on the rows that take part.
@@ -54,45 +57,115 @@ class Constraints:
         Args:
             kept: (kept,) int64, the rows that take part, ascending; None for all.
             places: function from rows of the pool, all of them kept, to positions among the kept ones.
+
+        Raises:
+            ValueError: a row that must be included does not take part.
         """
         if kept is None:
             return self
-        groups = None if self.groups is None else replace(self.groups, codes=self.groups.codes[kept])
-        return Constraints(places(np.intersect1d(self.exclude, kept)), groups, self.dedup)
+        missing = np.setdiff1d(self.include, kept)
+        if len(missing):
+            raise ValueError(f"must_include has row {missing[0]}, which on_nan='drop' leaves out")
+        return Constraints(
+            places(np.intersect1d(self.exclude, kept)),
+            None if self.groups is None else replace(self.groups, codes=self.groups.codes[kept]),
+            self.dedup,
+            places(self.include),
+            None if self.costs is None else replace(self.costs, of=self.costs.of[kept]),
+            None if self.weights is None else self.weights[kept],
+        )
+
+    def free(self, m: int, initial: Indices) -> NDArray[np.bool_]:
+        """Flags the items, (m,), that may be picked by choice."""
+        free = np.ones(m, bool)
+        free[self.exclude] = free[initial] = free[self.include] = False
+        return free
+
+    def most(self, m: int, initial: Indices) -> int:
+        """Returns the largest number of picks that the budget allows, those to include among them.
+
+        Raises:
+            ValueError: it allows none.
+        """
+        assert self.costs is not None
+        self._check_budget(m, initial)
+        spent = int(self.costs.of[self.include].sum())
+        return len(self.include) + self.costs.affordable(self.free(m, initial), spent)
 
     def check(self, k: int, m: int, initial: Indices) -> None:
-        """Checks that k picks can satisfy the constraints, near-duplicates aside.
+        """Checks that k picks, or with costs at least the minimums, can satisfy the constraints, near-duplicates aside.
 
         Args:
-            k: picks to make.
+            k: picks to make, those to include among them.
             m: items.
-            initial: items chosen already, which count for no group.
+            initial: items chosen already, which count for no group and cost nothing.
 
         Raises:
             ValueError: they cannot; the message names the constraints that contradict each other.
         """
-        free = np.ones(m, bool)
-        free[self.exclude] = False
-        both = np.intersect1d(self.exclude, initial)
-        if len(both):
-            raise ValueError(f"row {both[0]} is in initial and in exclude; it must be in one of them")
-        free[initial] = False
-        left = int(free.sum())
+        pairs = (("initial", initial, "exclude", self.exclude), ("must_include", self.include, "exclude", self.exclude),
+                 ("initial", initial, "must_include", self.include))  # fmt: skip
+        for one, its, other, theirs in pairs:
+            both = np.intersect1d(its, theirs)
+            if len(both):
+                raise ValueError(f"row {both[0]} is in {one} and in {other}; it must be in one of them")
+        if len(self.include) > k:
+            raise ValueError(f"k is {k}, and must_include has {len(self.include)} rows")
+        free = self.free(m, initial)
+        left = int(free.sum()) + len(self.include)
         if k > left:
             raise ValueError(f"k is {k}; exclude and initial leave {left} of {m} rows")
-        if self.groups is None:
-            return
-        groups, sizes = self.groups, np.bincount(self.groups.codes[free] + 1, minlength=len(self.groups.labels) + 1)
-        short = np.flatnonzero(groups.least > sizes[1:])
+        if self.costs is not None:
+            self._check_budget(m, initial)
+        if self.groups is not None:
+            self._check_groups(self.groups, k, free)
+        # Checks the weights.
+        self.item_weights  # noqa: B018
+
+    def _check_budget(self, m: int, initial: Indices) -> None:
+        costs = self.costs
+        assert costs is not None
+        spent = sum(costs.of[self.include].tolist())
+        if spent > costs.budget:
+            raise ValueError(f"budget is {costs.budget}, and the rows of must_include cost {spent}")
+        free = self.free(m, initial)
+        if not len(self.include) and free.any():
+            cheapest = int(costs.of[free].min())
+            if cheapest > costs.budget:
+                raise ValueError(f"budget is {costs.budget}, and the cheapest row that may be picked costs {cheapest}")
+
+    def _check_groups(self, groups: GroupLimits, k: int, free: NDArray[np.bool_]) -> None:
+        included = groups.counts(self.include)
+        sizes = np.bincount(groups.codes[free] + 1, minlength=len(groups.labels) + 1)
+        short = np.flatnonzero(groups.least > sizes[1:] + included)
         if len(short):
             group = short[0]
             raise ValueError(
-                f"group {groups.labels[group]} has {sizes[1:][group]} rows that may be picked, and a minimum of "
-                f"{groups.least[group]}"
+                f"group {groups.labels[group]} has {sizes[1:][group] + included[group]} rows that may be picked, and a "
+                f"minimum of {groups.least[group]}"
             )
-        if groups.least.sum() > k:
-            raise ValueError(f"the minimums of the groups are {groups.least.sum()} in all, and k is {k}")
-        reach = int(np.minimum(groups.most, sizes[1:]).sum() + sizes[0])
+        over = np.flatnonzero(included > groups.most)
+        if len(over):
+            group = over[0]
+            raise ValueError(
+                f"group {groups.labels[group]} has {included[group]} rows in must_include, and a maximum of "
+                f"{groups.most[group]}"
+            )
+        owed = np.maximum(groups.least - included, 0)
+        if owed.sum() + len(self.include) > k:
+            beside = f" beside {len(self.include)} rows of must_include" if len(self.include) else ""
+            wanted = int(groups.least.sum() if not len(self.include) else owed.sum())
+            raise ValueError(f"the minimums of the groups are {wanted} in all{beside}, and k is {k}")
+        if self.costs is not None:
+            cost = sum(self.costs.of[self.include].tolist()) + sum(groups.cheapest(owed, self.costs.of, free)[0])
+            if cost > self.costs.budget:
+                raise ValueError(
+                    f"budget is {self.costs.budget}, and the minimums of the groups cost {cost} at least"
+                    + (", the rows of must_include among them" if len(self.include) else "")
+                )
+            # The budget may allow fewer than k picks anyway.
+            return
+        reach = int(np.minimum(groups.most - included, sizes[1:]).sum() + sizes[0]) + len(self.include)
         if reach < k:
             raise ValueError(f"k is {k}; the maximums of the groups allow {reach} picks")
 
@@ -112,6 +185,15 @@ class Constraints:
         for array in arrays:
             found.update(np.ascontiguousarray(array, np.int64).tobytes())
             found.update(b"|")
+        # Fingerprints made before there were these options stay the same without them.
+        if len(self.include):
+            found.update(b"include" + np.ascontiguousarray(self.include, np.int64).tobytes())
+        if self.costs is not None:
+            found.update(
+                f"budget {self.costs.budget} ".encode() + np.ascontiguousarray(self.costs.of, np.int64).tobytes()
+            )
+        if self.weights is not None:
+            found.update(b"weights" + np.ascontiguousarray(self.weights, np.float64).tobytes())
         return found.hexdigest()
 
 
@@ -129,106 +211,3 @@ def as_dedup(dedup: Any) -> float | None:
     if not 0 < float(dedup) <= 1:
         raise ValueError(f"dedup is {dedup!r}; {wanted}")
     return float(dedup)
-
-
-def as_groups(groups: Any, limits: Any, m: int, k: int) -> GroupLimits | None:
-    """Converts `groups` and `group_limits` of `gip_gpu.select`.
-
-    Args:
-        groups: (m,) labels, or None.
-        limits: a pair (minimum, maximum) for all groups, or a mapping from labels to pairs; counts, or shares of k as
-            floats, rounded up for a minimum and down for a maximum; None: no limit.
-        m, k: items, picks.
-
-    Raises:
-        TypeError, ValueError: not m labels, unknown labels, or limits that are none.
-    """
-    if groups is None:
-        if limits is not None:
-            raise ValueError("group_limits is given without groups, the label of each row")
-        return None
-    if limits is None:
-        raise ValueError(
-            "groups is given without group_limits: a pair (minimum, maximum) for every group, such as (0, 100) or "
-            "(0.0, 0.1), or a mapping from labels to pairs"
-        )
-    given, names = _labels(groups, m)
-    labels = list(given)
-    codes = np.array([given[label] for label in names], np.int64)
-    least, most = np.zeros(len(labels), np.int64), np.full(len(labels), m, np.int64)
-    if isinstance(limits, Mapping):
-        pairs = {_place(_plain(label), given): pair for label, pair in limits.items()}
-    else:
-        pairs = dict.fromkeys(range(len(labels)), limits)
-    for at, pair in pairs.items():
-        least[at], most[at] = _pair(pair, labels[at], m, k)
-    return GroupLimits(tuple(map(repr, labels)), codes, least, most)
-
-
-def _labels(groups: Any, m: int) -> tuple[dict[Any, int], list[Any]]:
-    """Returns the numbers of the labels, in the order of their first rows, and the label of each row."""
-    if isinstance(groups, (list, tuple)):
-        # An array of them would make 1 and "1" the same, and tuples a second axis.
-        rows = [_plain(label) for label in groups]
-    else:
-        array = np.asarray(groups)
-        if array.ndim != 1:
-            raise ValueError(f"groups has shape {array.shape}; it must have a label for each of {m} rows")
-        rows = [_plain(label) for label in array.tolist()]
-    if len(rows) != m:
-        raise ValueError(f"groups has {len(rows)} labels; it must have a label for each of {m} rows")
-    numbers: dict[Any, int] = {}
-    for row, label in enumerate(rows):
-        try:
-            # NaN and pandas.NA are not equal to themselves.
-            missing = label is None or not bool(label == label)
-            numbers.setdefault(label, len(numbers))
-        except TypeError:
-            missing = True
-        if missing:
-            raise ValueError(f"groups has {label!r} in row {row}; each row must have a label, such as text or an int")
-    return numbers, rows
-
-
-def _plain(label: Any) -> Any:
-    """Returns a NumPy scalar as a Python one."""
-    return label.item() if isinstance(label, np.generic) else label
-
-
-def _place(label: Any, given: dict[Any, int]) -> int:
-    """Returns the number of a label of `group_limits`; text also stands for the only label that prints so."""
-    if label in given:
-        return given[label]
-    alike = [number for known, number in given.items() if isinstance(label, str) and str(known) == label]
-    if len(alike) == 1:
-        return alike[0]
-    some = ", ".join(map(repr, list(given)[:5])) + (", ..." if len(given) > 5 else "")
-    raise ValueError(f"group_limits has {label!r}, which is no label in groups ({some})")
-
-
-def _pair(pair: Any, name: Any, m: int, k: int) -> tuple[int, int]:
-    wanted = "a pair (minimum, maximum) of counts, of shares of k from 0.0 to 1.0, or of None"
-    if isinstance(pair, (str, bytes)) or not hasattr(pair, "__len__") or len(pair) != 2:
-        raise TypeError(f"the limits of group {name!r} are {pair!r}; they must be {wanted}")
-    low, high = (
-        None if value is None else _count(value, k, name, wanted, up)
-        for value, up in zip(pair, (True, False), strict=True)
-    )
-    low, high = 0 if low is None else low, m if high is None else high
-    if low > high:
-        raise ValueError(f"group {name!r} has a minimum of {low} picks and a maximum of {high}")
-    return low, high
-
-
-def _count(value: Any, k: int, name: Any, wanted: str, up: bool) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"group {name!r} has {value!r} in its limits; they must be {wanted}")
-    if isinstance(value, (int, np.integer)):
-        if value < 0:
-            raise ValueError(f"group {name!r} has {value} in its limits; they must be {wanted}")
-        return int(value)
-    if not 0 <= value <= 1:
-        raise ValueError(f"group {name!r} has {value} in its limits; they must be {wanted}")
-    # A share such as 0.07 of 100 is 7, although 0.07 * 100 is 7.000000000000001.
-    share = round(float(value) * k, 9)
-    return math.ceil(share) if up else math.floor(share)

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from gip_gpu.api.select import select
-from gip_gpu.problem.constraints import Limits
+from gip_gpu.problem.groups import Limits
 from gip_gpu.signals import self_compression
 from gip_gpu.validation.settings import one_of
 
@@ -25,8 +25,10 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     shorten y for the steps that follow.
 
     Args:
-        k: number of rows: an int, a share of the rows (a float in (0, 1)), or text such as "5%".
-        objective, epsilon, query, sign, standardize, normalize, center, on_exhausted, dedup: as in `gip_gpu.select`.
+        k: number of rows: an int, a share of the rows (a float in (0, 1)), or text such as "5%"; None, with a budget:
+            as many as it pays for.
+        objective, epsilon, query, sign, standardize, normalize, center, on_exhausted, dedup, budget: as in
+            `gip_gpu.select`; the `costs` are passed to `fit`.
         group_limits: as in `gip_gpu.select`, for the `groups` that are passed to `fit`.
         device, backend, precision, columns, memory_limit: as in `gip_gpu.select`.
         scores: scores of the rows, unless `sample_scores` is passed to `fit`. None: the rows alone decide (objective
@@ -51,7 +53,7 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        k: int | float | str = 0.1,
+        k: int | float | str | None = 0.1,
         *,
         objective: str | None = None,
         scores: str | None = None,
@@ -63,6 +65,7 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         center: bool | str = False,
         on_exhausted: str = "restart",
         dedup: float | None = None,
+        budget: int | None = None,
         group_limits: Limits | None = None,
         device: str = "auto",
         backend: str | None = None,
@@ -81,6 +84,7 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.center = center
         self.on_exhausted = on_exhausted
         self.dedup = dedup
+        self.budget = budget
         self.group_limits = group_limits
         self.device = device
         self.backend = backend
@@ -88,7 +92,9 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.columns = columns
         self.memory_limit = memory_limit
 
-    def fit(self, X: Any, y: Any = None, *, sample_scores: Any = None, groups: Any = None) -> "GIPSelector":
+    def fit(
+        self, X: Any, y: Any = None, *, sample_scores: Any = None, groups: Any = None, costs: Any = None
+    ) -> "GIPSelector":
         """Chooses rows.
 
         Args:
@@ -97,6 +103,7 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             sample_scores: (m,) or (m, n) scores of the rows, in any form that `gip_gpu.select` takes as G. A pipeline
                 passes them on by metadata routing: `GIPSelector(...).set_fit_request(sample_scores=True)`.
             groups: (m,) labels of the rows, for `group_limits`; passed on in the same way.
+            costs: (m,) costs of the rows, for `budget`; passed on in the same way.
 
         Returns:
             self.
@@ -106,7 +113,7 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         rows = validate_data(self, X, dtype="numeric")
         settings = {name: value for name, value in self.get_params(deep=False).items() if name != "scores"}
-        self.selection_ = select(rows, self._scores(rows, y, sample_scores), groups=groups, **settings)
+        self.selection_ = select(rows, self._scores(rows, y, sample_scores), groups=groups, costs=costs, **settings)
         self.ranking_ = self.selection_.indices
         self._rows = len(rows)
         return self

@@ -33,14 +33,14 @@ class Claims:
         self.selection, self.factor = selection, factor
         self.largest_gain_error = self.grown = 0.0
 
-    def compare(self, t: int, path: RoundPath, step: PickStep, rival: float, share: float) -> str:
+    def compare(self, t: int, path: RoundPath, pick: int, step: PickStep, rival: float, share: float) -> str:
         """Returns the difference between the recorded and the replayed values of pick t, in words; "" for none.
 
         Args:
             t: position of the pick.
             path: before the pick.
-            step: the pick.
-            rival: lower bound on the root of the best other score; negative if there is none.
+            pick, step: the item and its step.
+            rival: lower bound on the compared value of the best other item; negative if there is none.
             share: explained share after the pick.
         """
         selection, of = self.selection, path.of
@@ -61,9 +61,10 @@ class Claims:
             return f"its weights are recorded as {selection.weights[t].tolist()}, and are {weights.tolist()}"
         lead = 1.0
         if rival > 0 and step.value > 0:
-            behind = min(1.0, max(0.0, rival - noise) / (step.value + noise))
-            lead = 1 - behind**2
-            if path.metric is not None:
+            (value,), (doubt,) = of.compared(np.array([step.value]), np.array([noise]), np.array([pick]))
+            behind = min(1.0, max(0.0, rival - doubt) / (value + doubt))
+            lead = 1 - behind if of.item_weights is not None and of.informs else 1 - behind**2
+            if path.metric is not None and of.item_weights is None:
                 lead = 1 - _nats(behind * (step.value + noise)) / _nats(step.value + noise)
         margin = float(selection.certificate.margins[t])
         if margin > lead + GAIN:

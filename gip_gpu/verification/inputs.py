@@ -140,8 +140,9 @@ def inputs_of(
     limits = None if stored is None else stored.constraints
     if limits is not None and not request.constraints:
         raise ValueError(
-            "the selection was made under constraints; pass the same exclude=, groups=, group_limits= and dedup= "
-            "(--exclude, --groups, --group-min, --group-max, --dedup)"
+            "the selection was made under constraints; pass the same exclude=, groups=, group_limits=, dedup=, "
+            "must_include=, costs=, budget= and weights= (--exclude, --groups, --group-min, --group-max, --dedup, "
+            "--must-include, --costs, --budget, --weights)"
         )
     if request.constraints.digest(request.k) != limits:
         problems.append("the constraints are not those of the selection")

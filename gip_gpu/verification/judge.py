@@ -1,6 +1,5 @@
 """Exact values of few items before a pick, and the verdict on the pick by the tie rule."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +30,27 @@ class Verdict:
     rival: int = -1
 
 
-def judged(path: RoundPath, x: Floats, W: Floats, distances: Floats, squares: Floats) -> tuple[Floats, Floats, Floats]:
+def judged(
+    path: RoundPath, indices: Indices, x: Floats, W: Floats, distances: Floats, squares: Floats
+) -> tuple[Floats, Floats, Floats]:
     """Returns the compared values of items, their slack within a tie, and bounds on their rounding, (c,) each.
 
-    The values are roots of scores, or nats with a metric; the slacks are those of `gip_gpu.numerics.ties`. The rounding
-    counts twice: for this evaluation and for that of the selection.
+    The values are roots of scores, or nats with a metric, weighted; the slacks are those of `gip_gpu.numerics.ties`.
+    The rounding counts twice: for this evaluation and for that of the selection.
     """
+    values, slacks, noises = _unweighted(path, x, W, distances, squares)
+    of = path.of
+    if of.item_weights is None:
+        return values, slacks, noises
+    factors = of.factors(indices)
+    if not of.rules.projects and not of.rules.positive:
+        return values * factors, slacks * factors + ties.ABSOLUTE * of.scale * (1 - factors), noises * factors
+    return values * factors, slacks * factors, noises * factors
+
+
+def _unweighted(
+    path: RoundPath, x: Floats, W: Floats, distances: Floats, squares: Floats
+) -> tuple[Floats, Floats, Floats]:
     of, rules = path.of, path.of.rules
     lengths = np.sqrt(squares)
     if path.metric is not None:
@@ -82,9 +96,11 @@ def verdict(path: RoundPath, pick: int, indices: Indices, x: Floats, scores: Flo
             return Verdict(ROUNDING, "whether the row depends on those chosen before is rounding")
         indices, x, scores, squares = indices[~gone], x[~gone], scores[~gone], squares[~gone]
         W, distances = W[~gone], distances[~gone]
-    values, slacks, noises = judged(path, x, W, distances, squares)
+    values, slacks, noises = judged(path, indices, x, W, distances, squares)
     own = int(np.flatnonzero(indices == pick)[0])
     same = (x == x[own]).all(axis=1) & (scores == scores[own]).all(axis=1)
+    if path.of.item_weights is not None:
+        same &= path.of.item_weights[indices] == path.of.item_weights[pick]
     if same[indices < pick].any():
         twin = int(indices[same.argmax()])
         return Verdict(DIFFERS, f"item {twin} is identical, and the lowest index wins a tie", twin)
@@ -128,8 +144,3 @@ def _distance_noise(path: RoundPath, distances: Floats, squares: Floats) -> Floa
     root = path.root_noise
     noise: Floats = 4 * root * np.sqrt(squares) * (np.sqrt(distances) + root * np.sqrt(squares)) + 8 * U64 * squares
     return noise
-
-
-def score_root(path: RoundPath, value: float) -> float:
-    """Returns the root of the score that belongs to a value of `judged`."""
-    return value if path.metric is None else math.sqrt(max(0.0, -math.expm1(-2 * value)))

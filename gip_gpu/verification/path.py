@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ class RoundScale:
         unit: scores are divided by it.
         scale: root of the largest measure of rounding, `gip_gpu.greedy.state.State.scale`.
         fitted: bound on the error of a score that is a fitted query's, as a share of `scale`.
+        item_weights: (m,) factors of the scores, `gip_gpu.greedy.state.State.item_weights`; None for 1.
     """
 
     objective: Objective
@@ -35,6 +37,40 @@ class RoundScale:
     unit: float
     scale: float
     fitted: float
+    item_weights: Floats | None = None
+
+    @property
+    def informs(self) -> bool:
+        """Whether information in nats is compared, not the root of a score."""
+        return self.objective.metric and self.rules.measure == "ratio"
+
+    def factors(self, items: Any) -> Floats:
+        """Returns the factors of the compared values of these items by their weights; there are weights."""
+        assert self.item_weights is not None
+        found: Floats = self.item_weights[items]
+        return found if self.informs else np.sqrt(found)
+
+    def compared(self, roots: Floats, noises: Floats, items: Any) -> tuple[Floats, Floats]:
+        """Returns the weighted values of items, from roots of scores and bounds on their errors; without weights these.
+
+        Args:
+            roots, noises: (c,), or (c, t) before each of t picks.
+            items: (c,) indices or a slice.
+        """
+        if self.item_weights is None:
+            return roots, noises
+        if self.informs:
+            values = _nats(roots)
+            roots, noises = values, _nats(roots + noises) - values
+        factors = self.factors(items)
+        factors = factors[:, None] if roots.ndim == 2 else factors
+        # The tie of algorithm 1 does not shrink with the weight.
+        return roots * factors, noises * factors + 2 * ties.ABSOLUTE * self.scale
+
+    def root_of(self, value: float) -> float:
+        """Returns the root that the floor of exhaustion is compared with, from a value of `compared`."""
+        informed = self.item_weights is not None and self.informs
+        return math.sqrt(max(0.0, -math.expm1(-2 * value))) if informed else value
 
     @property
     def first(self) -> float:
@@ -82,6 +118,7 @@ class RoundPath:
         projector: A and S.
         metric: metric of residuals, or None.
         largest_root: largest root of a score so far.
+        top_root: the same of weighted scores.
         picks, least, drift, projected, moved: number of picks, smallest share of its length that a pick had left,
             rounding that A has collected, norm of A, sum of the norms of its steps.
     """
@@ -96,10 +133,11 @@ class RoundPath:
     drift: float = 0.0
     moved: float = 0.0
     largest_root: float = 0.0
+    top_root: float = 0.0
 
     def __post_init__(self) -> None:
         self.projector = Projector(self.of.rules, self.n, self.d)
-        self.largest_root = max(self.largest_root, self.of.first)
+        self.largest_root = self.top_root = max(self.largest_root, self.of.first)
         if self.metric is not None:
             self.metric.restart()
 
@@ -169,3 +207,9 @@ class RoundPath:
         """Rounding of a norm that comes from the growth of scores since the round began."""
         first = self.of.first
         return 4 * U64 * math.sqrt(self.d) * self.largest_root**2 / first if first else 0.0
+
+
+def _nats(roots: Floats) -> Floats:
+    """Returns the information of scores with these roots; a root of 1 counts as a little less."""
+    found: Floats = -np.log1p(-np.square(np.minimum(roots, 1 - 2.0**-53))) / 2
+    return found

@@ -78,7 +78,7 @@ class Replay:
         self.left = np.ones(rows.shape[0], bool)
         self.until: Indices | None = None
         asked = self.inputs.request
-        if asked.constraints:
+        if asked.constraints.limiting:
             k = self.selection.plan.k
             self.until = admitted_until(asked.constraints, rows, asked.initial, self.inputs.picks, k)
 
@@ -119,7 +119,8 @@ class Replay:
         unit = float(2.0 ** np.frexp(scale)[1]) if objective.scaled and scale else 1.0
         rules = Rules(objective.measure, objective.projects, problem.sign == "positive", problem.epsilon / square)
         fitted = FITTED if problem.range_share is not None else 0.0
-        return RoundScale(objective, rules, problem.sign, square, unit, scale / unit, fitted)
+        weights = self.inputs.request.constraints.item_weights
+        return RoundScale(objective, rules, problem.sign, square, unit, scale / unit, fitted, weights)
 
     def _judge_in_order(self, segment: Segment) -> None:
         """Judges picks that were taken in the order of rows because no score was left."""
@@ -186,8 +187,8 @@ class Replay:
         if len(segment.initial):
             panel = self._panel(path, segment.initial)
             found = items.survey(path, panel, 0)
-            path.largest_root = max([path.largest_root, *(step.value for step in panel.steps)])
-            if self._began_anew(path, items, float(found.tops[-1])):
+            path.largest_root = path.top_root = max([path.largest_root, *(step.value for step in panel.steps)])
+            if self._began_anew(path, items, path.of.root_of(float(found.tops[-1]))):
                 self._judge_round(replace(segment, initial=segment.initial[:0]))
                 return
             explained = sum(float(step.residual @ step.weights) for step in panel.steps)
@@ -200,10 +201,10 @@ class Replay:
             found = items.survey(path, panel, at)
             touched = bool(begin or len(segment.initial) or (first and self.inputs.prior is not None))
             explained = self._judge_panel(before, panel, found, at, touched, energy, explained)
-            path.largest_root = before.largest_root
+            path.largest_root, path.top_root = before.largest_root, before.top_root
             last = begin + PANEL >= len(picks)
             if last and (segment.stop < len(self.selection) or len(self.selection) < self.selection.plan.k):
-                self._check_exhausted(path, float(found.tops[-1]), segment.stop)
+                self._check_exhausted(path, path.of.root_of(float(found.tops[-1])), segment.stop)
 
     def _began_anew(self, path: RoundPath, items: PoolItems, best: float) -> bool:
         """Returns whether a new round began after the initial items, because nothing was left beside them.
@@ -230,7 +231,8 @@ class Replay:
         path.projector.A[:] = stored["A"] / scale_down
         path.projector.S = stored.get("S")
         path.picks, path.least = stored["picks"], stored["least"]
-        path.largest_root = max(path.largest_root, stored["crest"] / math.sqrt(of.gain_unit / of.unit**2))
+        crest = stored["crest"] / math.sqrt(of.gain_unit / of.unit**2)
+        path.largest_root = path.top_root = max(path.largest_root, crest)
         path.drift = self.inputs.prior.drift / of.unit
         path.moved = path.projected
         for start, stop in rows.bounds():
@@ -281,13 +283,15 @@ class Replay:
             x = rows.take(close) * scale_down
             own = scores[close] / path.of.unit
             verdict = judge.verdict(path, pick, close, x, own, self.squares[close])
-            verdict = self._exhausted_before(path, max(step.value, float(found.tops[place])), touched) or verdict
+            (value,), _ = path.of.compared(np.array([step.value]), np.zeros(1), np.array([pick]))
+            top = path.of.root_of(max(float(value), float(found.tops[place])))
+            verdict = self._exhausted_before(path, top, touched) or verdict
             explained += float(step.residual @ step.weights)
             left = float(found.energies[place + 1])
             if path.metric is not None:
                 left = energy * max(0.0, 1 - explained / len(step.residual))
             shares = 1 - left / energy if energy else 1.0
-            wrong = self.claims.compare(at + place, path, step, float(found.rivals[place]), shares)
+            wrong = self.claims.compare(at + place, path, pick, step, float(found.rivals[place]), shares)
             if wrong and verdict.code != DIFFERS:
                 verdict = Verdict(DIFFERS, wrong)
             if self.until is not None and self.until[pick] <= at + place:
@@ -296,6 +300,7 @@ class Replay:
             high = max(0.0, float(found.highs[place])) + self.claims.noise(path, step)
             self.leads.append(max(0.0, step.value - high) * math.sqrt(path.of.gain_unit))
             path.largest_root = max(path.largest_root, step.value)
+            path.top_root = max(path.top_root, top if path.of.item_weights is not None else step.value)
             path.take(x[int(np.searchsorted(close, pick))], own[int(np.searchsorted(close, pick))], self.squares[pick])
             touched = True
         return explained
@@ -303,7 +308,7 @@ class Replay:
     def _floor(self, path: RoundPath, best: float) -> float:
         """Returns the best root of a score as a multiple of the floor below which a round is exhausted."""
         if path.of.rules.projects or path.of.rules.positive:
-            largest = max(path.largest_root, best)
+            largest = max(path.top_root, best)
             return best * path.of.first / (ties.FLOOR * largest * largest) if largest else 0.0
         return best / (ties.FLOOR * path.of.scale) if path.of.scale else 0.0
 

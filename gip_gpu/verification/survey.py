@@ -42,7 +42,7 @@ class Panel:
 
 @dataclass
 class Survey:
-    """Items before each pick of a panel, and after the last.
+    """Items before each pick of a panel, and after the last; roots of scores are weighted (`RoundScale.compared`).
 
     Attributes:
         rivals: (t + 1,) lower bounds on the largest root of a score of the eligible items other than the pick; -1 if
@@ -157,13 +157,15 @@ class PoolItems:
             noise = far / np.sqrt(np.maximum(distances, far)) + 2 * ties.TIE * (values + of.scale)
         else:
             noise = noise + 2 * ties.TIE * (values + of.scale)
+        values, noise = of.compared(values, noise, own)
         mine = place[:, None] == np.arange(t + 1)
         others = np.where(sure & ~mine, values - noise, -1.0)
         found.rivals = np.maximum(found.rivals, others.max(axis=0))
         found.tops = np.maximum(found.tops, np.where(eligible & ~mine, values, -1.0).max(axis=0))
         found.highs = np.maximum(found.highs, np.where(eligible & ~mine, values + noise, -1.0).max(axis=0))
         wanted = np.array([step.value for step in panel.steps])
-        bars = wanted * (1 - 8 * ties.TIE) - self._own_noise(path, panel, wanted)
+        wanted, doubts = of.compared(wanted, self._own_noise(path, panel, wanted), panel.picks)
+        bars = wanted * (1 - 8 * ties.TIE) - doubts
         upper = np.where(eligible & ~mine, values + noise, -np.inf)[:, :t]
         which, where = np.nonzero((upper >= bars).T)
         steps, firsts = np.unique(which, return_index=True)

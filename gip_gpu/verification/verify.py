@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gip_gpu.api.selection import Selection
-from gip_gpu.problem.constraints import Limits
+from gip_gpu.problem.groups import Limits
 from gip_gpu.sources import Matrix
+from gip_gpu.verification import included
 from gip_gpu.verification.inputs import inputs_of
 from gip_gpu.verification.replay import Replay, codes
 from gip_gpu.verification.result import Verification
@@ -21,6 +22,11 @@ def verify(
     groups: ArrayLike | None = None,
     group_limits: Limits | None = None,
     dedup: float | None = None,
+    must_include: ArrayLike | None = None,
+    costs: ArrayLike | None = None,
+    budget: int | None = None,
+    weights: ArrayLike | None = None,
+    ids: ArrayLike | None = None,
 ) -> Verification:
     """Checks a selection against its input: fingerprints, and a replay of its certificate in float64.
 
@@ -38,8 +44,8 @@ def verify(
         F: the rows that it was made from, in any form that `gip_gpu.select` takes.
         G: the scores, or None for none. As given to `select`, before they are standardised.
         prior: the selection that this one extends (`gip_gpu.extend`), whose picks are projected out first.
-        exclude, groups, group_limits, dedup: the constraints that it was made under, as in `gip_gpu.select`. A
-            selection holds only a fingerprint of them.
+        exclude, groups, group_limits, dedup, must_include, costs, budget, weights, ids: the constraints that it was
+            made under, as in `gip_gpu.select`. A selection holds only a fingerprint of them.
 
     Returns:
         A `Verification`. A selection of a version that stored no fingerprint has "not stored" for it and is replayed by
@@ -58,14 +64,17 @@ def verify(
     >>> verify(chosen, F, g).ok
     False
     """
-    given = {"exclude": exclude, "groups": groups, "group_limits": group_limits, "dedup": dedup}
+    given = {"exclude": exclude, "groups": groups, "group_limits": group_limits, "dedup": dedup,
+             "must_include": must_include, "costs": costs, "budget": budget, "weights": weights,
+             "ids": ids}  # fmt: skip
     inputs = inputs_of(selection, F, G, prior, {name: value for name, value in given.items() if value is not None})
-    replay = Replay(selection, inputs)
+    replay = Replay(*included.chosen(selection, inputs))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         replay.run()
+        verdicts = included.verdicts(selection, inputs) + replay.verdicts
     return Verification(
-        codes(replay.verdicts),
-        {t: verdict.why for t, verdict in enumerate(replay.verdicts) if verdict.code},
+        codes(verdicts),
+        {t: verdict.why for t, verdict in enumerate(verdicts) if verdict.code},
         inputs.fingerprints,
         (*inputs.problems, *replay.problems),
         replay.claims.largest_gain_error,

@@ -182,7 +182,9 @@ struct Part {
 // multiplied; without rows nothing is projected out, and the items are only rated. `metric` may be null.
 //
 // parts[2 block] is the largest lower bound of an eligible item's score, -1 if there is none; NaN counts as infinite.
-// parts[2 block + 1] is ||W||^2 over the items with weight >= 0, or the sum of their distances.
+// parts[2 block + 1] is ||W||^2 over the items with weight >= 0, or the sum of their distances. Unless WEIGHTED, all
+// positive weights are 1.
+template <bool WEIGHTED>
 __device__ __forceinline__ void step_items(long long m, int d, const INPUT* rows, const float* inverse, const float* h,
                                            const float* weights, const float* metric, float* W, float* distance,
                                            const float* weight, float* upper, double* parts, long long first,
@@ -206,7 +208,12 @@ __device__ __forceinline__ void step_items(long long m, int d, const INPUT* rows
             squares = move(W + j, m, c, rows, weights);
             if (metric) squares.counted = measured(W + j, m, metric);
         }
-        const Interval score = bounds_of(root(squares.counted), far, doubt);
+        Interval score = bounds_of(root(squares.counted), far, doubt);
+        if (WEIGHTED && held > 0 && held < 1) {
+            // Weights multiply distances, and their roots norms and ratios; OFF covers the rounding.
+            const float share = HAS_RESIDUAL ? root(held) : held;
+            score = {score.lower * (share * (float)(1 - OFF)), score.upper * (share * (float)(1 + OFF))};
+        }
         upper[j] = held > 0 ? score.upper : -1.0f;
         if (held > 0) own.lower = max(own.lower, score.lower == score.lower ? score.lower : infinity());
         if (held >= 0) own.energy += to_double(HAS_RESIDUAL ? squares.all : far);
@@ -219,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     step(long long m, int d, const INPUT* rows, const float* inverse, const float* h, const float* weights,
          const float* metric, float* W, float* distance, const float* weight, float* upper, double* parts,
          long long first, long long count, float residual_doubt, float distance_doubt, float a, float b, float shrink) {
-    step_items(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count,
+    step_items<true>(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count,
                {residual_doubt, distance_doubt, a, b}, shrink);
 }
 
@@ -228,7 +235,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                float* W, float* distance, const float* weight, float* upper, double* parts, const double* picks_f64,
                const long long* picks_i64, float a, float b) {
     if (picks_i64[PICK_I64_REASON] != CODE_RUNNING) return;
-    step_items(m, d, rows, inverse, h, weights, nullptr, W, distance, weight, upper, parts, 0, m,
+    step_items<false>(m, d, rows, inverse, h, weights, nullptr, W, distance, weight, upper, parts, 0, m,
                {(float)picks_f64[PICK_F64_RESIDUAL_BOUND], (float)picks_f64[PICK_F64_DISTANCE_BOUND], a, b},
                (float)picks_f64[PICK_F64_SHRINK]);
 }

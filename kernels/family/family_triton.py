@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from gip_gpu.backends.gpu.layout import Code, PickF64, PickI64
-from gip_gpu.kernels.bounds_triton import interval, lowest_bound, positive, projecting_floor, ratio_interval
+from gip_gpu.kernels.bounds_triton import OFF, interval, lowest_bound, positive, projecting_floor, ratio_interval
 from gip_gpu.kernels.exact_triton import double
 
 REASON, RUNNING = tl.constexpr(int(PickI64.REASON)), tl.constexpr(int(Code.RUNNING))
@@ -53,7 +53,7 @@ def _measured(m, W, metric, items, inside, SIGNALS: tl.constexpr, ITEMS: tl.cons
 @triton.jit
 def _step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count, moves, dr, dd, a, b,
           shrink, SIGNALS: tl.constexpr, MEASURE: tl.constexpr, POSITIVE: tl.constexpr, METRIC: tl.constexpr,
-          ITEMS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
+          WEIGHTED: tl.constexpr, ITEMS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
     """Projects a pick out of W~ and d2~ of items first to first + count, with these rows, and bounds their scores.
 
     If `moves` is 0, no row is read, and `weights` and `shrink` are 0. Programs take blocks of ITEMS in turn, so that at
@@ -105,6 +105,14 @@ def _step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, p
         if MEASURE == "ratio":
             lower, high = ratio_interval(lower, high, far, dd, a, b)
         kept = tl.load(weight + items, mask=inside, other=-1.0)
+        if WEIGHTED:
+            # Weights multiply distances, and their roots norms and ratios; OFF covers the rounding.
+            weighted = (kept > 0) & (kept < 1)
+            share = tl.where(weighted, kept, 1.0)
+            if MEASURE != "distance":
+                share = tl.sqrt(share)
+            lower = tl.where(weighted, lower * (share * (1 - OFF)), lower)
+            high = tl.where(weighted, high * (share * (1 + OFF)), high)
         tl.store(upper + items, tl.where(kept > 0, high, -1.0), mask=inside)
         # NaN, the result of an overflow, counts as infinite: the host then reports that the residual diverges.
         lower = tl.where(lower == lower, lower, float("inf"))
@@ -121,7 +129,7 @@ def step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, pa
          ITEMS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
     """Makes the step of a pick that the host has decided, with its numbers as arguments; see `_step`."""
     _step(m, d, rows, inverse, h, weights, metric, W, distance, weight, upper, parts, first, count, moves, dr, dd, a, b,
-          shrink, SIGNALS, MEASURE, POSITIVE, METRIC, ITEMS, DEPTH, WIDE)  # fmt: skip
+          shrink, SIGNALS, MEASURE, POSITIVE, METRIC, True, ITEMS, DEPTH, WIDE)  # fmt: skip
 
 
 @triton.jit
@@ -134,7 +142,7 @@ def gated_step(m, d, rows, inverse, h, weights, W, distance, weight, upper, part
         dd = tl.load(picks_f64 + DISTANCE_BOUND).to(tl.float32)
         shrink = tl.load(picks_f64 + SHRINK).to(tl.float32)
         _step(m, d, rows, inverse, h, weights, weights, W, distance, weight, upper, parts, 0, m, 1, dr, dd, a, b,
-              shrink, SIGNALS, MEASURE, POSITIVE, False, ITEMS, DEPTH, WIDE)  # fmt: skip
+              shrink, SIGNALS, MEASURE, POSITIVE, False, False, ITEMS, DEPTH, WIDE)  # fmt: skip
 
 
 @triton.jit

@@ -39,7 +39,7 @@ struct Slice {
 
 // A block's copy of the scalars, in shared memory; thread 0 writes it.
 struct State {
-    double error, drift, energy, gamma, square, scale, gain, rival;
+    double error, drift, energy, gamma, square, scale, gain, rival, reach;
     double noise, largest, floor;
     long long picks, until, base, excess, pending, slot, candidates, ties;
     long long counted;  // entries of the list of candidates before this step: its counter is never reset
@@ -81,6 +81,7 @@ __device__ __forceinline__ void read_header(const Arrays& all, State& state) {
     state.energy = all.header_f64[HEADER_F64_ENERGY_A], state.gamma = all.header_f64[HEADER_F64_GAMMA];
     state.square = all.header_f64[HEADER_F64_SQUARE], state.scale = all.header_f64[HEADER_F64_SCALE];
     state.gain = all.header_f64[HEADER_F64_GAIN], state.rival = all.header_f64[HEADER_F64_RIVAL];
+    state.reach = all.header_f64[HEADER_F64_REACH];
     state.picks = all.header_i64[HEADER_I64_PICKS], state.until = all.header_i64[HEADER_I64_UNTIL];
     state.base = all.header_i64[HEADER_I64_BASE];
     state.excess = all.header_i64[HEADER_I64_EXCESS], state.pending = all.header_i64[HEADER_I64_PENDING];
@@ -94,7 +95,7 @@ __device__ __forceinline__ void read_header(const Arrays& all, State& state) {
 
 __device__ __forceinline__ void write_header(const Arrays& all, const State& state) {
     all.header_f64[HEADER_F64_ERROR] = state.error, all.header_f64[HEADER_F64_DRIFT] = state.drift;
-    all.header_f64[HEADER_F64_ENERGY_A] = state.energy;
+    all.header_f64[HEADER_F64_ENERGY_A] = state.energy, all.header_f64[HEADER_F64_REACH] = state.reach;
     all.header_f64[HEADER_F64_GAIN] = state.gain, all.header_f64[HEADER_F64_RIVAL] = state.rival;
     all.header_f64[HEADER_F64_LARGEST] = state.largest, all.header_f64[HEADER_F64_FLOOR] = state.floor;
     all.header_i64[HEADER_I64_REASON] = state.reason, all.header_i64[HEADER_I64_PICKS] = state.picks;
@@ -122,11 +123,17 @@ __device__ __forceinline__ void enter(const Arrays& all, State& state, const dou
 #pragma unroll 4
         for (int i = 0; i < SIGNALS; ++i) row[RECORD_WEIGHTS + i] = w[i];
     }
-    const double norm = sqrt(state.gain), moved = norm * state.square;
-    state.energy = energy_after(state.energy, all.d, all.scores + state.pending * SIGNALS, w, state.gain, state.square,
+    double gain = 0;  // without the item's weight
+#pragma unroll 4
+    for (int i = 0; i < SIGNALS; ++i) gain = __fma_rn(w[i], w[i], gain);
+    const double norm = sqrt(gain), moved = norm * state.square;
+    state.energy = energy_after(state.energy, all.d, all.scores + state.pending * SIGNALS, w, gain, state.square,
                                 state.scale, state.noise);
     state.drift += U64 * (sqrt(state.energy * state.square) + 2 * moved);
-    state.error = step_error(state.error, state.gamma, norm, moved);
+    // No residual of an eligible item is longer than the pick's, unless weights have decided.
+    const bool weighted = state.reach >= 0;
+    state.error = step_error(state.error, state.gamma, weighted ? state.reach : norm, moved);
+    if (weighted) state.reach += moved * (1 + state.gamma);
     state.noise = rounding(all, state);
     ++state.picks;
     state.pending = -1;
@@ -182,7 +189,7 @@ __device__ __forceinline__ void rescore_window(const Arrays& all, const Slice& o
             const double gain = rescore(
                 all.rows + j * all.d, all.norms[j], all.scores + j * SIGNALS, all.d,
                 [=](long long at) { return load_strong(A + at); }, [=](int i, double w) { exact[1 + i] = w; });
-            if (lane == 0) all.candidate_index[place] = j, exact[0] = gain;
+            if (lane == 0) all.candidate_index[place] = j, exact[0] = gain * to_double(own.weight[j - own.first]);
         }
     }
 }

@@ -31,6 +31,7 @@ GAMMA, SQUARE, SCALE = (tl.constexpr(int(place)) for place in (HeaderF64.GAMMA, 
 GAIN, RIVAL, RESIDUAL = (tl.constexpr(int(place)) for place in (HeaderF64.GAIN, HeaderF64.RIVAL, HeaderF64.RESIDUAL))
 PROJECTED, ROUNDING = (tl.constexpr(int(place)) for place in (HeaderF64.PROJECTED, HeaderF64.ROUNDING))
 AT_LARGEST, AT_FLOOR = (tl.constexpr(int(place)) for place in (HeaderF64.LARGEST, HeaderF64.FLOOR))
+REACH = tl.constexpr(int(HeaderF64.REACH))
 REASON, PICKS, UNTIL, BASE = (
     tl.constexpr(int(place)) for place in (HeaderI64.REASON, HeaderI64.PICKS, HeaderI64.UNTIL, HeaderI64.BASE)
 )
@@ -113,9 +114,9 @@ def _norms(best, header_f64, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr, SIG
 
 
 @triton.jit
-def _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_value, header_i64, SIGNALS: tl.constexpr,
-             WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
-    """Appends the exact gain and residual of an item to the list of candidates."""
+def _rescore(item, m, d, rows, inverses, scores, A, weight, candidate_index, candidate_value, header_i64,
+             SIGNALS: tl.constexpr, WIDE: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+    """Appends the exact gain of an item times its weight, and its residual, to the list of candidates."""
     i = tl.arange(0, WIDE)
     scale = tl.load(inverses + item)
     # All items have the same sums in the same order: identical rows get identical bits.
@@ -129,7 +130,8 @@ def _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_v
     residual = initial - tl.sum(products, axis=1)
     place = tl.atomic_add(header_i64 + COUNT, 1)
     tl.store(candidate_index + place, item)
-    tl.store(candidate_value + place * (SIGNALS + 1), tl.sum(residual * residual))
+    gain = tl.sum(residual * residual) * tl.load(weight + item).to(tl.float64)
+    tl.store(candidate_value + place * (SIGNALS + 1), gain)
     tl.store(candidate_value + place * (SIGNALS + 1) + 1 + i, residual, mask=i < SIGNALS)
 
 
@@ -153,8 +155,8 @@ def pick(m, d, rows, inverses, scores, A, weight, score, slots, best, energy, ca
                 open_ = tl.sum(marked.to(tl.int32))
                 while open_ > 0:
                     item = tl.min(tl.where(marked, items, m))
-                    _rescore(item, m, d, rows, inverses, scores, A, candidate_index, candidate_value, header_i64,
-                             SIGNALS, WIDE, DEPTH)  # fmt: skip
+                    _rescore(item, m, d, rows, inverses, scores, A, weight, candidate_index, candidate_value,
+                             header_i64, SIGNALS, WIDE, DEPTH)  # fmt: skip
                     marked = marked & (items != item)
                     open_ -= 1
         # The writes of this program are visible before its ticket; the program with the last ticket sees all writes.
@@ -270,12 +272,13 @@ def _project_out(item, d, rows, inverses, scores, A, weight, header_f64, header_
         at = A + i[:, None] * d + c[None, :]
         inside = (i[:, None] < SIGNALS) & (c[None, :] < d)
         tl.store(at, tl.load(at, mask=inside, other=0.0) + w[:, None] * x[None, :], mask=inside)
-    gain, rival, error = tl.load(header_f64 + GAIN), tl.load(header_f64 + RIVAL), tl.load(header_f64 + ERROR)
     square, gamma, drift = tl.load(header_f64 + SQUARE), tl.load(header_f64 + GAMMA), tl.load(header_f64 + DRIFT)
     before, scale, noise = tl.load(header_f64 + ENERGY_A), tl.load(header_f64 + SCALE), _noise(header_f64)
     picks, base = tl.load(header_i64 + PICKS), tl.load(header_i64 + BASE)
     candidates, ties = tl.load(header_i64 + CANDIDATES), tl.load(header_i64 + TIES)
     initial = tl.load(scores + item * SIGNALS + i, mask=i < SIGNALS, other=0.0)
+    # Without the item's weight.
+    gain = tl.sum(w * w)
     norm = root_above(gain)
     moved = norm * square
     energy = energy_after(before, d, initial, w, gain, norm, square, scale, noise, SIGNALS)
@@ -284,11 +287,16 @@ def _project_out(item, d, rows, inverses, scores, A, weight, header_f64, header_
     tl.store(header_f64 + ENERGY_A, energy)
     tl.store(header_f64 + PROJECTED, projected)
     tl.store(header_f64 + DRIFT, drift_after(drift, projected, moved))
-    tl.store(header_f64 + ERROR, step_error(error, gamma, norm, moved))
+    # No residual of an eligible item is longer than the pick's, unless weights have decided.
+    reach = tl.load(header_f64 + REACH)
+    error = step_error(tl.load(header_f64 + ERROR), gamma, tl.where(reach >= 0, reach, norm), moved)
+    tl.debug_barrier()
+    tl.store(header_f64 + ERROR, error)
+    tl.store(header_f64 + REACH, tl.where(reach >= 0, reach + moved * (1 + gamma), reach))
     row = record + (picks - base) * (AT_WEIGHTS + SIGNALS)
     tl.store(row + AT_INDEX, item.to(tl.float64))
-    tl.store(row + AT_GAIN, gain)
-    tl.store(row + AT_RIVAL, rival)
+    tl.store(row + AT_GAIN, tl.load(header_f64 + GAIN))
+    tl.store(row + AT_RIVAL, tl.load(header_f64 + RIVAL))
     tl.store(row + AT_CANDIDATES, candidates.to(tl.float64))
     tl.store(row + AT_TIES, ties.to(tl.float64))
     tl.store(row + AT_WEIGHTS + i, w, mask=i < SIGNALS)

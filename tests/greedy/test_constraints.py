@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, select
+from gip_gpu import Pool, metrics, select, signals, verify
 from gip_gpu.exceptions import ConstraintWarning
 from tests.support.constrained import plain, problem
 from tests.support.emulated import device_options
@@ -12,6 +12,8 @@ OBJECTIVES = ("mp", "lr", "omp", "entropy")
 NONE = {"exclude": [], "codes": None, "least": None, "most": None, "dedup": None}
 LIMITS = {0: (3, 5), 1: (0, 2), 2: (None, None), 3: (4, None)}
 BOUNDS = {"least": np.array([3, 0, 0, 4]), "most": np.array([5, 2, 90, 90])}
+COSTS = np.random.default_rng(20).integers(1, 60, 90)
+WEIGHTS = np.random.default_rng(21).uniform(0.01, 2, 90)
 # Options of `select` by name, and what the plain loop gets.
 KINDS = {
     "exclude": (lambda codes: {"exclude": [3, 40, 41, 42]}, lambda codes: {"exclude": [3, 40, 41, 42]}),
@@ -20,6 +22,19 @@ KINDS = {
     "all": (
         lambda codes: {"groups": codes, "group_limits": LIMITS, "dedup": 0.9, "exclude": [3, 40, 41, 42]},
         lambda codes: {"codes": codes, **BOUNDS, "dedup": 0.9, "exclude": [3, 40, 41, 42]},
+    ),
+    "include": (lambda codes: {"must_include": [70, 5, 33]}, lambda codes: {"include": [70, 5, 33]}),
+    "weights": (lambda codes: {"weights": WEIGHTS}, lambda codes: {"weights": WEIGHTS}),
+    "costs": (lambda codes: {"costs": COSTS, "budget": 120}, lambda codes: {"costs": COSTS, "budget": 120}),
+    "everything": (
+        lambda codes: {
+            **KINDS["all"][0](codes),
+            "costs": COSTS,
+            "budget": 300,
+            "weights": WEIGHTS,
+            "must_include": [9, 5],
+        },
+        lambda codes: {**KINDS["all"][1](codes), "costs": COSTS, "budget": 300, "weights": WEIGHTS, "include": [9, 5]},
     ),
 }
 
@@ -46,20 +61,27 @@ def test_equals_a_plain_loop(objective, kind):
         if objective == "mp":
             check(seed, objective, kind, device="cpu", columns="lazy")
             check(seed, objective, kind, device="cpu", columns="gram")
-            check(seed, objective, kind, k=8, device="cpu", sign="positive")
+            check(seed, objective, kind, k=10, device="cpu", sign="positive")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("objective", "kind"), [("mp", "all"), ("mp", "groups"), ("lr", "groups"), ("entropy", "all")])
+@pytest.mark.parametrize(
+    ("objective", "kind"),
+    [
+        ("mp", "all"), ("mp", "groups"), ("lr", "groups"), ("entropy", "all"), ("mp", "everything"), ("mp", "weights"),
+        ("lr", "weights"), ("entropy", "costs"), ("omp", "everything"), ("lr", "include"),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("backend", ["triton", "cupy"])
 def test_on_a_gpu(backend, objective, kind, request):
     check(5, objective, kind, k=12, **device_options(backend, request))
 
 
-def test_of_a_pool_and_out_of_core(tmp_path):
+@pytest.mark.parametrize("kind", ["all", "everything"])
+def test_of_a_pool_and_out_of_core(tmp_path, kind):
     F, G, codes = problem(np.random.default_rng(8))
     np.save(tmp_path / "F.npy", F.astype(np.float32))
-    options = KINDS["all"][0](codes)
+    options = KINDS[kind][0](codes)
     whole = select(F.astype(np.float32), G, 20, device="cpu", **options)
     pool = Pool(F.astype(np.float32), device="cpu")
     assert pool.select(G, 20, **options).tolist() == whole.tolist()
@@ -68,11 +90,12 @@ def test_of_a_pool_and_out_of_core(tmp_path):
     assert streamed.tolist() == whole.tolist()
 
 
+@pytest.mark.parametrize("kind", ["all", "everything"])
 @pytest.mark.parametrize("objective", ["mp", "lr", "entropy"])
-def test_resumed_after_each_pick(tmp_path, objective):
+def test_resumed_after_each_pick(tmp_path, objective, kind):
     F, G, codes = problem(np.random.default_rng(9))
     G = None if objective == "entropy" else G
-    options = {**KINDS["all"][0](codes), "objective": objective, "epsilon": 0.0 if objective == "mp" else 0.1}
+    options = {**KINDS[kind][0](codes), "objective": objective, "epsilon": 0.0 if objective == "mp" else 0.1}
     whole = select(F, G, 20, device="cpu", **options)
 
     class Stopped(Exception):
@@ -82,7 +105,7 @@ def test_resumed_after_each_pick(tmp_path, objective):
         if done == at:
             raise Stopped
 
-    for at in (1, 7, 19):
+    for at in (3, 7, len(whole) - 1):
         path = tmp_path / f"{at}.ckpt"
         with pytest.raises(Stopped):
             select(F, G, 20, device="cpu", checkpoint=path, checkpoint_every=1, progress=stop, **options)
@@ -154,16 +177,22 @@ def test_missing_rows_keep_their_numbers():
     F, G, codes = problem(np.random.default_rng(13))
     F[[4, 50]] = np.nan
     options = {"groups": codes, "group_limits": (2, 6), "exclude": [4, 7], "dedup": 0.9, "device": "cpu"}
+    options |= {"must_include": [60, 6], "costs": COSTS, "budget": 400, "weights": WEIGHTS}
     chosen = select(F, G, 12, on_nan="drop", **options)
     kept = np.delete(np.arange(90), [4, 50])
-    some = {**options, "groups": codes[kept], "exclude": [int(np.flatnonzero(kept == 7)[0])]}
+    some = {**options, "groups": codes[kept], "exclude": [int(np.flatnonzero(kept == 7)[0])], "costs": COSTS[kept]}
+    some |= {"must_include": np.searchsorted(kept, [60, 6]), "weights": WEIGHTS[kept]}
+    with pytest.raises(ValueError, match="must_include has row 50, which on_nan='drop' leaves out"):
+        select(F, G, 12, on_nan="drop", device="cpu", must_include=[60, 50])
     assert chosen.tolist() == kept[select(F[kept], G[kept], 12, **some).indices].tolist()
 
 
 def test_a_checkpoint_holds_for_its_constraints(tmp_path):
     F, G, codes = problem(np.random.default_rng(16))
     limits = {"groups": codes, "group_limits": (3, None)}
-    kinds = [{}, {"exclude": [35, 2]}, {"dedup": 0.9}, limits]
+    paid = {"costs": COSTS, "budget": 500}
+    more = [{"must_include": [35, 2]}, {"weights": WEIGHTS}, paid, {**paid, "budget": 501}]
+    kinds = [{}, {"exclude": [35, 2]}, {"dedup": 0.9}, *more, limits]
     for i, kind in enumerate(kinds):
         path = tmp_path / f"{i}.ckpt"
         select(F, G, 20, device="cpu", checkpoint=path, **kind)
@@ -193,6 +222,26 @@ def test_labels_keep_their_types():
     ).tolist() == [3, 7]
 
 
+def test_rows_named_by_ids():
+    F, G, _ = problem(np.random.default_rng(27))
+    ids = [f"doc-{i // 2 if i > 80 else i}" for i in range(90)]
+    by_id = {"ids": ids, "exclude": ["doc-7", "doc-44"], "must_include": np.array(["doc-9", "doc-3"])}
+    chosen = select(F, G, 8, device="cpu", **by_id)
+    wanted = select(F, G, 8, device="cpu", exclude=[7, 44, 88, 89], must_include=[9, 3])
+    assert chosen == wanted
+    assert verify(chosen, F, G, **by_id).ok
+    again = select(F, G, 8, device="cpu", ids=ids, exclude=chosen)
+    assert not set(again.tolist()) & set(chosen.tolist())
+    with pytest.raises(ValueError, match="must_include has 'doc-44', which is the id of rows 44 and 88"):
+        select(F, G, 8, device="cpu", ids=ids, must_include=["doc-44"])
+    with pytest.raises(ValueError, match="exclude has 7, which is the id of no row"):
+        select(F, G, 8, device="cpu", ids=ids, exclude=[7])
+    with pytest.raises(ValueError, match="ids has 3 ids; it must have an id for each of 90 rows"):
+        select(F, G, 8, device="cpu", ids=ids[:3], exclude=["doc-1"])
+    with pytest.raises(TypeError, match="must be a sequence of ids"):
+        select(F, G, 8, device="cpu", ids=ids, exclude="doc-1")
+
+
 @pytest.mark.parametrize("missing", [None, float("nan"), [1]])
 def test_missing_labels_are_named(missing):
     F, G, _ = problem(np.random.default_rng(18))
@@ -209,6 +258,93 @@ def test_minimums_that_are_not_met_are_told():
             F, None, 30, device="cpu", groups=np.arange(40) % 4, group_limits=(5, None), on_exhausted="stop"
         )
     assert len(chosen) == 3
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1e-6])
+def test_information_per_cost(epsilon):
+    """The choice by definition: the mutual information that an item adds, over its cost."""
+    rng = np.random.default_rng(23)
+    F, G, costs = rng.standard_normal((40, 8)), rng.standard_normal((40, 3)), rng.integers(1, 20, 40)
+    Q = signals.ridge_query(F, G, epsilon)
+    picks = []
+    while True:
+        open_ = [j for j in range(40) if j not in picks and costs[picks].sum() + costs[j] <= 40]
+        if not open_ or len(picks) == 6:
+            break
+        before = metrics.mutual_information(F, Q, picks, epsilon=epsilon) if picks else 0.0
+        added = [metrics.mutual_information(F, Q, [*picks, j], epsilon=epsilon) - before for j in open_]
+        picks.append(open_[int(np.argmax(added / costs[open_]))])
+    options = {"objective": "mi", "query": "ridge", "epsilon": epsilon, "device": "cpu"}
+    chosen = select(F, G, 6, costs=costs, budget=40, **options)
+    assert chosen.tolist() == picks
+    included = select(F, G, 6, must_include=picks[:2], costs=costs, budget=40, **options)
+    assert included.tolist() == picks
+    np.testing.assert_allclose(included.gains, chosen.gains, rtol=1e-9)
+    np.testing.assert_allclose(included.explained, chosen.explained, rtol=1e-9)
+
+
+def test_the_budget_decides_how_many():
+    F, G, codes = problem(np.random.default_rng(24))
+    chosen = select(F, G, None, costs=COSTS, budget=300, device="cpu")
+    assert chosen.tolist() == plain(F, G, 90, "mp", **{**NONE, "costs": COSTS, "budget": 300})
+    left = np.setdiff1d(np.arange(90), chosen.indices)
+    assert 0 <= 300 - COSTS[chosen.indices].sum() < COSTS[left].min()
+    # Weights that equal the costs leave the plain scores, under the budget.
+    plainly = select(F, G, None, costs=COSTS, budget=300, weights=COSTS, device="cpu")
+    assert plainly.tolist() == plain(F, G, 90, "mp", weights=COSTS, **{**NONE, "costs": COSTS, "budget": 300})
+    with pytest.raises(ValueError, match="share of k, and k is None"):
+        select(F, G, None, costs=COSTS, budget=300, groups=codes, group_limits=(0, 0.5), device="cpu")
+
+
+def test_sums_of_costs_are_exact():
+    """Costs around 2^53, whose sums neither float32 nor float64 holds."""
+    F, G, most = np.eye(4), [4.0, 3, 2, 1], 2**52
+    costs = [most, most - 1, 2, 1]
+    assert select(F, G, 4, costs=costs, budget=2**53, weights=costs, device="cpu").tolist() == [0, 1, 3]
+    assert select(F, G, 4, costs=costs, budget=2**53 - 1, weights=costs, device="cpu").tolist() == [0, 1]
+    assert select(F, G, 4, costs=costs, budget=2**53 - 2, weights=costs, device="cpu").tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy"])
+def test_included_rows_have_the_values_of_picks(objective):
+    """Rows that would be picked anyway, with and without include."""
+    F, G, _ = problem(np.random.default_rng(25))
+    G = None if objective == "entropy" else G
+    options = {"objective": objective, "epsilon": 0.0 if objective == "mp" else 0.1, "device": "cpu"}
+    chosen = select(F, G, 12, **options)
+    included = select(F, G, 12, must_include=chosen[:5], **options)
+    assert included.tolist() == chosen.tolist()
+    for name in ("gains", "weights", "explained"):
+        np.testing.assert_allclose(getattr(included, name), getattr(chosen, name), rtol=1e-6, atol=1e-6)
+    after = select(F, G, 8, initial=chosen[:4], must_include=[chosen[4]], **options)
+    assert after.tolist() == chosen.tolist()[4:]
+    np.testing.assert_allclose(after.explained, chosen.explained[4:], rtol=1e-6, atol=1e-6)
+    everything = select(F, G, 5, must_include=chosen[:5], **options)
+    assert everything.tolist() == chosen.tolist()[:5]
+
+
+def test_included_rows_that_add_nothing_are_chosen_too():
+    F = np.array([[1.0, 0], [2, 0], [0, 1], [1, 1]])
+    chosen = select(F, [4.0, 3, 2, 1], 3, objective="omp", must_include=[0, 1], device="cpu")
+    assert chosen.tolist() == [0, 1, 2]
+    assert chosen.gains[1] == 0
+    assert select(F, [0.0, 0, 0, 0], 2, must_include=[2], device="cpu", on_exhausted="stop").tolist() == [2]
+
+
+def test_float32_arrays_bound_weighted_scores():
+    """A larger pool, where windows matter, with weights that differ by 1e6 and a narrow cone."""
+    rng = np.random.default_rng(26)
+    F = (rng.standard_normal((3000, 24)) + 1).astype(np.float32)
+    G, weights = rng.standard_normal((3000, 2)), 10.0 ** rng.uniform(-6, 0, 3000)
+    for objective in ("mp", "lr", "omp", "entropy"):
+        scores, epsilon = None if objective == "entropy" else G, 0.0 if objective == "mp" else 0.1
+        expected = plain(F, scores, 25, objective, epsilon, **{**NONE, "weights": weights})
+        for options in ({"precision": "fp32"}, {"precision": "fp16"}):
+            chosen = select(
+                F, scores, 25, objective=objective, epsilon=epsilon, weights=weights, device="cpu", **options
+            )
+            assert chosen.tolist() == expected
+            assert chosen.certificate.candidates.mean() < 300
 
 
 SHARES = [((0.1, 0.25), (2, 5)), ((0.07, None), (2, 20)), ((0, 1.0), (0, 20)), ((None, 3), (0, 3))]
@@ -248,6 +384,39 @@ BAD = [
     ),
     ({"groups": LETTERS, "group_limits": {"b": (2, None), "c": (2, None)}}, "the minimums of the groups are 4 in all"),
     ({"groups": LETTERS, "group_limits": (0, 0)}, "k is 3; the maximums of the groups allow 0 picks"),
+    ({"must_include": [1], "exclude": [1]}, "row 1 is in must_include and in exclude"),
+    ({"must_include": [1], "initial": [1]}, "row 1 is in initial and in must_include"),
+    ({"must_include": [1, 2, 3, 4]}, "k is 3, and must_include has 4 rows"),
+    ({"must_include": [9]}, "must_include has 9 at place 0"),
+    (
+        {"must_include": [0, 2], "groups": LETTERS, "group_limits": {"b": (3, None)}},
+        "minimums of the groups are 2 in all b",
+    ),
+    (
+        {"must_include": [0, 1], "groups": LETTERS, "group_limits": (0, 1)},
+        "group 'a' has 2 rows in must_include, and a m",
+    ),
+    ({"costs": range(1, 9)}, "costs is given without budget"),
+    ({"budget": 5}, "budget is given without costs"),
+    ({"costs": range(8), "budget": 5}, "costs has 0 in row 0; costs must be 8 ints from 1"),
+    ({"costs": np.ones(8), "budget": 5}, "costs has dtype float64"),
+    ({"costs": [1] * 7, "budget": 5}, r"costs has shape \(7,\)"),
+    ({"costs": [2**53 + 1] * 8, "budget": 5}, "costs has 9007199254740993 in row 0"),
+    ({"costs": [1] * 8, "budget": 2.5}, "budget is 2.5; it must be an int"),
+    ({"costs": [1] * 8, "budget": True}, "budget is True; it must be an int"),
+    ({"costs": [1] * 8, "budget": 0}, "budget is 0; it must be an int from 1"),
+    ({"costs": [7] * 8, "budget": 6}, "budget is 6, and the cheapest row that may be picked costs 7"),
+    ({"costs": [7] * 8, "budget": 13, "must_include": [3, 4]}, "budget is 13, and the rows of must_include cost 14"),
+    (
+        {"costs": [7] * 8, "budget": 15, "groups": LETTERS, "group_limits": {"b": (2, None), "a": (1, None)}},
+        "budget is 15, and the minimums of the groups cost 21 at least",
+    ),
+    ({"costs": [1] + [10**11] * 7, "budget": 10**12}, "costs differ by more than a factor of 1e"),
+    ({"weights": [1] * 7 + [0]}, "weights has 0 in row 7; weights must be 8 positive finite numbers"),
+    ({"weights": [1] * 7 + [np.inf]}, "weights has inf in row 7"),
+    ({"weights": [1] * 7 + [-1]}, "weights has -1 in row 7"),
+    ({"weights": "abc"}, "weights"),
+    ({"weights": [1e-11] + [1] * 7}, "weights differ by more than a factor of 1e"),
 ]
 
 
@@ -256,3 +425,8 @@ def test_contradictions_are_named(options, message):
     F = np.random.default_rng(0).standard_normal((8, 4))
     with pytest.raises((TypeError, ValueError), match=message):
         select(F, np.arange(1.0, 9.0), 3, device="cpu", **options)
+
+
+def test_no_number_of_picks_without_a_budget():
+    with pytest.raises(ValueError, match="k is None, which is for a budget"):
+        select(np.eye(3), [1.0, 2, 3], None, device="cpu")

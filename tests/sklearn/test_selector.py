@@ -100,7 +100,7 @@ def test_parameters_are_those_of_select():
     own = set(GIPSelector().get_params())
     ours = set(inspect.signature(gip_gpu.select).parameters)
     # Data go to fit; rows that are not finite are refused; and the others belong to long runs.
-    data = {"F", "G", "groups", "exclude", "initial"}
+    data = {"F", "G", "groups", "costs", "weights", "exclude", "initial", "must_include", "ids"}
     assert ours - own == data | {"on_nan", "checkpoint", "checkpoint_every", "progress"}
     assert own - ours == {"scores"}
 
@@ -125,6 +125,13 @@ def test_constraints():
     selector = GIPSelector(k=9, device="cpu", dedup=0.9, group_limits=(2, 4)).fit(X, groups=groups)
     wanted = gip_gpu.select(X, None, 9, device="cpu", dedup=0.9, groups=groups, group_limits=(2, 4))
     assert selector.selection_ == wanted
+
+
+def test_a_budget():
+    costs = np.arange(len(X)) % 5 + 1
+    selector = GIPSelector(k=None, device="cpu", budget=30).fit(X, costs=costs)
+    assert selector.selection_ == gip_gpu.select(X, None, None, device="cpu", costs=costs, budget=30)
+    assert costs[selector.ranking_].sum() <= 30
 
 
 def test_clone_and_set_params():

@@ -3,7 +3,21 @@
 import numpy as np
 
 
-def admitted(X, picks, left, k, exclude, codes, least, most, dedup):
+def affordable(picks, allowed, costs, budget, codes, owed):
+    """Flags the items whose cost the budget pays for beside the cheapest picks that the groups are owed."""
+    found = np.zeros(len(allowed), bool)
+    for j in np.flatnonzero(allowed):
+        spent, others = int(costs[picks].sum()) + int(costs[j]), allowed.copy()
+        others[j] = False
+        for group in range(0 if codes is None else len(owed)):
+            still = owed[group] - (codes[j] == group)
+            if still > 0:
+                spent += int(np.sort(costs[others & (codes == group)])[:still].sum())
+        found[j] = spent <= budget
+    return found
+
+
+def admitted(X, picks, left, k, exclude, codes, least, most, dedup, costs=None, budget=None):
     """Flags the items that the constraints allow as the next pick, from their definition."""
     allowed = left.copy()
     allowed[list(exclude)] = False
@@ -17,11 +31,19 @@ def admitted(X, picks, left, k, exclude, codes, least, most, dedup):
         for group in range(len(least)):
             if counts[group] >= most[group] or (owed.sum() >= k - len(picks) and not owed[group]):
                 allowed[codes == group] = False
+    if costs is not None:
+        allowed = affordable(picks, allowed, costs, budget, codes, None if codes is None else owed)
     return allowed
 
 
-def plain(F, G, k, objective, epsilon=0.0, sign="any", **constraints):
-    """Greedy choice by scores that are computed anew for each pick; no two scores may tie."""
+def plain(F, G, k, objective, epsilon=0.0, sign="any", include=(), weights=None, **constraints):
+    """Greedy choice by scores that are computed anew for each pick; no two scores may tie.
+
+    `include` are the first picks; scores are multiplied by `weights` and divided by the costs.
+    """
+    factors = np.ones(len(F)) if weights is None else np.asarray(weights, float)
+    if constraints.get("costs") is not None:
+        factors = factors / constraints["costs"]
     X = np.asarray(F, float) / np.linalg.norm(F, axis=1, keepdims=True)
     m = len(X)
     W0 = None if G is None else np.asarray(G, float).reshape(m, -1)
@@ -38,10 +60,13 @@ def plain(F, G, k, objective, epsilon=0.0, sign="any", **constraints):
         score = d2 if objective == "entropy" else (seen**2).sum(axis=1)
         if objective == "lr":
             score = score / (epsilon + d2)
-        allowed = admitted(X, picks, left, k, **constraints)
-        if not allowed.any():
-            break
-        s = int(np.where(allowed, score, -1).argmax())
+        if len(picks) < len(include):
+            s = include[len(picks)]
+        else:
+            allowed = admitted(X, picks, left, k, **constraints)
+            if not allowed.any():
+                break
+            s = int(np.where(allowed, score * factors, -1).argmax())
         picks.append(s)
         left[s] = False
         if objective == "mp":

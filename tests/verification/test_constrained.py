@@ -13,8 +13,48 @@ from tests.support.constrained import problem
 LIMITS = {0: (3, 5), 1: (0, 2), 3: (4, None)}
 
 
+COSTS = np.random.default_rng(30).integers(1, 60, 90)
+WEIGHTS = np.random.default_rng(31).uniform(0.001, 2, 90)
+
+
 def options(codes):
     return {"groups": codes, "group_limits": LIMITS, "dedup": 0.9, "exclude": [3, 40, 41]}
+
+
+@pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy", "mi", "positive"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"must_include": [70, 5, 9]},
+        {"weights": WEIGHTS},
+        {"costs": COSTS, "budget": 250, "must_include": [70, 5]},
+        {"weights": WEIGHTS, "costs": COSTS, "budget": 250, "dedup": 0.9, "initial": [11, 12]},
+    ],
+)
+def test_weights_budgets_and_included_rows(objective, how):
+    F, G, _ = problem(np.random.default_rng(32))
+    G = None if objective == "entropy" else G
+    more = {"objective": "mp", "sign": "positive"} if objective == "positive" else {"objective": objective}
+    if objective == "mi":
+        more["query"] = "ridge"
+    more["epsilon"] = 0.1 if objective in ("lr", "omp", "entropy", "mi") else 0.0
+    chosen = select(F, G, 12, device="cpu", **more, **how)
+    told = {name: value for name, value in how.items() if name != "initial"}
+    found = verify(chosen, F, G, **told)
+    assert found.ok, found.findings
+    assert len(found.verdicts) == len(chosen)
+    swapped = chosen.indices.copy()
+    swapped[[3, 8]] = swapped[[8, 3]]
+    assert not verify(replace(chosen, indices=swapped), F, G, **told).ok
+    gains = chosen.gains.copy()
+    gains[0] *= 1.001
+    assert not verify(replace(chosen, gains=gains), F, G, **told).ok
+    for name, value in told.items():
+        if name in ("weights", "budget"):
+            other = {**told, name: value * (1 + np.arange(90) % 2) if name == "weights" else value + 1}
+            assert not verify(chosen, F, G, **other).ok
+    if "must_include" in how:
+        assert not verify(replace(chosen, indices=np.r_[chosen.indices[[1, 0]], chosen.indices[2:]]), F, G, **told).ok
 
 
 @pytest.mark.parametrize("how", [{}, {"initial": [35, 2]}, {"precision": "fp32"}])

@@ -12,7 +12,8 @@ The device arrays, in addition to the rows and norms of the backend (n signals, 
     S                (d, d)  float64
     W                (n, m)  float32, the residual W~ in the metric's frame
     distance         (m,)    float32, d2~
-    weight           (m,)    float32: 1 eligible, 0 picked or dropped in this round, -1 left the pool earlier
+    weight           (m,)    float32: of an eligible item its weight, at most 1; 0 picked or dropped in this round, -1
+                             left the pool earlier
     upper            (m,)    float32, the upper bound of an eligible item's score, else -1
     parts            (parts, 2) float64: largest lower bound, and energy over the items with weight >= 0
     h                (d,)    float32
@@ -106,7 +107,8 @@ class GpuItems(Items):
         with self.arrays.device_scope():
             padded = scores if self.given_signals else np.zeros((self.m, 1))
             self.arrays.put(self.scores, padded)
-            self.arrays.put(self.weight, np.where(pool, 1.0, -1.0).astype(np.float32))
+            weights = 1.0 if self.item_weights is None else self.item_weights
+            self.arrays.put(self.weight, np.where(pool, weights, -1.0).astype(np.float32))
             self.A[:] = 0
             self.arrays.put(self.S, np.eye(self.d))
             self.identity = True

@@ -9,17 +9,17 @@ The device arrays of a selection (n signals, m items, rows of length d):
     scores           (m, n)  float64, in `State.unit`; zero for items that left the pool in an earlier round
     A                (n, d)  float64
     W                (n, m)  float32, the residual W~
-    weight           (m,)    float32: 1 eligible, 0 picked in this round, -1 picked in an earlier one
+    weight           (m,)    float32: at most 1, of an eligible item; 0 picked in this round, -1 in an earlier one
     score            (m,)    float32, ||W~_j||^2 times the weight where that is positive, else 0
     slots            (m,)    int32, slot of the item's Gram column; -1: none
     columns          (slots, m) fp32, fp16 or bf16
     best             (parts,) float32, the largest score of each part of the items
     energy           (parts,) float64, ||W~||^2 over the items with weight >= 0 of each part
     candidate_index  (m,)    int64, the candidates of a step, in any order
-    candidate_value  (m, 1 + n) float64, their exact gains and residuals
+    candidate_value  (m, 1 + n) float64, their exact gains times weights, and residuals
     header_f64       (HEADER_F64_RESIDUAL + n,) float64, numbers of the selection at the places of `HeaderF64`
     header_i64       (PLACES,) int64, numbers of the selection at the places of `HeaderI64`
-    record           (steps, RECORD_WEIGHTS + n) float64, the record of each pick
+    record           (steps, RECORD_WEIGHTS + n) float64, the record of each pick; gain and rival times weights
 
 If the device computes missing columns by itself, in batches, they form a ring: consecutive slots, the oldest first.
 
@@ -62,6 +62,7 @@ class HeaderF64(IntEnum):
     ROUNDING = 9  # error_bounds.dot_error of a rescored row
     LARGEST = 10  # the largest ||W~_j||, if a window was empty
     FLOOR = 11  # the squared norm from which an item is a candidate, if a window was empty
+    REACH = 12  # State.reach; negative if all weights are 1
     RESIDUAL = 16  # from here: the exact residual of the pending pick
 
 

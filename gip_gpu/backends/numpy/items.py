@@ -10,6 +10,7 @@ from gip_gpu.backends.items import ErrorBounds, Items, Projector, RankOneUpdate,
 from gip_gpu.backends.numpy.products import Products
 from gip_gpu.data.rows import Rows
 from gip_gpu.numerics import ties
+from gip_gpu.numerics.error_bounds import OFF
 from gip_gpu.problem.objectives import energies
 
 Array = NDArray[Any]
@@ -52,11 +53,17 @@ class NumpyItems(Items):
         self.sole: tuple[int, Floats] | None = None
         self.pick: tuple[int, Floats] | None = None
         self.buffers = np.empty((3 + n, min(BLOCK, self.m)), np.float32)
+        # Factors (2, m) of the lower and upper bounds by the weights of the items; None without weights.
+        self.factors: Array | None = None
 
     def restart(self, scores: Floats, pool: NDArray[np.bool_]) -> None:
         self.scores = scores
         self.eligible = pool.copy()
         self.counted = None if pool.all() else pool.astype(np.float32)
+        if self.item_weights is not None and self.factors is None:
+            shares = self.item_weights if self.rules.measure == "distance" else np.sqrt(self.item_weights)
+            # Covers the rounding of the factor and of its product.
+            self.factors = np.stack([shares * (1 - OFF), shares * (1 + OFF)]).astype(np.float32)
         self.projector = Projector(self.rules, scores.shape[1], self.d)
         self.untouched = True
 
@@ -125,6 +132,10 @@ class NumpyItems(Items):
         upper, most = self.upper[start:stop], self.most[start:stop]
         if self.rules.measure == "ratio":
             lower, width = self._ratios(start, stop, errors, upper), np.float32(0)
+            if errors.metric is not None and self.item_weights is not None:
+                self._inform(start, stop, lower, upper)
+            elif self.factors is not None:
+                self._weigh(start, stop, lower, upper)
         else:
             # All bounds have the same width: the largest lower bound belongs to the largest upper bound.
             lower = upper
@@ -134,6 +145,11 @@ class NumpyItems(Items):
                 values, error = self._norms(start, stop, errors.metric), np.float32(errors.residual)
             np.add(values, error, out=upper)
             width = 2 * error
+            if self.factors is not None:
+                lower, width = self.buffers[0, : stop - start], np.float32(0)
+                np.subtract(values, error, out=lower)
+                np.maximum(lower, 0, out=lower)
+                self._weigh(start, stop, lower, upper)
         np.minimum(upper, most, out=upper)
         if lower is not upper:
             np.minimum(lower, most, out=lower)
@@ -146,6 +162,22 @@ class NumpyItems(Items):
         first, last = start // CELL, -(-stop // CELL)
         np.max(self.upper[first * CELL : last * CELL].reshape(-1, CELL), axis=1, out=self.cells[first:last])
         return best
+
+    def _weigh(self, start: int, stop: int, lower: Array, upper: Array) -> None:
+        """Multiplies the bounds of a block by the weights of its items."""
+        assert self.factors is not None
+        np.multiply(lower, self.factors[0, start:stop], out=lower)
+        np.multiply(upper, self.factors[1, start:stop], out=upper)
+
+    def _inform(self, start: int, stop: int, lower: Array, upper: Array) -> None:
+        """Replaces the bounds of a block's ratios by bounds of its items' information, in nats times their weights."""
+        assert self.item_weights is not None
+        for bound, way in ((lower, 1 - 2 * OFF), (upper, 1 + 2 * OFF)):
+            # A ratio is scaled to a divisor of at most 1, and its root is below 1.
+            squares = np.square(bound.astype(np.float64) * way) * self.rules.share[1]
+            nats = np.full(len(squares), np.inf)
+            np.log1p(-squares, out=nats, where=squares < 1)
+            bound[:] = np.abs(nats) / 2 * self.item_weights[start:stop] * way
 
     def _ratios(self, start: int, stop: int, errors: ErrorBounds, upper: Array) -> Array:
         """Writes upper bounds of a block's ratios; returns the lower ones."""

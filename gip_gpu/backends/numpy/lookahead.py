@@ -75,21 +75,24 @@ class Lookahead:
         square: float,
         count: int,
         most: int,
+        weights: Array | None = None,
     ) -> list[int]:
         """Returns the pending pick and up to count - 1 simulated picks that are not `known`, in order.
 
         Args:
             pick: the pending pick.
             known: items that have a column.
-            residual, score: (n, m) residual and (m,) squared norms, zero for items that are taken.
+            residual, score: (n, m) residual and (m,) weighted squared norms, zero for items that are taken.
+            weights: (m,) factors of the squared norms; None for 1.
             square: factor from products of stored rows to true ones.
             count: columns to compute.
             most: picks to come, the pending one included.
         """
         found = [pick.index]
-        self._gather(self._working_set(pick, residual, score, square))
+        weights = np.ones(len(score), np.float32) if weights is None else weights
+        self._gather(self._working_set(pick, residual, score, weights, square))
         ahead = residual[:, self.items]
-        open_ = (score[self.items] > 0).astype(np.float32)
+        open_ = np.where(score[self.items] > 0, weights[self.items], np.float32(0))
         open_[self.items == pick.index] = 0
         for place in simulate(self.rows, ahead, open_, pick, square, min(most, 4 * count) - 1):
             index = int(self.items[place])
@@ -99,9 +102,11 @@ class Lookahead:
                     break
         return found
 
-    def _working_set(self, pick: Pending, residual: Array, score: Array, square: float) -> Array:
+    def _working_set(self, pick: Pending, residual: Array, score: Array, weights: Array, square: float) -> Array:
         """Returns the items with the highest scores now or after the shifts of the next picks."""
-        reach = self._reach(residual, score, self._shifts(pick, residual, score, square)) if self.cone else score
+        reach = score
+        if self.cone:
+            reach = self._reach(residual, score, weights, self._shifts(pick, residual, score, weights, square))
         members = highest(reach, int(FILLED * len(self.items)))[: len(self.items)]
         missing = members[self.slots[members] < 0]
         most = len(self.items) // RENEWED
@@ -112,24 +117,26 @@ class Lookahead:
             members = np.concatenate([self.items[stay], missing])
         return members
 
-    def _shifts(self, pick: Pending, residual: Array, score: Array, square: float) -> tuple[Array, Array]:
+    def _shifts(
+        self, pick: Pending, residual: Array, score: Array, weights: Array, square: float
+    ) -> tuple[Array, Array]:
         """Returns the farthest shifts of all residuals along the common direction by the next picks, (n,) each way."""
         known = score[self.items]
         places = np.argpartition(-known, len(known) // SCOUTS)[: len(known) // SCOUTS + 1]
         rows, ahead = self.rows[places], residual[:, self.items[places]]
-        open_ = ((known[places] > 0) & (self.items[places] != pick.index)).astype(np.float32)
+        open_ = ((known[places] > 0) & (self.items[places] != pick.index)) * weights[self.items[places]]
         # Sum of the shifts by the picks so far, along the common direction.
         taken = np.zeros((SCOUTED, len(residual)), np.float32)
-        weights, row, steps = pick.residual, (pick.row / np.sqrt(square)).astype(np.float32), 0
+        taking, row, steps = pick.residual, (pick.row / np.sqrt(square)).astype(np.float32), 0
         for place in simulate(rows, ahead, open_, pick, square, SCOUTED - 1):
-            taken[steps + 1] = taken[steps] + weights * (square * float(row @ self.common))
-            weights, row, steps = ahead[:, place].copy(), rows[place], steps + 1
+            taken[steps + 1] = taken[steps] + taking * (square * float(row @ self.common))
+            taking, row, steps = ahead[:, place].copy(), rows[place], steps + 1
         far = taken[int(np.einsum("hn,hn->h", taken, taken).argmax())]
         across = taken - far
         other = taken[int(np.einsum("hn,hn->h", across, across).argmax())]
         return far, other
 
-    def _reach(self, residual: Array, score: Array, shifts: tuple[Array, Array]) -> Array:
+    def _reach(self, residual: Array, score: Array, weights: Array, shifts: tuple[Array, Array]) -> Array:
         """Returns the largest score of each item, now or after these shifts; zero for items that are taken."""
         for start in range(0, len(score), BLOCK):
             part = slice(start, start + BLOCK)
@@ -138,7 +145,7 @@ class Lookahead:
             for shift in shifts:
                 if shift.any():
                     moved = residual[:, part] - shift[:, None] * along
-                    np.maximum(reach, np.einsum("nm,nm->m", moved, moved), out=reach)
+                    np.maximum(reach, np.einsum("nm,nm->m", moved, moved) * weights[part], out=reach)
             np.multiply(reach, score[part] > 0, out=reach)
         return self.reach
 

@@ -40,6 +40,7 @@ class NumpyResidual(Residual):
         # Padded to whole cells; the padding stays zero and `window` drops it.
         self.score = np.zeros(cells * CELL, np.float32)
         self.cells = np.zeros(cells, np.float32)
+        # The weight of an item that may be picked, else 0.
         self.eligible = np.ones(self.m, np.float32)
         self.counted: Array | None = None
         self.settled = False
@@ -50,7 +51,7 @@ class NumpyResidual(Residual):
         unit: float,
         A: NDArray[np.float64],
         pool: NDArray[np.bool_],
-        left: NDArray[np.bool_],
+        weights: NDArray[np.float32],
     ) -> float:
         # The working set was chosen for the scores of another selection or round.
         self.settled = False
@@ -63,11 +64,11 @@ class NumpyResidual(Residual):
                 exact -= self.rows.block(start, stop) @ A.T
             self.W[:, start:stop] = exact.T
             norms[start:stop] = np.einsum("jn,jn->j", exact, exact)
-        self.eligible[:] = left
+        self.eligible[:] = weights
         self.counted = None if pool.all() else pool.astype(np.float32)
         for start in range(0, self.m, BLOCK):
             self._rescore(start, min(start + BLOCK, self.m))
-        return float(np.sqrt(norms[left].max(initial=0.0)))
+        return float(np.sqrt(norms.max(where=weights > 0, initial=0.0)))
 
     def best(self) -> float:
         return math.sqrt(self.cells.max())
@@ -139,4 +140,4 @@ class NumpyResidual(Residual):
             return [pick.index]
         ahead = self.lookahead()
         assert ahead is not None
-        return ahead.picks(pick, known, self.W, self.score[: self.m], self.square, count, most)
+        return ahead.picks(pick, known, self.W, self.score[: self.m], self.square, count, most, self.eligible)

@@ -17,7 +17,7 @@ def simulate(rows: Array, ahead: Array, open_: Array, pick: Pending, square: flo
     Args:
         rows: (p, d) float32 rows, stored divided by a power of two.
         ahead: (n, p) float32 residual before `pick` is projected out; changed.
-        open_: (p,) float32, 1 for the items that can be picked and 0 for the others; changed.
+        open_: (p,) float32, the weights of the items that can be picked and 0 for the others; changed.
         pick: the first pick, in the working set or not.
         square: factor from products of stored rows to true ones.
         steps: largest number of picks.

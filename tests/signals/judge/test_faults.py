@@ -233,14 +233,15 @@ def test_no_server() -> None:
 
 def test_rate_limits_space_requests() -> None:
     with judge_server() as server:
+        # From before the first request: on a busy machine it may arrive late.
+        began = time.monotonic()
         judge_ratings(TEXTS[:6], Server(server.url, "m"), limits=Limits(requests_per_minute=600))
-        times = np.array([seen.time for seen in server.seen])
-        assert times[-1] - times[0] > 0.45
+        assert server.seen[-1].time - began > 0.45
         # 110 tokens a request are used, more are reserved: 110 * 60 / 66,000 = 0.1 s at least.
         server.seen.clear()
+        began = time.monotonic()
         judge_ratings(TEXTS[:6], Server(server.url, "m"), limits=Limits(tokens_per_minute=66_000, concurrency=1))
-        times = np.array([seen.time for seen in server.seen])
-        assert times[-1] - times[0] > 0.45
+        assert server.seen[-1].time - began > 0.45
 
 
 def test_the_token_budget_stops_the_run(tmp_path: Path) -> None:
