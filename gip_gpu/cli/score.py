@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.cli.examples import read_examples
+from gip_gpu.cli.data_options import DATA, local_files, text_options, text_settings
 from gip_gpu.cli.options import FILE
 from gip_gpu.cli.output import check_file
 from gip_gpu.cli.score_output import SUFFIXES, encoded, estimated, summary
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import number, whole
+from gip_gpu.records import Texts, open_records
+from gip_gpu.records.opening import holds_records
 from gip_gpu.signals import combine, fill_missing
 from gip_gpu.signals.examples import Pair
 from gip_gpu.signals.judge import JudgeReport, Limits, Rubric, Server, judge_estimate, judge_ratings
@@ -57,8 +60,9 @@ def degree(text: str) -> float | None:
 
 
 @click.command()
-@click.argument("data", type=FILE)
+@DATA
 @click.option("-o", "--output", type=FILE, help=f"File for the scores: {', '.join(SUFFIXES)}.")
+@text_options
 @click.option("--columns", help="Columns of DATA with numbers: a,b,c.")
 @click.option("--judge", help="Base URL of an OpenAI-compatible server: http://localhost:8000/v1.")
 @click.option("--model", help="Name of the judge's model.")
@@ -94,13 +98,13 @@ def degree(text: str) -> float | None:
 @click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def score(
-    data: Path, output: Path | None, missing: str, dry_run: bool, force: bool, quiet: bool, **options: Any
+    data: tuple[str, ...], output: Path | None, missing: str, dry_run: bool, force: bool, quiet: bool, **options: Any
 ) -> None:
     """Score each row of DATA: by a judge, by a language model, by columns, or by several of them side by side.
 
-    DATA is a .jsonl, .json (also .gz, .zst) or .parquet file or a folder of them, with question and answer, with
-    instruction, input and output, with messages, or with text; for --columns alone any file that select takes for
-    --scores.
+    DATA is as in `gip-gpu embed`; several are one data set. The answer of a chat is its last turn by the assistant, and
+    the prompt all turns before it; --text-column and --text-template give texts without prompts. For --columns alone
+    DATA may be any file that select takes for --scores.
 
     \b
     gip-gpu score data.jsonl -o scores.npz --judge http://localhost:8000/v1 --model NAME
@@ -119,7 +123,7 @@ def score(
     if quiet:
         warnings.simplefilter("ignore")
     if output is not None and not dry_run:
-        check_file(output, SUFFIXES, {os.path.realpath(data)}, force, "the output")
+        check_file(output, SUFFIXES, {os.path.realpath(path) for path in local_files(data)}, force, "the output")
         if suffix_of(output) == ".parquet":
             load()
     kept = None if output is None or not options["resume"] else output
@@ -148,8 +152,9 @@ class _Signals:
         missing: reasons of rows that the judge has not rated.
     """
 
-    def __init__(self, data: Path, options: Mapping[str, Any], kept: Path | None, shown: bool) -> None:
-        self.data, self.options, self.shown = data, options, shown
+    def __init__(self, data: tuple[str, ...], options: Mapping[str, Any], kept: Path | None, shown: bool) -> None:
+        self.data, self.options, self.shown = data, dict(options), shown
+        self._text = text_settings(self.options)
         self.report: JudgeReport | None = None
         self.missing: dict[int, str] = {}
         self._answers, self._losses = (
@@ -157,20 +162,22 @@ class _Signals:
         )
         self._columns = tuple(name.strip() for name in (options["columns"] or "").split(",") if name.strip())
         self._asked = None if options["judge"] is None else self._judge()
-        self._examples: list[Pair] | None = None
 
-    @property
+    @cached_property
+    def texts(self) -> Texts:
+        """The texts of the rows."""
+        return Texts(open_records(self.data, split=self.options["split"]), **self._text)
+
+    @cached_property
     def examples(self) -> list[Pair]:
         """The rows as (prompt, answer) pairs."""
-        if self._examples is None:
-            self._examples = read_examples(self.data)
-        return self._examples
+        return list(self.texts.pairs())
 
     def all(self) -> NamedScores:
         """Computes all signals, the quickest first, so that their errors come before the others' work."""
         signals: dict[str | tuple[str, ...], NDArray[np.float64]] = {}
         if self._columns:
-            signals[self._columns] = open_matrix(self.data, ",".join(self._columns)).as_float64()
+            signals[self._columns] = self._numbers()
         signals |= self._by_language_model()
         if self._asked is not None:
             names = self._asked["rubric"].names
@@ -180,6 +187,12 @@ class _Signals:
             self.report, self.missing = found.report, found.missing
             signals[names] = found.scores
         return combine(signals)
+
+    def _numbers(self) -> NDArray[np.float64]:
+        """Returns the columns of numbers."""
+        if len(self.data) == 1 and not holds_records(self.data[0]):
+            return open_matrix(self.data[0], ",".join(self._columns)).as_float64()
+        return open_records(self.data, split=self.options["split"]).numbers(self._columns)
 
     def reason(self) -> str:
         """Returns the most frequent reason of missing ratings, for a message."""
@@ -201,8 +214,10 @@ class _Signals:
         from gip_gpu.signals import language_model
 
         examples = self.examples
-        if "ifd" in names and not any(prompt for prompt, _ in examples):
-            raise ValueError(f"{self.data} has no prompts, only text; --ifd needs prompts and answers")
+        if "ifd" in names and not self.texts.prompted:
+            raise ValueError(
+                f"{', '.join(self.data)}, read as {self.texts}, has no prompts; --ifd needs prompts and answers"
+            )
         if not self.shown:
             with contextlib.suppress(ImportError):
                 from transformers.utils import logging
