@@ -179,8 +179,13 @@ def _listed(column: Any) -> list[Any]:
     return list(column.tolist() if isinstance(column, np.ndarray) else column)
 
 
-def summary(selection: Selection, written: Sequence[str], before: Sequence[tuple[str, str]] = ()) -> str:
-    """Returns the result as a table, with some lines before it, followed by its certificate."""
+def summary(
+    selection: Selection,
+    written: Sequence[str],
+    before: Sequence[tuple[str, str]] = (),
+    after: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Returns the result as a table, with some lines before and after it, followed by its certificate."""
     chosen, share = selection.plan, selection.range_share
     entries = [
         *before,
@@ -195,6 +200,7 @@ def summary(selection: Selection, written: Sequence[str], before: Sequence[tuple
         ("explained share", _explained(selection.explained, selection.rounds)),
         *([] if share is None else [("G in the range of F", f"{share:.2%} of its energy")]),
         *(("written", path) for path in written),
+        *after,
     ]
     return f"{table(entries)}\ncertificate: {selection.certificate}"
 

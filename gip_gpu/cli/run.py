@@ -22,6 +22,7 @@ from gip_gpu.cli.signal_options import signal_options, signals_of
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.values import count
 from gip_gpu.pipeline.run import RunResult, Stages, write_chosen
+from gip_gpu.pipeline.saved import save_selection
 from gip_gpu.pipeline.scores import SIGNALS
 from gip_gpu.records import check_output
 from gip_gpu.records.writing import ADDED, check_added
@@ -71,7 +72,8 @@ def run(
     DATA is as in `gip-gpu embed`. Scores are of columns, of a judge and of a language model, side by side, as in
     `gip-gpu score`; or of --scores alone. Vectors, checkpoints, replies and losses stay in the folder --work, so that
     the same command goes on after a kill, and another choice from the same texts embeds and asks nothing. Beside the
-    output, OUT.toml holds all options: `gip-gpu run --config OUT.toml` repeats the run.
+    output, OUT.toml holds all options: `gip-gpu run --config OUT.toml` repeats the run. OUT.npz is the selection with
+    its certificate, for `gip-gpu verify` and `gip-gpu report`; the summary ends with the command that verifies it.
     """
     if launched():
         raise click.UsageError("run is for one process; torchrun goes with gip-gpu embed and gip-gpu select")
@@ -79,12 +81,12 @@ def run(
         warnings.simplefilter("ignore")
     # In the order of the help, whatever the order on the command line.
     recorded = {name: context.params[name] for each in context.command.params if (name := each.name) in context.params}
-    written = Path(f"{out}.toml")
+    written, saved = Path(f"{out}.toml"), Path(f"{out}.npz")
     if any(os.path.realpath(path) == os.path.realpath(out) for path in local_files(data)):
         raise click.UsageError(f"{out} is named twice, as data and as the output")
     page = None if report is False else Path(f"{out}.html")
     check_output(out, overwrite=force)
-    for path in (written, page):
+    for path in (written, saved, page):
         if path is not None:
             check_target(path, (path.suffix,), overwrite=force)
     if report:
@@ -98,19 +100,22 @@ def run(
     if signals.by_language_model and (quiet or not terminal()):
         hide_bars_of_transformers()
     with _going_on_from(folder), stage_bars(shown=not quiet) as notify:
-        result = Stages(
+        stages = Stages(
             data=data, k=k, work=folder, split=split, text=text, encoder=encoder,
             encoding=encoding, embeddings=embeddings, key=key, scores=scores, score_columns=score_column,
             scores_key=scores_key, signals=signals, missing=missing, group_by=group_by,
             select={**options, **limits, "normalize": not no_normalize}, notify=notify,
-        ).run()  # fmt: skip
+        )  # fmt: skip
+        result = stages.run()
     write_chosen(result, out, add)
+    files = save_selection(stages, result, saved)
     write_config(written, recorded)
-    files = [str(out), str(written)]
+    outputs = [str(out), str(saved), str(written)]
     if page is not None and _report(result, page, context, asked=report is True):
-        files.append(str(page))
+        outputs.append(str(page))
     if not quiet:
-        say(_summary(result, missing, files), "the summary", note=f"{out} is written")
+        to_verify = [] if files is None else [("verify", _verify(files, context.params))]
+        say(_summary(result, missing, outputs, to_verify), "the summary", note=f"{out} is written")
 
 
 def _report(result: RunResult, path: Path, context: click.Context, *, asked: bool) -> Path | None:
@@ -142,7 +147,15 @@ def _going_on_from(work: Path) -> Iterator[None]:
         raise
 
 
-def _summary(result: RunResult, missing: str, written: list[str]) -> str:
+def _verify(files: list[str], given: dict[str, Any]) -> str:
+    """Returns the command line that verifies the selection."""
+    limits = ("group_min", "group_max", "dedup", "exclude")
+    named = [(f"--{name.replace('_', '-')}", given[name]) for name in limits if given[name] is not None]
+    return shlex.join(["gip-gpu", "verify", *files, *(str(part) for each in named for part in each)])
+
+
+def _summary(result: RunResult, missing: str, written: list[str], after: list[tuple[str, str]]) -> str:
     scored = [] if result.signals is None else entries_of(result.signals, missing)
     seconds = ", ".join(f"{stage} {took:.3g} s" for stage, took in result.seconds.items())
-    return summary(result.selection, written, before=[*result.vectors.said, *scored, ("stages", seconds)])
+    before = [*result.vectors.said, *scored, ("stages", seconds)]
+    return summary(result.selection, written, before=before, after=after)
