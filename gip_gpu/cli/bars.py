@@ -1,12 +1,10 @@
-"""Progress bars of commands, one for each stage."""
+"""Progress bar of one stage."""
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 Report = Callable[[int, int], None]
-# Stages with progress, and what they count.
-UNITS = {"embed": "text", "perplexity": "row", "ifd": "sequence", "judge": "row", "select": "pick"}
 
 
 def terminal() -> bool:
@@ -15,11 +13,8 @@ def terminal() -> bool:
 
 
 @contextmanager
-def bar(stage: str, unit: str, *, shown: bool) -> Iterator[Report | None]:
-    """Yields a function of (done, total) that shows a bar on standard error; None if not shown, or no terminal."""
-    if not shown or not terminal():
-        yield None
-        return
+def bar(stage: str, unit: str) -> Iterator[Report]:
+    """Yields a function of (done, total) that shows a bar on standard error."""
     from tqdm import tqdm
 
     with tqdm(desc=stage, unit=unit) as shown_bar:
@@ -33,18 +28,6 @@ def bar(stage: str, unit: str, *, shown: bool) -> Iterator[Report | None]:
         yield report
         # A stage that found all its work done shows no bar.
         shown_bar.leave = shown_bar.total is not None
-
-
-@contextmanager
-def stage_bars(*, shown: bool) -> Iterator[Callable[[str], Report | None]]:
-    """Yields a function that is called when a stage begins, and returns its progress function; one bar at a time."""
-    with ExitStack() as bars:
-
-        def notify(stage: str) -> Report | None:
-            bars.pop_all().close()
-            return bars.enter_context(bar(stage, UNITS[stage], shown=shown))
-
-        yield notify
 
 
 def hide_bars_of_transformers() -> None:

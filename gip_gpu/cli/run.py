@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any
 
 import click
 
-from gip_gpu.cli.bars import hide_bars_of_transformers, stage_bars, terminal
+from gip_gpu.cli.bars import hide_bars_of_transformers
 from gip_gpu.cli.config import CONFIG, write_config
 from gip_gpu.cli.constraints import constraint_options, constraints_of
 from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
 from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
 from gip_gpu.cli.output import summary
+from gip_gpu.cli.progress_log import LOG_JSON, ProgressLog
 from gip_gpu.cli.score_output import entries_of
 from gip_gpu.cli.signal_options import signal_options, signals_of
-from gip_gpu.cli.streams import say
+from gip_gpu.cli.summary import Summary
 from gip_gpu.cli.values import count
 from gip_gpu.pipeline.run import RunResult, Stages, write_chosen
 from gip_gpu.pipeline.saved import save_selection
@@ -59,13 +59,14 @@ from gip_gpu.system.launched import launched
     "--report/--no-report", default=None, help="A page about the choice, OUT.html.  [default: if it can be made]"
 )
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
+@LOG_JSON
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 @click.pass_context
 def run(
     context: click.Context, /, config: Path | None, data: tuple[str, ...], k: int | float | str, out: Path,
     work: Path | None, split: str | None, encoder: str, embeddings: Path | None, key: str | None, scores: str | None,
     scores_key: str | None, score_column: tuple[str, ...], missing: str, add: tuple[str, ...], no_normalize: bool,
-    group_by: str | None, report: bool | None, force: bool, quiet: bool, **options: Any,
+    group_by: str | None, report: bool | None, force: bool, log_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose the k most informative rows of the data set DATA: read, embed, score, select, write, report.
 
@@ -97,25 +98,27 @@ def run(
     text, encoding, signals = text_settings(options), encoder_settings(options), signals_of(options, options["device"])
     encoding["device"] = options["device"]
     folder = Path(f"{out}.work") if work is None else work
-    if signals.by_language_model and (quiet or not terminal()):
-        hide_bars_of_transformers()
-    with _going_on_from(folder), stage_bars(shown=not quiet) as notify:
-        stages = Stages(
-            data=data, k=k, work=folder, split=split, text=text, encoder=encoder,
-            encoding=encoding, embeddings=embeddings, key=key, scores=scores, score_columns=score_column,
-            scores_key=scores_key, signals=signals, missing=missing, group_by=group_by,
-            select={**options, **limits, "normalize": not no_normalize}, notify=notify,
-        )  # fmt: skip
-        result = stages.run()
-    write_chosen(result, out, add)
-    files = save_selection(stages, result, saved)
-    write_config(written, recorded)
-    outputs = [str(out), str(saved), str(written)]
-    if page is not None and _report(result, page, context, asked=report is True):
-        outputs.append(str(page))
-    if not quiet:
+    stages = Stages(
+        data=data, k=k, work=folder, split=split, text=text, encoder=encoder, encoding=encoding,
+        embeddings=embeddings, key=key, scores=scores, score_columns=score_column, scores_key=scores_key,
+        signals=signals, missing=missing, group_by=group_by,
+        select={**options, **limits, "normalize": not no_normalize},
+    )  # fmt: skip
+    with ProgressLog(shown=not quiet, as_json=log_json) as log:
+        if signals.by_language_model and not log.bars:
+            hide_bars_of_transformers()
+        stages.notify = log.begin
+        with _going_on_from(folder, log):
+            result = stages.run()
+        log.begin("write")
+        write_chosen(result, out, add)
+        files = save_selection(stages, result, saved)
+        write_config(written, recorded)
+        outputs = [str(out), str(saved), str(written)]
+        if page is not None and _report(result, page, context, asked=report is True):
+            outputs.append(str(page))
         to_verify = [] if files is None else [("verify", _verify(files, context.params))]
-        say(_summary(result, missing, outputs, to_verify), "the summary", note=f"{out} is written")
+        log.summary(_summary(result, missing, outputs, to_verify), note=f"{out} is written")
 
 
 def _report(result: RunResult, path: Path, context: click.Context, *, asked: bool) -> Path | None:
@@ -137,13 +140,13 @@ def _report(result: RunResult, path: Path, context: click.Context, *, asked: boo
 
 
 @contextlib.contextmanager
-def _going_on_from(work: Path) -> Iterator[None]:
+def _going_on_from(work: Path, log: ProgressLog) -> Iterator[None]:
     """Prints how to resume after an interrupt."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         if work.is_dir() and os.listdir(work):
-            print(f"gip-gpu: the same command goes on from what is in {work}", file=sys.stderr)
+            log.note(f"the same command goes on from what is in {work}")
         raise
 
 
@@ -154,7 +157,7 @@ def _verify(files: list[str], given: dict[str, Any]) -> str:
     return shlex.join(["gip-gpu", "verify", *files, *(str(part) for each in named for part in each)])
 
 
-def _summary(result: RunResult, missing: str, written: list[str], after: list[tuple[str, str]]) -> str:
+def _summary(result: RunResult, missing: str, written: list[str], after: list[tuple[str, str]]) -> Summary:
     scored = [] if result.signals is None else entries_of(result.signals, missing)
     seconds = ", ".join(f"{stage} {took:.3g} s" for stage, took in result.seconds.items())
     before = [*result.vectors.said, *scored, ("stages", seconds)]

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from gip_gpu.cli.bars import hide_bars_of_transformers, stage_bars, terminal
+from gip_gpu.cli.bars import hide_bars_of_transformers
 from gip_gpu.cli.data_options import DATA, local_files, text_options, text_settings
 from gip_gpu.cli.options import FILE
 from gip_gpu.cli.output import check_file
+from gip_gpu.cli.progress_log import LOG_JSON, ProgressLog
 from gip_gpu.cli.score_output import SUFFIXES, encoded, estimated, summary
 from gip_gpu.cli.signal_options import signal_options, signals_of
 from gip_gpu.cli.streams import say
@@ -39,10 +39,11 @@ from gip_gpu.system.files import suffix_of
               help="Keep replies and losses beside the output, and use those that are there.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the estimated cost of the judge, and do nothing.")
 @click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
+@LOG_JSON
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def score(
     data: tuple[str, ...], output: Path | None, split: str | None, columns: str | None, missing: str, device: str,
-    resume: bool, dry_run: bool, force: bool, quiet: bool, **options: Any,
+    resume: bool, dry_run: bool, force: bool, log_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Score each row of DATA: by a judge, by a language model, by columns, or by several of them side by side.
 
@@ -83,15 +84,15 @@ def score(
         say(said, "the estimate")
         return
     assert output is not None
-    if signals.by_language_model and (quiet or not terminal()):
-        hide_bars_of_transformers()
-    with _keeping(kept), stage_bars(shown=not quiet) as notify:
-        made = signal_scores(texts, signals, numbers, answers=answers, losses=losses, notify=notify)
-    scores = made.filled(missing)
-    with atomic_write(output) as file:
-        file.write(encoded(scores, suffix_of(output)))
-    if not quiet:
-        say(summary(made, missing, str(output)), "the summary", note=f"{output} is written")
+    with ProgressLog(shown=not quiet, as_json=log_json) as log:
+        if signals.by_language_model and not log.bars:
+            hide_bars_of_transformers()
+        with _keeping(kept, log):
+            made = signal_scores(texts, signals, numbers, answers=answers, losses=losses, notify=log.begin)
+        scores = made.filled(missing)
+        with atomic_write(output) as file:
+            file.write(encoded(scores, suffix_of(output)))
+        log.summary(summary(made, missing, str(output)), note=f"{output} is written")
 
 
 def _numbers(data: tuple[str, ...], names: tuple[str, ...], split: str | None) -> NDArray[np.float64]:
@@ -102,11 +103,11 @@ def _numbers(data: tuple[str, ...], names: tuple[str, ...], split: str | None) -
 
 
 @contextlib.contextmanager
-def _keeping(kept: Path | None) -> Iterator[None]:
+def _keeping(kept: Path | None, log: ProgressLog) -> Iterator[None]:
     """Says how to resume after an interrupt."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         if kept is not None:
-            print(f"gip-gpu: what is done is kept beside {kept}; the same command resumes from it", file=sys.stderr)
+            log.note(f"what is done is kept beside {kept}; the same command resumes from it")
         raise

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from gip_gpu.cli.output import table
+from gip_gpu.cli.summary import Summary, table
 from gip_gpu.pipeline.signals import SignalScores
 from gip_gpu.signals.judge import Estimate
 from gip_gpu.signals.named import NamedScores
@@ -42,7 +42,7 @@ def encoded(scores: NamedScores, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def summary(made: SignalScores, missing: str, written: str) -> str:
+def summary(made: SignalScores, missing: str, written: str) -> Summary:
     """Returns the summary of a run.
 
     Args:
@@ -50,7 +50,7 @@ def summary(made: SignalScores, missing: str, written: str) -> str:
         missing: how missing scores are treated.
         written: the output.
     """
-    return table([("rows", f"{len(made.scores):,}"), *entries_of(made, missing), ("written", written)])
+    return Summary([("rows", f"{len(made.scores):,}"), *entries_of(made, missing), ("written", written)])
 
 
 def entries_of(made: SignalScores, missing: str) -> list[tuple[str, str]]:

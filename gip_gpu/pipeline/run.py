@@ -121,6 +121,7 @@ class Stages:
             now = time.perf_counter()
             seconds[stage], began = now - began, now
 
+        self.notify("read")
         records = open_records(self.data, split=self.split)
         texts = None if self.embeddings is not None and not self.signals else Texts(records, **self.text)
         if texts is not None:
@@ -130,15 +131,17 @@ class Stages:
         if texts is None or self.embeddings is not None:
             vectors = given_vectors(records, self.embeddings, self.key)
         else:
+            progress = self.notify("embed")
             encoder = encoder_of(self.encoder, **self.encoding)
             vectors = made_vectors(
                 texts,
                 encoder,
                 self.work,
                 memory_limit=self.select.get("memory_limit"),
-                progress=self.notify("embed"),
+                progress=progress,
             )
         lap("embed")
+        self.notify("score")
         scores, names, made = self._scored(records, texts, vectors)
         lap("score")
         groups = None if self.group_by is None else records.labels(self.group_by)
