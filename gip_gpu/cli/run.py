@@ -21,7 +21,7 @@ from gip_gpu.cli.score_output import entries_of
 from gip_gpu.cli.signal_options import signal_options, signals_of
 from gip_gpu.cli.summary import Summary
 from gip_gpu.cli.values import count
-from gip_gpu.pipeline.run import RunResult, Stages, write_chosen
+from gip_gpu.pipeline.run import LOCK, RunResult, Stages, write_chosen
 from gip_gpu.pipeline.saved import save_selection
 from gip_gpu.pipeline.scores import SIGNALS
 from gip_gpu.records import check_output
@@ -145,7 +145,7 @@ def _going_on_from(work: Path, log: ProgressLog) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if work.is_dir() and os.listdir(work):
+        if work.is_dir() and set(os.listdir(work)) - {LOCK}:
             log.note(f"the same command goes on from what is in {work}")
         raise
 

@@ -13,20 +13,25 @@ import numpy as np
 
 import gip_gpu.api.select as api
 from gip_gpu.api.selection import Selection
+from gip_gpu.checkpoint.file import CheckpointError
 from gip_gpu.checkpoint.fingerprint import of_matrix
 from gip_gpu.embedding import Encoder
+from gip_gpu.exceptions import DataWarning, warn
 from gip_gpu.pipeline.scores import SELF_COMPRESSION, Scores, scores_of
 from gip_gpu.pipeline.signals import Notify, SignalScores, TextSignals, signal_scores
 from gip_gpu.pipeline.vectors import Vectors, encoder_of, given_vectors, made_vectors
 from gip_gpu.records import Records, Texts, added_columns, open_records, write_records
 from gip_gpu.signals.missing import MISSING
 from gip_gpu.sources import Source
+from gip_gpu.system.locks import locked
 from gip_gpu.validation.settings import one_of
 
 # Options of `gip_gpu.select` that do not decide which rows are chosen.
 UNDECIDING = ("device", "backend", "precision", "columns", "memory_limit", "progress", "checkpoint", "checkpoint_every")
 # Files of the work folder with the replies of judges and the losses of language models.
 ANSWERS, LOSSES = "answers.jsonl", "losses.jsonl"
+# File of the work folder that a run locks.
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +106,12 @@ class Stages:
     def run(self) -> RunResult:
         """Reads, embeds, scores and selects; each stage takes from `work` what an earlier run left there.
 
+        Warns:
+            gip_gpu.exceptions.DataWarning: a checkpoint in `work` is damaged or of another selection, and the selection
+                starts anew.
+
         Raises:
-            TypeError, ValueError: bad input; the message names the argument or the file.
+            TypeError, ValueError: bad input; the message names the argument or the file; another run uses `work`.
             OSError: a file cannot be written.
             ConnectionError: the server of a judge cannot be reached.
         """
@@ -110,23 +119,31 @@ class Stages:
         if self.scores is not None and (self.signals or self.missing != "error"):
             what = "signals are computed" if self.signals else f"missing is {self.missing!r}"
             raise ValueError(f"scores are given, and {what}; score columns and signals go together, without scores")
+        if self.missing != "error" and not self.signals and not self.score_columns:
+            raise ValueError(f"missing is {self.missing!r}, and there are no score columns and no signals")
         self.signals.check_names(self.score_columns)
         if self.missing == "drop":
             self.select = {**self.select, "on_nan": "drop"}
-        seconds: dict[str, float] = {}
         began = time.perf_counter()
-
-        def lap(stage: str) -> None:
-            nonlocal began
-            now = time.perf_counter()
-            seconds[stage], began = now - began, now
-
         self.notify("read")
         records = open_records(self.data, split=self.split)
         texts = None if self.embeddings is not None and not self.signals else Texts(records, **self.text)
         if texts is not None:
             self.signals.check(texts)
         Path(self.work).mkdir(parents=True, exist_ok=True)
+        busy = f"the work folder {self.work} is in use by another run; wait for it, or give another folder"
+        with locked(Path(self.work, LOCK), busy):
+            return self._run(records, texts, began)
+
+    def _run(self, records: Records, texts: Texts | None, began: float) -> RunResult:
+        """Embeds, scores and selects, in the work folder alone."""
+        seconds: dict[str, float] = {}
+
+        def lap(stage: str) -> None:
+            nonlocal began
+            now = time.perf_counter()
+            seconds[stage], began = now - began, now
+
         lap("read")
         if texts is None or self.embeddings is not None:
             vectors = given_vectors(records, self.embeddings, self.key)
@@ -147,10 +164,7 @@ class Stages:
         groups = None if self.group_by is None else records.labels(self.group_by)
         if groups is not None:
             self.select = {**self.select, "groups": groups}
-        checkpoint = Path(self.work, f"select-{self._key(vectors, scores)}.ckpt")
-        selection = api.select(
-            vectors.F, scores, self.k, checkpoint=checkpoint, **{"progress": self.notify("select"), **self.select}
-        )
+        selection = self._selected(vectors, scores)
         lap("select")
         return RunResult(records, texts, vectors, scores, names, made, selection, groups, seconds)
 
@@ -165,8 +179,6 @@ class Stages:
             )
             named = isinstance(self.scores, str) and self.scores == SELF_COMPRESSION
             return scores, names or ([SELF_COMPRESSION] if named else None), None
-        if not self.signals and not names:
-            raise ValueError(f"missing is {self.missing!r}, and there are no score columns and no signals")
         made = signal_scores(
             texts, self.signals, {tuple(names): records.numbers(names)} if names else {},
             answers=Path(self.work, ANSWERS), losses=Path(self.work, LOSSES), notify=self.notify,
@@ -176,6 +188,19 @@ class Stages:
             "drop" if self.select.get("on_nan") == "drop" and self.missing == "error" else self.missing
         )
         return filled.scores, list(filled.names), made if self.signals else None
+
+    def _selected(self, vectors: Vectors, scores: Scores) -> Selection:
+        """Selects, resuming from the checkpoint in the work folder if there is one of this selection."""
+        checkpoint = Path(self.work, f"select-{self._key(vectors, scores)}.ckpt")
+        options = {"progress": self.notify("select"), **self.select}
+        try:
+            return api.select(vectors.F, scores, self.k, checkpoint=checkpoint, **options)
+        except CheckpointError as error:
+            # The folder is the run's own, so nothing of the user's is lost. The message ends with advice for files that
+            # the user names.
+            checkpoint.unlink()
+            warn(f"{str(error).rpartition('; ')[0]}; the selection starts anew", DataWarning)
+            return api.select(vectors.F, scores, self.k, checkpoint=checkpoint, **options)
 
     def _key(self, vectors: Vectors, scores: Scores) -> str:
         """Returns the fingerprint of all that decides the choice, but k: a longer choice goes on from a shorter one.
