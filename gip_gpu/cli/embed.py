@@ -17,6 +17,7 @@ from gip_gpu.embedding.vector_file import VectorFile
 from gip_gpu.pipeline.vectors import embedded_file, encoder_of
 from gip_gpu.records import Texts, open_records
 from gip_gpu.system.atomic_write import check_suffix, check_target
+from gip_gpu.system.launched import leading
 
 
 @click.command()
@@ -48,13 +49,14 @@ def embed(
     if any(os.path.realpath(path) == os.path.realpath(output) for path in local_files(data)):
         raise click.UsageError(f"{output} is named twice, as data and as the output")
     check_suffix(output, (".npy",))
+    log = ProgressLog(shown=not quiet and leading(), as_json=log_json)
     began = time.perf_counter()
     texts = Texts(open_records(data, split=split), **text_settings(options))
     made = encoder_of(encoder, device=device, **encoder_settings(options))
     if output.exists() and not force and not _ours(output, texts, made):
         raise ValueError(f"cannot write {output}: it has other texts or another encoder; --force overwrites it")
     check_target(output, (".npy",), overwrite=True)
-    with joined_ranks() as ranks, ProgressLog(shown=not quiet and ranks.rank == 0, as_json=log_json) as log:
+    with joined_ranks() as ranks, log:
         done, said = embedded_file(texts, made, output, ranks, log.begin("embed"))
         seconds = ("time", f"{time.perf_counter() - began:.3g} s")
         log.summary(Summary([*said, ("encoder", encoder), seconds, ("written", str(done.path))]))

@@ -23,7 +23,7 @@ LOG_JSON = click.option(
 UNITS = {"embed": "text", "perplexity": "row", "ifd": "sequence", "judge": "row", "select": "pick"}
 # Seconds, and share of the whole, after which a line of progress follows the last one.
 SECONDS, SHARE = 1.0, 0.01
-# Variables by which libraries of Hugging Face leave out bars of their own.
+# Variables by which libraries of Hugging Face leave out bars of their own; they read them when they are imported.
 OTHER_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
 
 
@@ -37,7 +37,7 @@ def log_line(event: str, **fields: Any) -> None:
 
 
 class ProgressLog:
-    """Progress of one command, in a `with` block; stages follow each other.
+    """Progress of one command, in a `with` block; stages follow each other. Without bars, libraries show none either.
 
     Args:
         shown: whether anything is shown.
@@ -47,7 +47,7 @@ class ProgressLog:
     def __init__(self, *, shown: bool, as_json: bool = False) -> None:
         self.shown, self.as_json = shown, as_json
         self._bars, self._stage, self._began = ExitStack(), "", 0.0
-        if as_json:
+        if not self.bars:
             for name in OTHER_BARS:
                 os.environ.setdefault(name, "1")
 

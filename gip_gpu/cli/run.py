@@ -80,6 +80,7 @@ def run(
         raise click.UsageError("run is for one process; torchrun goes with gip-gpu embed and gip-gpu select")
     if quiet:
         warnings.simplefilter("ignore")
+    log = ProgressLog(shown=not quiet, as_json=log_json)
     # In the order of the help, whatever the order on the command line.
     recorded = {name: context.params[name] for each in context.command.params if (name := each.name) in context.params}
     written, saved = Path(f"{out}.toml"), Path(f"{out}.npz")
@@ -104,7 +105,7 @@ def run(
         signals=signals, missing=missing, group_by=group_by,
         select={**options, **limits, "normalize": not no_normalize},
     )  # fmt: skip
-    with ProgressLog(shown=not quiet, as_json=log_json) as log:
+    with log:
         if signals.by_language_model and not log.bars:
             hide_bars_of_transformers()
         stages.notify = log.begin

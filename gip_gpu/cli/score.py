@@ -65,6 +65,7 @@ def score(
         raise click.UsageError("-o is missing, the file for the scores")
     if quiet:
         warnings.simplefilter("ignore")
+    log = ProgressLog(shown=not quiet, as_json=log_json)
     text, signals = text_settings(options), signals_of(options, device)
     if output is not None and not dry_run:
         check_file(output, SUFFIXES, {os.path.realpath(path) for path in local_files(data)}, force, "the output")
@@ -84,7 +85,7 @@ def score(
         say(said, "the estimate")
         return
     assert output is not None
-    with ProgressLog(shown=not quiet, as_json=log_json) as log:
+    with log:
         if signals.by_language_model and not log.bars:
             hide_bars_of_transformers()
         with _keeping(kept, log):

@@ -79,6 +79,17 @@ def test_run(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_libraries_show_no_bars(folder: Path) -> None:
+    pytest.importorskip("datasets")
+    for options, lines_at_least in (("--log-json", 1), ("--quiet", 0)):
+        out, lines = call(folder, f"run data.jsonl -k 9 -o chosen --device cpu --no-report --force {options}")
+        assert out == ""
+        assert len(lines) >= lines_at_least
+    _, lines = call(folder, "run chosen -k 5 -o again --device cpu --no-report --log-json")
+    assert lines[-1]["fields"]["rows"] == "9"
+
+
+@pytest.mark.slow
 def test_embed_score_and_select(folder: Path) -> None:
     out, lines = call(folder, "embed data.jsonl -o V.npy --log-json")
     assert (out, stages(lines)) == ("", ["embed"])
