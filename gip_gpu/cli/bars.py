@@ -21,8 +21,10 @@ def bar(stage: str, unit: str) -> Iterator[Report]:
 
         def report(done: int, total: int) -> None:
             if shown_bar.total is None:
-                # Work of an earlier run does not count for the rate.
+                # Work of an earlier run, and the loading of a model, do not count for the rate.
                 shown_bar.reset(total)
+                shown_bar.n = shown_bar.initial = shown_bar.last_print_n = done
+                shown_bar.refresh()
             shown_bar.update(done - shown_bar.n)
 
         yield report

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gip_gpu import cli
+from gip_gpu.cli.bars import bar
 from gip_gpu.hf import JudgeSettings, TextSignals, select_dataset
 from gip_gpu.signals.judge import Rubric, Server
 from tests.support.command_line import Run, command, posix
@@ -103,6 +108,33 @@ def test_nothing_is_asked_again_but_what_has_changed(
         server.seen.clear()
         assert run(f"run --config a.jsonl.toml --force {option}").status == 0
         assert len(server.seen) == M
+
+
+def test_a_bar_for_each_stage(folder: Path, server: JudgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert cli.main(line(server).split()) == 0
+    shown = terminal.getvalue()
+    places = [shown.index(each) for each in ("embed: 100%", "judge: 100%", "select: 100%")]
+    assert places == sorted(places)
+    # All is found: no bar of a judge stays.
+    terminal.truncate(0)
+    assert cli.main(line(server, "--force").split()) == 0
+    assert "judge: 100%" not in terminal.getvalue()
+
+
+def test_work_of_an_earlier_run_does_not_count_for_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with bar("judge", "row") as report:
+        report(900_000, 1_000_000)
+        time.sleep(0.2)
+        report(900_002, 1_000_000)
+    last = terminal.getvalue().split("\r")[-1]
+    rate = re.search(r"([\d.]+)row/s", last)
+    assert rate is not None, last
+    assert float(rate[1]) <= 10
 
 
 @posix
