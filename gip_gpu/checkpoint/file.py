@@ -29,6 +29,10 @@ SEAL = re.compile(rb"gip_gpu checkpoint of (\d{20}) bytes, sha256 ([0-9a-f]{64})
 SEALED = len(b"gip_gpu checkpoint of  bytes, sha256 ") + 20 + 64
 
 
+class CheckpointError(ValueError):
+    """A file is no checkpoint, is damaged or of another version, or belongs to another selection."""
+
+
 def subject(
     rows: Rows,
     scores: NDArray[np.float64] | None,
@@ -87,26 +91,27 @@ def read(path: Path) -> Stored:
     """Reads a file that `write` wrote.
 
     Raises:
-        ValueError: the file cannot be read, was cut off or altered, or is no checkpoint of this version. The message
-            offers to delete it only if it is recognisably a checkpoint.
+        CheckpointError: the file was cut off or altered, or is no checkpoint of this version. The message offers to
+            delete it only if it is recognisably a checkpoint.
+        ValueError: the file cannot be read.
     """
     with reading(f"the checkpoint {path}"):
         content = path.read_bytes()
     seal = SEAL.fullmatch(content[-SEALED:])
     if seal is None and MARK not in content[:1024]:
-        raise ValueError(f"{path} is no checkpoint; give another path")
+        raise CheckpointError(f"{path} is no checkpoint; give another path")
     if seal is None or int(seal[1]) != len(content):
-        raise ValueError(
+        raise CheckpointError(
             f"the checkpoint {path} was cut off or altered: {len(content)} bytes without the seal that ends it; "
             "delete it or give another path"
         )
     if hashlib.sha256(content[:-64]).hexdigest().encode() != seal[2]:
-        raise ValueError(f"the checkpoint {path} was altered since it was written; delete it or give another path")
+        raise CheckpointError(f"the checkpoint {path} was altered since it was written; delete it or give another path")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         stored: Stored = {name: archive[name] for name in archive.files}
     stored.update(json.loads(stored.pop("meta").item()))
     if stored["version"] != VERSION:
-        raise ValueError(
+        raise CheckpointError(
             f"the checkpoint {path} has format {stored['version']}, and this gip_gpu reads {VERSION}; "
             "delete it or give another path"
         )

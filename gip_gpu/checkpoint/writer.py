@@ -33,7 +33,7 @@ class CheckpointWriter:
         stored: content of the file, or None without a file.
 
     Raises:
-        ValueError: the file is damaged, or of another selection; the message names the difference.
+        CheckpointError: the file is damaged, or of another selection; the message names the difference.
     """
 
     def __init__(self, path: Path, every: int | float, of: Stored) -> None:
@@ -60,7 +60,7 @@ class CheckpointWriter:
             if name not in (*names, "F", "G")
         ]
         if differing:
-            raise ValueError(
+            raise file.CheckpointError(
                 f"the checkpoint {self.path} is of another selection: {'; '.join(sizes or matrices)}"
                 f"{'; ' * bool(settings and (sizes or matrices))}{'; '.join(settings)}; "
                 "delete it or give another path"

@@ -11,7 +11,7 @@ from gip_gpu.cli.options import FILE
 from gip_gpu.system.atomic_write import atomic_write
 
 # Options of one call, which no file holds.
-CALL = ("config", "force", "quiet")
+CALL = ("config", "force", "log_json", "quiet")
 
 
 def read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:

@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from gip_gpu.cli.bars import bar
 from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
 from gip_gpu.cli.options import FILE
-from gip_gpu.cli.output import table
-from gip_gpu.cli.streams import say
+from gip_gpu.cli.progress_log import LOG_JSON, ProgressLog
+from gip_gpu.cli.summary import Summary
 from gip_gpu.embedding import fingerprint_of, joined_ranks
 from gip_gpu.embedding.vector_file import VectorFile
 from gip_gpu.pipeline.vectors import embedded_file, encoder_of
 from gip_gpu.records import Texts, open_records
 from gip_gpu.system.atomic_write import check_suffix, check_target
+from gip_gpu.system.launched import leading
 
 
 @click.command()
@@ -27,10 +27,11 @@ from gip_gpu.system.atomic_write import check_suffix, check_target
 @encoder_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--force", is_flag=True, help="Overwrite an output of other texts or another encoder.")
+@LOG_JSON
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def embed(
-    data: tuple[str, ...], output: Path, split: str | None, encoder: str, device: str, force: bool, quiet: bool,
-    **options: Any,
+    data: tuple[str, ...], output: Path, split: str | None, encoder: str, device: str, force: bool,
+    log_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Embed the texts of DATA: a vector for each row, of length 1.
 
@@ -48,17 +49,17 @@ def embed(
     if any(os.path.realpath(path) == os.path.realpath(output) for path in local_files(data)):
         raise click.UsageError(f"{output} is named twice, as data and as the output")
     check_suffix(output, (".npy",))
+    log = ProgressLog(shown=not quiet and leading(), as_json=log_json)
     began = time.perf_counter()
     texts = Texts(open_records(data, split=split), **text_settings(options))
     made = encoder_of(encoder, device=device, **encoder_settings(options))
     if output.exists() and not force and not _ours(output, texts, made):
         raise ValueError(f"cannot write {output}: it has other texts or another encoder; --force overwrites it")
     check_target(output, (".npy",), overwrite=True)
-    with joined_ranks() as ranks, bar("embed", "text", shown=not quiet and ranks.rank == 0) as progress:
-        done, said = embedded_file(texts, made, output, ranks, progress)
-    if not quiet and ranks.rank == 0:
+    with joined_ranks() as ranks, log:
+        done, said = embedded_file(texts, made, output, ranks, log.begin("embed"))
         seconds = ("time", f"{time.perf_counter() - began:.3g} s")
-        say(table([*said, ("encoder", encoder), seconds, ("written", str(done.path))]), "the summary")
+        log.summary(Summary([*said, ("encoder", encoder), seconds, ("written", str(done.path))]))
 
 
 def _ours(output: Path, texts: Texts, encoder: Any) -> bool:

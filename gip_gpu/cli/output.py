@@ -13,13 +13,14 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
-from tabulate import tabulate
 
 from gip_gpu.api import selection_file
 from gip_gpu.api.selection import Selection
 from gip_gpu.cli import jsonl
 from gip_gpu.cli.id_checks import Id, Ids
+from gip_gpu.cli.progress_log import ProgressLog
 from gip_gpu.cli.streams import say
+from gip_gpu.cli.summary import Summary
 from gip_gpu.records.lines import Lines
 from gip_gpu.sources.columns import load
 from gip_gpu.system import compressed, memory
@@ -41,13 +42,13 @@ class Outputs:
             unless chosen rows are written.
         rows: file of the chosen rows.
         force: whether existing files are overwritten.
-        quiet: whether the summary is left out.
+        log: the log that gets the summary.
     """
 
     choice: Path | None
     rows: Path | None
     force: bool
-    quiet: bool
+    log: ProgressLog
 
     @property
     def printed(self) -> bool:
@@ -102,10 +103,9 @@ class Outputs:
                 lines = "".join(f"{line}\n" for line in (selection if named is None else named))
                 note = "no file was written" if self.files else ""
                 say(lines, "the indices" if named is None else "the ids", nl=False, note=note)
-        if not self.quiet:
-            written = [str(path) for path, _ in self.files]
-            note = f"{' and '.join(written)} {'is' if len(written) == 1 else 'are'} written" if written else ""
-            say(summary(selection, written), "the summary", err=self.printed, note=note)
+        written = [str(path) for path, _ in self.files]
+        note = f"{' and '.join(written)} {'is' if len(written) == 1 else 'are'} written" if written else ""
+        self.log.summary(summary(selection, written), err=self.printed, note=note)
 
 
 def check_file(path: Path, suffixes: Sequence[str], taken: set[str], force: bool, what: str) -> None:
@@ -179,8 +179,13 @@ def _listed(column: Any) -> list[Any]:
     return list(column.tolist() if isinstance(column, np.ndarray) else column)
 
 
-def summary(selection: Selection, written: Sequence[str], before: Sequence[tuple[str, str]] = ()) -> str:
-    """Returns the result as a table, with some lines before it, followed by its certificate."""
+def summary(
+    selection: Selection,
+    written: Sequence[str],
+    before: Sequence[tuple[str, str]] = (),
+    after: Sequence[tuple[str, str]] = (),
+) -> Summary:
+    """Returns the summary of a selection, with some entries before and after its own."""
     chosen, share = selection.plan, selection.range_share
     entries = [
         *before,
@@ -195,8 +200,9 @@ def summary(selection: Selection, written: Sequence[str], before: Sequence[tuple
         ("explained share", _explained(selection.explained, selection.rounds)),
         *([] if share is None else [("G in the range of F", f"{share:.2%} of its energy")]),
         *(("written", path) for path in written),
+        *after,
     ]
-    return f"{table(entries)}\ncertificate: {selection.certificate}"
+    return Summary(entries, str(selection.certificate))
 
 
 def _explained(explained: NDArray[np.float64], rounds: Sequence[int]) -> str:
@@ -207,8 +213,3 @@ def _explained(explained: NDArray[np.float64], rounds: Sequence[int]) -> str:
     return (f"{first:.4%}" if first >= 0 else "none") + (
         f" by the first of {len(rounds)} rounds" if len(rounds) > 1 else ""
     )
-
-
-def table(entries: Sequence[tuple[str, str]]) -> str:
-    """Returns names and values in two columns."""
-    return str(tabulate(entries, tablefmt="simple", disable_numparse=True))

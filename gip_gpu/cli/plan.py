@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from gip_gpu.cli.options import FILE, OBJECTIVE, QUERY, SIGN, center_options, run_options
-from gip_gpu.cli.output import table
 from gip_gpu.cli.streams import say
+from gip_gpu.cli.summary import table
 from gip_gpu.cli.values import count, whole
 from gip_gpu.data.center import Center, measure
 from gip_gpu.data.rows import BLOCK_VALUES

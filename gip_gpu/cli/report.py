@@ -21,6 +21,7 @@ from gip_gpu.cli.values import whole
 from gip_gpu.records import Records, open_records
 from gip_gpu.sources import open_matrix
 from gip_gpu.system import memory
+from gip_gpu.system.files import suffix_of
 
 SELF_COMPRESSION = "self-compression"
 
@@ -137,6 +138,10 @@ def _value(records: Records, row: Mapping[str, Any], name: str, i: int, option: 
 def _score_names(scores: Path | None, key: str | None) -> list[str] | None:
     if scores == Path(SELF_COMPRESSION):
         return [SELF_COMPRESSION]
+    if key is None and scores is not None and suffix_of(scores) == ".npz":
+        # A file of `gip-gpu score`.
+        with np.load(scores) as archive:
+            return archive["names"].tolist() if {"scores", "names"} == set(archive.files) else None
     return None if key is None or "," not in key else key.split(",")
 
 

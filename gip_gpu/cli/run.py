@@ -3,23 +3,26 @@
 import contextlib
 import os
 import shlex
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gip_gpu.cli.bars import bar
+from gip_gpu.cli.bars import hide_bars_of_transformers
 from gip_gpu.cli.config import CONFIG, write_config
 from gip_gpu.cli.constraints import constraint_options, constraints_of
 from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
 from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
 from gip_gpu.cli.output import summary
-from gip_gpu.cli.streams import say
+from gip_gpu.cli.progress_log import LOG_JSON, ProgressLog
+from gip_gpu.cli.score_output import entries_of
+from gip_gpu.cli.signal_options import signal_options, signals_of
+from gip_gpu.cli.summary import Summary
 from gip_gpu.cli.values import count
-from gip_gpu.pipeline.run import RunResult, Stages, write_chosen
+from gip_gpu.pipeline.run import LOCK, RunResult, Stages, write_chosen
+from gip_gpu.pipeline.saved import save_selection
 from gip_gpu.pipeline.scores import SIGNALS
 from gip_gpu.records import check_output
 from gip_gpu.records.writing import ADDED, check_added
@@ -36,7 +39,7 @@ from gip_gpu.system.launched import launched
     "-o", "--out", "--output", "out", type=FILE, required=True,
     help="The chosen rows: .jsonl, .json (also .gz, .zst), .parquet; without a suffix a folder of datasets.",
 )  # fmt: skip
-@click.option("--work", type=FILE, help="Folder of vectors and checkpoints.  [default: OUT.work]")
+@click.option("--work", type=FILE, help="Folder of vectors, replies, losses and checkpoints.  [default: OUT.work]")
 @text_options
 @encoder_options
 @click.option("--embeddings", type=FILE, help="Vectors made before, instead of an encoder: row i for row i of DATA.")
@@ -44,6 +47,7 @@ from gip_gpu.system.launched import launched
 @click.option("--scores", help=f"A file with scores, row i for row i of DATA; or: {', '.join(SIGNALS)}.")
 @click.option("--scores-key", help="Name of the scores in their file, or of columns: a,b,c.")
 @click.option("--score-column", "score_column", multiple=True, help="A column of DATA that is a score; repeatable.")
+@signal_options(short=False)
 @click.option("--add", multiple=True, help=f"Column to add to the chosen rows; repeatable: {', '.join(ADDED)}.")
 @run_options
 @choice_options
@@ -55,32 +59,36 @@ from gip_gpu.system.launched import launched
     "--report/--no-report", default=None, help="A page about the choice, OUT.html.  [default: if it can be made]"
 )
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
+@LOG_JSON
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 @click.pass_context
 def run(
     context: click.Context, /, config: Path | None, data: tuple[str, ...], k: int | float | str, out: Path,
     work: Path | None, split: str | None, encoder: str, embeddings: Path | None, key: str | None, scores: str | None,
-    scores_key: str | None, score_column: tuple[str, ...], add: tuple[str, ...], no_normalize: bool,
-    group_by: str | None, report: bool | None, force: bool, quiet: bool, **options: Any,
+    scores_key: str | None, score_column: tuple[str, ...], missing: str, add: tuple[str, ...], no_normalize: bool,
+    group_by: str | None, report: bool | None, force: bool, log_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose the k most informative rows of the data set DATA: read, embed, score, select, write, report.
 
-    DATA is as in `gip-gpu embed`. Vectors and checkpoints stay in the folder --work, so that the same command goes on
-    after a kill, and another choice from the same texts embeds nothing. Beside the output, OUT.toml holds all options:
-    `gip-gpu run --config OUT.toml` repeats the run.
+    DATA is as in `gip-gpu embed`. Scores are of columns, of a judge and of a language model, side by side, as in
+    `gip-gpu score`; or of --scores alone. Vectors, checkpoints, replies and losses stay in the folder --work, so that
+    the same command goes on after a kill, and another choice from the same texts embeds and asks nothing. Beside the
+    output, OUT.toml holds all options: `gip-gpu run --config OUT.toml` repeats the run. OUT.npz is the selection with
+    its certificate, for `gip-gpu verify` and `gip-gpu report`; the summary ends with the command that verifies it.
     """
     if launched():
         raise click.UsageError("run is for one process; torchrun goes with gip-gpu embed and gip-gpu select")
     if quiet:
         warnings.simplefilter("ignore")
+    log = ProgressLog(shown=not quiet, as_json=log_json)
     # In the order of the help, whatever the order on the command line.
     recorded = {name: context.params[name] for each in context.command.params if (name := each.name) in context.params}
-    written = Path(f"{out}.toml")
+    written, saved = Path(f"{out}.toml"), Path(f"{out}.npz")
     if any(os.path.realpath(path) == os.path.realpath(out) for path in local_files(data)):
         raise click.UsageError(f"{out} is named twice, as data and as the output")
     page = None if report is False else Path(f"{out}.html")
     check_output(out, overwrite=force)
-    for path in (written, page):
+    for path in (written, saved, page):
         if path is not None:
             check_target(path, (path.suffix,), overwrite=force)
     if report:
@@ -88,28 +96,30 @@ def run(
         check_installed()
     check_added(add)
     limits = constraints_of(options, group_by, "--group-by")
-    text, encoding = text_settings(options), encoder_settings(options)
+    text, encoding, signals = text_settings(options), encoder_settings(options), signals_of(options, options["device"])
     encoding["device"] = options["device"]
     folder = Path(f"{out}.work") if work is None else work
-    with _going_on_from(folder), contextlib.ExitStack() as bars:
-
-        def notify(stage: str) -> Callable[[int, int], None] | None:
-            bars.pop_all().close()
-            return bars.enter_context(bar(stage, "text" if stage == "embed" else "pick", shown=not quiet))
-
-        result = Stages(
-            data=data, k=k, work=folder, split=split, text=text, encoder=encoder,
-            encoding=encoding, embeddings=embeddings, key=key, scores=scores, score_columns=score_column,
-            scores_key=scores_key, group_by=group_by,
-            select={**options, **limits, "normalize": not no_normalize}, notify=notify,
-        ).run()  # fmt: skip
-    write_chosen(result, out, add)
-    write_config(written, recorded)
-    files = [str(out), str(written)]
-    if page is not None and _report(result, page, context, asked=report is True):
-        files.append(str(page))
-    if not quiet:
-        say(_summary(result, files), "the summary", note=f"{out} is written")
+    stages = Stages(
+        data=data, k=k, work=folder, split=split, text=text, encoder=encoder, encoding=encoding,
+        embeddings=embeddings, key=key, scores=scores, score_columns=score_column, scores_key=scores_key,
+        signals=signals, missing=missing, group_by=group_by,
+        select={**options, **limits, "normalize": not no_normalize},
+    )  # fmt: skip
+    with log:
+        if signals.by_language_model and not log.bars:
+            hide_bars_of_transformers()
+        stages.notify = log.begin
+        with _going_on_from(folder, log):
+            result = stages.run()
+        log.begin("write")
+        write_chosen(result, out, add)
+        files = save_selection(stages, result, saved)
+        write_config(written, recorded)
+        outputs = [str(out), str(saved), str(written)]
+        if page is not None and _report(result, page, context, asked=report is True):
+            outputs.append(str(page))
+        to_verify = [] if files is None else [("verify", _verify(files, context.params))]
+        log.summary(_summary(result, missing, outputs, to_verify), note=f"{out} is written")
 
 
 def _report(result: RunResult, path: Path, context: click.Context, *, asked: bool) -> Path | None:
@@ -117,11 +127,11 @@ def _report(result: RunResult, path: Path, context: click.Context, *, asked: boo
     from gip_gpu.report import write
 
     command = shlex.join(["gip-gpu", *(context.find_root().obj or ())])
-    records, names = result.records, list(context.params["score_column"]) or None
+    records = result.records
     try:
         return write(
             result.selection, path, result.vectors.F, result.scores,
-            texts=lambda rows: list(records.take(rows.tolist())), score_names=names, command=command,
+            texts=lambda rows: list(records.take(rows.tolist())), score_names=result.score_names, command=command,
             groups=None if context.params["group_by"] is None else result.groups,
         )  # fmt: skip
     except ImportError:
@@ -131,16 +141,25 @@ def _report(result: RunResult, path: Path, context: click.Context, *, asked: boo
 
 
 @contextlib.contextmanager
-def _going_on_from(work: Path) -> Iterator[None]:
+def _going_on_from(work: Path, log: ProgressLog) -> Iterator[None]:
     """Prints how to resume after an interrupt."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if work.is_dir() and os.listdir(work):
-            print(f"gip-gpu: the same command goes on from what is in {work}", file=sys.stderr)
+        if work.is_dir() and set(os.listdir(work)) - {LOCK}:
+            log.note(f"the same command goes on from what is in {work}")
         raise
 
 
-def _summary(result: RunResult, written: list[str]) -> str:
+def _verify(files: list[str], given: dict[str, Any]) -> str:
+    """Returns the command line that verifies the selection."""
+    limits = ("group_min", "group_max", "dedup", "exclude")
+    named = [(f"--{name.replace('_', '-')}", given[name]) for name in limits if given[name] is not None]
+    return shlex.join(["gip-gpu", "verify", *files, *(str(part) for each in named for part in each)])
+
+
+def _summary(result: RunResult, missing: str, written: list[str], after: list[tuple[str, str]]) -> Summary:
+    scored = [] if result.signals is None else entries_of(result.signals, missing)
     seconds = ", ".join(f"{stage} {took:.3g} s" for stage, took in result.seconds.items())
-    return summary(result.selection, written, before=[*result.vectors.said, ("stages", seconds)])
+    before = [*result.vectors.said, *scored, ("stages", seconds)]
+    return summary(result.selection, written, before=before, after=after)

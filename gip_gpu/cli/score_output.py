@@ -5,8 +5,9 @@ import io
 
 import numpy as np
 
-from gip_gpu.cli.output import table
-from gip_gpu.signals.judge import Estimate, JudgeReport
+from gip_gpu.cli.summary import Summary, table
+from gip_gpu.pipeline.signals import SignalScores
+from gip_gpu.signals.judge import Estimate
 from gip_gpu.signals.named import NamedScores
 from gip_gpu.sources.columns import load
 
@@ -41,33 +42,39 @@ def encoded(scores: NamedScores, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def summary(scores: NamedScores, missing: str, report: JudgeReport | None, written: str) -> str:
+def summary(made: SignalScores, missing: str, written: str) -> Summary:
     """Returns the summary of a run.
 
     Args:
-        scores: as computed, NaN where they are missing.
+        made: the scores as computed, NaN where they are missing.
         missing: how missing scores are treated.
-        report: of the judge, if one was asked.
         written: the output.
     """
-    entries = [("rows", f"{len(scores):,}")]
-    for name, column in zip(scores.names, scores.scores.T, strict=True):
+    return Summary([("rows", f"{len(made.scores):,}"), *entries_of(made, missing), ("written", written)])
+
+
+def entries_of(made: SignalScores, missing: str) -> list[tuple[str, str]]:
+    """Returns names and values for a summary: a line for each column, and those of the judge."""
+    entries = []
+    for name, column in zip(made.scores.names, made.scores.scores.T, strict=True):
         found = column[np.isfinite(column)]
         gaps = len(column) - len(found)
         spread = f"mean {found.mean():.4g}, {found.min():.4g} to {found.max():.4g}" if len(found) else "none"
         entries.append((name, spread + (f", {gaps:,} missing ({missing})" if gaps else "")))
-    if report is not None:
-        again = f", {report.failures:,} failed" if report.failures else ""
-        bad = f", {report.bad_replies:,} replies not usable" if report.bad_replies else ""
-        entries += [
-            ("judge: examples", f"{report.distinct:,} different, {report.reused:,} rated before"),
-            ("judge: requests", f"{report.requests:,}{again}{bad}, {report.seconds:.3g} s"),
-            ("judge: tokens", _tokens(report.prompt_tokens, report.completion_tokens, report.reported)),
-            ("judge: tokens in all", f"{report.total_tokens:,}, earlier runs included"),
-            *([] if report.cost is None else [("judge: cost", f"{report.cost:.4g}")]),
-            *([("judge: stopped", report.stopped)] if report.stopped else []),
-        ]
-    return table([*entries, ("written", written)])
+    report = made.report
+    if report is None:
+        return entries
+    again = f", {report.failures:,} failed" if report.failures else ""
+    bad = f", {report.bad_replies:,} replies not usable" if report.bad_replies else ""
+    return [
+        *entries,
+        ("judge: examples", f"{report.distinct:,} different, {report.reused:,} rated before"),
+        ("judge: requests", f"{report.requests:,}{again}{bad}, {report.seconds:.3g} s"),
+        ("judge: tokens", _tokens(report.prompt_tokens, report.completion_tokens, report.reported)),
+        ("judge: tokens in all", f"{report.total_tokens:,}, earlier runs included"),
+        *([] if report.cost is None else [("judge: cost", f"{report.cost:.4g}")]),
+        *([("judge: stopped", report.stopped)] if report.stopped else []),
+    ]
 
 
 def estimated(estimate: Estimate) -> str:

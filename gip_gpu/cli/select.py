@@ -19,6 +19,7 @@ from gip_gpu.cli.id_checks import Ids
 from gip_gpu.cli.ids import names_a_file, read_ids
 from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
 from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
+from gip_gpu.cli.progress_log import LOG_JSON, ProgressLog
 from gip_gpu.cli.values import count, interval
 from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
 from gip_gpu.pipeline.scores import SELF_COMPRESSION, compressed_scores
@@ -60,12 +61,13 @@ from gip_gpu.validation.settings import as_count
 @click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run resumes from it.")
 @click.option("--checkpoint-every", type=interval, help="Picks (an int), or seconds (60.0 or 60s).  [default: 60.0]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
+@LOG_JSON
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def select(
     embeddings: Path, scores: Path | None, k: int | float | str, output: Path | None, rows: Path | None,
     rows_out: Path | None, no_check_rows: bool, ids: str | None, key: str | None, scores_key: str | None,
-    no_normalize: bool, center: bool | str, groups: Path | None, checkpoint: Path | None, force: bool, quiet: bool,
-    **options: Any,
+    no_normalize: bool, center: bool | str, groups: Path | None, checkpoint: Path | None, force: bool,
+    log_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS, most informative first.
 
@@ -89,7 +91,8 @@ def select(
         )
     if scores is not None and kind is not None and not kind.scored:
         raise click.UsageError(f"--objective {objective} chooses by the embeddings alone; leave --scores out")
-    outputs = Outputs(output, rows_out, force, quiet)
+    log = ProgressLog(shown=not quiet and leading(), as_json=log_json)
+    outputs = Outputs(output, rows_out, force, log)
     if outputs.printed and sys.stdout is None:
         raise click.UsageError("standard output is closed; name a file for the indices by -o")
     compressed = scores == Path(SELF_COMPRESSION)
@@ -110,8 +113,7 @@ def select(
     limits = constraints_of(options, None if groups is None else str(groups), "--groups")
     if launched() and any(value is not None for value in limits.values()):
         raise click.UsageError("a selection among processes takes no constraints; run it in one process")
-    shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
-    options.update(normalize=not no_normalize, center=center, progress=shown or None)
+    options.update(normalize=not no_normalize, center=center)
     pool_rows: Lines | None = None
     pool_ids: Ids | None = None
 
@@ -139,20 +141,23 @@ def select(
         return F, G
 
     def finish(selection: Selection) -> None:
+        log.begin("write")
         outputs.write(selection, pool_rows, pool_ids)
 
-    if launched():
-        from gip_gpu.distributed.launch import select_launched
+    with log, _going_on_from(checkpoint if leading() else None, log):
+        log.begin("read")
+        if launched():
+            from gip_gpu.distributed.launch import select_launched
 
-        with _going_on_from(checkpoint if leading() else None):
+            options["progress"] = log.begin("select") if log_json else log.bars or None
             select_launched(k, {**options, "checkpoint": checkpoint}, read, finish)
-    else:
+            return
         F, G = read(True)
         if groups is not None:
             limits["groups"] = labels_of(groups, len(F))
-        with _going_on_from(checkpoint):
-            chosen = gip_gpu.select(F, G, k, checkpoint=checkpoint, **limits, **options)
-        finish(chosen)
+        # The bar of select itself leaves picks of a checkpoint out of its rate.
+        options["progress"] = log.begin("select") if log_json else log.bars or None
+        finish(gip_gpu.select(F, G, k, checkpoint=checkpoint, **limits, **options))
 
 
 def _rows_and_ids(
@@ -175,16 +180,14 @@ def _rows_and_ids(
 
 
 @contextlib.contextmanager
-def _going_on_from(checkpoint: Path | None) -> Iterator[None]:
+def _going_on_from(checkpoint: Path | None, log: ProgressLog) -> Iterator[None]:
     """Prints how to resume after an interrupt, if this run has written the checkpoint."""
     before = _state(checkpoint)
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         if _state(checkpoint) not in (None, before):
-            print(
-                f"gip-gpu: the checkpoint {checkpoint} was written; the same command resumes from it", file=sys.stderr
-            )
+            log.note(f"the checkpoint {checkpoint} was written; the same command resumes from it")
         raise
 
 

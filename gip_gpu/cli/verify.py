@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from gip_gpu.api.selection import Selection
 from gip_gpu.cli.constraints import constraint_options, constraints_of, labels_of
 from gip_gpu.cli.options import FILE
-from gip_gpu.cli.output import table
 from gip_gpu.cli.streams import say
+from gip_gpu.cli.summary import table
 from gip_gpu.data.user_arrays import as_matrix
 from gip_gpu.pipeline.scores import SELF_COMPRESSION, compressed_scores
 from gip_gpu.sources import Source, open_matrix

@@ -8,6 +8,7 @@ from typing import Any
 from gip_gpu.embedding import Encoder
 from gip_gpu.pipeline.run import RunResult, Stages
 from gip_gpu.pipeline.scores import SIGNALS
+from gip_gpu.pipeline.signals import TextSignals
 from gip_gpu.records import Records, added_columns, open_records
 from gip_gpu.records.opening import load_datasets
 from gip_gpu.records.tables import DatasetTable, FrameTable
@@ -21,6 +22,8 @@ def select_dataset(
     embeddings: Any = None,
     encoder: str | os.PathLike[str] | Encoder = "hashing",
     scores: Any = None,
+    signals: TextSignals | None = None,
+    missing: str = "error",
     text: str | None = None,
     layout: str | None = None,
     split: str | None = None,
@@ -39,13 +42,18 @@ def select_dataset(
             them from the texts.
         encoder: "hashing", the folder or name of a model of sentence-transformers, or a `gip_gpu.embedding.Encoder`.
         scores: name of a column of numbers, or a list of such names, one for each signal; an array (m,) or (m, n); the
-            path of a file; or "self-compression". None: the embeddings alone decide.
+            path of a file; or "self-compression". None: the embeddings alone decide, without `signals`.
+        signals: ratings by a judge, perplexity or instruction-following difficulty to compute from the rows, beside
+            columns of `scores`. Replies and losses are kept in `cache`.
+        missing: "error", "drop" or "mean" for rows without a score in columns or signals, as in
+            `gip_gpu.signals.fill_missing`; "drop" never chooses them.
         text: column that is the text, or a template such as "{title} {body}". None: recognised by the columns, as
             Alpaca, chat, GSM8K, prompt and completion, or a single column of text.
         layout: name of the layout, from `gip_gpu.records.layouts.NAMES`, instead of `text`.
         split: split of a `DatasetDict`.
         columns: columns to add: "gip_rank", from 0; "gip_gain"; "gip_source", file and row.
-        cache: folder in which vectors and checkpoints stay, so that the next call finds them. None keeps nothing.
+        cache: folder in which vectors, checkpoints, replies and losses stay, so that the next call finds them. None
+            keeps nothing.
         return_selection: return the pair (rows, Selection).
         options: options of `gip_gpu.select`: objective, standardize, sign, device and others.
 
@@ -81,6 +89,8 @@ def select_dataset(
             embeddings=embeddings,
             scores=scores,
             score_columns=score_columns,
+            signals=signals or TextSignals(),
+            missing=missing,
             select=options,
         )
         result = stages.run()

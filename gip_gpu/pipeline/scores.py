@@ -29,8 +29,8 @@ def compressed_scores(
     return scores
 
 
-# Scores by the name of a signal. A stage that computes scores from the rows, such as a judge, is an entry here: it gets
-# the data set, its vectors and the options of the selection.
+# Scores by the name of a signal, from the data set, its vectors and the options of the selection. Signals computed from
+# texts are in `gip_gpu.pipeline.signals`.
 SIGNALS: dict[str, Callable[[Records, Any, dict[str, Any]], Scores]] = {
     SELF_COMPRESSION: lambda _, F, options: compressed_scores(
         F, **{name: options[name] for name in ("normalize", "center", "on_nan") if name in options}

@@ -30,11 +30,15 @@ class Vectors:
         F: (m, d) array or source, row i for row i of the data set.
         fingerprint: fingerprint of what they are made from, or of their values.
         said: names and values for a summary.
+        path: their file; None for vectors in memory.
+        stored: the vectors in that file, if they were read into memory as float32.
     """
 
     F: NDArray[Any] | Source
     fingerprint: str
     said: list[tuple[str, str]]
+    path: Path | None = None
+    stored: Source | None = None
 
 
 def encoder_of(encoder: str | os.PathLike[str] | Encoder, **settings: Any) -> Encoder:
@@ -75,7 +79,8 @@ def made_vectors(
     path = Path(folder, name)
     made = embed(texts, survey.count, survey.fingerprint, encoder, path, progress=progress)
     said = [*said_of(texts, survey.empty), ("vectors", made_of(made))]
-    return Vectors(_loaded(open_matrix(made.path), memory_limit), made.fingerprint, said)
+    stored = open_matrix(made.path)
+    return Vectors(_loaded(stored, memory_limit), made.fingerprint, said, made.path, stored)
 
 
 def given_vectors(records: Records, embeddings: Any, key: str | None = None) -> Vectors:
@@ -89,12 +94,13 @@ def given_vectors(records: Records, embeddings: Any, key: str | None = None) -> 
     Raises:
         ValueError: there are not as many rows as in the data set.
     """
-    if isinstance(embeddings, (str, os.PathLike)):
-        embeddings = open_matrix(embeddings, key, dimensions=(2,))
+    path = Path(embeddings) if isinstance(embeddings, (str, os.PathLike)) else None
+    if path is not None:
+        embeddings = open_matrix(path, key, dimensions=(2,))
     F = as_matrix(embeddings, "embeddings")
     if len(F) != len(records):
         raise ValueError(f"embeddings have {len(F)} rows and the data set has {len(records)}; row i belongs to row i")
-    return Vectors(F, of_matrix(F), [("vectors", f"given, {len(F):,} of length {F.shape[1]:,}")])
+    return Vectors(F, of_matrix(F), [("vectors", f"given, {len(F):,} of length {F.shape[1]:,}")], path)
 
 
 def _loaded(F: Source, limit: int | float | str | None) -> NDArray[Any] | Source:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from gip_gpu.records.base import Record, RecordFile
 from gip_gpu.records.layouts import TextLayout, by_column, recognise
 from gip_gpu.records.template import by_template
 from gip_gpu.system.surrogates import encodable
+
+Part = TypeVar("Part")
 
 
 class Records:
@@ -177,17 +180,39 @@ class Texts:
         for text in self._given():
             yield text if text.isascii() else encodable(text)
 
+    @property
+    def prompted(self) -> bool:
+        """Whether any of the layouts has prompts."""
+        return any(layout.prompted for layout in self.layouts)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yields the (prompt, answer) pairs of the rows; ("", text) where the layout has no prompts.
+
+        The answer of a chat is its last turn by the assistant, the prompt all turns before it. An instruction and its
+        input are one prompt, with a blank line between them.
+
+        Raises:
+            ValueError: as for texts, and a chat without a turn by the assistant.
+        """
+        for prompt, answer in self._each(lambda layout: layout.pair):
+            yield encodable(prompt), encodable(answer)
+
     def _given(self) -> Iterator[str]:
+        return self._each(lambda layout: layout.text)
+
+    def _each(self, reader: Callable[[TextLayout], Callable[[Record], Part]]) -> Iterator[Part]:
+        """Yields what the layout of each file reads from its rows."""
         for file, layout in zip(self.records.files, self.layouts, strict=True):
+            read = reader(layout)
             for number, row in enumerate(file.rows(layout.columns)):
                 try:
-                    text = layout.text(row)
+                    found = read(row)
                 except ValueError as error:
                     raise ValueError(
                         f"{file.place(number)}, read as {layout}: {error}; layout, text_column or text_template say "
                         "how to read it"
                     ) from None
-                yield text
+                yield found
 
     def __str__(self) -> str:
         return ", ".join(dict.fromkeys(map(str, self.layouts)))

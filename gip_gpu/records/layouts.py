@@ -1,6 +1,6 @@
-"""Layouts of text data sets: how a row's fields make its text. Recognised by their keys."""
+"""Layouts of text data sets: how a row's fields make its text, and its prompt and answer. Recognised by their keys."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,6 +11,8 @@ from gip_gpu.sources.names import like_identifier
 # Fields that hold a chat, and the keys of its turns: who speaks, and what is said.
 CHATS = ("messages", "conversations", "conversation", "dialog")
 TURNS = {"openai": ("role", "content"), "sharegpt": ("from", "value")}
+# Speakers of answers.
+ANSWERING = ("assistant", "gpt")
 # The field in which each kind of chat is usual.
 USUAL = {"messages": "openai", "conversations": "sharegpt"}
 # A layout's fields: a tuple holds names of which one must be there; a name with ? may be missing.
@@ -26,18 +28,22 @@ WAYS = "name the text by a column (text_column='body') or a template (text_templ
 
 @dataclass(frozen=True)
 class TextLayout:
-    """How a row's fields make its text.
+    """How a row's fields make its text, and its (prompt, answer) pair.
 
     Attributes:
         name: one of `NAMES`, "column" or "template".
         columns: fields that the text is made of.
         text: returns the text of a row; ValueError without the row's place if a field is missing or no text.
+        pair: returns the (prompt, answer) pair of a row, raises as `text`; ("", text) if the layout has no prompts.
+        prompted: whether the layout has prompts.
         note: a doubt about the guess, for the user; empty without one.
     """
 
     name: str
     columns: tuple[str, ...]
     text: Callable[[Record], str]
+    pair: Callable[[Record], tuple[str, str]]
+    prompted: bool
     note: str = ""
 
     def __str__(self) -> str:
@@ -56,8 +62,8 @@ def recognise(row: Mapping[str, Any], only: str | None = None) -> TextLayout:
 
     >>> chat = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
     >>> layout = recognise(chat)
-    >>> str(layout), layout.text(chat)
-    ('sharegpt (conversations)', 'Hi\\nHello')
+    >>> str(layout), layout.text(chat), layout.pair(chat)
+    ('sharegpt (conversations)', 'Hi\\nHello', ('Hi', 'Hello'))
     >>> print(recognise({"question": "1 + 1?", "answer": "2", "id": 7}))
     gsm8k (question, answer)
     """
@@ -80,7 +86,12 @@ def recognise(row: Mapping[str, Any], only: str | None = None) -> TextLayout:
 
 def by_column(name: str) -> TextLayout:
     """Returns the layout whose text is one column."""
-    return TextLayout("column", (name,), lambda row: _words(row, name))
+    return without_prompts("column", (name,), lambda row: _words(row, name))
+
+
+def without_prompts(name: str, columns: tuple[str, ...], text: Callable[[Record], str]) -> TextLayout:
+    """Returns a layout whose rows are plain texts."""
+    return TextLayout(name, columns, text, lambda row: ("", text(row)), prompted=False)
 
 
 def _layout(name: str, row: Mapping[str, Any]) -> TextLayout | None:
@@ -99,7 +110,8 @@ def _layout(name: str, row: Mapping[str, Any]) -> TextLayout | None:
                         f"its field {field!r} is usual for {USUAL[field]} chats, and its turns have the keys of {kind} "
                         f"chats, {' and '.join(map(repr, TURNS[kind]))}: it is read as {kind}"
                     )
-                return TextLayout(kind, (field,), partial(_chat, field=field, kind=kind), note)
+                text, pair = partial(_chat, field=field, kind=kind), partial(_chat_pair, field=field, kind=kind)
+                return TextLayout(kind, (field,), text, pair, prompted=True, note=note)
     return None
 
 
@@ -120,11 +132,21 @@ def _of_fields(name: str, row: Mapping[str, Any]) -> TextLayout | None:
             return None
         chosen.append(held)
 
-    def text(row: Record) -> str:
-        parts = [_words(row, each) for each in chosen if each in row or each not in optional]
-        return "\n".join(part for part in parts if part)
+    def parts(row: Record, fields: Sequence[str]) -> Iterator[str]:
+        found = (_words(row, each) for each in fields if each in row or each not in optional)
+        return (part for part in found if part)
 
-    return TextLayout(name, tuple(chosen), text)
+    def text(row: Record) -> str:
+        return "\n".join(parts(row, chosen))
+
+    if len(chosen) == 1:
+        return without_prompts(name, tuple(chosen), text)
+    *asking, answering = chosen
+
+    def pair(row: Record) -> tuple[str, str]:
+        return "\n\n".join(parts(row, asking)), _words(row, answering)
+
+    return TextLayout(name, tuple(chosen), text, pair, prompted=True)
 
 
 def _kind_of(field: str, turns: Any) -> str | None:
@@ -136,11 +158,25 @@ def _kind_of(field: str, turns: Any) -> str | None:
 
 
 def _chat(row: Record, field: str, kind: str) -> str:
-    """Returns what is said in a chat, one turn a line; parts that are no text, such as pictures, are left out."""
+    """Returns the words of a chat, one turn a line."""
+    return "\n".join(content for _, content in _turns(row, field, kind) if content)
+
+
+def _chat_pair(row: Record, field: str, kind: str) -> tuple[str, str]:
+    """Returns the turns before the last one by the assistant, with blank lines between them, and that one."""
+    turns = _turns(row, field, kind)
+    last = max((i for i, (speaker, _) in enumerate(turns) if speaker in ANSWERING), default=None)
+    if last is None:
+        raise ValueError(f"field {field!r} has no turn by {' or '.join(ANSWERING)}, which would be the answer")
+    return "\n\n".join(content for _, content in turns[:last] if content), turns[last][1]
+
+
+def _turns(row: Record, field: str, kind: str) -> list[tuple[Any, str]]:
+    """Returns speakers and words of a chat; parts that are no text, such as pictures, are left out."""
     speaker, words = TURNS[kind]
     turns = _present(row, field)
     if turns is None:
-        return ""
+        return []
     if isinstance(turns, (str, Mapping)) or not hasattr(turns, "__iter__"):
         raise ValueError(f"field {field!r} is {_described(turns)}; it must be a list of turns")
     said = []
@@ -157,9 +193,8 @@ def _chat(row: Record, field: str, kind: str) -> str:
             content = "\n".join(part for part in parts if isinstance(part, str))
         if content is not None and not isinstance(content, str):
             raise ValueError(f"turn {number} of {field!r} has {_described(content)} in {words!r}; it must be text")
-        if content:
-            said.append(content)
-    return "\n".join(said)
+        said.append((turn[speaker], content or ""))
+    return said
 
 
 def _words(row: Record, field: str) -> str:

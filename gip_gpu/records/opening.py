@@ -95,6 +95,13 @@ def format_of(path: AnyPath) -> str:
     return suffix
 
 
+def holds_records(name: str) -> bool:
+    """Returns whether a path, or a name on the hub, is a data set by its suffix, or a folder with files of records."""
+    if os.path.isdir(name):
+        return _saved(name) or any(format_of(entry) in OPENERS for entry in os.listdir(name))
+    return format_of(name) in OPENERS or (HUB_NAME.fullmatch(name) is not None and not os.path.exists(name))
+
+
 def _openers(item: Any, split: str | None) -> list[tuple[str, Callable[[], RecordFile]]]:
     """Returns the names of an item's files with functions that open them."""
     if not isinstance(item, (str, os.PathLike)):

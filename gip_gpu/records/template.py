@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gip_gpu.records.base import Record
-from gip_gpu.records.layouts import TextLayout
+from gip_gpu.records.layouts import TextLayout, without_prompts
 
 
 def by_template(template: str) -> TextLayout:
@@ -35,7 +35,7 @@ def by_template(template: str) -> TextLayout:
     columns = tuple(dict.fromkeys(field for _, field, _ in parts if field is not None))
     if not columns:
         raise ValueError(f"text_template is {template!r}, which names no column; {wanted}")
-    return TextLayout("template", columns, _filled([(literal, field) for literal, field, _ in parts], template))
+    return without_prompts("template", columns, _filled([(literal, field) for literal, field, _ in parts], template))
 
 
 def _filled(parts: list[tuple[str, str | None]], template: str) -> Callable[[Record], str]:

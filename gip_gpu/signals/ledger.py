@@ -10,11 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from gip_gpu.system.files import AnyPath, reading
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks.
-    fcntl = None  # type: ignore[assignment]
+from gip_gpu.system.locks import lock
 
 VERSION = 1
 
@@ -59,7 +55,7 @@ class Ledger:
             return
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (closed by close)
         try:
-            self._lock()
+            lock(self._file, f"{path} is in use by another process; give another file, or wait for it")
             self._load(read)
         except BaseException:
             self.close()
@@ -89,16 +85,6 @@ class Ledger:
         assert self._file is not None
         while text:
             text = text[self._file.write(text) :]
-
-    def _lock(self) -> None:
-        assert self._file is not None
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"{self.path} is in use by another process; give another file, or wait for it"
-                ) from None
 
     def _load(self, read: Callable[[dict[str, Any]], object]) -> None:
         assert self._file is not None

@@ -114,7 +114,7 @@ def test_a_run_is_repeated_from_its_file(folder: Path, run: Run) -> None:
     ("content", "message"),
     [
         ("k = ", "is no TOML"),
-        ("kk = 5", "holds 'kk'; it may hold add, backend"),
+        ("kk = 5", "holds 'kk'; it may hold add, api-key-env"),
         ("[select]\nk = 5", "holds 'select'; it may hold"),
         ("k = [1, 2]", "holds a list for 'k'; it must hold one value"),
         ("k = true", "holds True for 'k'; it must be a number or text"),

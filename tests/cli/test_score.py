@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gip_gpu
-from gip_gpu.cli.examples import read_examples
-from gip_gpu.signals.examples import Pair
+from gip_gpu.records import Texts, open_records
 from gip_gpu.sources import open_matrix
 from tests.support.command_line import Run, command, posix, started
 from tests.support.judge_server import ATTRIBUTES, Answer, JudgeServer, judge_server, true_ratings
@@ -95,7 +94,7 @@ def test_language_model_side_by_side(folder: Path, run: Run, model: Path) -> Non
     line = f"score data.jsonl -o scores.npz --perplexity {model} --ifd {model} --columns length --device cpu"
     found = run(line)
     assert (found.status, found.err) == (0, "")
-    loaded, pairs = load_model(model, device="cpu"), read_examples(folder / "data.jsonl")
+    loaded, pairs = load_model(model, device="cpu"), list(Texts(open_records(folder / "data.jsonl")).pairs())
     wanted = np.column_stack([QUALITY[:, 1], perplexity(pairs, loaded), ifd(pairs, loaded)])
     archive = np.load("scores.npz")
     assert archive["names"].tolist() == ["length", "perplexity", "ifd"]
@@ -300,51 +299,38 @@ def test_what_cannot_be_scored_is_named(folder: Path, run: Run, line: str, messa
     assert not list(folder.glob("s.*"))
 
 
-@pytest.mark.parametrize(
-    ("row", "pair"),
-    [
-        ({"question": "q", "answer": "a"}, ("q", "a")),
-        ({"instruction": "i", "input": "", "output": "o"}, ("i", "o")),
-        ({"instruction": "i", "input": "x", "output": "o"}, ("i\n\nx", "o")),
-        ({"prompt": "p", "completion": "c"}, ("p", "c")),
-        ({"prompt": "p", "response": ""}, ("p", "")),
-        ({"text": "t"}, ("", "t")),
-        ({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}, ("u", "a")),
-        (
-            {
-                "conversations": [
-                    {"from": "human", "value": "h"},
-                    {"from": "gpt", "value": "g"},
-                    {"from": "human", "value": "b"},
-                ]
-            },
-            ("h", "g"),
-        ),
-    ],
-)
-def test_layouts_of_rows(tmp_path: Path, row: object, pair: Pair) -> None:
-    path = tmp_path / "data.jsonl"
-    path.write_text(json.dumps(row) + "\n")
-    assert read_examples(path) == [pair]
+def test_every_data_set_that_embed_takes(folder: Path, run: Run, server: JudgeServer) -> None:
+    Path("parts").mkdir()
+    for name, part in (("a.jsonl", ROWS[:9]), ("b.jsonl", ROWS[9:])):
+        Path("parts", name).write_text("".join(json.dumps(row) + "\n" for row in part))
+    options = f"--judge {server.url} --model m --columns quality,length"
+    for data in ("parts", "parts/a.jsonl parts/b.jsonl"):
+        assert run(f"score {data} -o scores.npy {options} --force").status == 0
+        np.testing.assert_array_equal(np.load("scores.npy"), np.hstack([QUALITY, TRUE]))
+    assert len(server.seen) == M
+    datasets = pytest.importorskip("datasets")
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}).save_to_disk("saved")
+    assert run(f"score saved -o scores.npy {options} --split train --force").status == 0
+    np.testing.assert_array_equal(np.load("scores.npy"), np.hstack([QUALITY, TRUE]))
+    assert len(server.seen) == M
+    # Columns alone may be in any file that select takes.
+    Path("numbers.csv").write_text("quality,length\n1,2\n3,4\n")
+    assert run("score numbers.csv -o csv.npy --columns length").status == 0
+    assert np.load("csv.npy").tolist() == [[2], [4]]
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"body": "b"}, "line 2 has the fields 'body'; examples have question and answer"),
-        ([1], "line 2 is a list; it must be an object"),
-        ({"question": 1, "answer": "a"}, "line 2: 'question' is 1; it must be text"),
-        ({"messages": "u"}, "line 2: 'messages' is \"u\"; it must be a list"),
-        ({"messages": [{"role": "user", "content": "u"}]}, "has no message by assistant or gpt"),
-        ({"messages": [{"role": "user", "content": None}]}, "a message without text"),
-    ],
-)
-def test_rows_that_are_no_examples_are_named(tmp_path: Path, row: object, message: str) -> None:
-    path = tmp_path / "data.jsonl"
-    path.write_text(f'{{"text": "t"}}\n{json.dumps(row)}\n')
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared below)
-        read_examples(path)
-    assert message in str(caught.value)
+def test_the_text_is_named(folder: Path, run: Run, server: JudgeServer) -> None:
+    template = "--text-template {answer}|{quality}"
+    for option, texts in (
+        ("--text-column question", [row["question"] for row in ROWS]),
+        (template, [f"{row['answer']}|{row['quality']}" for row in ROWS]),
+        ("--layout gsm8k", [row["answer"] for row in ROWS]),
+    ):
+        server.seen.clear()
+        assert run(f"score data.jsonl -o s.npy --judge {server.url} --model m {option} --force").status == 0
+        assert set(server.asked) == set(texts)
+    found = run(f"score data.jsonl -o t.npy --ifd ./none {template}")
+    assert "data.jsonl, read as template (answer, quality), has no prompts" in found.err
 
 
 def test_hostile_rows(folder: Path, run: Run, server: JudgeServer) -> None:

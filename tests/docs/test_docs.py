@@ -15,6 +15,7 @@ A comment in the line above a block excuses it, for one of the reasons below:
 
 import contextlib
 import doctest
+import glob
 import importlib.util
 import json
 import os
@@ -132,7 +133,8 @@ class Runner:
         assert not fails, "errors of commands are not compared"
         printed = ""
         for line in block.text.replace("\\\n", "").splitlines():
-            words = shlex.split(line, comments=True)
+            # As a shell does, a pattern becomes the files that it fits.
+            words = [part for word in shlex.split(line, comments=True) for part in sorted(glob.glob(word)) or [word]]
             if not words:
                 continue
             self.titles.difference_update(words)

@@ -100,6 +100,77 @@ def test_files_may_have_different_layouts(tmp_path: Path) -> None:
     assert (first, second) == (third, fourth)
 
 
+@pytest.mark.parametrize(
+    ("row", "pair"),
+    [
+        ({"question": "q", "answer": "a"}, ("q", "a")),
+        ({"question": "q", "answer": 7}, ("q", "7")),
+        ({"instruction": "i", "input": "", "output": "o"}, ("i", "o")),
+        ({"instruction": "i", "output": "o"}, ("i", "o")),
+        ({"instruction": "i", "input": "x", "output": "o"}, ("i\n\nx", "o")),
+        ({"instruction": "i", "input": "x", "response": "r"}, ("i\n\nx", "r")),
+        ({"prompt": "p", "completion": "c"}, ("p", "c")),
+        ({"prompt": "p", "response": ""}, ("p", "")),
+        ({"text": "t"}, ("", "t")),
+        ({"text": "lone \ud800"}, ("", "lone \ufffd")),
+        ({"id": "x7", "body": "b"}, ("", "b")),
+        ({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}, ("u", "a")),
+        (
+            {
+                "dialog": [
+                    {"role": "system", "content": "s"},
+                    {"role": "user", "content": [{"type": "text", "text": "u"}, {"type": "image_url"}]},
+                    {"role": "assistant", "content": None, "tool_calls": [{}]},
+                    {"role": "tool", "content": "t"},
+                    {"role": "assistant", "content": [{"type": "text", "text": "a"}]},
+                ]
+            },
+            ("s\n\nu\n\nt", "a"),
+        ),
+        (
+            {
+                "conversation": [
+                    {"from": "human", "value": "h"},
+                    {"from": "gpt", "value": "g"},
+                    {"from": "human", "value": "b"},
+                ]
+            },
+            ("h", "g"),
+        ),
+    ],
+)
+def test_prompt_and_answer(row: dict[str, object], pair: tuple[str, str], tmp_path: Path) -> None:
+    texts = Texts(open_records(write(tmp_path / "data.jsonl", [row])))
+    assert list(texts.pairs()) == [pair]
+    assert texts.prompted == bool(pair[0])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"text": "t"}, {"body": "b"}, r"line 2, read as text \(text\): it has no field 'text'; it has 'body'"),
+        (
+            {"question": "q", "answer": "a"},
+            {"question": [1], "answer": "a"},
+            "line 2.*'question' is a list",
+        ),
+        (LAYOUTS["openai"]("a", "b"), {"messages": "u"}, "line 2.*'messages' is text; it must be a list of turns"),
+        (
+            LAYOUTS["openai"]("a", "b"),
+            {"messages": [{"role": "user", "content": "u"}]},
+            "line 2.*'messages' has no turn by assistant or gpt, which would be the answer",
+        ),
+        (LAYOUTS["openai"]("a", "b"), {"messages": None}, "line 2.*has no turn by assistant or gpt"),
+    ],
+)
+def test_rows_without_a_pair_are_named(
+    first: dict[str, object], second: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    texts = Texts(open_records(write(tmp_path / "data.jsonl", [first, second])))
+    with pytest.raises(ValueError, match=message):
+        list(texts.pairs())
+
+
 def test_templates() -> None:
     layout = by_template("{{{a}}} {b}{a}")
     assert layout.text({"a": "x", "b": None}) == "{x} x"
