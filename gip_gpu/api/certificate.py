@@ -46,9 +46,11 @@ class Certificate(ReadOnlyArrays):
         unsure = (
             f" but {self.within_rounding}, which led by less than float64 rounding," if self.within_rounding else ""
         )
+        included = int((self.ties == 0).sum())
+        first, other = (f"the first {included} picks were included, and ", "other ") if included else ("", "")
         text = (
-            f"every pick{unsure} is the float64 argmax: {self.candidates.mean():.3g} candidates rescored a pick, "
-            f"{self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
+            f"{first}every {other}pick{unsure} is the float64 argmax: {self.candidates.mean():.3g} candidates rescored a "
+            f"pick, {self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
             f"{self.margins[self.ties == 1].min(initial=1.0):.2g}"
         )
         if len(self.rounds) > 1:

@@ -267,7 +267,11 @@ def _within(name: str, values: NDArray[np.float64], least: float, most: float, r
 
 
 def _check_counts(candidates: NDArray[np.int64], ties: NDArray[np.int64], m: int) -> None:
-    wrong = np.flatnonzero((ties < 1) | (candidates < ties) | (candidates > m))
+    # Picks that were included have neither; they come first.
+    free = np.flatnonzero((ties != 0) | (candidates != 0))
+    start = int(free[0]) if len(free) else len(ties)
+    chosen = np.arange(len(ties)) >= start
+    wrong = np.flatnonzero(chosen & ((ties < 1) | (candidates < ties) | (candidates > m)))
     if len(wrong):
         t = wrong[0]
         found = f"candidates holds {candidates[t]} and ties {ties[t]} at place {t}"

@@ -1,6 +1,5 @@
 """Options of constraints on the picks."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from gip_gpu.api.selection import Selection
 from gip_gpu.cli.options import FILE, Command
 from gip_gpu.cli.values import count, whole
+from gip_gpu.pipeline.limits import as_costs_of
 from gip_gpu.sources import open_matrix
 from gip_gpu.system.files import reading, suffix_of
 from gip_gpu.validation.settings import is_percentage, percentage
@@ -47,13 +47,14 @@ def constraint_options(command: Command) -> Command:
     return command
 
 
-def constraints_of(options: dict[str, Any], grouped: str | None, by: str) -> dict[str, Any]:
+def constraints_of(options: dict[str, Any], grouped: str | None, by: str, *, by_id: bool = False) -> dict[str, Any]:
     """Takes the options of `constraint_options` out of `options`; returns arguments of `gip_gpu.select`.
 
     Args:
         options: values by name.
         grouped: value of the option that says what the groups are, None without.
         by: name of that option, for messages.
+        by_id: whether lines of a .txt that names rows are ids; they are returned as a list.
     """
     least, most = options.pop("group_min"), options.pop("group_max")
     named = {name: options.pop(name) for name in ("exclude", "must_include")}
@@ -66,22 +67,33 @@ def constraints_of(options: dict[str, Any], grouped: str | None, by: str) -> dic
         "group_limits": (least, most) if limited else None,
         **{name: options.pop(name) for name in ("dedup", "budget")},
     }
-    rows = {name: None if path is None else _rows(path, f"--{name.replace('_', '-')}") for name, path in named.items()}
+    rows = {
+        name: None if path is None else _rows(path, f"--{name.replace('_', '-')}", by_id)
+        for name, path in named.items()
+    }
     return {**made, **rows}
 
 
 def check_k(k: Any, limits: dict[str, Any]) -> None:
     """Raises a usage error if neither the number of picks is given nor a budget."""
     if k is None and limits["budget"] is None:
-        raise click.UsageError("missing option '-k', how many; or --budget, for as many as it pays for")
+        raise click.UsageError("Missing option '-k', how many; or --budget, for as many as it pays for")
 
 
-def _rows(path: Path, option: str) -> Any:
-    """Reads the rows that the file of an option names: indices, or those of a selection."""
+def check_costs(costs: Any, limits: dict[str, Any], option: str) -> None:
+    """Raises a usage error if the costs are given without a budget, or a budget without costs."""
+    if (costs is None) != (limits["budget"] is None):
+        raise click.UsageError(f"{option} and --budget belong together: what each row costs, and all of them")
+
+
+def _rows(path: Path, option: str, by_id: bool) -> Any:
+    """Reads the rows that the file of an option names: indices, those of a selection, or ids."""
     suffix = suffix_of(path)
     if suffix in SELECTIONS:
         return Selection.load(path).indices
     with reading(path):
+        if suffix == ".txt" and by_id:
+            return [line.removesuffix("\r") for line in path.read_text("utf-8").split("\n") if line.strip()]
         if suffix == ".txt":
             lines = path.read_text("utf-8").split()
             if not all(line.isascii() and line.isdigit() for line in lines):
@@ -133,15 +145,11 @@ def numbers_of(path: Path, m: int, what: str) -> NDArray[Any]:
     return numbers
 
 
-def as_ints(costs: NDArray[Any], place: Callable[[int], str]) -> NDArray[Any]:
-    """Converts costs that a file or a column holds as floats.
-
-    Raises:
-        ValueError: one is no whole number; the message names its place.
-    """
-    if costs.dtype.kind != "f":
-        return costs
-    bad = np.flatnonzero(~(np.abs(costs) <= 2**53) | (costs != np.round(costs)))
-    if len(bad):
-        raise ValueError(f"{place(int(bad[0]))} has a cost of {costs[bad[0]]}; costs are whole numbers from 1 to 2^53")
-    return costs.astype(np.int64)
+def numbers_in(costs: Path | None, weights: Path | None, m: int) -> dict[str, Any]:
+    """Reads costs and weights from files; returns arguments of `gip_gpu.select`."""
+    found: dict[str, Any] = {}
+    if costs is not None:
+        found["costs"] = as_costs_of(numbers_of(costs, m, "costs"), lambda row: f"row {row} of {costs}")
+    if weights is not None:
+        found["weights"] = numbers_of(weights, m, "weights")
+    return found

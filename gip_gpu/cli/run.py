@@ -12,7 +12,7 @@ import click
 
 from gip_gpu.cli.bars import hide_bars_of_transformers
 from gip_gpu.cli.config import CONFIG, write_config
-from gip_gpu.cli.constraints import constraint_options, constraints_of
+from gip_gpu.cli.constraints import check_costs, check_k, constraint_options, constraints_of
 from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
 from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
 from gip_gpu.cli.output import summary
@@ -21,6 +21,7 @@ from gip_gpu.cli.score_output import entries_of
 from gip_gpu.cli.signal_options import signal_options, signals_of
 from gip_gpu.cli.summary import Summary
 from gip_gpu.cli.values import count
+from gip_gpu.pipeline.limits import LimitColumns
 from gip_gpu.pipeline.run import LOCK, RunResult, Stages, write_chosen
 from gip_gpu.pipeline.saved import save_selection
 from gip_gpu.pipeline.scores import SIGNALS
@@ -34,7 +35,7 @@ from gip_gpu.system.launched import launched
 @click.command()
 @CONFIG
 @DATA
-@click.option("-k", "--k", "k", type=count, required=True, help="How many: 500; or a share of the rows: 0.05 or 5%.")
+@click.option("-k", "--k", "k", type=count, help="How many: 500; or a share of the rows: 0.05 or 5%.")
 @click.option(
     "-o", "--out", "--output", "out", type=FILE, required=True,
     help="The chosen rows: .jsonl, .json (also .gz, .zst), .parquet; without a suffix a folder of datasets.",
@@ -54,6 +55,11 @@ from gip_gpu.system.launched import launched
 @click.option("--no-normalize", is_flag=True, help="Keep the lengths of given vectors.")
 @center_options
 @click.option("--group-by", help="A column of DATA whose values are the groups.")
+@click.option("--cost-by", help="A column of DATA with what each row costs; or: characters, the length of its text.")
+@click.option("--weight-by", help="A column of DATA with a factor for the score of each row.")
+@click.option(
+    "--id-by", help="A column of DATA with the ids by which a .txt of --exclude or --must-include names rows."
+)
 @constraint_options
 @click.option(
     "--report/--no-report", default=None, help="A page about the choice, OUT.html.  [default: if it can be made]"
@@ -63,10 +69,11 @@ from gip_gpu.system.launched import launched
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 @click.pass_context
 def run(
-    context: click.Context, /, config: Path | None, data: tuple[str, ...], k: int | float | str, out: Path,
+    context: click.Context, /, config: Path | None, data: tuple[str, ...], k: int | float | str | None, out: Path,
     work: Path | None, split: str | None, encoder: str, embeddings: Path | None, key: str | None, scores: str | None,
     scores_key: str | None, score_column: tuple[str, ...], missing: str, add: tuple[str, ...], no_normalize: bool,
-    group_by: str | None, report: bool | None, force: bool, log_json: bool, quiet: bool, **options: Any,
+    group_by: str | None, cost_by: str | None, weight_by: str | None, id_by: str | None, report: bool | None,
+    force: bool, log_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose the k most informative rows of the data set DATA: read, embed, score, select, write, report.
 
@@ -95,14 +102,16 @@ def run(
         # Before the work, not after it.
         check_installed()
     check_added(add)
-    limits = constraints_of(options, group_by, "--group-by")
+    limits = constraints_of(options, group_by, "--group-by", by_id=id_by is not None)
+    check_k(k, limits)
+    check_costs(cost_by, limits, "--cost-by")
     text, encoding, signals = text_settings(options), encoder_settings(options), signals_of(options, options["device"])
     encoding["device"] = options["device"]
     folder = Path(f"{out}.work") if work is None else work
     stages = Stages(
         data=data, k=k, work=folder, split=split, text=text, encoder=encoder, encoding=encoding,
         embeddings=embeddings, key=key, scores=scores, score_columns=score_column, scores_key=scores_key,
-        signals=signals, missing=missing, group_by=group_by,
+        signals=signals, missing=missing, limits=LimitColumns(group_by, cost_by, weight_by, id_by),
         select={**options, **limits, "normalize": not no_normalize},
     )  # fmt: skip
     with log:
@@ -132,7 +141,7 @@ def _report(result: RunResult, path: Path, context: click.Context, *, asked: boo
         return write(
             result.selection, path, result.vectors.F, result.scores,
             texts=lambda rows: list(records.take(rows.tolist())), score_names=result.score_names, command=command,
-            groups=None if context.params["group_by"] is None else result.groups,
+            groups=result.limits.get("groups"),
         )  # fmt: skip
     except ImportError:
         if asked:
@@ -153,7 +162,7 @@ def _going_on_from(work: Path, log: ProgressLog) -> Iterator[None]:
 
 def _verify(files: list[str], given: dict[str, Any]) -> str:
     """Returns the command line that verifies the selection."""
-    limits = ("group_min", "group_max", "dedup", "exclude")
+    limits = ("group_min", "group_max", "dedup", "budget")
     named = [(f"--{name.replace('_', '-')}", given[name]) for name in limits if given[name] is not None]
     return shlex.join(["gip-gpu", "verify", *files, *(str(part) for each in named for part in each)])
 

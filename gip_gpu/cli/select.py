@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import gip_gpu
 from gip_gpu.api.selection import Selection
 from gip_gpu.cli import jsonl
-from gip_gpu.cli.constraints import constraint_options, constraints_of, labels_of
+from gip_gpu.cli.constraints import check_costs, check_k, constraint_options, constraints_of, labels_of, numbers_in
 from gip_gpu.cli.id_checks import Ids
 from gip_gpu.cli.ids import names_a_file, read_ids
 from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
@@ -22,6 +22,7 @@ from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
 from gip_gpu.cli.progress_log import LOG_JSON, ProgressLog
 from gip_gpu.cli.values import count, interval
 from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
+from gip_gpu.pipeline.limits import by_id as named
 from gip_gpu.pipeline.scores import SELF_COMPRESSION, compressed_scores
 from gip_gpu.problem.objectives import OBJECTIVES
 from gip_gpu.records.lines import Lines
@@ -34,7 +35,7 @@ from gip_gpu.validation.settings import as_count
 @click.command()
 @click.argument("embeddings", type=FILE)
 @click.option("--scores", type=FILE, help=f"A file as EMBEDDINGS, .csv, .tsv or .jsonl; or: {SELF_COMPRESSION}.")
-@click.option("-k", "--k", "k", type=count, required=True, help="How many: 500; or a share of the rows: 0.05 or 5%.")
+@click.option("-k", "--k", "k", type=count, help="How many: 500; or a share of the rows: 0.05 or 5%.")
 @click.option(
     "-o",
     "--output",
@@ -57,6 +58,8 @@ from gip_gpu.validation.settings import as_count
 @click.option("--no-normalize", is_flag=True, help="Keep the lengths of the embeddings' rows.")
 @center_options
 @click.option("--groups", type=FILE, help="The group of each row: .npy, or .txt with one a line.")
+@click.option("--costs", type=FILE, help="What each row costs, for --budget: .npy, .csv, or .txt with one a line.")
+@click.option("--weights", type=FILE, help="A factor for the score of each row, in such a file.")
 @constraint_options
 @click.option("--checkpoint", type=FILE, help="Written from time to time; if it exists, the run resumes from it.")
 @click.option("--checkpoint-every", type=interval, help="Picks (an int), or seconds (60.0 or 60s).  [default: 60.0]")
@@ -64,10 +67,10 @@ from gip_gpu.validation.settings import as_count
 @LOG_JSON
 @click.option("--quiet", is_flag=True, help="No progress, no summary, no warnings.")
 def select(
-    embeddings: Path, scores: Path | None, k: int | float | str, output: Path | None, rows: Path | None,
+    embeddings: Path, scores: Path | None, k: int | float | str | None, output: Path | None, rows: Path | None,
     rows_out: Path | None, no_check_rows: bool, ids: str | None, key: str | None, scores_key: str | None,
-    no_normalize: bool, center: bool | str, groups: Path | None, checkpoint: Path | None, force: bool,
-    log_json: bool, quiet: bool, **options: Any,
+    no_normalize: bool, center: bool | str, groups: Path | None, costs: Path | None, weights: Path | None,
+    checkpoint: Path | None, force: bool, log_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose k rows of EMBEDDINGS, most informative first.
 
@@ -104,14 +107,19 @@ def select(
         raise click.UsageError("--rows and --rows-out belong together: the file to copy from, and the file to write")
     if rows is None and no_check_rows:
         raise click.UsageError("--no-check-rows applies to --rows, which is not given")
-    if ids is not None and not outputs.printed and (output is None or suffix_of(output) not in WITH_IDS):
+    by_id = ids is not None and any(
+        path is not None and suffix_of(path) == ".txt" for path in (options["exclude"], options["must_include"])
+    )
+    if ids is not None and not by_id and not outputs.printed and (output is None or suffix_of(output) not in WITH_IDS):
         raise click.UsageError(f"--ids needs an output with ids: -o with {', '.join(WITH_IDS)}, or standard output")
     if checkpoint is None and options["checkpoint_every"] is not None:
         raise click.UsageError("--checkpoint-every goes with --checkpoint, the file to write")
     if quiet:
         warnings.simplefilter("ignore")
-    limits = constraints_of(options, None if groups is None else str(groups), "--groups")
-    if launched() and any(value is not None for value in limits.values()):
+    limits = constraints_of(options, None if groups is None else str(groups), "--groups", by_id=ids is not None)
+    check_k(k, limits)
+    check_costs(costs, limits, "--costs")
+    if launched() and (weights is not None or any(value is not None for value in limits.values())):
         raise click.UsageError("a selection among processes takes no constraints; run it in one process")
     options.update(normalize=not no_normalize, center=center)
     pool_rows: Lines | None = None
@@ -121,7 +129,8 @@ def select(
         nonlocal pool_rows, pool_ids
         limit = options["memory_limit"]
         F = as_matrix(open_matrix(embeddings, key, dimensions=(2,), memory_limit=limit), "F")
-        as_count(k, len(F))
+        if k is not None:
+            as_count(k, len(F))
         G: NDArray[Any] | Source | None = None
         if source is not None:
             G = open_matrix(source, scores_key, memory_limit=limit)
@@ -150,11 +159,16 @@ def select(
             from gip_gpu.distributed.launch import select_launched
 
             options["progress"] = log.begin("select") if log_json else log.bars or None
+            # Without it there would be a budget.
+            assert k is not None
             select_launched(k, {**options, "checkpoint": checkpoint}, read, finish)
             return
         F, G = read(True)
         if groups is not None:
             limits["groups"] = labels_of(groups, len(F))
+        limits.update(numbers_in(costs, weights, len(F)))
+        if by_id and pool_ids is not None:
+            limits.update(named(limits, [str(each) for each in pool_ids.take(range(len(F)))]))
         # The bar of select itself leaves picks of a checkpoint out of its rate.
         options["progress"] = log.begin("select") if log_json else log.bars or None
         finish(gip_gpu.select(F, G, k, checkpoint=checkpoint, **limits, **options))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.api.selection import Selection
-from gip_gpu.cli.constraints import constraint_options, constraints_of, labels_of
+from gip_gpu.cli.constraints import check_costs, constraint_options, constraints_of, labels_of, numbers_in
 from gip_gpu.cli.options import FILE
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.summary import table
@@ -29,6 +29,8 @@ from gip_gpu.verification.rounded import FORMATS
 @click.option("--scores-key", help="Name of the scores in their file, or of columns: a,b,c.")
 @click.option("--prior", type=FILE, help="The selection that SELECTION extends.")
 @click.option("--groups", type=FILE, help="The group of each row, if the selection was made by groups.")
+@click.option("--costs", type=FILE, help="What each row costs, for --budget: .npy, .csv, or .txt with one a line.")
+@click.option("--weights", type=FILE, help="A factor for the score of each row, in such a file.")
 @constraint_options
 @click.option("--stability", is_flag=True, help="Show which picks a change of the input may change: --rounded bf16.")
 @click.option("--rounded", type=click.Choice(FORMATS), help="With embeddings rounded to this format.")
@@ -38,7 +40,8 @@ from gip_gpu.verification.rounded import FORMATS
 @click.pass_context
 def verify(
     context: click.Context, /, selection: Path, embeddings: Path, scores: Path | None, key: str | None,
-    scores_key: str | None, prior: Path | None, groups: Path | None, stability: bool, rounded: str | None,
+    scores_key: str | None, prior: Path | None, groups: Path | None, costs: Path | None, weights: Path | None,
+    stability: bool, rounded: str | None,
     score_noise: float, runs: int, device: str, **constraints: Any,
 ) -> None:  # fmt: skip
     """Check SELECTION, a .npz or .json of select -o, against its EMBEDDINGS and scores, on any machine.
@@ -65,8 +68,10 @@ def verify(
     elif scores_key is not None:
         raise click.UsageError("--scores-key names an array in a file, but --scores is not given")
     limits = constraints_of(constraints, None if groups is None else str(groups), "--groups")
+    check_costs(costs, limits, "--costs")
     if groups is not None:
         limits["groups"] = labels_of(groups, len(F))
+    limits.update(numbers_in(costs, weights, len(F)))
     found = check(chosen, F, G, prior=None if prior is None else Selection.load(prior), **limits)
     entries: list[tuple[str, str]] = [
         ("objective", f"{chosen.plan.objective}, sign {options.sign}, query {options.query}"),

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gip_gpu.embedding import Encoder
+from gip_gpu.pipeline.limits import LimitColumns
 from gip_gpu.pipeline.run import RunResult, Stages
 from gip_gpu.pipeline.scores import SIGNALS
 from gip_gpu.pipeline.signals import TextSignals
@@ -14,10 +15,13 @@ from gip_gpu.records.opening import load_datasets
 from gip_gpu.records.tables import DatasetTable, FrameTable
 from gip_gpu.records.writing import check_added, table_of
 
+# Options that may name a column.
+LIMITS = ("groups", "costs", "weights", "ids")
+
 
 def select_dataset(
     data: Any,
-    k: int | float | str,
+    k: int | float | str | None,
     *,
     embeddings: Any = None,
     encoder: str | os.PathLike[str] | Encoder = "hashing",
@@ -55,7 +59,8 @@ def select_dataset(
         cache: folder in which vectors, checkpoints, replies and losses stay, so that the next call finds them. None
             keeps nothing.
         return_selection: return the pair (rows, Selection).
-        options: options of `gip_gpu.select`: objective, standardize, sign, device and others.
+        options: options of `gip_gpu.select`: objective, standardize, sign, device and others. `groups`, `costs`,
+            `weights` and `ids` may be names of columns, and costs "characters", the length of the text.
 
     Returns:
         The chosen rows, most informative first, in the type of `data`; a `datasets.Dataset` for a path. With
@@ -78,6 +83,7 @@ def select_dataset(
     score_columns = _score_columns(scores, names)
     if score_columns:
         scores = None
+    limits = {name: options.pop(name) for name in LIMITS if isinstance(options.get(name), str)}
     what = "column" if text in names else "template"
     with TemporaryDirectory() as folder:
         stages = Stages(
@@ -91,6 +97,7 @@ def select_dataset(
             score_columns=score_columns,
             signals=signals or TextSignals(),
             missing=missing,
+            limits=LimitColumns(**limits),
             select=options,
         )
         result = stages.run()

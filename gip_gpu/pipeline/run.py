@@ -17,6 +17,7 @@ from gip_gpu.checkpoint.file import CheckpointError
 from gip_gpu.checkpoint.fingerprint import of_matrix
 from gip_gpu.embedding import Encoder
 from gip_gpu.exceptions import DataWarning, warn
+from gip_gpu.pipeline.limits import LimitColumns
 from gip_gpu.pipeline.scores import SELF_COMPRESSION, Scores, scores_of
 from gip_gpu.pipeline.signals import Notify, SignalScores, TextSignals, signal_scores
 from gip_gpu.pipeline.vectors import Vectors, encoder_of, given_vectors, made_vectors
@@ -47,7 +48,7 @@ class RunResult:
         signals: scores as computed from columns and texts, before missing ones were treated; None if none was computed
             from texts.
         selection: the chosen rows.
-        groups: the group of each row, None without.
+        limits: groups, costs and weights of the rows that columns gave, as arguments of `gip_gpu.select`.
         seconds: seconds of each stage.
     """
 
@@ -58,7 +59,7 @@ class RunResult:
     score_names: list[str] | None
     signals: SignalScores | None
     selection: Selection
-    groups: list[str] | None
+    limits: dict[str, Any]
     seconds: dict[str, float]
 
 
@@ -80,13 +81,13 @@ class Stages:
         signals: signals to compute from the texts, beside the score columns.
         missing: treatment of missing scores of columns and signals, as in `gip_gpu.signals.fill_missing`; "drop" sets
             `on_nan="drop"`.
-        group_by: column whose values are the groups of `gip_gpu.select`.
+        limits: columns that groups, costs, weights and ids of `gip_gpu.select` are made of.
         select: options of `gip_gpu.select`.
         notify: called with the name of a stage when it begins; returns the progress function of the stage, or None.
     """
 
     data: Any
-    k: int | float | str
+    k: int | float | str | None
     work: str | os.PathLike[str]
     split: str | None = None
     text: dict[str, str | None] = field(default_factory=dict)
@@ -99,7 +100,7 @@ class Stages:
     scores_key: str | None = None
     signals: TextSignals = field(default_factory=TextSignals)
     missing: str = "error"
-    group_by: str | None = None
+    limits: LimitColumns = field(default_factory=LimitColumns)
     select: dict[str, Any] = field(default_factory=dict)
     notify: Notify = lambda stage: None
 
@@ -161,12 +162,11 @@ class Stages:
         self.notify("score")
         scores, names, made = self._scored(records, texts, vectors)
         lap("score")
-        groups = None if self.group_by is None else records.labels(self.group_by)
-        if groups is not None:
-            self.select = {**self.select, "groups": groups}
+        limits = self.limits.limits(records, texts)
+        self.select = {**self.select, **limits, **self.limits.named(records, self.select)}
         selection = self._selected(vectors, scores)
         lap("select")
-        return RunResult(records, texts, vectors, scores, names, made, selection, groups, seconds)
+        return RunResult(records, texts, vectors, scores, names, made, selection, limits, seconds)
 
     def _scored(
         self, records: Records, texts: Texts | None, vectors: Vectors

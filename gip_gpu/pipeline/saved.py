@@ -36,7 +36,7 @@ def save_selection(stages: Stages, result: RunResult, path: str | os.PathLike[st
     if result.vectors.path is None or scores is None or groups is None:
         return None
     key = [] if stages.key is None else ["--key", stages.key]
-    return [os.fspath(path), str(result.vectors.path), *key, *scores, *groups]
+    return [os.fspath(path), str(result.vectors.path), *key, *scores, *groups, *_numbers_of(stages, result)]
 
 
 def checkable(result: RunResult) -> Selection:
@@ -75,15 +75,33 @@ def _scores_of(stages: Stages, result: RunResult) -> list[str] | None:
 
 def _groups_of(stages: Stages, result: RunResult) -> list[str] | None:
     """Returns the option that names the groups; None if a label holds what a line of UTF-8 cannot."""
-    if result.groups is None:
+    groups = result.limits.get("groups")
+    if groups is None:
         return []
     try:
-        content = "".join(f"{label}\n" for label in result.groups).encode()
+        content = "".join(f"{label}\n" for label in groups).encode()
     except UnicodeEncodeError:
         return None
-    if content.count(b"\n") != len(result.groups) or b"\r" in content:
+    if content.count(b"\n") != len(groups) or b"\r" in content:
         return None
     place = Path(stages.work, f"groups-{hashlib.blake2b(content, digest_size=16).hexdigest()}.txt")
     with atomic_write(place) as file:
         file.write(content)
     return ["--groups", str(place)]
+
+
+def _numbers_of(stages: Stages, result: RunResult) -> list[str]:
+    """Returns the options that name costs, weights, and rows to exclude and to include, in files of the work folder."""
+    named = {name: stages.select.get(name) for name in ("exclude", "must_include")}
+    given = {**{name: result.limits.get(name) for name in ("costs", "weights")}, **named}
+    found: list[str] = []
+    for name, values in given.items():
+        if values is None:
+            continue
+        array = np.asarray(values)
+        digest = hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+        place = Path(stages.work, f"{name}-{digest}.npy")
+        with atomic_write(place) as file:
+            np.save(file, array, allow_pickle=False)
+        found += [f"--{name.replace('_', '-')}", str(place)]
+    return found

@@ -113,3 +113,69 @@ def test_labels_of_any_type(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps({"x": value}) + "\n" for value in ("a", 1, None, ["b"], True)))
     assert open_records(path).labels("x") == ["a", "1", "null", '["b"]', "true"]
+
+
+def test_costs_weights_and_rows_of_files(run):
+    F, rng = np.load("F.npy"), np.random.default_rng(1)
+    costs, weights = rng.integers(1, 50, 60), rng.uniform(0.1, 2, 60)
+    np.save("costs.npy", costs)
+    Path("costs.txt").write_text("".join(f"{cost}\n" for cost in costs))
+    Path("weights.csv").write_text("trust\n" + "".join(f"{float(weight)!r}\n" for weight in weights))
+    Path("first.txt").write_text("40\n3\n")
+    wanted = gip_gpu.select(
+        F, None, None, device="cpu", costs=costs, budget=200, weights=weights, must_include=[40, 3], exclude=[0, 5]
+    )
+    for name in ("costs.npy", "costs.txt"):
+        how = f"--costs {name} --budget 200 --weights weights.csv --must-include first.txt --exclude no.txt"
+        assert run(f"select F.npy -o c.npz --force {how} --quiet --device cpu")[0] == 0
+        assert gip_gpu.Selection.load("c.npz") == wanted
+        assert run(f"verify c.npz F.npy {how}")[0] == 0
+        assert run(f"verify c.npz F.npy {how.replace('200', '201')}")[0] == 1
+    assert "Missing option '-k'" in run("select F.npy -o d.npz")[2]
+    assert "--costs and --budget belong together" in run("select F.npy -k 3 -o d.npz --budget 5")[2]
+    assert "--costs and --budget belong together" in run("select F.npy -k 3 -o d.npz --costs costs.npy")[2]
+    Path("costs.txt").write_text("1.5\n" * 60)
+    assert "row 0 of costs.txt has a cost of 1.5" in run("select F.npy -o d.npz --costs costs.txt --budget 9")[2]
+    Path("costs.txt").write_text("1\n" * 59)
+    assert "for each of 60 rows" in run("select F.npy -o d.npz --costs costs.txt --budget 9")[2]
+    Path("costs.txt").write_text("much\n" * 60)
+    assert "must hold numbers, one a line" in run("select F.npy -o d.npz --costs costs.txt --budget 9")[2]
+
+
+def test_rows_named_by_ids(run):
+    F = np.load("F.npy")
+    Path("ids.txt").write_text("".join(f"doc {i}\n" for i in range(60)))
+    Path("first.txt").write_text("doc 40\ndoc 3\n")
+    Path("never.txt").write_text("doc 0\r\ndoc 5\r\n")
+    how = "--ids ids.txt --must-include first.txt --exclude never.txt"
+    assert run(f"select F.npy -k 6 -o c.npz {how} --quiet --device cpu")[0] == 0
+    wanted = gip_gpu.select(F, None, 6, device="cpu", must_include=[40, 3], exclude=[0, 5])
+    assert gip_gpu.Selection.load("c.npz") == wanted
+    Path("never.txt").write_text("doc 60\n")
+    assert "exclude has 'doc 60', which is the id of no row" in run(f"select F.npy -k 6 -o d.npz {how}")[2]
+
+
+def test_run_with_a_budget(run):
+    """The summary ends with the command that verifies it."""
+    how = "--cost-by characters --budget 400 --weight-by w --id-by id --must-include first.txt --exclude never.txt"
+    data = [{**row, "w": 1 + i % 3, "id": f"doc {i}", "tokens": i + 1} for i, row in enumerate(ROWS)]
+    write(Path("data.jsonl"), data)
+    Path("first.txt").write_text("doc 40\ndoc 3\n")
+    Path("never.txt").write_text("doc 0\ndoc 5\n")
+    status, out, err = run(f"run data.jsonl --out c.jsonl --no-report --device cpu {how}")
+    assert status == 0, err
+    chosen = read(Path("c.jsonl"))
+    assert [row["id"] for row in chosen[:2]] == ["doc 40", "doc 3"]
+    lengths = [len(f"{row['question']}\n{row['answer']}") for row in chosen]
+    assert sum(lengths) <= 400
+    assert not {"doc 0", "doc 5"} & {row["id"] for row in chosen}
+    command = out.split("gip-gpu verify ")[1].splitlines()[0]
+    assert run(f"verify {command}")[0] == 0
+    assert run("run --config c.jsonl.toml --out d.jsonl --no-report")[0] == 0
+    assert Path("d.jsonl").read_bytes() == Path("c.jsonl").read_bytes()
+    assert run("run data.jsonl --out e.jsonl --no-report --cost-by tokens --budget 100 --device cpu")[0] == 0
+    assert sum(row["tokens"] for row in read(Path("e.jsonl"))) <= 100
+    write(Path("bad.jsonl"), [{**data[0], "tokens": 2.5}, *data[1:]])
+    said = run("run bad.jsonl --out f.jsonl --no-report --cost-by tokens --budget 100")[2]
+    assert "bad.jsonl, line 1 has a cost of 2.5" in said
+    assert "--cost-by and --budget belong together" in run("run data.jsonl -k 3 --out g.jsonl --budget 5")[2]

@@ -139,3 +139,21 @@ def test_errors() -> None:
         select_dataset(table, 3, encoder=7)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="LazyFrame; collect"):
         select_dataset(table.lazy(), 3)
+
+
+def test_limits_from_columns() -> None:
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(3)
+    rows = [
+        {"text": f"text {i} {'x' * (i % 7)}", "topic": f"t{i % 3}", "tokens": i % 9 + 1, "id": i} for i in range(60)
+    ]
+    F, tokens = rng.standard_normal((60, 8)), np.array([row["tokens"] for row in rows])
+    frame = pandas.DataFrame(rows)
+    limits = {"group_limits": (1, None), "budget": 40, "must_include": [50, 2]}
+    chosen = select_dataset(frame, None, embeddings=F, groups="topic", costs="tokens", ids="id", **limits)
+    wanted = gip_gpu.select(F, None, None, groups=frame["topic"], costs=tokens, **limits)
+    assert chosen["id"].tolist() == wanted.tolist()
+    by_length = select_dataset(frame, 20, costs="characters", budget=100)
+    assert by_length["text"].str.len().sum() <= 100
+    with pytest.raises(ValueError, match="vectors are given instead of texts"):
+        select_dataset(frame, 20, embeddings=F, costs="characters", budget=100)
