@@ -49,8 +49,8 @@ class Certificate(ReadOnlyArrays):
         included = int((self.ties == 0).sum())
         first, other = (f"the first {included} picks were included, and ", "other ") if included else ("", "")
         text = (
-            f"{first}every {other}pick{unsure} is the float64 argmax: {self.candidates.mean():.3g} candidates rescored a "
-            f"pick, {self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
+            f"{first}every {other}pick{unsure} is the float64 argmax: {self.candidates.mean():.3g} candidates rescored "
+            f"a pick, {self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "
             f"{self.margins[self.ties == 1].min(initial=1.0):.2g}"
         )
         if len(self.rounds) > 1:

@@ -7,6 +7,7 @@ from gip_gpu import Pool, metrics, select, signals, verify
 from gip_gpu.exceptions import ConstraintWarning
 from tests.support.constrained import plain, problem
 from tests.support.emulated import device_options
+from tests.support.paths import REAL_DATA
 
 OBJECTIVES = ("mp", "lr", "omp", "entropy")
 NONE = {"exclude": [], "codes": None, "least": None, "most": None, "dedup": None}
@@ -345,6 +346,26 @@ def test_float32_arrays_bound_weighted_scores():
             )
             assert chosen.tolist() == expected
             assert chosen.certificate.candidates.mean() < 300
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_on_real_data(real, objective):
+    """Questions of GSM8K under all constraints; the costs are the lengths of their texts."""
+    F = real("gsm8k_minilm_f16.npy")[:1500]
+    lengths = np.array([len(line) for line in (REAL_DATA / "gsm8k_train.jsonl").read_bytes().split(b"\n")[:1500]])
+    G = signals.self_compression(F)[:, None]
+    groups, weights = np.arange(1500) % 5, 1 + np.arange(1500) % 3
+    given = {"exclude": [1, 2], "dedup": 0.8, "costs": lengths, "budget": 20_000}
+    epsilon, k = 0.0 if objective == "mp" else 0.1, 50
+    chosen = select(
+        F, None if objective == "entropy" else G, k, objective=objective, epsilon=epsilon, device="cpu", groups=groups,
+        group_limits=(8, 12), must_include=[700, 30], weights=weights, **given,
+    )  # fmt: skip
+    limits = {"codes": groups, "least": np.full(5, 8), "most": np.full(5, 12)}
+    scores = None if objective == "entropy" else G
+    assert chosen.tolist() == plain(
+        F, scores, k, objective, epsilon, include=[700, 30], weights=weights, **limits, **given
+    )
 
 
 SHARES = [((0.1, 0.25), (2, 5)), ((0.07, None), (2, 20)), ((0, 1.0), (0, 20)), ((None, 3), (0, 3))]
