@@ -5,7 +5,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,8 @@ class Outputs:
             ids.check_lines("utf-8")
         ids.warn_duplicates()
 
-    def write(self, selection: Selection, rows: Lines | None, ids: Ids | None) -> None:
-        """Writes all files or none, then prints the summary."""
+    def write(self, selection: Selection, rows: Lines | None, ids: Ids | None, cost: str = "") -> None:
+        """Writes all files or none, then prints the summary, with the cost of the picks if there is a budget."""
         named = None if ids is None else ids.take(selection)
         with Together() as together:
             for path, _ in self.files:
@@ -105,7 +105,7 @@ class Outputs:
                 say(lines, "the indices" if named is None else "the ids", nl=False, note=note)
         written = [str(path) for path, _ in self.files]
         note = f"{' and '.join(written)} {'is' if len(written) == 1 else 'are'} written" if written else ""
-        self.log.summary(summary(selection, written), err=self.printed, note=note)
+        self.log.summary(summary(selection, written, cost=cost), err=self.printed, note=note)
 
 
 def check_file(path: Path, suffixes: Sequence[str], taken: set[str], force: bool, what: str) -> None:
@@ -184,15 +184,23 @@ def summary(
     written: Sequence[str],
     before: Sequence[tuple[str, str]] = (),
     after: Sequence[tuple[str, str]] = (),
+    cost: str = "",
 ) -> Summary:
-    """Returns the summary of a selection, with some entries before and after its own."""
+    """Returns the summary of a selection, with some entries before and after its own, and the cost of its picks."""
     chosen, share = selection.plan, selection.range_share
+    # A budget may have asked for no number.
+    short = len(selection) < chosen.k and not cost
     entries = [
         *before,
         ("items", f"{chosen.m:,} of length {chosen.d:,}"),
         ("signals", f"{chosen.n:,}"),
         *(() if selection.preparation is None else selection.preparation.said),
-        ("chosen", f"{len(selection):,}" + (f" of {chosen.k:,} asked for" if len(selection) < chosen.k else "")),
+        # A budget may have asked for no number.
+        (
+            "chosen",
+            f"{len(selection):,}" + ("" if cost or len(selection) == chosen.k else f" of {chosen.k:,} asked for"),
+        ),
+        *([("cost", cost)] if cost else []),
         ("objective", chosen.objective),
         ("Gram columns", f"{chosen.kept}, on {chosen.device} ({chosen.backend})"),
         ("time", f"{selection.timings['total']:.3g} s, {selection.work}"),
@@ -203,6 +211,13 @@ def summary(
         *after,
     ]
     return Summary(entries, str(selection.certificate))
+
+
+def cost_of(selection: Selection, limits: Mapping[str, Any]) -> str:
+    """Returns the cost of the picks and the budget, from the constraints of the selection; "" without a budget."""
+    if limits.get("costs") is None:
+        return ""
+    return f"{sum(np.asarray(limits['costs'])[selection.indices].tolist()):,} of {limits['budget']:,}"
 
 
 def _explained(explained: NDArray[np.float64], rounds: Sequence[int]) -> str:

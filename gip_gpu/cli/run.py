@@ -15,7 +15,7 @@ from gip_gpu.cli.config import CONFIG, write_config
 from gip_gpu.cli.constraints import check_costs, check_k, constraint_options, constraints_of
 from gip_gpu.cli.data_options import DATA, encoder_options, encoder_settings, local_files, text_options, text_settings
 from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
-from gip_gpu.cli.output import summary
+from gip_gpu.cli.output import cost_of, summary
 from gip_gpu.cli.progress_log import LOG_JSON, ProgressLog
 from gip_gpu.cli.score_output import entries_of
 from gip_gpu.cli.signal_options import signal_options, signals_of
@@ -128,7 +128,8 @@ def run(
         if page is not None and _report(result, page, context, asked=report is True):
             outputs.append(str(page))
         to_verify = [] if files is None else [("verify", _verify(files, context.params))]
-        log.summary(_summary(result, missing, outputs, to_verify), note=f"{out} is written")
+        cost = cost_of(result.selection, {**limits, **result.limits})
+        log.summary(_summary(result, missing, outputs, to_verify, cost), note=f"{out} is written")
 
 
 def _report(result: RunResult, path: Path, context: click.Context, *, asked: bool) -> Path | None:
@@ -167,8 +168,8 @@ def _verify(files: list[str], given: dict[str, Any]) -> str:
     return shlex.join(["gip-gpu", "verify", *files, *(str(part) for each in named for part in each)])
 
 
-def _summary(result: RunResult, missing: str, written: list[str], after: list[tuple[str, str]]) -> Summary:
+def _summary(result: RunResult, missing: str, written: list[str], after: list[tuple[str, str]], cost: str) -> Summary:
     scored = [] if result.signals is None else entries_of(result.signals, missing)
     seconds = ", ".join(f"{stage} {took:.3g} s" for stage, took in result.seconds.items())
     before = [*result.vectors.said, *scored, ("stages", seconds)]
-    return summary(result.selection, written, before=before, after=after)
+    return summary(result.selection, written, before=before, after=after, cost=cost)

@@ -18,7 +18,7 @@ from gip_gpu.cli.constraints import check_costs, check_k, constraint_options, co
 from gip_gpu.cli.id_checks import Ids
 from gip_gpu.cli.ids import names_a_file, read_ids
 from gip_gpu.cli.options import FILE, center_options, choice_options, run_options
-from gip_gpu.cli.output import WITH_IDS, Outputs, check_file
+from gip_gpu.cli.output import WITH_IDS, Outputs, check_file, cost_of
 from gip_gpu.cli.progress_log import LOG_JSON, ProgressLog
 from gip_gpu.cli.values import count, interval
 from gip_gpu.data.user_arrays import as_matrix, check_rows_of_scores
@@ -151,7 +151,7 @@ def select(
 
     def finish(selection: Selection) -> None:
         log.begin("write")
-        outputs.write(selection, pool_rows, pool_ids)
+        outputs.write(selection, pool_rows, pool_ids, cost_of(selection, limits))
 
     with log, _going_on_from(checkpoint if leading() else None, log):
         log.begin("read")

@@ -168,6 +168,8 @@ def test_run_with_a_budget(run):
     assert [row["id"] for row in chosen[:2]] == ["doc 40", "doc 3"]
     lengths = [len(f"{row['question']}\n{row['answer']}") for row in chosen]
     assert sum(lengths) <= 400
+    assert f"{sum(lengths)} of 400" in out
+    assert "asked for" not in out
     assert not {"doc 0", "doc 5"} & {row["id"] for row in chosen}
     command = out.split("gip-gpu verify ")[1].splitlines()[0]
     assert run(f"verify {command}")[0] == 0
