@@ -195,11 +195,7 @@ def summary(
         ("items", f"{chosen.m:,} of length {chosen.d:,}"),
         ("signals", f"{chosen.n:,}"),
         *(() if selection.preparation is None else selection.preparation.said),
-        # A budget may have asked for no number.
-        (
-            "chosen",
-            f"{len(selection):,}" + ("" if cost or len(selection) == chosen.k else f" of {chosen.k:,} asked for"),
-        ),
+        ("chosen", f"{len(selection):,}" + (f" of {chosen.k:,} asked for" if short else "")),
         *([("cost", cost)] if cost else []),
         ("objective", chosen.objective),
         ("Gram columns", f"{chosen.kept}, on {chosen.device} ({chosen.backend})"),
