@@ -47,7 +47,8 @@ class Certificate(ReadOnlyArrays):
             f" but {self.within_rounding}, which led by less than float64 rounding," if self.within_rounding else ""
         )
         included = int((self.ties == 0).sum())
-        first, other = (f"the first {included} picks were included, and ", "other ") if included else ("", "")
+        told = "pick was" if included == 1 else f"{included} picks were"
+        first, other = (f"the first {told} included, and ", "other ") if included else ("", "")
         text = (
             f"{first}every {other}pick{unsure} is the float64 argmax: {self.candidates.mean():.3g} candidates rescored "
             f"a pick, {self.refreshes} refreshes, {self.tied} ties, smallest margin without a tie "

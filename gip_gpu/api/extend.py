@@ -47,7 +47,7 @@ def extend(
     The selection's picks are first projected out of the scores of the new rows; the old rows are not needed. The picks
     equal those of `select` on the chosen and the new rows together, with the chosen rows as `initial`. If the selection
     ran several rounds, only the picks of its last round count as chosen, because a round starts with nothing projected
-    out. The result can be extended again.
+    out. Constraints and weights of the selection do not hold for the new rows. The result can be extended again.
 
     Args:
         selection: result of `select`, `Pool.select`, `extend` or `Selection.load`. It fixes objective, epsilon, sign

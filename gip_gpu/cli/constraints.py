@@ -93,9 +93,9 @@ def _rows(path: Path, option: str, by_id: bool) -> Any:
         return Selection.load(path).indices
     with reading(path):
         if suffix == ".txt" and by_id:
-            return [line.removesuffix("\r") for line in path.read_text("utf-8").split("\n") if line.strip()]
+            return [line.removesuffix("\r") for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
         if suffix == ".txt":
-            lines = path.read_text("utf-8").split()
+            lines = path.read_text("utf-8-sig").split()
             if not all(line.isascii() and line.isdigit() for line in lines):
                 raise ValueError(f"{path} must hold indices of rows, one a line")
             return np.array([int(line) for line in lines], np.int64)
@@ -130,7 +130,7 @@ def numbers_of(path: Path, m: int, what: str) -> NDArray[Any]:
     """
     if suffix_of(path) == ".txt":
         with reading(path):
-            lines = path.read_text("utf-8").split()
+            lines = path.read_text("utf-8-sig").split()
             try:
                 numbers = np.array([float(line) for line in lines])
             except ValueError:

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from gip_gpu.api.selection import Selection
 from gip_gpu.cli.constraints import check_costs, constraint_options, constraints_of, labels_of, numbers_in
+from gip_gpu.cli.ids import read_ids
 from gip_gpu.cli.options import FILE
 from gip_gpu.cli.streams import say
 from gip_gpu.cli.summary import table
 from gip_gpu.data.user_arrays import as_matrix
+from gip_gpu.pipeline.limits import by_id as named
 from gip_gpu.pipeline.scores import SELF_COMPRESSION, compressed_scores
 from gip_gpu.sources import Source, open_matrix
 from gip_gpu.verification import stability as stable
@@ -31,6 +33,8 @@ from gip_gpu.verification.rounded import FORMATS
 @click.option("--groups", type=FILE, help="The group of each row, if the selection was made by groups.")
 @click.option("--costs", type=FILE, help="What each row costs, for --budget: .npy, .csv, or .txt with one a line.")
 @click.option("--weights", type=FILE, help="A factor for the score of each row, in such a file.")
+@click.option("--ids", help="Ids of the items, by which a .txt of --exclude or --must-include names rows: a file, or a "
+              "column of EMBEDDINGS.")  # fmt: skip
 @constraint_options
 @click.option("--stability", is_flag=True, help="Show which picks a change of the input may change: --rounded bf16.")
 @click.option("--rounded", type=click.Choice(FORMATS), help="With embeddings rounded to this format.")
@@ -41,7 +45,7 @@ from gip_gpu.verification.rounded import FORMATS
 def verify(
     context: click.Context, /, selection: Path, embeddings: Path, scores: Path | None, key: str | None,
     scores_key: str | None, prior: Path | None, groups: Path | None, costs: Path | None, weights: Path | None,
-    stability: bool, rounded: str | None,
+    ids: str | None, stability: bool, rounded: str | None,
     score_noise: float, runs: int, device: str, **constraints: Any,
 ) -> None:  # fmt: skip
     """Check SELECTION, a .npz or .json of select -o, against its EMBEDDINGS and scores, on any machine.
@@ -67,11 +71,16 @@ def verify(
         G = open_matrix(scores, scores_key)
     elif scores_key is not None:
         raise click.UsageError("--scores-key names an array in a file, but --scores is not given")
-    limits = constraints_of(constraints, None if groups is None else str(groups), "--groups")
+    limits = constraints_of(constraints, None if groups is None else str(groups), "--groups", by_id=ids is not None)
     check_costs(costs, limits, "--costs")
     if groups is not None:
         limits["groups"] = labels_of(groups, len(F))
     limits.update(numbers_in(costs, weights, len(F)))
+    if ids is not None:
+        held = read_ids(ids, len(F), embeddings)
+        if held is None:
+            raise click.UsageError(f"--ids is {ids!r}, no file and no column of {embeddings}")
+        limits.update(named(limits, [str(each) for each in held.take(range(len(F)))]))
     found = check(chosen, F, G, prior=None if prior is None else Selection.load(prior), **limits)
     entries: list[tuple[str, str]] = [
         ("objective", f"{chosen.plan.objective}, sign {options.sign}, query {options.query}"),

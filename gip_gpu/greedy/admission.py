@@ -48,8 +48,9 @@ class Admission:
         # Picks looked at so far: for near-duplicates, where those of `initial` count; and for groups and the budget,
         # where those to include count from the start.
         self.looked, self.counted = 0, len(state.initial)
-        self.included = np.zeros(state.m, bool)
-        self.included[constraints.include] = True
+        # Initial items, those to include among them, are taken whatever the constraints.
+        self.given = np.zeros(state.m, bool)
+        self.given[state.initial] = True
         if constraints.groups is not None:
             self.counts = constraints.groups.counts(constraints.include)
         if constraints.costs is not None:
@@ -93,7 +94,7 @@ class Admission:
             if constraints.costs is not None:
                 self.spent += sum(constraints.costs.of[made].tolist())
             self.counted = state.t
-        out &= state.left & ~self.included
+        out &= state.left & ~self.given
         state.left[out] = False
         if constraints.groups is not None:
             # After near-duplicates are out: their groups may have no item left that is owed.
@@ -108,28 +109,40 @@ class Admission:
 
     def _close(self, closed: NDArray[np.bool_], out: NDArray[np.bool_]) -> None:
         """Takes out the items left that are flagged in `closed`, and flags them in `out`."""
-        closed &= self.state.left & ~self.included
+        closed &= self.state.left & ~self.given
         self.state.left[closed] = False
         out |= closed
 
     def resume(self) -> None:
-        """Takes out what the picks of a checkpoint exclude; `state` has them, and the stepper has not begun."""
+        """Takes out what the picks of a checkpoint exclude, as the run did; the stepper has not begun.
+
+        What is set aside for groups depends on the items that were left, so the picks are taken again.
+        """
         state, made = self.state, self.state.t
-        state.t = state.rounds[-1] if state.rounds else 0
-        # They were not left when the last round began.
-        state.pool[self.update()] = False
-        state.t = made
+        begun = state.rounds[-1] if state.rounds else 0
+        state.left[:], state.t = True, 0
         self.update()
+        while True:
+            if state.t == begun:
+                # Those were not left when the last round began.
+                state.pool[~state.left] = False
+            if state.t == made:
+                return
+            stop = state.t + self.horizon() if state.t >= len(state.initial) else len(state.initial)
+            stop = min(stop, made if state.t >= begun else begun)
+            state.left[state.indices[state.t : stop]] = False
+            state.t = stop
+            self.update()
 
     def _to_come(self) -> int:
         """Returns the number of picks to come by choice."""
         return self.state.k - max(self.state.t, len(self.state.initial))
 
     def _sizes(self) -> Indices:
-        """Returns the items left of each group, (g,), those to include aside."""
+        """Returns the items left of each group, (g,), initial ones aside."""
         groups = self.constraints.groups
         assert groups is not None
-        return groups.counts(np.flatnonzero(self.state.left & ~self.included))
+        return groups.counts(np.flatnonzero(self.state.left & ~self.given))
 
     def _owed(self) -> Indices:
         """Returns the picks that each group lacks, (g,), as far as it has items."""
@@ -139,13 +152,18 @@ class Admission:
         return owed
 
     def _purse(self) -> tuple[int, Indices]:
-        """Returns what a pick may cost beside the cheapest owed ones; and what an owed one may cost more, (1 + g,)."""
+        """Returns what a pick may cost beside the cheapest owed ones; and what an owed one may cost more, (1 + g,).
+
+        Nothing is set aside any more once near-duplicates have left owed items that the budget does not pay for.
+        """
         costs, groups = self.constraints.costs, self.constraints.groups
         assert costs is not None
         spare = costs.budget - self.spent
         if groups is None:
             return spare, np.zeros(1, np.int64)
-        sums, dearest = groups.cheapest(self._owed(), costs.of, self.state.left & ~self.included)
+        sums, dearest = groups.cheapest(self._owed(), costs.of, self.state.left & ~self.given)
+        if sum(sums) > spare:
+            return spare, np.zeros(1 + len(sums), np.int64)
         return spare - sum(sums), np.array([0, *dearest], np.int64)
 
     def _closed(self) -> NDArray[np.bool_]:

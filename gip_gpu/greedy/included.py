@@ -44,7 +44,9 @@ def rate_included(state: State, problem: Problem, rows: Rows) -> None:
                 gain = distance
             else:
                 gain = float(energies(seen(W, problem.sign) if metric is None else W @ metric.whole)[0])
-            state.gains[place] = (gain / q if rules.measure == "ratio" else gain) * gain_unit * state.unit**2
+            gain = (gain / q if rules.measure == "ratio" else gain) * gain_unit * state.unit**2
+            # Rounding decides about a row that nearly depends on those before; with a metric no gain is above 1.
+            state.gains[place] = gain if metric is None else min(gain, 1.0)
             state.weights[place] = W[0] * state.unit
             phi, g = projector.project(x, W[0], q)
             directions[place], factors[place], shrinks[place] = g, W[0] / q, 1 / q

@@ -117,7 +117,7 @@ def run(
             going = on_exhausted == "restart" and _begin_round(stepper, state, on_exhausted, admission)
         after.admit()
         after.steps()
-    if state.t < state.k:
+    if state.t < state.k and not state.ending:
         state.ending = "exhausted"
     if writer is not None:
         writer.save(state, stepper)

@@ -38,6 +38,10 @@ class LimitColumns:
             ValueError: a row lacks a column, or holds no number or no whole cost; the message names the row.
         """
         found: dict[str, Any] = {}
+        held = next(records.take([0]))
+        for column in (self.groups, self.weights, self.costs):
+            if column not in (None, CHARACTERS) and column not in held:
+                raise ValueError(f"{records.place(0)} has no field {column!r}; it has {', '.join(map(repr, held))}")
         if self.groups is not None:
             found["groups"] = records.labels(self.groups)
         if self.costs is not None:

@@ -102,9 +102,10 @@ def item_weights(weights: Floats | None, costs: BudgetedCosts | None) -> Floats 
     """
     if weights is None and costs is None:
         return None
-    found = np.ones(1) if weights is None else weights
+    # Divided by the largest and the smallest first: the quotients of extreme numbers may be 0.
+    found = np.ones(1) if weights is None else weights / weights.max()
     if costs is not None:
-        found = found / costs.of
+        found = found * (costs.of.min() / costs.of)
     found = (found / found.max()).astype(np.float32).astype(np.float64)
     least = int(found.argmin())
     if found[least] < 1 / SPREAD:

@@ -25,8 +25,8 @@ class GIPSelector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     shorten y for the steps that follow.
 
     Args:
-        k: number of rows: an int, a share of the rows (a float in (0, 1)), or text such as "5%"; None, with a budget:
-            as many as it pays for.
+        k: number of rows: an int, a share of the rows (a float in (0, 1)), or text such as "5%"; None, with a
+            budget: as many as it pays for.
         objective, epsilon, query, sign, standardize, normalize, center, on_exhausted, dedup, budget: as in
             `gip_gpu.select`; the `costs` are passed to `fit`.
         group_limits: as in `gip_gpu.select`, for the `groups` that are passed to `fit`.

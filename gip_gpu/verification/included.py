@@ -6,6 +6,7 @@ import numpy as np
 
 from gip_gpu.api.certificate import Certificate
 from gip_gpu.api.selection import Selection
+from gip_gpu.greedy.admission import Admission
 from gip_gpu.greedy.included import rate_included
 from gip_gpu.greedy.state import State
 from gip_gpu.problem.formulation import first_measures, first_squares
@@ -47,7 +48,7 @@ def verdicts(selection: Selection, inputs: Inputs) -> list[Verdict]:
     squares = first_squares(problem, rows)
     state = State(
         scores=problem.scores,
-        k=len(request.initial),
+        k=len(request.initial) - len(include) + selection.plan.k,
         d=rows.shape[1],
         objective=problem.objective,
         squares=squares,
@@ -55,15 +56,16 @@ def verdicts(selection: Selection, inputs: Inputs) -> list[Verdict]:
         initial=request.initial,
         included=len(include),
     )
-    state.left[request.constraints.exclude] = False
+    if request.constraints.limiting:
+        Admission(request.constraints, rows, state).update()
     largest, state.energy = state.open_round()
     state.unit = float(2.0 ** np.frexp(np.sqrt(largest))[1]) if problem.objective.scaled and largest else 1.0
     state.skip(request.initial)
     if largest:
         rate_included(state, problem, rows)
-    picks = slice(state.first, None)
+    picks = slice(state.first, len(request.initial))
     weights = state.weights[picks] if problem.weights is None else state.weights[picks] @ problem.weights
-    found = list[Verdict]()
+    found, proof = list[Verdict](), selection.certificate
     for t, (row, gain, own) in enumerate(zip(include.tolist(), state.gains[picks], weights, strict=True)):
         size = float(np.linalg.norm(own))
         if t >= len(inputs.picks) or int(inputs.picks[t]) != row:
@@ -74,6 +76,8 @@ def verdicts(selection: Selection, inputs: Inputs) -> list[Verdict]:
             )
         elif np.linalg.norm(selection.weights[t] - own) > CLOSE * size:
             found.append(Verdict(DIFFERS, f"its weights are recorded as {selection.weights[t].tolist()}"))
+        elif proof.margins[t] or proof.candidates[t] or proof.ties[t]:
+            found.append(Verdict(DIFFERS, "it was included, and its margin, candidates and ties are not 0"))
         elif largest and abs(selection.explained[t] - state.explained[picks][t]) > SHARE:
             found.append(Verdict(DIFFERS, f"the share explained after it is recorded as {selection.explained[t]:.6g}"))
         else:

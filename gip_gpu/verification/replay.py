@@ -92,6 +92,11 @@ class Replay:
         k = len(self.selection)
         if k < self.selection.plan.k and self.inputs.options.on_exhausted == "restart" and self.until is None:
             self.problems.append(f"it has {k} of {self.selection.plan.k} picks, and a selection that restarts has all")
+        if k < self.selection.plan.k and self.inputs.options.on_exhausted == "restart" and self.until is not None:
+            open_ = self.until > k
+            open_[self.inputs.picks] = open_[self.inputs.request.initial] = False
+            if open_.any():
+                self.problems.append(f"it ends after {k} picks, and the constraints allow item {open_.argmax()}")
         if not k and self.selection.plan.k:
             self._check_empty()
 

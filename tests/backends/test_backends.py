@@ -25,9 +25,9 @@ class PlainResidual(Residual):
     def __init__(self, backend):
         self.backend = backend
 
-    def refresh(self, scores, unit, A, pool, left):
+    def refresh(self, scores, unit, A, pool, weights):
         self.W = scores / unit - self.backend.rows_of.block(0, len(scores)) @ A.T
-        self.left = left.copy()
+        self.left = left = weights > 0
         return float(np.sqrt((self.W**2).sum(axis=1)[left].max(initial=0)))
 
     def best(self):

@@ -151,6 +151,10 @@ def test_rows_named_by_ids(run):
     assert run(f"select F.npy -k 6 -o c.npz {how} --quiet --device cpu")[0] == 0
     wanted = gip_gpu.select(F, None, 6, device="cpu", must_include=[40, 3], exclude=[0, 5])
     assert gip_gpu.Selection.load("c.npz") == wanted
+    assert run(f"verify c.npz F.npy {how}")[0] == 0
+    assert "no file and no column" in run(f"verify c.npz F.npy {how.replace('ids.txt', 'nothing')}")[2]
+    Path("never.txt").write_text("\ufeffdoc 0\ndoc 5\n")
+    assert run(f"verify c.npz F.npy {how}")[0] == 0
     Path("never.txt").write_text("doc 60\n")
     assert "exclude has 'doc 60', which is the id of no row" in run(f"select F.npy -k 6 -o d.npz {how}")[2]
 

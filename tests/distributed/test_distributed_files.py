@@ -97,7 +97,7 @@ REFUSED = {
 def test_what_is_refused(said):
     for name, message in REFUSED.items():
         for rank in range(3):
-            assert said[rank][name]["error"] == "ValueError", said[rank][name]
+            assert said[rank][name]["error"] in ("ValueError", "CheckpointError"), said[rank][name]
             assert re.fullmatch(message, said[rank][name]["text"]), said[rank][name]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gip_gpu import Pool, metrics, select, signals, verify
+from gip_gpu import Pool, Selection, metrics, select, signals, verify
 from gip_gpu.exceptions import ConstraintWarning
 from tests.support.constrained import plain, problem
 from tests.support.emulated import device_options
@@ -366,6 +366,64 @@ def test_on_real_data(real, objective):
     assert chosen.tolist() == plain(
         F, scores, k, objective, epsilon, include=[700, 30], weights=weights, **limits, **given
     )
+
+
+def test_initial_rows_that_the_constraints_shut_out():
+    rng = np.random.default_rng(0)
+    F, G = rng.standard_normal((6, 4)), rng.standard_normal((6, 2))
+    for how in ({}, {"dedup": 0.95}, {"sign": "positive"}, {"precision": "fp32"}):
+        dear = select(F, G, None, initial=[0], costs=[100, 1, 1, 1, 1, 1], budget=10, device="cpu", **how)
+        cheap = select(F, G, None, initial=[0], costs=[1, 1, 1, 1, 1, 1], budget=10, device="cpu", **how)
+        assert dear.tolist() == cheap.tolist()
+        assert len(dear) == 5
+        np.testing.assert_allclose(dear.certificate.margins, cheap.certificate.margins, atol=1e-5)
+    dear = select(np.eye(4), [1.0, 0, 0, 0], None, initial=[0], costs=[9, 1, 1, 1], budget=3, device="cpu")
+    assert dear.tolist() == [1, 2, 3]
+
+
+def test_resumed_with_what_is_set_aside_for_groups(tmp_path):
+    class Stopped(Exception):
+        pass
+
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        F, G = rng.standard_normal((12, 8)), abs(rng.standard_normal(12))
+        how = {"costs": rng.integers(1, 40, 12), "budget": 60, "groups": rng.integers(0, 2, 12), "device": "cpu"}
+        how |= {"group_limits": {0: (3, None)}, "dedup": 0.9 if seed % 2 else None}
+        if (how["groups"] == 0).sum() < 3 or np.sort(how["costs"][how["groups"] == 0])[:3].sum() > 60:
+            continue
+        whole = select(F, G, None, **how)
+        for at in range(1, len(whole)):
+
+            def stop(done, k, at=at):
+                if done == at:
+                    raise Stopped
+
+            path = tmp_path / f"{seed}-{at}.ckpt"
+            with pytest.raises(Stopped):
+                select(F, G, None, checkpoint=path, checkpoint_every=1, progress=stop, **how)
+            assert select(F, G, None, checkpoint=path, **how).tolist() == whole.tolist()
+
+
+def test_near_duplicates_may_leave_less_than_is_set_aside():
+    """The minimum is not met, and the budget is still used."""
+    rng = np.random.default_rng(15)
+    F, G, costs = rng.standard_normal((12, 3)), abs(rng.standard_normal(12)), rng.integers(1, 30, 12)
+    codes, limits = np.arange(12) % 2, {0: (3, None)}
+    how = {"costs": costs, "budget": 60, "dedup": 0.5}
+    with pytest.warns(ConstraintWarning, match="minimums of 1 groups are not met"):
+        chosen = select(F, G, None, device="cpu", groups=codes, group_limits=limits, **how)
+    plainly = {"codes": codes, "least": np.array([3, 0]), "most": np.array([12, 12]), "exclude": []}
+    assert chosen.tolist() == plain(F, G, 12, "mp", **plainly, **how)
+    assert len(chosen) > 2
+
+
+def test_a_result_that_ends_in_order_is_loaded(tmp_path):
+    rng = np.random.default_rng(2)
+    F, G, costs = rng.standard_normal((8, 4)), rng.standard_normal(8), rng.integers(1, 10, 8)
+    chosen = select(F, G, None, objective="lr", sign="positive", costs=costs, budget=20, device="cpu")
+    chosen.save(tmp_path / "z.npz")
+    assert Selection.load(tmp_path / "z.npz") == chosen
 
 
 SHARES = [((0.1, 0.25), (2, 5)), ((0.07, None), (2, 20)), ((0, 1.0), (0, 20)), ((None, 3), (0, 3))]

@@ -155,5 +155,9 @@ def test_limits_from_columns() -> None:
     assert chosen["id"].tolist() == wanted.tolist()
     by_length = select_dataset(frame, 20, costs="characters", budget=100)
     assert by_length["text"].str.len().sum() <= 100
+    polars = pytest.importorskip("polars")
+    for held in (frame, polars.from_pandas(frame)):
+        with pytest.raises(ValueError, match="has no field 'nope'; it has 'text', 'topic'"):
+            select_dataset(held, None, costs="nope", budget=60)
     with pytest.raises(ValueError, match="vectors are given instead of texts"):
         select_dataset(frame, 20, embeddings=F, costs="characters", budget=100)

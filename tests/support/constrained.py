@@ -4,7 +4,16 @@ import numpy as np
 
 
 def affordable(picks, allowed, costs, budget, codes, owed):
-    """Flags the items whose cost the budget pays for beside the cheapest picks that the groups are owed."""
+    """Flags the items whose cost the budget pays for beside the cheapest picks that the groups are owed.
+
+    Nothing is set aside if the budget does not pay for those.
+    """
+    least = sum(
+        int(np.sort(costs[allowed & (codes == group)])[: owed[group]].sum())
+        for group in range(0 if codes is None else len(owed))
+    )
+    if int(costs[picks].sum()) + least > budget:
+        return allowed & (costs <= budget - costs[picks].sum())
     found = np.zeros(len(allowed), bool)
     for j in np.flatnonzero(allowed):
         spent, others = int(costs[picks].sum()) + int(costs[j]), allowed.copy()
@@ -64,6 +73,8 @@ def plain(F, G, k, objective, epsilon=0.0, sign="any", include=(), weights=None,
             s = include[len(picks)]
         else:
             allowed = admitted(X, picks, left, k, **constraints)
+            # What the budget has once shut out stays out.
+            left[~allowed] &= constraints.get("costs") is None
             if not allowed.any():
                 break
             s = int(np.where(allowed, score * factors, -1).argmax())

@@ -143,7 +143,7 @@ class Host:
         self.header_f64[HeaderF64.ERROR], self.header_f64[HeaderF64.DRIFT] = state.error, state.drift
         self.header_f64[HeaderF64.ENERGY_A] = np.vdot(self.A, self.A) * (1 + 1e-12)
         self.header_f64[HeaderF64.GAMMA], self.header_f64[HeaderF64.SQUARE] = self.gamma, self.square
-        self.header_f64[HeaderF64.SCALE] = state.scale
+        self.header_f64[HeaderF64.SCALE], self.header_f64[HeaderF64.REACH] = state.scale, -1.0
         self.header_i64[[HeaderI64.PENDING, HeaderI64.SLOT]] = -1
         state.pending = None
 

@@ -57,6 +57,29 @@ def test_weights_budgets_and_included_rows(objective, how):
         assert not verify(replace(chosen, indices=np.r_[chosen.indices[[1, 0]], chosen.indices[2:]]), F, G, **told).ok
 
 
+def test_included_rows_with_a_budget_or_a_full_group():
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        F, G = rng.standard_normal((10, 4)), rng.standard_normal(10)
+        full = {"must_include": [0], "groups": [0, 0] + [1] * 8, "group_limits": {0: (None, 1)}}
+        for k, how in ((None, {"must_include": [0], "costs": [5] + [2, 4, 6] * 3, "budget": 7}), (3, full)):
+            chosen = select(F, G, k, device="cpu", **how)
+            found = verify(chosen, F, G, **how)
+            assert found.ok, found.findings
+            proof = replace(chosen.certificate, margins=np.r_[0.5, chosen.certificate.margins[1:]])
+            assert not verify(replace(chosen, certificate=proof), F, G, **how).ok
+            if len(chosen) > 1:
+                proof = chosen.certificate
+                less = replace(
+                    proof, margins=proof.margins[:-1], candidates=proof.candidates[:-1], ties=proof.ties[:-1]
+                )
+                short = replace(
+                    chosen, indices=chosen.indices[:-1], gains=chosen.gains[:-1], weights=chosen.weights[:-1],
+                    explained=chosen.explained[:-1], certificate=less,
+                )  # fmt: skip
+                assert not verify(short, F, G, **how).ok
+
+
 @pytest.mark.parametrize("how", [{}, {"initial": [35, 2]}, {"precision": "fp32"}])
 @pytest.mark.parametrize("objective", ["mp", "lr", "omp", "entropy"])
 def test_each_pick_holds_and_changes_are_found(objective, how):

@@ -132,10 +132,6 @@ class NumpyItems(Items):
         upper, most = self.upper[start:stop], self.most[start:stop]
         if self.rules.measure == "ratio":
             lower, width = self._ratios(start, stop, errors, upper), np.float32(0)
-            if errors.metric is not None and self.item_weights is not None:
-                self._inform(start, stop, lower, upper)
-            elif self.factors is not None:
-                self._weigh(start, stop, lower, upper)
         else:
             # All bounds have the same width: the largest lower bound belongs to the largest upper bound.
             lower = upper
@@ -145,11 +141,8 @@ class NumpyItems(Items):
                 values, error = self._norms(start, stop, errors.metric), np.float32(errors.residual)
             np.add(values, error, out=upper)
             width = 2 * error
-            if self.factors is not None:
-                lower, width = self.buffers[0, : stop - start], np.float32(0)
-                np.subtract(values, error, out=lower)
-                np.maximum(lower, 0, out=lower)
-                self._weigh(start, stop, lower, upper)
+        if self.factors is not None:
+            lower, width = self._weigh(start, stop, errors, lower, upper, width), np.float32(0)
         np.minimum(upper, most, out=upper)
         if lower is not upper:
             np.minimum(lower, most, out=lower)
@@ -163,11 +156,23 @@ class NumpyItems(Items):
         np.max(self.upper[first * CELL : last * CELL].reshape(-1, CELL), axis=1, out=self.cells[first:last])
         return best
 
-    def _weigh(self, start: int, stop: int, lower: Array, upper: Array) -> None:
-        """Multiplies the bounds of a block by the weights of its items."""
+    def _weigh(
+        self, start: int, stop: int, errors: ErrorBounds, lower: Array, upper: Array, width: np.float32
+    ) -> Array:
+        """Multiplies the upper bounds of a block by the weights of its items; returns weighted lower bounds."""
         assert self.factors is not None
+        if lower is upper:
+            # Less the rounding of the upper bound.
+            lower = self.buffers[0, : stop - start]
+            np.multiply(upper, np.float32(1 - OFF), out=lower)
+            np.subtract(lower, width, out=lower)
+            np.maximum(lower, 0, out=lower)
+        if errors.metric is not None:
+            self._inform(start, stop, lower, upper)
+            return lower
         np.multiply(lower, self.factors[0, start:stop], out=lower)
         np.multiply(upper, self.factors[1, start:stop], out=upper)
+        return lower
 
     def _inform(self, start: int, stop: int, lower: Array, upper: Array) -> None:
         """Replaces the bounds of a block's ratios by bounds of its items' information, in nats times their weights."""

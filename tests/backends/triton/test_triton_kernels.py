@@ -287,7 +287,7 @@ class Device:
         self.header_f64[HeaderF64.ERROR] = error_bounds.cast_error(norms.max()) + error_bounds.float64_error(
             d, 0.0, norms.max()
         )
-        self.header_f64[HeaderF64.GAMMA] = error_bounds.gram_entry_error(d)
+        self.header_f64[HeaderF64.GAMMA], self.header_f64[HeaderF64.REACH] = error_bounds.gram_entry_error(d), -1.0
         self.header_f64[HeaderF64.ROUNDING] = error_bounds.dot_error(d + 2, error_bounds.U64)
         self.header_i64[[HeaderI64.PENDING, HeaderI64.SLOT]] = -1
         self.header_i64[HeaderI64.UNTIL] = until
