@@ -87,6 +87,11 @@ def inputs_of(
     """
     if not isinstance(selection, Selection):
         raise TypeError(f"selection is a {type(selection).__name__}; it must be a gip_gpu.Selection")
+    if selection.plan.method:
+        raise ValueError(
+            f"the selection was made by {selection.plan.method}, which certifies nothing; only selections of "
+            "gip_gpu.select can be verified"
+        )
     options, normalize, stored = settings_of(selection)
     projection = _prior(selection, stored, prior)
     done = selection.preparation
