@@ -46,10 +46,10 @@ class KCenter(UncertifiedSelector):
     embedded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        as_seed(self.seed)
+        object.__setattr__(self, "seed", as_seed(self.seed))
 
     def __repr__(self) -> str:
-        return f"KCenter(seed={self.seed})" if self.first is None else f"KCenter(first={self.first})"
+        return f"KCenter(seed={self.seed})" if self.first is None else f"KCenter(first={int(self.first)})"
 
     def _choose(self, pool: CandidatePool, k: int | None) -> tuple[Ints, Floats]:
         assert k is not None

@@ -33,7 +33,7 @@ class Random(UncertifiedSelector):
     name: ClassVar[str] = "random"
 
     def __post_init__(self) -> None:
-        as_seed(self.seed)
+        object.__setattr__(self, "seed", as_seed(self.seed))
 
     def _choose(self, pool: CandidatePool, k: int | None) -> tuple[Ints, Floats]:
         indices = np.random.default_rng(self.seed).permutation(pool.candidates)[:k]

@@ -47,6 +47,8 @@ class Threshold(UncertifiedSelector):
             raise TypeError(f"at_least is {value!r}, a {type(value).__name__}; {wanted}")
         if not math.isfinite(value):
             raise ValueError(f"at_least is {value!r}; {wanted}")
+        # The name of the method shows a number as Python does.
+        object.__setattr__(self, "at_least", float(value))
 
     def _count(self, k: Any, m: int) -> int | None:
         return None if k is None else super()._count(k, m)

@@ -76,7 +76,12 @@ def test_it_says_what_it_is(method: UncertifiedSelector) -> None:
 
 def test_settings_are_in_the_name() -> None:
     assert [repr(method) for method in METHODS] == [
-        "Random(seed=3)", "TopK()", "Threshold(at_least=-1)", "KCenter(first=4)", "FacilityLocation()",
+        "Random(seed=3)", "TopK()", "Threshold(at_least=-1.0)", "KCenter(first=4)", "FacilityLocation()",
+    ]  # fmt: skip
+    four = np.int64(4)
+    numbers = [Random(np.int64(3)), Threshold(np.float64(4.5)), KCenter(first=four), KCenter(np.uint8(2))]
+    assert [repr(method) for method in numbers] == [
+        "Random(seed=3)", "Threshold(at_least=4.5)", "KCenter(first=4)", "KCenter(seed=2)",
     ]  # fmt: skip
 
 
