@@ -12,7 +12,8 @@ from gip_gpu.data.read_only import ReadOnlyArrays
 class Certificate(ReadOnlyArrays):
     """The proof, step by step, that each pick is the float64 argmax. The arrays are read-only.
 
-    Rows of `must_include` were not compared with others: their entries are 0.
+    Rows of `must_include` were not compared with others: their entries are 0. `Certificate.none` is that of a method
+    that proves nothing (`gip_gpu.selectors`): its margins are NaN and it has no candidates.
 
     Attributes:
         margins: (k,) float64 in [0, 1], lower bound on the lead of each pick over every other item, as a share of its
@@ -30,6 +31,21 @@ class Certificate(ReadOnlyArrays):
     refreshes: int
     rounds: tuple[int, ...]
 
+    @classmethod
+    def none(cls, k: int) -> "Certificate":
+        """Returns the certificate of k picks of which nothing is proved.
+
+        >>> Certificate.none(2).certifies, str(Certificate.none(2))
+        (False, 'nothing certified')
+        """
+        nothing = np.zeros(k, np.int64)
+        return cls(np.full(k, np.nan), nothing, nothing, 0, (0,) if k else ())
+
+    @property
+    def certifies(self) -> bool:
+        """Whether there is evidence for the picks."""
+        return not np.isnan(self.margins).any()
+
     @property
     def tied(self) -> int:
         """Number of picks decided by the tie rule."""
@@ -43,6 +59,8 @@ class Certificate(ReadOnlyArrays):
     def __str__(self) -> str:
         if not len(self.margins):
             return "no picks"
+        if not self.certifies:
+            return "nothing certified"
         unsure = (
             f" but {self.within_rounding}, which led by less than float64 rounding," if self.within_rounding else ""
         )

@@ -146,7 +146,9 @@ def _extensible(selection: Selection) -> Projection:
         known: Projection = selection.projection
         return known
     why = (
-        "its scores were ranks (standardize='rank'), which change as rows join"
+        f"it was made by {selection.plan.method}, not by gip_gpu.select"
+        if selection.plan.method
+        else "its scores were ranks (standardize='rank'), which change as rows join"
         if ranked
         else "its scores were a fitted query, which changes as rows join"
         if selection.range_share is not None

@@ -20,10 +20,18 @@ def as_html(selection: Any) -> str:
     """
     plan, k = selection.plan, len(selection)
     share = float(selection.explained[-1]) if k else 0.0
+    seconds = f"{selection.timings.get('total', 0.0):.3g} s"
+    chosen_by = (
+        [("method", plan.method), ("time", seconds)]
+        if plan.method
+        else [
+            ("explained", f"{share:.4g}" if share >= 0 else "none"),
+            ("objective", f"{plan.objective}, {plan.kept} on {plan.device} ({plan.backend})"),
+            ("time", f"{seconds}, {selection.work}"),
+        ]
+    )
     facts = [
-        ("explained", f"{share:.4g}" if share >= 0 else "none"),
-        ("objective", f"{plan.objective}, {plan.kept} on {plan.device} ({plan.backend})"),
-        ("time", f"{selection.timings.get('total', 0.0):.3g} s, {selection.work}"),
+        *chosen_by,
         ("peak memory", memory.readable(selection.peak_bytes)),
         *(() if selection.preparation is None else selection.preparation.said),
         ("certificate", str(selection.certificate)),
@@ -34,7 +42,9 @@ def as_html(selection: Any) -> str:
         for name, value in facts
     )
     curves = ""
-    if k > 1:
+    if k > 1 and plan.method:
+        curves = "" if np.isnan(selection.gains).any() else _curve(selection.gains, "gain")
+    elif k > 1:
         gains = np.log10(np.maximum(selection.gains, selection.gains.max() * 1e-9 or 1.0))
         curves = _curve(gains, "gain, log") + (_curve(selection.explained, "explained") if share >= 0 else "")
     first = ", ".join(map(str, selection.indices[:LISTED].tolist())) + (", ..." if k > LISTED else "")

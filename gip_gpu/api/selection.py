@@ -49,16 +49,20 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         gains: (k,) float64, the score of each pick at its step, computed from the rows; where a small pool ran in
             float64 (`plan.precision` "fp64"), updated from step to step, with a bound on the rounding. For "mi" with
             several columns, or with query "ridge", the information gained is -log1p(-gain) / 2 nats. 0 where scores
-            are exhausted and items are taken in order.
+            are exhausted and items are taken in order. For another method (`plan.method`) the quantity that it
+            compares, as its class says; NaN if it compares none.
         weights: (k, n) float64, the residual rows W_s: for "mp" the coefficients of the projection on the chosen rows.
+            For another method the scores of the picks as given.
         explained: (k,) float64, the share explained after each pick: 1 - ||W||^2 / ||G||^2 over the pool, to float32
             accuracy; for "mi" the share of tr(Q'Q), of the whitened query; for "entropy" the share of the sum of
             squared norms. Each round starts from 0 again, over the items then left. For "mp", "lr" and "omp" it can
             fall below 0 where the scores are far from the range of F: projecting a pick out changes the score of every
             item that is not orthogonal to it, whether their scores agree or not. Then `repr` and the command line
-            print "none".
-        certificate: the evidence that the indices are those of the float64 reference.
-        plan: the decisions made before the run.
+            print "none". NaN for another method.
+        certificate: the evidence that the indices are those of the float64 reference; `Certificate.none` for another
+            method.
+        plan: the decisions made before the run. `plan.method` names another method than `gip_gpu.select`
+            (`gip_gpu.selectors`) with its settings; it is "" for `select`.
         timings: seconds by part; on a GPU also "host_visits", the number of times in the run that the device waited for
             the host or the host for the device: copies, waits, launches that are in no graph.
         peak_bytes: the largest resident size of the process so far, a GPU's memory not included; 0 where the system
@@ -201,6 +205,12 @@ class Selection(ReadOnlyArrays, Sequence[int]):
 
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.indices[:6])) + (", ..." if len(self) > 6 else "")
+        if self.plan.method:
+            return (
+                f"Selection of {len(self)} from {self.plan.m}: [{shown}]{self._prepared()}\n"
+                f"  {self.plan.method}; {self.certificate}\n"
+                f"  {self.timings.get('total', 0.0):.3g} s, peak {memory.readable(self.peak_bytes)}"
+            )
         # A value below 0 is not a share.
         share = self.explained[-1] if len(self) else 0.0
         explained = f"{share:.4g}" if share >= 0 else "none"
@@ -242,7 +252,7 @@ class Selection(ReadOnlyArrays, Sequence[int]):
         return cls(**selection_file.read(Path(path)))
 
     def to_frame(self) -> Any:
-        """Returns a pandas DataFrame, one row per pick, most informative first: rank (from 0), index, gain, margin.
+        """Returns a pandas DataFrame, one row per pick, in order of choice: rank (from 0), index, gain, margin.
 
         Raises:
             ImportError: pandas is not installed (`pip install "gip_gpu[data]"`).

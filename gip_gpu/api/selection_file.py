@@ -29,6 +29,8 @@ SUFFIXES = (".npz", ".json")
 PREFIX = "projection_"
 # Tolerance for values in [0, 1] that were computed in float32 or from sums of float64.
 ROUNDING = 1e-5
+# Arrays that may be NaN throughout if another method chose; a file then leaves them out.
+UNKNOWN = ("gains", "explained", "margins")
 
 
 def checked_suffix(path: Path) -> str:
@@ -98,6 +100,9 @@ def _split(selection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "candidates": proof.candidates,
         "ties": proof.ties,
     }
+    if selection.plan.method:
+        # JSON has no NaN.
+        arrays = {name: array for name, array in arrays.items() if not _unknown(name, array)}
     rest = {
         "refreshes": proof.refreshes,
         "rounds": list(proof.rounds),
@@ -125,14 +130,19 @@ def _join(content: dict[str, Any]) -> dict[str, Any]:
     m = plan.m if preparation is None else preparation.rows
     indices = _indices(_entry(content, "indices"), m)
     k = len(indices)
+    if plan.method:
+        content = {**{name: np.full(k, np.nan) for name in UNKNOWN}, **content}
     numbers = {name: _floats(content, name, (k,)) for name in ("gains", "explained", "margins")}
     weights = _floats(content, "weights", (k, plan.n))
     counts = {name: _counts(content, name, (k,)) for name in ("candidates", "ties")}
-    _check_counts(counts["candidates"], counts["ties"], plan.m)
     margins = numbers.pop("margins")
-    _within("margins", margins, 0, 1)
-    _within("gains", numbers["gains"], 0, math.inf)
-    _within("explained", numbers["explained"], -math.inf, 1, ROUNDING)
+    if plan.method:
+        _check_nothing_certified(margins, numbers["explained"], *counts.values())
+    else:
+        _check_counts(counts["candidates"], counts["ties"], plan.m)
+        _within("margins", margins, 0, 1)
+        _within("gains", numbers["gains"], 0, math.inf)
+        _within("explained", numbers["explained"], -math.inf, 1, ROUNDING)
     _within("weights", weights, -math.inf, math.inf)
     share = checked(rest.get("range_share"), float | None, "range_share")
     if share is not None:
@@ -160,8 +170,10 @@ def _join(content: dict[str, Any]) -> dict[str, Any]:
 
 def _plan(stored: Any) -> Plan:
     plan = Plan(**arguments(Plan, stored, "plan"))
-    one_of("plan: objective", plan.objective, tuple(OBJECTIVES))
-    for name, least in (("m", 1), ("d", 1), ("n", 0), ("k", 1)):
+    if not plan.method:
+        one_of("plan: objective", plan.objective, tuple(OBJECTIVES))
+    # A method may have chosen by scores alone, and then d is 0.
+    for name, least in (("m", 1), ("d", 0 if plan.method else 1), ("n", 0), ("k", 1)):
         if getattr(plan, name) < least:
             raise ValueError(f"plan: {name} is {getattr(plan, name)}; it must be at least {least}")
     return plan
@@ -264,6 +276,18 @@ def _within(name: str, values: NDArray[np.float64], least: float, most: float, r
     if values.size and not (values.min() >= least and values.max() <= most + rounding):
         reach = f"reach from {values.min():g} to {values.max():g}"
         raise ValueError(f"{name} {reach}; they must lie in [{least:g}, {most:g}]")
+
+
+def _unknown(name: str, array: NDArray[Any]) -> bool:
+    return name in UNKNOWN and bool(np.isnan(array).all())
+
+
+def _check_nothing_certified(
+    margins: NDArray[np.float64], explained: NDArray[np.float64], *counts: NDArray[np.int64]
+) -> None:
+    """Raises ValueError if a file claims evidence for the picks of a method that has none."""
+    if not (np.isnan(margins).all() and np.isnan(explained).all()) or any(count.any() for count in counts):
+        raise ValueError("plan: method names a method without a certificate, and the file has entries of a certificate")
 
 
 def _check_counts(candidates: NDArray[np.int64], ties: NDArray[np.int64], m: int) -> None:

@@ -33,6 +33,8 @@ class Plan:
         gram_seconds: predicted seconds of the whole Gram matrix, if a run with columns on demand may change to it and
             has room for it; else 0.
         machine: the CPU rates, measured or assumed, behind `seconds`; "" for a GPU's datasheet.
+        method: another method that chose the items, with its settings, such as "KCenter(first=3)"; its name is the
+            objective. "" for Greedy Information Projection.
     """
 
     device: str
@@ -53,6 +55,7 @@ class Plan:
     objective: str = "mp"
     gram_seconds: float = 0.0
     machine: str = ""
+    method: str = ""
 
     @property
     def total(self) -> int:
@@ -71,6 +74,13 @@ class Plan:
 
     def table(self) -> list[tuple[str, str]]:
         """Returns rows of (quantity, readable value)."""
+        if self.method:
+            return [
+                ("pool", f"{self.m:,} items of length {self.d:,}, {self.n} signal{'s' * (self.n != 1)}"),
+                ("picks", f"{self.k:,} ({self.k / self.m:.3g} of the pool)"),
+                ("method", self.method),
+                ("device, backend", f"{self.device}, {self.backend}"),
+            ]
         limit = "none" if self.limit is None else memory.readable(self.limit)
         source = "where they are given" if self.device == "cpu" else "the host's pinned memory"
         kept = {"gram": "the whole matrix", "lazy": f"{self.cache:,} columns kept"}.get(
@@ -90,6 +100,8 @@ class Plan:
         ]
 
     def __str__(self) -> str:
+        if self.method:
+            return f"m={self.m} d={self.d} n={self.n} k={self.k} on {self.device} ({self.backend}): {self.method}"
         return (
             f"m={self.m} d={self.d} n={self.n} k={self.k} on {self.device} ({self.backend}): "
             f"{self.objective}, {self.kept}, {memory.readable(self.total)}; {self.reason}"

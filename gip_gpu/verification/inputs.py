@@ -58,8 +58,13 @@ def settings_of(selection: Selection) -> tuple[Options, bool, Provenance | None]
     """Returns how the items were chosen, whether rows were normalised, and the provenance, if it is stored.
 
     Raises:
-        ValueError: neither settings nor a projection is stored.
+        ValueError: another method made the selection; neither settings nor a projection is stored.
     """
+    if selection.plan.method:
+        raise ValueError(
+            f"the selection was made by {selection.plan.method}, which certifies nothing; only selections of "
+            "gip_gpu.select can be verified"
+        )
     stored = selection.provenance
     if stored is not None:
         return stored.options, stored.normalize, stored

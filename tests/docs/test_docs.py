@@ -31,7 +31,7 @@ import pytest
 
 import gip_gpu
 from bench.suites import SUITES
-from gip_gpu import cli, metrics, reference, signals
+from gip_gpu import cli, metrics, reference, selectors, signals
 from gip_gpu.backends import devices
 from tests.docs.support import BLOCK, DOCS, blocks
 from tests.support.paths import ROOT
@@ -331,6 +331,8 @@ def test_site_has_every_public_name(site):
     headings = "".join(re.findall(r"<h\d[^>]*>.*?</h\d>", text, re.DOTALL))
     for name in signals.__all__:
         assert f"gip_gpu.signals.{name}" in headings
+    for name in selectors.__all__:
+        assert f"gip_gpu.selectors.{name}" in headings
     assert "<blockquote>" not in text
 
 

@@ -12,7 +12,7 @@ NOT_AT_IMPORT = {
 }
 # Parts of the package that load when they are used.
 OWN = (
-    *("cli", "hf", "pipeline", "embedding", "records", "report", "distributed"),
+    *("cli", "hf", "pipeline", "embedding", "records", "report", "distributed", "selectors", "testing"),
     *("backends.gpu", "backends.triton", "backends.cuda", "planning.cluster"),
 )
 # CPU time of the import, in times of NumPy's own with one BLAS thread: 2.5 to 3 with 2 cores.

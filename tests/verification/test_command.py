@@ -7,6 +7,7 @@ import pytest
 
 import gip_gpu
 from gip_gpu import Selection
+from gip_gpu.selectors import TopK
 from tests.support.command_line import files_in, runner
 
 
@@ -126,6 +127,13 @@ def test_bad_input(pool, run, line, message):
     assert result.status == 2
     assert message in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_a_selection_of_another_method(pool, run):
+    TopK().select("F.npy", np.load("G.npy")[:, 0], 9).save("chosen.npz")
+    result = run("verify chosen.npz F.npy --scores G.npy")
+    assert result.status == 2
+    assert "the selection was made by TopK(), which certifies nothing" in result.err
 
 
 def test_a_missing_selection(pool, run):

@@ -120,8 +120,8 @@ def data(content: Content) -> dict[str, Any]:
             for j, name in enumerate(pool.score_names)
         ],
         "gains": block(finite),
-        "explained": block(np.nan_to_num(chosen.explained.astype(np.float32))),
-        "margins": block(chosen.certificate.margins.astype(np.float32)),
+        "explained": block(np.nan_to_num(chosen.explained.astype(np.float32), nan=-1.0)),
+        "margins": block(np.nan_to_num(chosen.certificate.margins.astype(np.float32))),
         "ties": block(smallest(chosen.certificate.ties)),
         "other": block(content.others.astype(np.float32)),
         "rounds": list(chosen.rounds),

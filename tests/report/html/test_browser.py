@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 import gip_gpu
 from gip_gpu.report import write
+from gip_gpu.selectors import KCenter, Random
 from tests.support.browser import Browser, chromium
 from tests.support.report_page import HOSTILE, SCRIPT, blobs, data_of, made
 
@@ -118,6 +120,20 @@ def test_it_draws_without_a_message_on_the_console(browser: Browser, report: Rep
     assert len(browser.all("#rows tr")) == 25
     for name in ("gain-chart", "explained-chart", "reach-chart", "lead-chart"):
         assert browser.js("return document.getElementById(arguments[0]).querySelectorAll('path, rect').length", name)
+    assert browser.one("#failed").is_displayed() is False
+    assert browser.errors() == []
+
+
+@pytest.mark.parametrize("method", [Random(0), KCenter(first=0)], ids=str)
+def test_a_selection_without_a_certificate(browser: Browser, tmp_path: Path, method: Random | KCenter) -> None:
+    F = blobs(60)
+    browser.open(write(method.select(F, None, 12), tmp_path / "report.html", F))
+    assert len(browser.all("#rows tr")) == 12
+    leads = browser.js("return [...document.querySelectorAll('#rows tr')].map((row) => row.textContent)")
+    assert all("none" in text for text in leads)
+    go_to(browser, int(method.select(F, None, 1)[0]))
+    assert re.search(r"lead over the runner-up\s*none", detail(browser))
+    assert len(browser.all("#gain-chart path")) == isinstance(method, KCenter)
     assert browser.one("#failed").is_displayed() is False
     assert browser.errors() == []
 

@@ -3,6 +3,8 @@ const LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 26;
 
 function chart(id, draw) {
   const box = typeof id === "string" ? $(id) : id;
+  // The page of a method without a certificate has fewer charts.
+  if (!box) return;
   const redraw = framed(() => {
     const width = box.clientWidth, height = box.clientHeight;
     if (width < 60 || height < 60) return;

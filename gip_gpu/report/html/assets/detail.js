@@ -59,7 +59,7 @@ function describe(data, i, show) {
     textElement(data, i),
     list([
       ["gain", short(data.gains[rank])],
-      ["lead over the runner-up", data.ties[rank] > 1 ? "tie" : percent(data.margins[rank])],
+      ["lead over the runner-up", data.ties[rank] > 1 ? "tie" : data.ties[rank] === 0 ? "none" : percent(data.margins[rank])],
       ["explained after it", data.explained[rank] >= 0 ? percent(data.explained[rank]) : "none"],
       ["nearest pick of", `${whole(data.serves[rank])} rows`],
       ["cosine to another pick", data.picks.length > 1 ? data.other[rank].toFixed(3) : null],

@@ -88,7 +88,7 @@ class PickTable {
       el("td", { class: "wide" }, this.text(i)),
       page.groups.length > 1 ? el("td", { class: "whole", dir: "auto" }, groupOf(data, i)) : null,
       cell("gain", short(data.gains[rank])),
-      cell("lead", data.ties[rank] > 1 ? "tie" : percent(data.margins[rank])),
+      cell("lead", data.ties[rank] > 1 ? "tie" : data.ties[rank] === 0 ? "none" : percent(data.margins[rank])),
       cell("nearest pick of", whole(data.serves[rank])),
     );
   }
