@@ -67,7 +67,7 @@ def dsir(
         TypeError: texts or target is one text, or no iterable of texts; texts can be read only once.
         ValueError: texts or target has no tokens; a setting is out of range.
 
-    Source: Xie et al. 2023, arXiv 2302.03169, section 3.
+    Source: Xie et al. 2023, arXiv 2302.03169.
 
     >>> pool = ["the cat sat on the mat", "2 + 2 = 4", "a dog and a cat"]
     >>> dsir(pool, ["the cat", "the dog"]).argsort().tolist()
@@ -91,7 +91,7 @@ class DsirModel:
         log_ratio: (buckets,) float64, `log(p_target + 1e-8) - log(p_raw + 1e-8)`.
         order: longest n-gram, in tokens.
 
-    Source: Xie et al. 2023, arXiv 2302.03169, section 3.
+    Source: Xie et al. 2023, arXiv 2302.03169.
 
     >>> model = DsirModel.fit(["a cat", "a dog", "2 + 2"], ["one cat", "two cats"])
     >>> model.weights(["the cat", "the dog"]).round(2)
@@ -151,7 +151,7 @@ def gumbel_top_k(weights: ArrayLike, k: int | float | str, seed: int | np.random
     Raises:
         TypeError, ValueError: weights is no column of real numbers, or holds +inf; k is out of range.
 
-    Source: Xie et al. 2023, arXiv 2302.03169, section 3; Kool et al. 2019, arXiv 1903.06059, for the identity.
+    Source: Xie et al. 2023, arXiv 2302.03169; Kool et al. 2019, arXiv 1903.06059, for the identity.
 
     >>> gumbel_top_k([0.0, 50.0, float("nan"), 100.0], 3, seed=0)
     array([3, 1, 0])
