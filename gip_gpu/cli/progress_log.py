@@ -20,7 +20,7 @@ LOG_JSON = click.option(
     FLAG, is_flag=True, help="Stages, progress, summary, warnings and errors as JSON on standard error, one a line."
 )
 # Stages with a bar, and what they count.
-UNITS = {"embed": "text", "perplexity": "row", "ifd": "sequence", "judge": "row", "select": "pick"}
+UNITS = {"embed": "text", "dsir": "text", "perplexity": "row", "ifd": "sequence", "judge": "row", "select": "pick"}
 # Seconds, and share of the whole, after which a line of progress follows the last one.
 SECONDS, SHARE = 1.0, 0.01
 # Variables by which libraries of Hugging Face leave out bars of their own; they read them when they are imported.

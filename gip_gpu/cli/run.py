@@ -77,11 +77,12 @@ def run(
 ) -> None:  # fmt: skip
     """Choose the k most informative rows of the data set DATA: read, embed, score, select, write, report.
 
-    DATA is as in `gip-gpu embed`. Scores are of columns, of a judge and of a language model, side by side, as in
-    `gip-gpu score`; or of --scores alone. Vectors, checkpoints, replies and losses stay in the folder --work, so that
-    the same command goes on after a kill, and another choice from the same texts embeds and asks nothing. Beside the
-    output, OUT.toml holds all options: `gip-gpu run --config OUT.toml` repeats the run. OUT.npz is the selection with
-    its certificate, for `gip-gpu verify` and `gip-gpu report`; the summary ends with the command that verifies it.
+    DATA is as in `gip-gpu embed`. Scores are of columns, of a target, of a judge and of a language model, side by
+    side, as in `gip-gpu score`; or of --scores alone. Vectors, checkpoints, replies and losses stay in the folder
+    --work, so that the same command goes on after a kill, and another choice from the same texts embeds and asks
+    nothing. Beside the output, OUT.toml holds all options: `gip-gpu run --config OUT.toml` repeats the run. OUT.npz is
+    the selection with its certificate, for `gip-gpu verify` and `gip-gpu report`; the summary ends with the command
+    that verifies it.
     """
     if launched():
         raise click.UsageError("run is for one process; torchrun goes with gip-gpu embed and gip-gpu select")
@@ -91,7 +92,8 @@ def run(
     # In the order of the help, whatever the order on the command line.
     recorded = {name: context.params[name] for each in context.command.params if (name := each.name) in context.params}
     written, saved = Path(f"{out}.toml"), Path(f"{out}.npz")
-    if any(os.path.realpath(path) == os.path.realpath(out) for path in local_files(data)):
+    read = (*data, options["dsir"]) if options["dsir"] else data
+    if any(os.path.realpath(path) == os.path.realpath(out) for path in local_files(read)):
         raise click.UsageError(f"{out} is named twice, as data and as the output")
     page = None if report is False else Path(f"{out}.html")
     check_output(out, overwrite=force)
@@ -105,7 +107,8 @@ def run(
     limits = constraints_of(options, group_by, "--group-by", by_id=id_by is not None)
     check_k(k, limits)
     check_costs(cost_by, limits, "--cost-by")
-    text, encoding, signals = text_settings(options), encoder_settings(options), signals_of(options, options["device"])
+    text, encoding = text_settings(options), encoder_settings(options)
+    signals = signals_of(options, options["device"], text)
     encoding["device"] = options["device"]
     folder = Path(f"{out}.work") if work is None else work
     stages = Stages(

@@ -45,7 +45,7 @@ def score(
     data: tuple[str, ...], output: Path | None, split: str | None, columns: str | None, missing: str, device: str,
     resume: bool, dry_run: bool, force: bool, log_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Score each row of DATA: by a judge, by a language model, by columns, or by several of them side by side.
+    """Score each row of DATA: by a judge, a language model, a target or columns, or by several of them side by side.
 
     DATA is as in `gip-gpu embed`; several are one data set. The answer of a chat is its last turn by the assistant, and
     the prompt all turns before it; --text-column and --text-template give texts without prompts. For --columns alone
@@ -54,21 +54,24 @@ def score(
     \b
     gip-gpu score data.jsonl -o scores.npz --judge http://localhost:8000/v1 --model NAME
     gip-gpu score data.jsonl -o scores.npz --ifd NAME --columns quality
+    gip-gpu score data.jsonl -o scores.npz --dsir target.jsonl
     gip-gpu select embeddings.npy --scores scores.npz -k 5% -o chosen.npy
 
     Replies of a judge are kept in OUTPUT.answers.jsonl and losses of a language model in OUTPUT.losses.jsonl: the same
     command resumes from them. `gip-gpu run` takes the same options and selects by the scores at once.
     """
-    if not any((options["judge"], options["perplexity"], options["ifd"], columns)):
-        raise click.UsageError("nothing to score by; give --judge, --perplexity, --ifd or --columns")
+    if not any((options["judge"], options["perplexity"], options["ifd"], options["dsir"], columns)):
+        raise click.UsageError("nothing to score by; give --judge, --perplexity, --ifd, --dsir or --columns")
     if output is None and not dry_run:
         raise click.UsageError("-o is missing, the file for the scores")
     if quiet:
         warnings.simplefilter("ignore")
     log = ProgressLog(shown=not quiet, as_json=log_json)
-    text, signals = text_settings(options), signals_of(options, device)
+    read = (*data, options["dsir"]) if options["dsir"] else data
+    text = text_settings(options)
+    signals = signals_of(options, device, text)
     if output is not None and not dry_run:
-        check_file(output, SUFFIXES, {os.path.realpath(path) for path in local_files(data)}, force, "the output")
+        check_file(output, SUFFIXES, {os.path.realpath(path) for path in local_files(read)}, force, "the output")
         if suffix_of(output) == ".parquet":
             load()
     kept = output if resume else None

@@ -1,4 +1,4 @@
-"""Options of signals by a judge and by a language model, shared by `score` and `run`."""
+"""Options of signals by a judge, by a language model and by a target, shared by `score` and `run`."""
 
 import json
 import os
@@ -9,7 +9,8 @@ import click
 
 from gip_gpu.cli.options import FILE, Command
 from gip_gpu.cli.values import number, whole
-from gip_gpu.pipeline.signals import JudgeSettings, TextSignals
+from gip_gpu.pipeline.signals import DsirSettings, JudgeSettings, TextSignals
+from gip_gpu.records import Texts, open_records
 from gip_gpu.signals.judge import Limits, Rubric, Server
 from gip_gpu.signals.missing import MISSING
 
@@ -93,6 +94,8 @@ def signal_options(*, short: bool) -> Callable[[Command], Command]:
                      "the language model."),
         click.option(*dtype, "lm_dtype", default="auto", show_default=True, help="Of the language model: auto, "
                      "float32, bfloat16 or float16."),
+        click.option("--dsir", help="Data set of a target: rows that resemble it score high; read as DATA is."),
+        click.option("--dsir-min-tokens", type=whole, help="Shorter rows have no DSIR weight: they are missing."),
         click.option("--missing", type=click.Choice(MISSING), default="error", show_default=True, help="Rows without "
                      "a score: error; drop: never chosen (select: --on-nan drop); mean: that of the column."),
     )  # fmt: skip
@@ -105,20 +108,31 @@ def signal_options(*, short: bool) -> Callable[[Command], Command]:
     return add
 
 
-def signals_of(options: dict[str, Any], device: str) -> TextSignals:
+def signals_of(options: dict[str, Any], device: str, text: dict[str, Any]) -> TextSignals:
     """Takes the options of `signal_options`, but --missing, out of `options`.
 
     Args:
         options: values of the options by name.
         device: device of the language model.
+        text: how a row of DATA, and of the target, makes a text, as arguments of `gip_gpu.records.Texts`.
 
     Raises:
         click.UsageError: options that do not belong together, or a missing environment variable.
-        TypeError, ValueError: a setting out of range; the rubric cannot be read.
+        TypeError, ValueError: a setting out of range; the rubric or the target cannot be read.
     """
     model = {name: options.pop(name) for name in ("chat", "max_length", "batch_tokens")}
     model |= {"device": device, "dtype": options.pop("lm_dtype")}
-    return TextSignals(_judge_of(options), options.pop("perplexity"), options.pop("ifd"), model)
+    judge, target = _judge_of(options), _target_of(options, text)
+    return TextSignals(judge, options.pop("perplexity"), options.pop("ifd"), model, target)
+
+
+def _target_of(options: dict[str, Any], text: dict[str, Any]) -> DsirSettings | None:
+    path, least = options.pop("dsir"), options.pop("dsir_min_tokens")
+    if path is None:
+        if least is not None:
+            raise click.UsageError("--dsir-min-tokens needs --dsir, the target")
+        return None
+    return DsirSettings(Texts(open_records(path), **text), min_tokens=least)
 
 
 def _judge_of(options: dict[str, Any]) -> JudgeSettings | None:

@@ -47,8 +47,8 @@ def select_dataset(
         encoder: "hashing", the folder or name of a model of sentence-transformers, or a `gip_gpu.embedding.Encoder`.
         scores: name of a column of numbers, or a list of such names, one for each signal; an array (m,) or (m, n); the
             path of a file; or "self-compression". None: the embeddings alone decide, without `signals`.
-        signals: ratings by a judge, perplexity or instruction-following difficulty to compute from the rows, beside
-            columns of `scores`. Replies and losses are kept in `cache`.
+        signals: ratings by a judge, perplexity, instruction-following difficulty or DSIR weights to compute from the
+            rows, beside columns of `scores`. Replies and losses are kept in `cache`.
         missing: "error", "drop" or "mean" for rows without a score in columns or signals, as in
             `gip_gpu.signals.fill_missing`; "drop" never chooses them.
         text: column that is the text, or a template such as "{title} {body}". None: recognised by the columns, as

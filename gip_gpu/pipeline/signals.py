@@ -1,7 +1,7 @@
-"""Signals of a data set side by side: columns, perplexity, instruction-following difficulty, ratings by a judge."""
+"""Signals of a data set side by side: columns, DSIR, perplexity, instruction-following difficulty, a judge."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gip_gpu.records import Texts
-from gip_gpu.signals import combine, fill_missing
+from gip_gpu.signals import combine, dsir, fill_missing
 from gip_gpu.signals.examples import Pair
 from gip_gpu.signals.judge import Estimate, JudgeReport, Limits, Rubric, Server, judge_estimate, judge_ratings
 from gip_gpu.signals.named import NamedScores
@@ -37,8 +37,24 @@ class JudgeSettings:
 
 
 @dataclass(frozen=True)
+class DsirSettings:
+    """A target of DSIR.
+
+    Attributes:
+        target: texts of the target: a list, or `gip_gpu.records.Texts`.
+        order, buckets, smoothing, min_tokens: as in `gip_gpu.signals.dsir`.
+    """
+
+    target: Iterable[str]
+    order: int = 2
+    buckets: int = 10_000
+    smoothing: float = 0.0
+    min_tokens: int | None = None
+
+
+@dataclass(frozen=True)
 class TextSignals:
-    """Signals to compute from the (prompt, answer) pairs of a data set; true if there is any.
+    """Signals to compute from the texts or the (prompt, answer) pairs of a data set; true if there is any.
 
     Attributes:
         judge: judge that rates each pair, a column for each attribute.
@@ -46,6 +62,7 @@ class TextSignals:
             `gip_gpu.signals.language_model.load_model`.
         model: further arguments of `gip_gpu.signals.language_model.perplexity` and `ifd`: chat, max_length,
             batch_tokens, device and dtype.
+        dsir: target whose log importance weights are a column "dsir".
 
     >>> from gip_gpu.signals.judge import Rubric, Server
     >>> judge = JudgeSettings(Server("http://localhost:8000/v1", "judge"), Rubric(["wit", "depth"]))
@@ -57,14 +74,15 @@ class TextSignals:
     perplexity: Any = None
     ifd: Any = None
     model: Mapping[str, Any] = field(default_factory=dict)
+    dsir: DsirSettings | None = None
 
     def __bool__(self) -> bool:
-        return self.judge is not None or self.by_language_model
+        return self.judge is not None or self.dsir is not None or self.by_language_model
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns, in order."""
-        models = tuple(name for name in ("perplexity", "ifd") if getattr(self, name) is not None)
+        models = tuple(name for name in ("dsir", "perplexity", "ifd") if getattr(self, name) is not None)
         return (*models, *(() if self.judge is None else self.judge.rubric.names))
 
     @property
@@ -138,11 +156,12 @@ def signal_scores(
         answers: file of the judge's replies. Replies are kept by the prompt and the settings of the judge, so that only
             new texts are asked about, and all texts after a change of the rubric, the model or its settings.
         losses: file of losses, kept by the tokens and the weights of the model.
-        notify: called when "perplexity", "ifd" or "judge" begins.
+        notify: called when "dsir", "perplexity", "ifd" or "judge" begins.
 
     Raises:
-        TypeError, ValueError, ImportError, ConnectionError: as `gip_gpu.signals.judge.judge_ratings` and
-            `gip_gpu.signals.language_model.perplexity`; a row has no prompt and answer.
+        TypeError, ValueError, ImportError, ConnectionError: as `gip_gpu.signals.dsir`,
+            `gip_gpu.signals.judge.judge_ratings` and `gip_gpu.signals.language_model.perplexity`; a row has no prompt
+            and answer.
     """
     found: dict[str | tuple[str, ...], NDArray[np.float64]] = dict(columns.items())
     if not signals:
@@ -150,6 +169,10 @@ def signal_scores(
     assert texts is not None
     signals.check_names([name for names in columns for name in names])
     signals.check(texts)
+    if signals.dsir is not None:
+        found["dsir"] = dsir(texts, progress=notify("dsir"), **vars(signals.dsir))
+    if not signals.by_language_model and signals.judge is None:
+        return SignalScores(combine(found))
     examples = list(texts.pairs())
     found |= _by_language_model(examples, signals, losses, notify)
     if signals.judge is None:

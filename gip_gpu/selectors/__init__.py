@@ -1,7 +1,7 @@
 """Selectors: methods that choose k rows of a pool, behind one call, so that they can be compared.
 
 Each has `select(F, G, k, exclude=None)`, with F, G and k as in `gip_gpu.select`, and returns a `gip_gpu.Selection`.
-`gip_gpu.testing.check_selector` checks any object with this method.
+`gip_gpu.testing.check_selector` checks any object with this method. `car` and `disf` are functions that return rows.
 
 >>> F, g = [[1, 0], [0.8, 0.6], [0, 1], [1, 0]], [3.0, 2.9, 1.0, 3.0]
 >>> for method in (Random(seed=0), TopK(), Threshold(at_least=2.9), KCenter(first=0), FacilityLocation(), GIP()):
@@ -14,6 +14,8 @@ FacilityLocation [1, 0]
 GIP [0, 2]
 """
 
+from gip_gpu.selectors.car import car
+from gip_gpu.selectors.disf import disf
 from gip_gpu.selectors.facility_location import FacilityLocation
 from gip_gpu.selectors.gip import GIP
 from gip_gpu.selectors.k_center import KCenter
@@ -23,4 +25,15 @@ from gip_gpu.selectors.rating import parse_rating
 from gip_gpu.selectors.threshold import Threshold
 from gip_gpu.selectors.top_k import TopK
 
-__all__ = ["GIP", "FacilityLocation", "KCenter", "Random", "Selector", "Threshold", "TopK", "parse_rating"]
+__all__ = [
+    "GIP",
+    "FacilityLocation",
+    "KCenter",
+    "Random",
+    "Selector",
+    "Threshold",
+    "TopK",
+    "car",
+    "disf",
+    "parse_rating",
+]

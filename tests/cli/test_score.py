@@ -263,7 +263,7 @@ def test_the_settings_reach_the_server(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("score data.jsonl -o s.npz", "nothing to score by; give --judge, --perplexity, --ifd or --columns"),
+        ("score data.jsonl -o s.npz", "nothing to score by; give --judge, --perplexity, --ifd, --dsir or --columns"),
         ("score data.jsonl --columns quality", "-o is missing"),
         ("score data.jsonl -o s.npz --judge http://localhost:1/v1", "--judge and --model belong together"),
         ("score data.jsonl -o s.npz --judge localhost --model m", "url is 'localhost'"),
