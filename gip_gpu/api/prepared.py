@@ -23,7 +23,7 @@ from gip_gpu.checkpoint import file as checkpoint
 from gip_gpu.checkpoint import fingerprint
 from gip_gpu.checkpoint.writer import CheckpointWriter
 from gip_gpu.data.center import Center
-from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu
+from gip_gpu.data.device_arrays import DeviceMatrix, format_of, on_gpu, to_host
 from gip_gpu.data.missing_values import Kept, keep_finite
 from gip_gpu.data.user_arrays import as_matrix
 from gip_gpu.gram.columns import Columns
@@ -152,10 +152,8 @@ class PreparedRows:
         held = self.columns
         weighted = constraints.item_weights is not None
         if weighted and objective.metric and n > 1 and self.kind.device_loop:
-            raise ValueError(
-                "weights or costs are given, and objective is 'mi' with several columns of scores, which takes them on "
-                "the CPU only: pass device='cpu'"
-            )
+            log.info("weighted information of several signals is computed on the CPU: no kernel weighs it")
+            return self._on_the_host().select(request, False, prior, name)
         fresh = writer is None and prior is None and not len(request.initial) and not weighted
         plan = self._planned(demand, small=fresh and self._may_run_in_float64(demand))
         if plan.direct:
@@ -211,6 +209,17 @@ class PreparedRows:
             (self.fingerprint, request.fingerprint),
             prior,
         )
+
+    def _on_the_host(self) -> "PreparedRows":
+        """Returns the same rows prepared for the CPU."""
+        given = self.rows.given
+        options = replace(self.options, device="cpu", backend=None, precision="auto", columns="auto")
+        host = PreparedRows(
+            to_host(given.array) if isinstance(given, DeviceMatrix) else given, options, center=self.rows.center
+        )
+        # That of the rows as given, which may have a type that NumPy lacks.
+        host.fingerprint = self.fingerprint
+        return host
 
     def _state(self, problem: Problem, total: int, request: Request, prior: Projection | None) -> State:
         squares = first_squares(problem, self.rows)

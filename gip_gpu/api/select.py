@@ -138,8 +138,8 @@ def select(
             used up before. What group minimums still ask for is set aside.
         weights: (m,) positive factors of the scores of the rows. Weights over costs are divided by the largest and
             rounded to float32; they may differ by a factor of 1e10. Gains are those without them, margins with them.
-            For "mi" they multiply the information in nats; on a GPU it then takes a single column of scores. Weights
-            that equal the costs make the plain scores decide, within the budget.
+            For "mi" they multiply the information in nats, which with several columns of scores runs on the CPU, also
+            for a GPU. Weights that equal the costs make the plain scores decide, within the budget.
         ids: (m,) ids of the rows, any values that compare. `exclude` and `must_include` then name rows by them, unless
             they are a `Selection`. An id of several rows excludes all of them.
         checkpoint: path of a file that the run writes at each `checkpoint_every`, when it ends, and when Ctrl-C or

@@ -284,6 +284,19 @@ def test_information_per_cost(epsilon):
     np.testing.assert_allclose(included.explained, chosen.explained, rtol=1e-9)
 
 
+@pytest.mark.parametrize("backend", ["triton", "cupy"])
+def test_information_per_cost_asked_of_a_gpu(backend, request):
+    """No kernel weighs it, so it runs on the CPU."""
+    how = device_options(backend, request)
+    rng = np.random.default_rng(28)
+    F, G, costs = rng.standard_normal((50, 8)).astype(np.float32), rng.standard_normal((50, 3)), rng.integers(1, 20, 50)
+    options = {"objective": "mi", "query": "ridge", "epsilon": 0.1, "costs": costs, "budget": 60, "center": True}
+    chosen = select(F, G, 9, **how, **options)
+    assert chosen == select(F, G, 9, device="cpu", **options)
+    assert chosen.plan.device == "cpu"
+    assert verify(chosen, F, G, costs=costs, budget=60).ok
+
+
 def test_the_budget_decides_how_many():
     F, G, codes = problem(np.random.default_rng(24))
     chosen = select(F, G, None, costs=COSTS, budget=300, device="cpu")
