@@ -87,7 +87,7 @@ class SelectOptions:
         """
         costs = as_costs(self.costs, self.budget, m)
         if k is None and costs is None:
-            raise ValueError(
+            raise TypeError(
                 "k is None, which is for a budget: as many rows as it pays for; give k, or costs and budget"
             )
         return Constraints(

@@ -134,7 +134,7 @@ def _agree(communicator: Communicator, member: Member) -> Agreed:
     finite, options = _finite(hellos), member.options
     k, initial = counted(member.k, member.initial, m if finite is None else finite.m, finite)
     if k is None:
-        raise ValueError("k is None, which is for a budget; a selection among processes takes no constraints")
+        raise TypeError("k is None, which is for a budget; a selection among processes takes no constraints")
     F, G = _fingerprints(communicator, sizes)
     center, largest = _centre(communicator, sizes, options.center, max(hello.largest for hello in hellos))
     done = None if options.standardize is None else scores.standardize(communicator, options.standardize, sizes)

@@ -520,5 +520,5 @@ def test_contradictions_are_named(options, message):
 
 
 def test_no_number_of_picks_without_a_budget():
-    with pytest.raises(ValueError, match="k is None, which is for a budget"):
+    with pytest.raises(TypeError, match="k is None, which is for a budget"):
         select(np.eye(3), [1.0, 2, 3], None, device="cpu")
