@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gip_gpu.checkpoint import fingerprint
 from gip_gpu.data.center import Center
 from gip_gpu.data.rows import Rows
+from gip_gpu.exceptions import CheckpointError
 from gip_gpu.greedy.projection import Projection
 from gip_gpu.greedy.state import Stored
 from gip_gpu.problem.options import Options
@@ -27,10 +28,6 @@ MARK = b'{"gip_gpu": "checkpoint"'
 # End of a file, stored as the comment of the .npz zip archive: the file's length and the digest of all bytes before it.
 SEAL = re.compile(rb"gip_gpu checkpoint of (\d{20}) bytes, sha256 ([0-9a-f]{64})")
 SEALED = len(b"gip_gpu checkpoint of  bytes, sha256 ") + 20 + 64
-
-
-class CheckpointError(ValueError):
-    """A file is no checkpoint, is damaged or of another version, or belongs to another selection."""
 
 
 def subject(

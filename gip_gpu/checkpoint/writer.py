@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gip_gpu.checkpoint import file
+from gip_gpu.exceptions import CheckpointError
 from gip_gpu.greedy.state import State, Stored
 from gip_gpu.greedy.stepper import Stepper
 from gip_gpu.system.atomic_write import remove_leftovers
@@ -60,7 +61,7 @@ class CheckpointWriter:
             if name not in (*names, "F", "G")
         ]
         if differing:
-            raise file.CheckpointError(
+            raise CheckpointError(
                 f"the checkpoint {self.path} is of another selection: {'; '.join(sizes or matrices)}"
                 f"{'; ' * bool(settings and (sizes or matrices))}{'; '.join(settings)}; "
                 "delete it or give another path"

@@ -1,4 +1,4 @@
-"""Warning classes of the package; each can be filtered or turned into an error."""
+"""Warning classes of the package, each of which can be filtered or turned into an error, and one class of errors."""
 
 import os
 import sys
@@ -6,11 +6,15 @@ import warnings
 from pathlib import Path
 
 __all__ = [
-    "ConstraintWarning", "CutTextWarning", "DataWarning", "MissingScoresWarning", "ScoreSignWarning", "ScoreWarning",
-    "TiedScoresWarning",
+    "CheckpointError", "ConstraintWarning", "CutTextWarning", "DataWarning", "MissingScoresWarning", "ScoreSignWarning",
+    "ScoreWarning", "TiedScoresWarning",
 ]  # fmt: skip
 
 PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, is damaged or of another version, or belongs to another selection."""
 
 
 class ConstraintWarning(UserWarning):

@@ -5,7 +5,7 @@ The window holds the items that the bounds leave in doubt. The true argmax is al
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -144,7 +144,7 @@ def add_to_projection(state: State, row: Floats, residual: Floats, gain: float, 
 
 def replay(arrays: PursuitRows, state: State, indices: NDArray[np.int64]) -> None:
     """Projects these items out into A, one after the other."""
-    for taken, (_, row, scores) in enumerate(given(arrays, state, indices)):
+    for taken, (_, row, scores) in enumerate(given(arrays.rows, state, indices)):
         residual = objectives.residual(scores / state.unit, row, state.A)
         gain = float(objectives.energies(residual)[0])
         if not gain < DIVERGED**2:
@@ -152,11 +152,13 @@ def replay(arrays: PursuitRows, state: State, indices: NDArray[np.int64]) -> Non
         add_to_projection(state, row[0], residual[0], gain, arrays.square)
 
 
-def given(source: ExactRows, state: State, indices: NDArray[np.int64]) -> Iterator[tuple[int, Floats, Floats]]:
-    """Yields these items one by one, read in blocks: the item, its exact row (1, d), its scores (1, n)."""
+def given(
+    exact: Callable[[Any], Floats], state: State, indices: NDArray[np.int64]
+) -> Iterator[tuple[int, Floats, Floats]]:
+    """Yields these items one by one: the item, its exact row (1, d) by `exact`, read in blocks, its scores (1, n)."""
     step = max(1, RESCORE_VALUES // (state.d + state.n))
     for start in range(0, len(indices), step):
         part = indices[start : start + step]
-        rows, scores = source.rows(part), state.scores_of(part)
+        rows, scores = exact(part), state.scores_of(part)
         for place, index in enumerate(part.tolist()):
             yield index, rows[place : place + 1], scores[place : place + 1]

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from gip_gpu.backends.items import Projector, Rules
 from gip_gpu.data.rows import Rows
+from gip_gpu.greedy import decision
 from gip_gpu.greedy.query_metric import QueryMetric
 from gip_gpu.greedy.state import State
 from gip_gpu.numerics import ties
@@ -34,9 +35,9 @@ def rate_included(state: State, problem: Problem, rows: Rows) -> None:
     directions, factors, shrinks = np.zeros((count, d)), np.zeros((count, n)), np.zeros(count)
     explained = 0.0
     shares = np.zeros(count)
-    for place, index in enumerate(state.initial.tolist()):
-        x = rows.take([index])[0] * scale_down
-        W, distances = projector.exact(state.scores_of(np.array([index])) / state.unit, x[None])
+    for place, (_, given, scores) in enumerate(decision.given(rows.take, state, state.initial)):
+        x = given[0] * scale_down
+        W, distances = projector.exact(scores / state.unit, x[None])
         distance, own = float(distances[0]), 1.0 if rows.normalize else float(x @ x)
         q = rules.ridge + distance if rules.projects else 1 / square
         if not rules.projects or q > ties.DEPENDENT * own:

@@ -15,6 +15,7 @@ from gip_gpu.numerics import ties
 
 # Called with (picks made, k).
 Notify = Callable[[int, int], None]
+# Called when the first round has begun.
 Rate = Callable[[State], None]
 
 # Seconds by part of a run that made no pick.

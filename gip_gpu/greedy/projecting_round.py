@@ -112,7 +112,7 @@ class ProjectingRound:
         """Projects out items that are already recorded as picks; else as `take`."""
         self._begin_round(state)
         projector = Projector(self.rules, state.scores.shape[1], state.d)
-        for index, given, scores in decision.given(self, state, indices):
+        for index, given, scores in decision.given(self.rows, state, indices):
             row = given[0] * self.scale_down
             W, distances = projector.exact(scores / state.unit, row[None])
             square = float(self.judge.squares(np.array([index]))[0])

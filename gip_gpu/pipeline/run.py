@@ -13,10 +13,9 @@ import numpy as np
 
 import gip_gpu.api.select as api
 from gip_gpu.api.selection import Selection
-from gip_gpu.checkpoint.file import CheckpointError
 from gip_gpu.checkpoint.fingerprint import of_matrix
 from gip_gpu.embedding import Encoder
-from gip_gpu.exceptions import DataWarning, warn
+from gip_gpu.exceptions import CheckpointError, DataWarning, warn
 from gip_gpu.pipeline.limits import LimitColumns
 from gip_gpu.pipeline.scores import SELF_COMPRESSION, Scores, scores_of
 from gip_gpu.pipeline.signals import Notify, SignalScores, TextSignals, signal_scores

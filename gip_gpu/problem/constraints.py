@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Constraints:
         limits = (self.groups, self.dedup, self.costs)
         return bool(len(self.exclude)) or any(limit is not None for limit in limits)
 
-    @property
+    @cached_property
     def item_weights(self) -> Floats | None:
         """(m,) factors of the scores, at most 1, weight over cost; None if they are all equal."""
         return item_weights(self.weights, self.costs)

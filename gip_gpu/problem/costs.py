@@ -1,5 +1,6 @@
 """Costs of items under a budget, and the weights of their scores."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,14 +51,7 @@ def as_costs(costs: Any, budget: Any, m: int) -> BudgetedCosts | None:
     if budget is None:
         raise ValueError("costs is given without budget, what all picks together may cost")
     wanted = f"costs must be {m} ints from 1 to 2^53, one for each row"
-    array = as_array(costs, "costs")
-    if array.shape != (m,):
-        raise ValueError(f"costs has shape {array.shape}; {wanted}")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"costs has dtype {array.dtype}; {wanted}")
-    bad = np.flatnonzero((array < 1) | (array > MOST))
-    if len(bad):
-        raise ValueError(f"costs has {array[bad[0]]} in row {bad[0]}; {wanted}")
+    array = _column(costs, m, "costs", "iu", lambda values: (values >= 1) & (values <= MOST), wanted)
     if isinstance(budget, (bool, np.bool_)) or not isinstance(budget, (int, np.integer)):
         raise TypeError(f"budget is {budget!r}; it must be an int from 1 to 2^53")
     if not 1 <= budget <= MOST:
@@ -74,16 +68,24 @@ def as_weights(weights: Any, m: int) -> Floats | None:
     if weights is None:
         return None
     wanted = f"weights must be {m} positive finite numbers, one for each row"
-    array = as_array(weights, "weights")
-    if array.shape != (m,):
-        raise ValueError(f"weights has shape {array.shape}; {wanted}")
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"weights has dtype {array.dtype}; {wanted}")
+    array = _column(weights, m, "weights", "iuf", lambda values: (values > 0) & np.isfinite(values), wanted)
     values: Floats = array.astype(np.float64)
-    bad = np.flatnonzero(~((values > 0) & np.isfinite(values)))
-    if len(bad):
-        raise ValueError(f"weights has {array[bad[0]]} in row {bad[0]}; {wanted}")
     return values
+
+
+def _column(
+    given: Any, m: int, name: str, kinds: str, valid: Callable[[NDArray[Any]], NDArray[np.bool_]], wanted: str
+) -> NDArray[Any]:
+    """Converts a number for each row to an array (m,) whose dtype is of one of these kinds, all of them valid."""
+    array = as_array(given, name)
+    if array.shape != (m,):
+        raise ValueError(f"{name} has shape {array.shape}; {wanted}")
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{name} has dtype {array.dtype}; {wanted}")
+    bad = np.flatnonzero(~valid(array))
+    if len(bad):
+        raise ValueError(f"{name} has {array[bad[0]]} in row {bad[0]}; {wanted}")
+    return array
 
 
 def item_weights(weights: Floats | None, costs: BudgetedCosts | None) -> Floats | None:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu.data.rows import Rows
 from gip_gpu.data.user_arrays import as_scores
-from gip_gpu.validation.settings import as_count
+from gip_gpu.validation.settings import as_count, as_whole
 
 # Share of the variance that the principal components keep.
 VARIANCE = 0.95
@@ -57,7 +57,7 @@ def car(
     if given.shape[1] != 1:
         raise ValueError(f"scores has {given.shape[1]} columns; it must be one, (m,)")
     count = as_count(k, m)
-    n1 = None if best is None else _best(best, count)
+    n1 = None if best is None else as_whole(best, "best", 0, count)
     labels = _clusters(rows, seed)
     order = np.argsort(-given[:, 0], kind="stable")
     level = _levels(labels[order])
@@ -96,10 +96,7 @@ def car_clusters(F: ArrayLike, *, seed: int = 0) -> NDArray[np.int64]:
 
 
 def _clusters(rows: Rows, seed: Any) -> NDArray[np.int64]:
-    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"seed is {seed!r}, a {type(seed).__name__}; it must be an int from 0 to 2**32 - 1")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed}; it must be an int from 0 to 2**32 - 1")
+    seed = as_whole(seed, "seed", 0, 2**32 - 1)
     try:
         from sklearn.cluster import KMeans
         from sklearn.decomposition import PCA
@@ -131,12 +128,3 @@ def _levels(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     levels = np.empty(len(labels), np.int64)
     levels[order] = np.arange(len(labels)) - np.repeat(first, sizes)
     return levels
-
-
-def _best(best: Any, k: int) -> int:
-    wanted = f"best must be an int from 0 to k = {k}, or None"
-    if isinstance(best, (bool, np.bool_)) or not isinstance(best, (int, np.integer)):
-        raise TypeError(f"best is {best!r}, a {type(best).__name__}; {wanted}")
-    if not 0 <= best <= k:
-        raise ValueError(f"best is {best}; {wanted}")
-    return int(best)

@@ -3,13 +3,11 @@
 Source: Fan et al. 2025, Combatting Dimensional Collapse via Diversified File Selection, arXiv 2504.20644.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gip_gpu.data.rows import BLOCK_VALUES, Rows
-from gip_gpu.validation.settings import as_count
+from gip_gpu.validation.settings import as_count, as_whole
 
 # Added to the variance of each dimension, as the authors do.
 FLOOR = 1e-8
@@ -53,8 +51,8 @@ def disf(F: ArrayLike, k: int | float | str, *, batch: int = 1024, seed: int = 0
         raise ValueError(f"F has shape {rows.shape}; it must have at least two columns, which correlate")
     if rows.largest > LARGEST:
         raise ValueError(f"F has a row with norm {rows.largest:g}; at most {LARGEST:g} is possible")
-    count, size = as_count(k, m), _whole("batch", batch, 1)
-    number = _whole("seed", seed, 0)
+    count, size = as_count(k, m), as_whole(batch, "batch", 1)
+    number = as_whole(seed, "seed", 0)
     chosen = []
     for index, start in enumerate(range(0, m, size)):
         stop = min(start + size, m)
@@ -114,11 +112,3 @@ def _correlations(chosen: NDArray[np.float64], candidates: NDArray[np.float64]) 
         diagonal = np.square(variance * w).sum(axis=1)
         found[start : start + step] = (first + 2 * a * second + a * a * third) / n**2 - diagonal
     return found
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be an int of at least {least}")
-    if value < least:
-        raise ValueError(f"{name} is {value}; it must be an int of at least {least}")
-    return int(value)

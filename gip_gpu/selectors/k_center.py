@@ -8,7 +8,7 @@ import numpy as np
 from gip_gpu.data.user_arrays import as_indices
 from gip_gpu.numerics.error_bounds import U64
 from gip_gpu.selectors.base import CandidatePool, Floats, Ints, UncertifiedSelector
-from gip_gpu.selectors.seeds import as_seed
+from gip_gpu.validation.settings import as_whole
 
 
 def cosine_error(d: int) -> float:
@@ -46,7 +46,7 @@ class KCenter(UncertifiedSelector):
     embedded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", as_seed(self.seed))
+        object.__setattr__(self, "seed", as_whole(self.seed, "seed", 0))
 
     def __repr__(self) -> str:
         return f"KCenter(seed={self.seed})" if self.first is None else f"KCenter(first={int(self.first)})"

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from gip_gpu.selectors.base import CandidatePool, Floats, Ints, UncertifiedSelector
-from gip_gpu.selectors.seeds import as_seed
+from gip_gpu.validation.settings import as_whole
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Random(UncertifiedSelector):
     name: ClassVar[str] = "random"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", as_seed(self.seed))
+        object.__setattr__(self, "seed", as_whole(self.seed, "seed", 0))
 
     def _choose(self, pool: CandidatePool, k: int | None) -> tuple[Ints, Floats]:
         indices = np.random.default_rng(self.seed).permutation(pool.candidates)[:k]

@@ -5,7 +5,6 @@ Source: Xie et al. 2023, Data Selection for Language Models via Importance Resam
 
 import hashlib
 import math
-import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -20,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from gip_gpu.data.user_arrays import as_columns
 from gip_gpu.signals.progress import Progress, reporting
 from gip_gpu.system.surrogates import encodable
-from gip_gpu.validation.settings import LARGEST, as_count
+from gip_gpu.validation.settings import LARGEST, as_count, as_whole
 
 # Runs of letters, digits and _, and runs of other characters that are no blanks.
 TOKENS = re.compile(r"\w+|[^\w\s]+")
@@ -122,7 +121,7 @@ class DsirModel:
         return self._weights(texts, min_tokens)
 
     def _weights(self, texts: Iterable[str], min_tokens: int | None, tick: Tick = lambda: None) -> NDArray[np.float64]:
-        least = 0 if min_tokens is None else _whole("min_tokens", min_tokens, 0)
+        least = 0 if min_tokens is None else as_whole(min_tokens, "min_tokens", 0)
         found = []
         for tokens in _tokens("texts", texts):
             if len(tokens) < least:
@@ -206,7 +205,7 @@ def _buckets(tokens: list[str], order: int, buckets: int) -> list[int]:
 def _fit(
     raw: Iterable[str], target: Iterable[str], order: int, buckets: int, smoothing: float, tick: Tick = lambda: None
 ) -> DsirModel:
-    order, buckets = _whole("order", order, 1), _whole("buckets", buckets, 1)
+    order, buckets = as_whole(order, "order", 1), as_whole(buckets, "buckets", 1)
     pseudo = _pseudo_count(smoothing)
     wanted = _counts("target", target, order, buckets) + pseudo
     found = _counts("texts", raw, order, buckets, tick)
@@ -248,19 +247,6 @@ def _check_texts(name: str, texts: Any) -> None:
             f"{name} is a {type(texts).__name__}, which can be read once; it must be a list of texts, or another "
             "object that each iteration reads from the start"
         )
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    wanted = f"{name} must be an int of at least {least}"
-    if isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}, a bool; {wanted}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; {wanted}") from None
-    if number < least:
-        raise ValueError(f"{name} is {number}; {wanted}")
-    return number
 
 
 def _pseudo_count(smoothing: Any) -> float:

@@ -13,6 +13,34 @@ import numpy as np
 LARGEST = 1e150
 
 
+def as_whole(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Returns an int within limits.
+
+    Args:
+        value: an int, or an object that Python takes as an index.
+        name: of the argument, for messages.
+        least, most: limits; None for no upper one.
+
+    Raises:
+        TypeError: the value is a bool or no int.
+        ValueError: it is out of range.
+
+    >>> as_whole(np.int64(3), "seed", 0)
+    3
+    """
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+    wanted = f"{name} must be an int {limits}"
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}, a bool; {wanted}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; {wanted}") from None
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{name} is {number}; {wanted}")
+    return number
+
+
 def as_count(k: Any, m: int) -> int:
     """Returns the number of picks for `k`: an int from 1 to m, or a share of m, rounded, at least 1.
 

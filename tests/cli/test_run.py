@@ -25,14 +25,6 @@ from tests.support.paths import REAL_DATA, ROOT
 ROWS = [{**row, "quality": i % 6, "length": len(row["answer"])} for i, row in enumerate(rows(70))]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GIP_GPU_DEBUG", raising=False)
-    write(tmp_path / "data.jsonl", ROWS)
-    return tmp_path
-
-
 def vectors(texts: list[str], width: int = 1024) -> Any:
     made = HashingEncoder(width).encode(texts).astype(np.float64)
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)

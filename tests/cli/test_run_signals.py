@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from gip_gpu.signals.judge import Rubric, Server
 from tests.support.command_line import Run, command, posix
 from tests.support.data_sets import read, write
 from tests.support.judge_server import ATTRIBUTES, Answer, JudgeServer, judge_server, true_ratings
-from tests.support.models import small_model, word_tokenizer
 from tests.support.report_page import data_of
 
 pytest.importorskip("openai", reason="the judge needs the package openai")
@@ -34,31 +32,6 @@ ROWS: list[dict[str, Any]] = [
     {"question": f"what is {i} plus two ?", "answer": f"the answer is {i} .", "quality": (i * i) % 7} for i in range(M)
 ]
 TRUE = np.array([list(true_ratings(str(row["answer"])).values()) for row in ROWS])
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GIP_GPU_DEBUG", raising=False)
-    write(tmp_path / "data.jsonl", ROWS)
-    return tmp_path
-
-
-@pytest.fixture
-def server() -> Iterator[JudgeServer]:
-    with judge_server() as running:
-        yield running
-
-
-@pytest.fixture
-def model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    pytest.importorskip("torch", reason="a language model needs torch")
-    pytest.importorskip("transformers", reason="a language model needs transformers")
-    small_model().save_pretrained(tmp_path / "model")
-    word_tokenizer().save_pretrained(tmp_path / "model")
-    # transformers shows bars.
-    capsys.readouterr()
-    return tmp_path / "model"
 
 
 def line(server: JudgeServer, rest: str = "", out: str = "a.jsonl") -> str:

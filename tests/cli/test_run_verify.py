@@ -11,21 +11,13 @@ import pytest
 
 from gip_gpu import cli
 from tests.support.command_line import Run
-from tests.support.data_sets import rows, write
+from tests.support.data_sets import rows
 from tests.support.report_page import data_of
 
 ROWS: list[dict[str, Any]] = [
     {**row, "quality": i % 6 if i % 9 else None, "length": len(row["answer"]), "topic": f"topic {i % 4}"}
     for i, row in enumerate(rows(70))
 ]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GIP_GPU_DEBUG", raising=False)
-    write(tmp_path / "data.jsonl", ROWS)
-    return tmp_path
 
 
 def verification(out: str) -> list[str]:

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from gip_gpu.records import Texts, open_records
 from gip_gpu.sources import open_matrix
 from tests.support.command_line import Run, command, posix, started
 from tests.support.judge_server import ATTRIBUTES, Answer, JudgeServer, judge_server, true_ratings
-from tests.support.models import small_model, word_tokenizer
 
 pytest.importorskip("openai", reason="the judge needs the package openai")
 
@@ -32,30 +30,6 @@ ROWS = [
 ]
 TRUE = np.array([list(true_ratings(str(row["answer"])).values()) for row in ROWS])
 QUALITY = np.array([[row["quality"], row["length"]] for row in ROWS], float)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return tmp_path
-
-
-@pytest.fixture
-def server() -> Iterator[JudgeServer]:
-    with judge_server() as running:
-        yield running
-
-
-@pytest.fixture
-def model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    pytest.importorskip("torch", reason="a language model needs torch")
-    pytest.importorskip("transformers", reason="a language model needs transformers")
-    small_model().save_pretrained(tmp_path / "model")
-    word_tokenizer().save_pretrained(tmp_path / "model")
-    # transformers shows bars.
-    capsys.readouterr()
-    return tmp_path / "model"
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet", ".csv", ".npy"])

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gip_gpu.checkpoint.file import CheckpointError
+from gip_gpu.exceptions import CheckpointError
 from gip_gpu.pipeline.run import LOCK, Stages
 from gip_gpu.signals.ledger import Ledger
 from gip_gpu.system.locks import locked
 from tests.support.command_line import Run, command, posix, runner
-from tests.support.data_sets import read, rows, write
+from tests.support.data_sets import read, rows, working_folder
 from tests.support.judge_server import Answer, judge_server
 
 ROWS = [{**row, "quality": i % 6} for i, row in enumerate(rows(70))]
@@ -25,10 +25,7 @@ LINE = "run data.jsonl -k 9 --work work --device cpu --no-report"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GIP_GPU_DEBUG", raising=False)
-    write(tmp_path / "data.jsonl", ROWS)
-    return tmp_path
+    return working_folder(tmp_path, monkeypatch, ROWS)
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_small_pools_and_equal_rows(m: int) -> None:
         ((F, np.column_stack([SCORES, SCORES]), 5), {}, ValueError, "scores has 2 columns; it must be one"),
         ((F, np.where(SCORES > 1, np.nan, SCORES), 5), {}, ValueError, "scores has a value that is not finite"),
         ((F, SCORES, 0), {}, ValueError, "k is 0; k must be an int from 1 to m = 120"),
-        ((F, SCORES, 5), {"best": 6}, ValueError, "best is 6; best must be an int from 0 to k = 5"),
+        ((F, SCORES, 5), {"best": 6}, ValueError, "best is 6; best must be an int from 0 to 5"),
         ((F, SCORES, 5), {"best": -1}, ValueError, "best is -1"),
         ((F, SCORES, 5), {"best": 2.0}, TypeError, "best is 2.0, a float"),
         ((F, SCORES, 5), {"seed": -1}, ValueError, "seed is -1"),

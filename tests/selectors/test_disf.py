@@ -128,7 +128,7 @@ def test_float16_and_files_are_taken(tmp_path: Any) -> None:
         (([[1.0, np.nan]], 1), {}, ValueError, "F has a value that is not finite in row 0"),
         (([[1e80, 1.0]], 1), {}, ValueError, "F has a row with norm 1e[+]80; at most 1e[+]70"),
         (([[1.0, 2.0]], 2), {}, ValueError, "k is 2; k must be an int from 1 to m = 1"),
-        (([[1.0, 2.0]], 1), {"batch": 0}, ValueError, "batch is 0; it must be an int of at least 1"),
+        (([[1.0, 2.0]], 1), {"batch": 0}, ValueError, "batch is 0; batch must be an int of at least 1"),
         (([[1.0, 2.0]], 1), {"batch": 2.5}, TypeError, "batch is 2.5, a float"),
         (([[1.0, 2.0]], 1), {"seed": -1}, ValueError, "seed is -1"),
         (([[1.0, 2.0]], 1), {"seed": True}, TypeError, "seed is True, a bool"),

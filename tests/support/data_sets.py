@@ -25,6 +25,14 @@ LAYOUTS: dict[str, Callable[[str, str], Row]] = {
 SUBJECTS = ("apples", "trains", "rivers", "numbers", "colours", "birds", "songs")
 
 
+def working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, content: Sequence[Row]) -> Path:
+    """Makes a folder the working one, with these rows as data.jsonl."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("GIP_GPU_DEBUG", raising=False)
+    write(folder / "data.jsonl", content)
+    return folder
+
+
 def rows(count: int, layout: str = "gsm8k") -> list[Row]:
     """Rows of which no two have the same text."""
     return [
