@@ -132,7 +132,7 @@ def _target_of(options: dict[str, Any], text: dict[str, Any]) -> DsirSettings | 
         if least is not None:
             raise click.UsageError("--dsir-min-tokens needs --dsir, the target")
         return None
-    return DsirSettings(Texts(open_records(path), **text), min_tokens=least)
+    return DsirSettings(Texts(open_records(path), **text), min_tokens=1 if least is None else least)
 
 
 def _judge_of(options: dict[str, Any]) -> JudgeSettings | None:

@@ -42,14 +42,14 @@ class DsirSettings:
 
     Attributes:
         target: texts of the target: a list, or `gip_gpu.records.Texts`.
-        order, buckets, smoothing, min_tokens: as in `gip_gpu.signals.dsir`.
+        order, buckets, smoothing, min_tokens: as in `gip_gpu.signals.dsir`; rows without a token have no weight.
     """
 
     target: Iterable[str]
     order: int = 2
     buckets: int = 10_000
     smoothing: float = 0.0
-    min_tokens: int | None = None
+    min_tokens: int = 1
 
 
 @dataclass(frozen=True)

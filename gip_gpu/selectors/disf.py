@@ -13,6 +13,8 @@ from gip_gpu.validation.settings import as_count, as_whole
 FLOOR = 1e-8
 # Largest norm of a row; fourth powers of larger values could overflow float64.
 LARGEST = 1e70
+# Objectives that differ by this share of the largest possible one tie.
+TIE = 1e-13
 
 
 def disf(F: ArrayLike, k: int | float | str, *, batch: int = 1024, seed: int = 0) -> NDArray[np.int64]:
@@ -71,10 +73,12 @@ def _greedy(rows: NDArray[np.float64], k: int, first: int) -> NDArray[np.int64]:
     chosen = np.array([first])
     free = np.ones(len(rows), bool)
     free[first] = False
+    # Values are sums of d^2 squared correlations, each at most 1.
+    tie = TIE * rows.shape[1] ** 2
     while len(chosen) < k:
         values = _correlations(rows[chosen], rows)[alike]
         values[~free] = np.inf
-        pick = int(np.argmin(values))
+        pick = int(np.flatnonzero(values <= values.min() + tie)[0])
         free[pick] = False
         chosen = np.append(chosen, pick)
     return chosen

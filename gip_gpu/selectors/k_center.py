@@ -48,6 +48,9 @@ class KCenter(UncertifiedSelector):
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", as_whole(self.seed, "seed", 0))
 
+        if self.first is not None:
+            object.__setattr__(self, "first", as_whole(self.first, "first", 0))
+
     def __repr__(self) -> str:
         return f"KCenter(seed={self.seed})" if self.first is None else f"KCenter(first={int(self.first)})"
 

@@ -1,10 +1,14 @@
 """Ratings read from the replies of a judge."""
 
+import math
 import re
 
-NUMBER = r"([+-]?\d+(?:\.\d+)?)(?!\w)(?![.,]\d)"
-LABELLED = re.compile(r"\b(?:score|rating)s?[\s*_:=]*" + NUMBER, re.IGNORECASE)
-LEADING = re.compile(r"[\s*_]*" + NUMBER)
+# What stands where a number should, with commas and letters, so that "4,5" is not read as 4.
+TOKEN = r"\d[\w.,]*"
+# A sign needs something between the word and itself: "score-4" has a dash.
+LABELLED = re.compile(r"(?<![^\W_])(?:score|rating)s?(?:[\s*_:=`]+([+-]?" + TOKEN + ")|(" + TOKEN + "))", re.IGNORECASE)
+LEADING = re.compile(r"[\s*_`]*([+-]?" + TOKEN + ")")
+NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
 def parse_rating(text: str) -> float:
@@ -25,7 +29,8 @@ def parse_rating(text: str) -> float:
     if not isinstance(text, str):
         raise TypeError(f"text is a {type(text).__name__}; it must be a str")
     found = LABELLED.search(text) or LEADING.match(text)
-    if found is None:
+    token = "" if found is None else (found[1] or found[2]).rstrip(".,_")
+    if not NUMBER.fullmatch(token) or math.isinf(float(token)):
         shown = text if len(text) <= 60 else f"{text[:57]}..."
         raise ValueError(f"text is {shown!r}; it must hold a number after the word score or rating, or begin with one")
-    return float(found[1])
+    return float(token)

@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
@@ -27,6 +27,9 @@ TOKENS = re.compile(r"\w+|[^\w\s]+")
 FLOOR = 1e-8
 # Frequent n-grams whose buckets are kept, some 30 MB.
 KEPT = 1 << 17
+
+# A count for each fits memory.
+MOST_BUCKETS = 1 << 26
 
 Tick = Callable[[], None]
 
@@ -60,7 +63,8 @@ def dsir(
 
     Returns:
         (m,) float64. Each weight is a correctly rounded sum, so texts with the same n-grams have bit-identical weights.
-        A text without tokens has the weight 0. As a sum over n-grams, a weight grows with the length of its text.
+        A text without tokens has the weight 0, the sum of none, above nearly all others: `min_tokens=1` gives it none.
+        As a sum over n-grams, a weight grows with the length of its text.
 
     Raises:
         TypeError: texts or target is one text, or no iterable of texts; texts can be read only once.
@@ -75,6 +79,7 @@ def dsir(
     array([-167.7,    nan,    nan])
     """
     _check_texts("texts", texts)
+    _least(min_tokens)
     total = 2 * len(texts) if isinstance(texts, Sized) else 0
     with reporting(progress if total else None, total, 0, "dsir", "text") as report:
         tick = _counter(report, total)
@@ -121,7 +126,7 @@ class DsirModel:
         return self._weights(texts, min_tokens)
 
     def _weights(self, texts: Iterable[str], min_tokens: int | None, tick: Tick = lambda: None) -> NDArray[np.float64]:
-        least = 0 if min_tokens is None else as_whole(min_tokens, "min_tokens", 0)
+        least = _least(min_tokens)
         found = []
         for tokens in _tokens("texts", texts):
             if len(tokens) < least:
@@ -163,6 +168,8 @@ def gumbel_top_k(weights: ArrayLike, k: int | float | str, seed: int | np.random
         raise ValueError(
             f"weights has inf in row {infinite[0]}; log weights must be finite, or NaN or -inf to leave out"
         )
+    if not isinstance(seed, np.random.Generator):
+        seed = as_whole(seed, "seed", 0)
     count, eligible = as_count(k, len(column)), int(np.isfinite(column).sum())
     if count > eligible:
         raise ValueError(
@@ -197,7 +204,7 @@ def _buckets(tokens: list[str], order: int, buckets: int) -> list[int]:
     """Returns the bucket of each n-gram of 1 to `order` tokens."""
     return [
         bucket_of(" ".join(tokens[start : start + length]), buckets)
-        for length in range(1, order + 1)
+        for length in range(1, min(order, len(tokens)) + 1)
         for start in range(len(tokens) - length + 1)
     ]
 
@@ -205,7 +212,7 @@ def _buckets(tokens: list[str], order: int, buckets: int) -> list[int]:
 def _fit(
     raw: Iterable[str], target: Iterable[str], order: int, buckets: int, smoothing: float, tick: Tick = lambda: None
 ) -> DsirModel:
-    order, buckets = as_whole(order, "order", 1), as_whole(buckets, "buckets", 1)
+    order, buckets = as_whole(order, "order", 1), as_whole(buckets, "buckets", 1, MOST_BUCKETS)
     pseudo = _pseudo_count(smoothing)
     wanted = _counts("target", target, order, buckets) + pseudo
     found = _counts("texts", raw, order, buckets, tick)
@@ -235,7 +242,9 @@ def _tokens(name: str, texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _check_iterable(name: str, texts: Any) -> None:
-    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+    # Iterating over a table or a mapping yields its keys.
+    keyed = isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names")
+    if isinstance(texts, (str, bytes)) or keyed or not isinstance(texts, Iterable):
         raise TypeError(f"{name} is a {type(texts).__name__}; it must be a list of texts, or another iterable of them")
 
 
@@ -249,11 +258,19 @@ def _check_texts(name: str, texts: Any) -> None:
         )
 
 
+def _least(min_tokens: int | None) -> int:
+    """Returns the fewest tokens of a text that has a weight."""
+    return 0 if min_tokens is None else as_whole(min_tokens, "min_tokens", 0)
+
+
 def _pseudo_count(smoothing: Any) -> float:
     wanted = f"smoothing must be a pseudo-count, a number from 0 to {LARGEST:g}"
     if isinstance(smoothing, bool) or not isinstance(smoothing, Real):
         raise TypeError(f"smoothing is {smoothing!r}, a {type(smoothing).__name__}; {wanted}")
-    number = float(smoothing)
+    try:
+        number = float(smoothing)
+    except OverflowError:
+        number = math.inf
     if not 0 <= number <= LARGEST:
         raise ValueError(f"smoothing is {smoothing!r}; {wanted}")
     return number

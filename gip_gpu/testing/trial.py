@@ -39,6 +39,12 @@ def maker(selector: Any) -> Callable[[], Any]:
     return make
 
 
+def rows_of(result: Any) -> NDArray[Any]:
+    """Returns the rows of a result: its attribute `indices`, or itself, as of a tensor, where that is a method."""
+    indices = getattr(result, "indices", None)
+    return np.asarray(result if indices is None or callable(indices) else indices)
+
+
 class Trial:
     """A selector under test.
 
@@ -73,7 +79,7 @@ class Trial:
             AssertionError: it is not.
         """
         result = self.call(pool, k, **options)
-        indices = np.asarray(result.indices if hasattr(result, "indices") else result)
+        indices = rows_of(result)
         assert indices.ndim == 1, f"the indices have shape {indices.shape}, not ({k},)"
         assert indices.dtype == np.int64, f"the indices are {indices.dtype}, not int64"
         assert len(indices) == k, f"{len(indices)} rows were chosen with k = {k} of m = {pool.m}"
@@ -105,7 +111,7 @@ class Trial:
     def indices(self, pool: CheckPool, k: Any) -> Ints:
         """As `call`, and returns the indices unchecked."""
         result = self.call(pool, k)
-        return np.asarray(result.indices if hasattr(result, "indices") else result)
+        return rows_of(result)
 
     def refusal(self, pool: CheckPool, k: Any) -> Exception | None:
         """Returns the TypeError or ValueError of a call, or None if it raises none."""

@@ -107,3 +107,17 @@ def test_what_cannot_be_is_named(line: str, message: str, run: Run) -> None:
     assert found.status == 2
     assert message in found.err
     assert not Path("s.npz").exists()
+
+
+def test_rows_without_a_word_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """The sum over no n-grams would be 0, above nearly all weights."""
+    monkeypatch.chdir(tmp_path)
+    texts = ["", "red blue run", " ", "cat eats", "the cat eats a fish"]
+    write(tmp_path / "d.jsonl", [{"text": text} for text in texts])
+    write(tmp_path / "t.jsonl", [{"text": "the cat eats"}])
+    found = run("score d.jsonl -o s.npz --dsir t.jsonl")
+    assert found.status == 2
+    assert "missing" in found.err
+    assert run("score d.jsonl -o s.npz --dsir t.jsonl --missing drop").status == 0
+    scores = np.load("s.npz")["scores"][:, 0]
+    assert np.isnan(scores).tolist() == [True, False, True, False, False]

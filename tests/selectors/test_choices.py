@@ -90,7 +90,7 @@ def test_k_center_draws_its_first_pick() -> None:
     firsts = {KCenter(seed=seed).select(F, None, 1)[0] for seed in range(20)}
     assert len(firsts) > 10
     assert KCenter(seed=4).select(F, None, 1, exclude=sorted(set(range(300)) - {9})).tolist() == [9]
-    for first, wanted in ((300, "first has 300"), (-1, "first has -1"), (3, "first is 3, and exclude has it")):
+    for first, wanted in ((300, "first has 300"), (-1, "first is -1"), (3, "first is 3, and exclude has it")):
         with pytest.raises(ValueError, match=wanted):
             KCenter(first=first).select(F, None, 2, exclude=[3])
 
@@ -186,3 +186,9 @@ def test_files_and_large_pools_are_read_in_blocks(tmp_path: object) -> None:
     assert chosen == KCenter(first=0).select(rows, None, 4)
     nearest = (1 - unit(rows.astype(float)) @ unit(rows[chosen[:3]].astype(float)).T).min(axis=1)
     assert chosen[3] == nearest.argmax()
+
+
+@pytest.mark.parametrize("first", [1.5, True, "a", [1], -1])
+def test_another_first_is_refused_at_once(first):
+    with pytest.raises((TypeError, ValueError), match="first must be an int of at least 0"):
+        KCenter(first=first)

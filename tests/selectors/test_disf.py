@@ -137,3 +137,7 @@ def test_float16_and_files_are_taken(tmp_path: Any) -> None:
 def test_bad_input_is_named(arguments: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         disf(*arguments, **options)
+
+
+def test_exact_ties_go_to_the_lowest_row():
+    assert disf([[-1, 2], [0, -1], [0, 2]], 2).tolist() == [2, 0]

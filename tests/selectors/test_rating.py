@@ -46,3 +46,13 @@ def test_a_text_without_a_rating_is_refused(text: str) -> None:
 def test_it_takes_text() -> None:
     with pytest.raises(TypeError, match="text is a float"):
         parse_rating(4.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["1. Score: 4,5", "3 criteria. Rating: 4,5", "Score-4", "Score: " + "9" * 400])
+def test_a_doubtful_number_after_the_word_is_refused(text):
+    with pytest.raises(ValueError, match="it must hold a number after the word"):
+        parse_rating(text)
+
+
+def test_code_marks_are_no_part_of_a_rating():
+    assert parse_rating("Score: `4`") == parse_rating("_Score: 4_") == parse_rating("Score: 4, and good.") == 4

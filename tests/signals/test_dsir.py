@@ -213,3 +213,17 @@ def test_bad_input_is_named(
 def test_bad_weights_are_named(weights: Any, k: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         gumbel_top_k(weights, k, 0)
+
+
+@pytest.mark.parametrize("target", [{"text": ["a b"]}, type("Table", (list,), {"columns": ["text"]})(["text"])])
+def test_keys_of_a_table_are_no_texts(target):
+    with pytest.raises(TypeError, match="must be a list of texts"):
+        dsir(["a b"], target)
+
+
+def test_long_orders_and_many_buckets():
+    assert dsir(["a b c"], ["a b"], order=10**400).tolist() == dsir(["a b c"], ["a b"], order=3).tolist()
+    with pytest.raises(ValueError, match="buckets is 1000000000000; buckets must be an int from 1 to"):
+        dsir(["a b"], ["a"], buckets=10**12)
+    with pytest.raises(TypeError, match="seed is None"):
+        gumbel_top_k([0.0, 1.0], 1, None)
